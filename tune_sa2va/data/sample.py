@@ -1,0 +1,33 @@
+"""What a data set is, once read: a tuple of `Sample`, each an image file with a vessel mask, a group and a text."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Split = Literal["train", "val", "test"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Polygons:
+    """A mask given as outlines: each a flat (x1, y1, x2, y2, ...) in pixels of the image; their union is the mask."""
+
+    outlines: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """One image with the truth for one text.
+
+    name: the image's path relative to the data set's folder, with forward slashes; unique together with `text`.
+    mask: a mask file (non-zero is vessel) or outlines.
+    group: what must stay on one side of a split (a patient or a video).
+    split: the part asked for by the data set itself, None where it leaves that to us.
+    text: what the mask shows; it becomes the question "Please segment the {text}."
+    """
+
+    name: str
+    image: Path
+    mask: Path | Polygons
+    group: str
+    split: Split | None = None
+    text: str = "blood vessel"

@@ -1,0 +1,29 @@
+"""The exceptions that callers catch. Each carries plain values, so that it survives the trip between processes.
+
+`UserError` is what a user can cause and cure: one sentence that names the thing and the cure; the command line prints it
+and exits 2. `TrialFailure` ends one trial with a reason in its record and leaves its lane sound.
+"""
+
+
+class UserError(Exception):
+    """Something the user gave is wrong. The message says where, what was wanted, what was got and what to do."""
+
+
+class DataError(UserError):
+    """An image, mask, manifest or annotation file cannot be used."""
+
+
+class CheckpointError(UserError):
+    """A model checkpoint, adapter or trial checkpoint cannot be used."""
+
+
+class TrialFailure(Exception):
+    """A trial cannot go on, for a reason that lies in its own configuration or data. The lane stays sound."""
+
+
+class NonFiniteError(TrialFailure):
+    """A loss or a gradient is NaN or infinite. Raised before the weights change."""
+
+
+class DeadGradientError(TrialFailure):
+    """Trainable matrices that lie on the path get no gradient, or do not move."""
