@@ -1,0 +1,31 @@
+"""Data sets as users have them: read, checked, split by group. Pictures are decoded here and nowhere else."""
+
+from tune_sa2va.data.check import CheckReport, check
+from tune_sa2va.data.dataset import Dataset, Fault, Problem, Severity
+from tune_sa2va.data.fingerprint import fingerprint
+from tune_sa2va.data.images import IMAGE_SUFFIXES, MAX_PIXELS, NotTwoValuedError, load_image, load_mask, rasterise
+from tune_sa2va.data.readers import open_dataset
+from tune_sa2va.data.sample import DEFAULT_TEXT, Polygons, Sample, Split
+from tune_sa2va.data.split import split_by_group
+
+__all__ = [
+    "DEFAULT_TEXT",
+    "IMAGE_SUFFIXES",
+    "MAX_PIXELS",
+    "CheckReport",
+    "Dataset",
+    "Fault",
+    "NotTwoValuedError",
+    "Polygons",
+    "Problem",
+    "Sample",
+    "Severity",
+    "Split",
+    "check",
+    "fingerprint",
+    "load_image",
+    "load_mask",
+    "open_dataset",
+    "rasterise",
+    "split_by_group",
+]

@@ -6,6 +6,9 @@ from typing import Literal
 
 Split = Literal["train", "val", "test"]
 
+DEFAULT_TEXT = "blood vessel"
+"""What a mask shows where the data set does not say."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Polygons:
@@ -30,4 +33,4 @@ class Sample:
     mask: Path | Polygons
     group: str
     split: Split | None = None
-    text: str = "blood vessel"
+    text: str = DEFAULT_TEXT

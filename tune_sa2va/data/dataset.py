@@ -1,0 +1,71 @@
+"""What a reader hands on: the samples of a data set, and every fault met on the way."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from tune_sa2va.data.sample import Sample
+
+
+class Severity(StrEnum):
+    """ERROR: the data set needs a cure before use. WARNING: we go on, in the way that the message says."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+class Fault(StrEnum):
+    """What can be wrong with one file or entry; each has one severity."""
+
+    BAD_ENTRY = "entry not understood"
+    LISTED_TWICE = "listed twice"
+    MISSING_IMAGE = "missing image"
+    MISSING_MASK = "missing mask"
+    EXTRA_MASK = "mask without image"
+    UNREADABLE_IMAGE = "unreadable image"
+    UNREADABLE_MASK = "unreadable mask"
+    SIZE_MISMATCH = "sizes differ"
+    NOT_TWO_VALUED = "mask not two-valued"
+    SHORT_POLYGON = "polygon of fewer than three points"
+    POLYGON_OUTSIDE = "polygon outside the image"
+    NOT_ANNOTATED = "not annotated"
+    EMPTY_MASK = "empty mask"
+    SAME_PICTURE = "same picture in two groups"
+    MOSTLY_VESSEL = "mask covers most of the image"
+
+    @property
+    def severity(self) -> Severity:
+        return Severity.WARNING if self in _WARNINGS else Severity.ERROR
+
+
+_WARNINGS = frozenset({Fault.NOT_ANNOTATED, Fault.EMPTY_MASK, Fault.SAME_PICTURE, Fault.MOSTLY_VESSEL})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Problem:
+    """One fault of one file.
+
+    file: relative to the data set's folder (absolute where it lies outside); for an entry, the list and its
+    number there.
+    message: what was wanted, what was got, what to do.
+    """
+
+    fault: Fault
+    file: str
+    message: str
+
+    @property
+    def severity(self) -> Severity:
+        return self.fault.severity
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dataset:
+    """A data set as listed, before its pictures are decoded: `check` does that.
+
+    root: the data set's folder, absolute. samples: in order of name and text. problems: found while reading the lists.
+    """
+
+    root: Path
+    samples: tuple[Sample, ...]
+    problems: tuple[Problem, ...]

@@ -1,0 +1,42 @@
+"""A short text that two data sets share only when they hold the same pictures and masks. It goes into every record."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from tune_sa2va.data.sample import Polygons, Sample
+from tune_sa2va.errors import DataError
+
+
+def fingerprint(samples: Iterable[Sample]) -> str:
+    """SHA-256 (64 hex digits) over names, texts, sizes and contents of image and mask files, or the polygons.
+
+    The same wherever the folder lies and in whatever order the samples come. Groups and splits stand apart, in the
+    record of the split. Only an image outside the data set's folder brings its absolute path with it, which is its
+    name.
+
+    Raises:
+        DataError: a file is no longer there.
+    """
+    digests = sorted(_digest(sample) for sample in samples)
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _digest(sample: Sample) -> str:
+    if isinstance(sample.mask, Polygons):
+        mask: object = [[float(value) for value in outline] for outline in sample.mask.outlines]
+    else:
+        mask = [sample.mask.name, *_size_and_hash(sample.mask)]
+    # JSON keeps the parts apart whatever they hold, and writes names that are not valid Unicode too.
+    parts = json.dumps([sample.name, sample.text, *_size_and_hash(sample.image), mask])
+    return hashlib.sha256(parts.encode()).hexdigest()
+
+
+def _size_and_hash(path: Path) -> tuple[int, str]:
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            return file.tell(), digest
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}).") from error

@@ -1,0 +1,140 @@
+"""`annotations.json` beside `images/`: polygons in the format of Sa2VA's fine-tuning, or the flat form of it.
+
+A list of entries `{"image": NAME, "mask": ..., "text": [...]}` in which `mask` is either
+
+- a flat list of polygons `[[x1, y1, x2, y2, ...], ...]`, all of the one text, or
+- a list in which `mask[i]` is the list of polygons of `text[i]`.
+
+Each (image, text) becomes a sample. An empty list of polygons, and an image in `images/` without an entry, is an image
+without annotation: a warning. NAME is looked for in `images/`, then in the data set's folder. Other keys of an entry
+are passed over. Coordinates are in pixels of the upright image; `check` compares them with its size. Groups come from
+file names.
+"""
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any, NoReturn
+
+from tune_sa2va.data.dataset import Dataset, Fault, Problem
+from tune_sa2va.data.readers.naming import IMAGES, group_from_name, image_files, in_order, is_file, name_in
+from tune_sa2va.data.sample import DEFAULT_TEXT, Polygons, Sample
+from tune_sa2va.errors import DataError
+
+_NO_ANNOTATION = "The image is left out."
+
+
+class _EntryError(Exception):
+    """What is wrong with one entry; becomes its problem's message."""
+
+
+def read_annotations(path: Path) -> Dataset:
+    """The entries of `path` as samples. Raises DataError where the file is not a JSON list."""
+    root = path.parent
+    samples: dict[tuple[str, str], Sample] = {}
+    problems: list[Problem] = []
+    images_named = set()
+    for number, entry in enumerate(_load_entries(path), start=1):
+        where = f"{path.name}, entry {number}"
+        try:
+            image = _image_of(root, entry)
+            outlines_of_text = _outlines_of_text(entry)
+        except _EntryError as error:
+            problems.append(Problem(fault=Fault.BAD_ENTRY, file=where, message=str(error)))
+            continue
+        name = name_in(root, image)
+        images_named.add(image)
+        if not is_file(image):
+            message = f"Named by {where}; there is no such file. Add it, or remove the entry."
+            problems.append(Problem(fault=Fault.MISSING_IMAGE, file=name, message=message))
+            continue
+        for text, outlines in outlines_of_text:
+            if (name, text) in samples:
+                message = f"{where} lists this image again for '{text}'. Put all its polygons into one entry."
+                problems.append(Problem(fault=Fault.LISTED_TWICE, file=name, message=message))
+            elif not outlines:
+                message = f"No polygons of '{text}' in {where}. {_NO_ANNOTATION}"
+                problems.append(Problem(fault=Fault.NOT_ANNOTATED, file=name, message=message))
+            else:
+                mask = Polygons(outlines=outlines)
+                sample = Sample(name=name, image=image, mask=mask, group=group_from_name(name), text=text)
+                samples[name, text] = sample
+    for image in image_files(root / IMAGES):
+        if image not in images_named:
+            message = f"No entry in {path.name}. {_NO_ANNOTATION}"
+            problems.append(Problem(fault=Fault.NOT_ANNOTATED, file=name_in(root, image), message=message))
+    return Dataset(root=root, samples=in_order(samples.values()), problems=tuple(problems))
+
+
+def _load_entries(path: Path) -> list[Any]:
+    def refuse(constant: str) -> NoReturn:
+        raise ValueError(f"{constant} is no JSON number")
+
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=refuse)
+    except (ValueError, RecursionError) as error:  # covers JSONDecodeError and UnicodeDecodeError
+        raise DataError(f"{path}: cannot be read as JSON ({error}).") from error
+    if not isinstance(entries, list):
+        raise DataError(f"{path}: must hold a list of entries, got {_kind(entries)}.")
+    return entries
+
+
+def _image_of(root: Path, entry: Any) -> Path:
+    if not isinstance(entry, dict):
+        raise _EntryError(f"An entry is an object with image, mask and text, got {_kind(entry)}.")
+    image = entry.get("image")
+    if not isinstance(image, str) or not image or "\0" in image:
+        raise _EntryError(f"'image' must be a file name, got {_kind(image)}.")
+    in_images, in_root = (Path(os.path.normpath(folder / image)) for folder in (root / IMAGES, root))
+    path = in_root if is_file(in_root) and not is_file(in_images) else in_images
+    if not path.is_relative_to(root):
+        raise _EntryError(f"image '{image}' leads out of the data set's folder. Move the file in.")
+    return path
+
+
+def _outlines_of_text(entry: dict[str, Any]) -> list[tuple[str, tuple[tuple[float, ...], ...]]]:
+    """(text, outlines) pairs of an entry of either shape."""
+    texts = entry.get("text", [DEFAULT_TEXT])
+    mask = entry.get("mask", [])
+    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) and text.strip() for text in texts):
+        raise _EntryError("'text' must be a list of texts such as [\"blood vessel\"].")
+    if not isinstance(mask, list) or not all(isinstance(part, list) for part in mask):
+        raise _EntryError("'mask' must be a list of polygons, each a list [x1, y1, x2, y2, ...].")
+    nested = [isinstance(item, list) for part in mask for item in part]
+    if any(nested) and not all(nested):
+        raise _EntryError("'mask' mixes polygons and lists of polygons. Give a list of polygons for each text.")
+    if not any(mask):  # no annotation in either shape
+        mask = [[] for _ in texts]
+    elif not any(nested) and len(texts) == 1:
+        mask = [mask]
+    elif not any(nested):
+        raise _EntryError(
+            f"'mask' is one flat list of polygons, but there are {len(texts)} texts. Give a list for each."
+        )
+    if len(mask) != len(texts):
+        raise _EntryError(f"'mask' has polygons for {len(mask)} texts, but there are {len(texts)} texts.")
+    return [
+        (text.strip(), tuple(_outline(polygon) for polygon in polygons))
+        for text, polygons in zip(texts, mask, strict=True)
+    ]
+
+
+def _outline(polygon: list[Any]) -> tuple[float, ...]:
+    try:
+        # bool is a number in Python, but a true in a list of coordinates is a mistake
+        outline = tuple(
+            float(value) for value in polygon if isinstance(value, int | float) and not isinstance(value, bool)
+        )
+    except OverflowError:  # an integer of more than 308 digits
+        outline = ()
+    if len(outline) != len(polygon) or not all(map(math.isfinite, outline)):
+        raise _EntryError("A polygon is a list of numbers [x1, y1, x2, y2, ...], got something else in it.")
+    if len(outline) % 2:
+        raise _EntryError(f"A polygon has an x and a y for each point, got {len(outline)} numbers.")
+    return outline
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "nothing"}
+    return names.get(type(value), "a number")

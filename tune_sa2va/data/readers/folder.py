@@ -1,0 +1,71 @@
+"""A folder with `images/` and `masks/`, paired by stem: `images/NAME.jpg` with `masks/NAME.png` or `NAME_mask.png`.
+
+Any of the image endings will do on either side. Other files are passed over; folders inside `images/` are a problem,
+since their images would be missed without a word. Groups come from file names.
+"""
+
+from collections import defaultdict
+from pathlib import Path
+
+from tune_sa2va.data.dataset import Dataset, Fault, Problem
+from tune_sa2va.data.images import IMAGE_SUFFIXES
+from tune_sa2va.data.readers.naming import IMAGES, group_from_name, image_files, in_order, name_in
+from tune_sa2va.data.sample import Sample
+from tune_sa2va.errors import DataError
+
+_MASKS = "masks"
+_MASK_ENDING = "_mask"
+
+
+def read_folder(root: Path) -> Dataset:
+    """The pairs in `root`. Raises DataError where `images/` or `masks/` is missing."""
+    for wanted in (IMAGES, _MASKS):
+        if not (root / wanted).is_dir():
+            raise DataError(
+                f"{root}: a data set has manifest.csv, manifest.parquet, annotations.json, or the folders "
+                f"{IMAGES}/ and {_MASKS}/; {wanted}/ is missing."
+            )
+    problems = [
+        Problem(
+            fault=Fault.BAD_ENTRY,
+            file=name_in(root, path),
+            message=f"A folder inside {IMAGES}/ is not read. Move its images up, or list them in a manifest.csv.",
+        )
+        for path in sorted((root / IMAGES).iterdir())
+        if path.is_dir() and not path.name.startswith(".")
+    ]
+    images = _by_stem(image_files(root / IMAGES))
+    masks = _by_image_stem(image_files(root / _MASKS), frozenset(images))
+    samples = []
+    for stem, paths in images.items():
+        found = masks.pop(stem, [])
+        name = name_in(root, paths[0])
+        if len(paths) > 1 or len(found) > 1:
+            doubles = ", ".join(name_in(root, path) for path in (*paths, *found))
+            message = f"One image and one mask of a name, got {doubles}. Keep one of each."
+            problems.append(Problem(fault=Fault.LISTED_TWICE, file=name, message=message))
+        elif not found:
+            endings = ", ".join(sorted(IMAGE_SUFFIXES))
+            message = f"Wanted {_MASKS}/{stem} or {_MASKS}/{stem}{_MASK_ENDING} with one of {endings}. Add it."
+            problems.append(Problem(fault=Fault.MISSING_MASK, file=name, message=message))
+        else:
+            samples.append(Sample(name=name, image=paths[0], mask=found[0], group=group_from_name(name)))
+    for path in sorted(path for left in masks.values() for path in left):
+        message = f"No image in {IMAGES}/ has this name. Add it, or remove the mask."
+        problems.append(Problem(fault=Fault.EXTRA_MASK, file=name_in(root, path), message=message))
+    return Dataset(root=root, samples=in_order(samples), problems=tuple(problems))
+
+
+def _by_stem(paths: list[Path]) -> dict[str, list[Path]]:
+    stems: dict[str, list[Path]] = defaultdict(list)
+    for path in paths:
+        stems[path.stem].append(path)
+    return dict(stems)
+
+
+def _by_image_stem(paths: list[Path], image_stems: frozenset[str]) -> dict[str, list[Path]]:
+    """Mask files under the stem of their image. An image that is itself called `NAME_mask` keeps its own mask."""
+    stems: dict[str, list[Path]] = defaultdict(list)
+    for path in paths:
+        stems[path.stem if path.stem in image_stems else path.stem.removesuffix(_MASK_ENDING)].append(path)
+    return dict(stems)
