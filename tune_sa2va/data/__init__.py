@@ -7,6 +7,7 @@ from tune_sa2va.data.images import IMAGE_SUFFIXES, MAX_PIXELS, NotTwoValuedError
 from tune_sa2va.data.readers import open_dataset
 from tune_sa2va.data.sample import DEFAULT_TEXT, Polygons, Sample, Split
 from tune_sa2va.data.split import split_by_group
+from tune_sa2va.data.truth import SizeMismatchError, load_truth
 
 __all__ = [
     "DEFAULT_TEXT",
@@ -20,11 +21,13 @@ __all__ = [
     "Problem",
     "Sample",
     "Severity",
+    "SizeMismatchError",
     "Split",
     "check",
     "fingerprint",
     "load_image",
     "load_mask",
+    "load_truth",
     "open_dataset",
     "rasterise",
     "split_by_group",

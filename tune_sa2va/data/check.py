@@ -17,15 +17,16 @@ import numpy as np
 from jaxtyping import UInt8
 
 from tune_sa2va.data.dataset import Dataset, Fault, Problem, Severity
-from tune_sa2va.data.images import NotTwoValuedError, load_image, load_mask, rasterise
+from tune_sa2va.data.images import NotTwoValuedError, load_image
 from tune_sa2va.data.sample import Polygons, Sample
+from tune_sa2va.data.truth import SizeMismatchError, load_truth
 from tune_sa2va.errors import DataError
 
 OUTSIDE_TOLERANCE_PX = 1.0
 """How far a polygon's point may lie outside the image: annotation tools round, and one pixel is no sign of a mix-up."""
 
 MOSTLY_VESSEL_FROM = 0.5
-"""Share of the image from which a mask is thought to be inverted. Vessels cover 4 to 11 % in fundus and coronary sets."""
+"""Share of the image from which a mask is thought to be inverted. Vessels cover 4 to 11 % of real sets."""
 
 _MAX_THREADS = 8  # each holds a picture of up to MAX_PIXELS with its masks
 
@@ -123,22 +124,16 @@ def _examine_mask(sample: Sample, height: int, width: int) -> tuple[int, list[Pr
     def problem(fault: Fault, message: str) -> Problem:
         return Problem(fault=fault, file=sample.name, message=message)
 
-    if isinstance(sample.mask, Polygons):
-        faults = [problem(fault, message) for fault, message in _polygon_faults(sample.mask, height, width)]
-        if faults:
-            return 0, faults
-        mask_HW = rasterise(sample.mask.outlines, height, width)
-    else:
-        try:
-            mask_HW = load_mask(sample.mask)
-        except NotTwoValuedError as error:
-            return 0, [problem(Fault.NOT_TWO_VALUED, str(error))]
-        except DataError as error:
-            return 0, [problem(Fault.UNREADABLE_MASK, str(error))]
-        if mask_HW.shape != (height, width):
-            mask_height, mask_width = mask_HW.shape
-            message = f"The image is {width} x {height} pixels, its mask {mask_width} x {mask_height}. Make them equal."
-            return 0, [problem(Fault.SIZE_MISMATCH, message)]
+    if isinstance(sample.mask, Polygons) and (found := list(_polygon_faults(sample.mask, height, width))):
+        return 0, [problem(fault, message) for fault, message in found]
+    try:
+        mask_HW = load_truth(sample, height, width)
+    except NotTwoValuedError as error:
+        return 0, [problem(Fault.NOT_TWO_VALUED, str(error))]
+    except SizeMismatchError as error:
+        return 0, [problem(Fault.SIZE_MISMATCH, str(error))]
+    except DataError as error:
+        return 0, [problem(Fault.UNREADABLE_MASK, str(error))]
     covered_px = int(np.count_nonzero(mask_HW))
     share = covered_px / (height * width)
     if not covered_px:
