@@ -1,0 +1,321 @@
+"""Fundus photographs: retinal arcades that leave the optic disc, in a round field of view, in colour or grey.
+
+Geometry is made in units of the field's radius, with the fovea to the right of the disc, then mirrored, squeezed and
+moved into the image: real photographs are wider than high and reach a model resized to a square.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from tune_sa2va.data.procedural.growth import Branches, Floats, sprout, taper, walk
+from tune_sa2va.data.procedural.raster import ROUND_PROFILE, Canvas, blob, draw_depth, draw_truth
+from tune_sa2va.data.procedural.scene import Field, Image8, Mask, Scene, non_empty
+from tune_sa2va.data.procedural.texture import blur, enlarge, grain, grid, jpeg, ramp, resize8, smooth_noise, to_uint8
+
+COARSE = 128
+
+
+@dataclass(frozen=True, slots=True)
+class _Eye:
+    """Where things are. disc, fovea: field units; centre, radius (2,) x and y: side lengths; mirror: -1 or 1."""
+
+    disc: Floats
+    fovea: Floats
+    disc_radius: float
+    centre: Floats
+    radius: Floats
+    mirror: float
+
+    def place(self, points: Floats) -> Floats:
+        """Field units (..., 2) to side lengths."""
+        return self.centre + points * self.radius * np.array([self.mirror, 1.0])
+
+    @property
+    def scale(self) -> float:
+        """Side lengths in one field unit, for widths."""
+        return float(np.sqrt(self.radius.prod()))
+
+
+def render_fundus(rng: np.random.Generator, size: int) -> Scene:
+    """A scene with vessels ("blood vessel", "artery", "vein"), "optic disc", "fovea", lesions and "dark border"."""
+    eye = _eye(rng)
+    arteries, veins = _arcades(rng, eye, vein=False), _arcades(rng, eye, vein=True)
+    x, y = grid(size)
+    inside = 1 - np.hypot((x - eye.centre[0]) / eye.radius[0], (y - eye.centre[1]) / eye.radius[1]).astype(np.float32)
+    shown = inside > 0
+
+    masks: dict[str, Mask] = {}
+    detail = rng.choice(["all", "clear"], p=[0.72, 0.28])
+    least_px = rng.uniform(1.2, 2.1) * size / 512
+    widest = max(float(level.radii.max(initial=0)) for level in [*arteries, *veins])
+    power = rng.uniform(0.25, 0.8)
+    depths: list[Field] = []
+    for text, tree in (("artery", arteries), ("vein", veins)):
+        canvas, truth = Canvas(size), Canvas(size)
+        draw_depth(canvas, tree, ROUND_PROFILE, power, widest)
+        draw_truth(truth, tree if detail == "all" else tree[:3], least_px)
+        depths.append(canvas.field())
+        masks[text] = truth.mask(0.45) & shown
+    masks["blood vessel"] = masks["artery"] | masks["vein"]
+
+    contrast = rng.uniform(0.15, 0.75)
+    pale = rng.uniform(0.6, 1.0)
+    depth = np.maximum(depths[0] * np.float32(pale), depths[1]) + np.float32(0.3) * np.minimum(*depths)
+    if rng.random() < 0.5:  # the light reflex along arteries
+        reflex = Canvas(size)
+        for level in arteries[:2]:
+            for points, radii in zip(level.points, level.radii, strict=True):
+                reflex.tube(points, np.where(radii * size > 1.4, radii, 0), 1.0, 0.3)
+        depth = depth * (1 - np.float32(rng.uniform(0.1, 0.6)) * reflex.field())
+    depth = blur(depth, rng.uniform(0.3, 0.9) * size / 512)
+
+    rgb = _background(rng, size, eye, masks)
+    lesion_dark, lesion_bright = _lesions(rng, size, eye, masks, shown)
+    absorb = np.array([rng.uniform(0.2, 0.6), 1.0, rng.uniform(0.6, 1.0)]) * contrast
+    for k in range(3):
+        channel = rgb[k] * (1 - np.float32(absorb[k]) * depth)
+        if lesion_dark is not None:
+            channel = channel * (1 - np.float32(min(0.9, absorb[k] * 1.2)) * lesion_dark)
+        if lesion_bright is not None:
+            channel = channel + (np.float32((255, 235, 150)[k]) - channel) * lesion_bright
+        rgb[k] = channel
+    for text in ("optic disc", "fovea"):
+        masks[text] &= shown
+    masks["dark border"] = ~shown
+    return Scene(_camera(rng, rgb, inside), non_empty(masks))
+
+
+def _eye(rng: np.random.Generator) -> _Eye:
+    kind = rng.choice(["macula", "disc", "any"], p=[0.65, 0.2, 0.15])
+    if kind == "macula":
+        disc = np.array([rng.uniform(-0.85, -0.5), rng.uniform(-0.15, 0.12)])
+    elif kind == "disc":
+        disc = rng.normal(0, 0.12, 2)
+    else:
+        disc = rng.uniform(-0.7, 0.7, 2)
+    fovea = disc + np.array([rng.uniform(0.5, 0.72), rng.uniform(-0.04, 0.14)])
+    squeeze = rng.choice([1.0, rng.uniform(1.0, 1.6)], p=[0.35, 0.65])
+    ry = rng.choice([rng.uniform(0.44, 0.5), rng.uniform(0.5, 0.85)], p=[0.3, 0.7])
+    rx = ry / squeeze
+    return _Eye(
+        disc,
+        fovea,
+        rng.uniform(0.09, 0.15),
+        0.5 + rng.normal(0, 0.02, 2),
+        np.array([rx, ry]),
+        -1.0 if rng.random() < 0.5 else 1.0,
+    )
+
+
+def _arcades(rng: np.random.Generator, eye: _Eye, vein: bool) -> list[Branches]:
+    """Levels of the arterial or the venous tree in side lengths, mains first."""
+    headings, bends, lengths, widths = [], [], [], []
+    for up in (-1.0, 1.0):
+        headings += [up * rng.uniform(1.15, 1.75), up * rng.uniform(1.9, 2.8)]
+        bends += [-up * rng.uniform(0.9, 1.9), up * rng.uniform(-0.5, 0.9)]
+        lengths += [rng.uniform(1.5, 2.4), rng.uniform(0.6, 1.3)]
+        widths += [1.0, rng.uniform(0.45, 0.8)]
+        if rng.random() < 0.6:  # a second one that runs straight to the macula or past it
+            headings.append(up * rng.uniform(0.15, 1.2))
+            bends.append(-up * rng.uniform(-0.2, 0.6))
+            lengths.append(rng.uniform(0.35, 1.2))
+            widths.append(rng.uniform(0.25, 0.5))
+    count = len(headings)
+    first = rng.uniform(0.009, 0.017) * (1.2 if vein else 0.9) * np.array(widths)
+    wiggle = rng.uniform(0.08, 0.35)
+    start = eye.disc + rng.normal(0, 0.02, (count, 2))
+    lines = walk(rng, start, np.array(headings), np.array(lengths), np.array(bends), np.full(count, wiggle), 0.3, 56)
+    mains = Branches(lines, taper(rng, first, first * rng.uniform(0.3, 0.5), 56))
+    one = sprout(
+        rng,
+        mains,
+        int(rng.integers(7, 14)),
+        angle=(0.35, 1.1),
+        length=(0.25, 0.95),
+        radius=(0.4, 0.8),
+        end_radius=0.45,
+        bend=0.9,
+        wiggle=wiggle * 1.1,
+        wavelength=0.22,
+        points=32,
+    )
+    stems = Branches(
+        np.concatenate([mains.points[:, 8:40], one.points]), np.concatenate([mains.radii[:, 8:40], one.radii])
+    )
+    two = sprout(
+        rng,
+        stems,
+        int(rng.integers(14, 40)),
+        angle=(0.4, 1.3),
+        length=(0.12, 0.45),
+        radius=(0.3, 0.7),
+        end_radius=0.5,
+        bend=0.9,
+        wiggle=wiggle * 1.3,
+        wavelength=0.15,
+        points=20,
+    )
+    twigs = sprout(
+        rng,
+        Branches(
+            np.concatenate([one.points[:, ::2][:, :16], two.points[:, :16]]),
+            np.concatenate([one.radii[:, ::2][:, :16], two.radii[:, :16]]),
+        ),
+        int(rng.integers(15, 90)),
+        angle=(0.5, 1.5),
+        length=(0.04, 0.2),
+        radius=(0.35, 0.8),
+        end_radius=0.6,
+        bend=0.8,
+        wiggle=0.35,
+        wavelength=0.08,
+        points=10,
+    )
+    levels = []
+    for level in (mains, one, two, twigs):
+        clear = np.hypot(*np.moveaxis(level.points - eye.fovea, 2, 0)) > rng.uniform(0.08, 0.15)
+        # A vessel that reaches the fovea ends there.
+        radii = np.where(np.minimum.accumulate(clear, axis=1), np.maximum(level.radii, 0.0016), 0.0)
+        levels.append(Branches(eye.place(level.points), radii * eye.scale))
+    return levels
+
+
+def _background(rng: np.random.Generator, size: int, eye: _Eye, masks: dict[str, Mask]) -> list[Field]:
+    """Red, green and blue (size, size) of an empty retina with disc and fovea; adds their masks."""
+    n = COARSE
+    x, y = grid(n)
+    light = np.ones((n, n), np.float32)
+    cx, cy = rng.normal(0.5, 0.2, 2)
+    light -= rng.uniform(0.1, 0.9) * ((x - cx) ** 2 + (y - cy) ** 2)
+    light += smooth_noise(rng, n, 2.5, 2) * rng.uniform(0.01, 0.08)
+    fx, fy = eye.place(eye.fovea)
+    away = np.hypot((x - fx) / eye.radius[0], (y - fy) / eye.radius[1])
+    light *= 1 - rng.uniform(0.05, 0.55) * np.exp(-((away / rng.uniform(0.1, 0.3)) ** 2))
+    masks["fovea"] = enlarge((0.13 - away).astype(np.float32), size, Image.Resampling.BILINEAR) > 0
+    ring = np.hypot((x - eye.centre[0]) / eye.radius[0], (y - eye.centre[1]) / eye.radius[1])
+    light *= 1 - rng.uniform(0, 0.6) * np.clip((ring - rng.uniform(0.5, 0.85)) * 2.5, 0, 1)
+    if rng.random() < 0.5:  # nerve fibres shine around the disc
+        dx, dy = eye.place(eye.disc)
+        light += rng.uniform(0.05, 0.5) * np.exp(-((np.hypot(x - dx, y - dy) / rng.uniform(0.1, 0.3)) ** 2))
+    light = np.maximum(light, 0.12)
+
+    tint = _tint(rng)
+    rgb = [enlarge(light, size) * np.float32(tint[k]) for k in range(3)]
+    if rng.random() < 0.5:  # the choroid shines through: wide soft vessels of its own, which are not in the truth
+        choroid = _choroid(rng, eye) if rng.random() < 0.6 else smooth_noise(rng, COARSE, rng.uniform(12, 40), 2)
+        stripes = enlarge(choroid.astype(np.float32), size) * np.float32(rng.uniform(0.03, 0.25))
+        for k, share in enumerate((0.4, 1.0, 0.8)):
+            rgb[k] = rgb[k] * (1 + np.float32(share) * stripes)
+    if rng.random() < 0.6:
+        mottle = smooth_noise(rng, size, rng.uniform(40, 130), 2, 0.7) * np.float32(rng.uniform(0.005, 0.05))
+        rgb = [channel * (1 + mottle) for channel in rgb]
+
+    disc, cup = Canvas(size), Canvas(size)
+    for canvas, r, rough in ((disc, eye.disc_radius, 0.06), (cup, eye.disc_radius * rng.uniform(0.3, 0.7), 0.1)):
+        canvas.polygon(eye.place(blob(rng, eye.disc[0], eye.disc[1], r, rough)))
+    masks["optic disc"] = disc.mask()
+    glow = blur(disc.field(), rng.uniform(1.5, 5) * size / 512) * np.float32(rng.uniform(0.2, 0.85))
+    hole = blur(cup.field(), rng.uniform(1.5, 6) * size / 512) * np.float32(rng.uniform(0.1, 0.7))
+    for k, (rim, centre) in enumerate(((255, 255), (190, 240), (110, 190))):
+        rgb[k] = rgb[k] + (np.float32(rim) - rgb[k]) * glow
+        rgb[k] = rgb[k] + (np.float32(centre) - rgb[k]) * hole
+    return rgb
+
+
+def _tint(rng: np.random.Generator) -> Floats:
+    kind = rng.choice(["orange", "red", "brown", "pale", "green"], p=[0.35, 0.25, 0.2, 0.13, 0.07])
+    base = {
+        "orange": (220, 85, 30),
+        "red": (215, 62, 45),
+        "brown": (140, 75, 35),
+        "pale": (190, 130, 95),
+        "green": (60, 130, 80),
+    }[kind]
+    return np.array(base) * rng.uniform(0.75, 1.2, 3) * rng.uniform(0.65, 1.15)
+
+
+def _choroid(rng: np.random.Generator, eye: _Eye) -> Field:
+    count = int(rng.integers(20, 70))
+    start = eye.disc + rng.normal(0, 0.5, (count, 2))
+    out = start - eye.disc
+    lines = walk(
+        rng,
+        start,
+        np.arctan2(out[:, 1], out[:, 0]),
+        rng.uniform(0.3, 1.2, count),
+        rng.normal(0, 0.4, count),
+        np.full(count, 0.35),
+        0.25,
+        24,
+    )
+    canvas = Canvas(COARSE)
+    for line in lines:
+        canvas.tube(eye.place(line), np.full(24, rng.uniform(0.003, 0.011)), rng.uniform(0.3, 1))
+    field = blur(canvas.field(), rng.uniform(0.5, 1.2))
+    return field - field.mean()
+
+
+def _lesions(
+    rng: np.random.Generator, size: int, eye: _Eye, masks: dict[str, Mask], shown: Mask
+) -> tuple[Field | None, Field | None]:
+    """Haemorrhages (dark) and exudates or scars (bright) as fields (size, size) or None; adds their masks."""
+    fields: list[Field | None] = []
+    for text, chance, most in (("dark lesion", 0.35, 25), ("bright lesion", 0.35, 60)):
+        if rng.random() > chance:
+            fields.append(None)
+            continue
+        canvas = Canvas(size)
+        middle, spread = rng.normal(0, 0.4, 2), rng.uniform(0.1, 0.5)
+        typical = np.exp(rng.uniform(np.log(0.008), np.log(0.04)))
+        for _ in range(int(rng.integers(2, most))):
+            px, py = eye.place(middle + rng.normal(0, spread, 2))
+            canvas.polygon(
+                blob(rng, px, py, typical * rng.uniform(0.4, 1.8) * eye.scale, 0.35, 16), rng.uniform(0.5, 1)
+            )
+        field = canvas.field()
+        masks[text] = (field > 0.3) & shown
+        fields.append(blur(field, rng.uniform(0.5, 2.5) * size / 512) * np.float32(rng.uniform(0.3, 0.9)))
+    if "dark lesion" in masks and "bright lesion" in masks:
+        masks["lesion"] = masks["dark lesion"] | masks["bright lesion"]
+    return fields[0], fields[1]
+
+
+def _camera(rng: np.random.Generator, rgb: list[Field], inside: Field) -> Image8:
+    """Channels (size, size) to uint8 (size, size, 3): field edge, focus, noise, grey conversion, JPEG."""
+    size = inside.shape[0]
+    edge = ramp(inside, float(rng.choice([0.006, 0.03])))
+    surround = rng.uniform(0, 14) if rng.random() < 0.9 else rng.uniform(14, 60)
+    if rng.random() < 0.3:
+        halo = np.clip(1 - np.abs(inside) * np.float32(1 / rng.uniform(0.01, 0.05)), 0, 1) * np.float32(
+            rng.uniform(-40, 50)
+        )
+        rgb = [channel + halo for channel in rgb]
+    kind = rng.choice(["colour", "green", "grey", "angiography"], p=[0.72, 0.14, 0.07, 0.07])
+    if kind == "green":
+        rgb = [rgb[1] * np.float32(rng.uniform(1.0, 1.9))]
+    elif kind == "grey":
+        rgb = [rgb[0] * np.float32(0.3) + rgb[1] * np.float32(0.59) + rgb[2] * np.float32(0.11)]
+    elif kind == "angiography":  # dye shines: light vessels on dark
+        rgb = [np.float32(rng.uniform(150, 230)) - rgb[1] * np.float32(rng.uniform(0.9, 1.7))]
+    native = int(size * rng.choice([1.0, rng.uniform(0.55, 1.0)], p=[0.6, 0.4]))
+    focus = rng.choice([0.0, rng.uniform(0.4, 1.0), rng.uniform(0.8, 2.0)], p=[0.4, 0.4, 0.2]) * size / 512
+    strength = float(np.exp(rng.uniform(np.log(0.4), np.log(5.0))))
+    common = grain(rng, native, rng.choice([1.0, rng.uniform(1.0, 2.5)])) * np.float32(strength)
+    gain, lift = rng.uniform(0.85, 1.2), rng.uniform(-10, 15)
+    gamma = rng.choice([1.0, rng.uniform(0.7, 1.5)], p=[0.6, 0.4])
+    planes = []
+    for channel in rgb:
+        plane = blur(channel, focus) * edge + np.float32(surround) * (1 - edge)
+        plane = enlarge(plane, native, Image.Resampling.BOX)
+        plane = plane * np.float32(gain) + np.float32(lift * (surround > 0)) + common
+        if len(rgb) == 3 and strength > 1:
+            plane = plane + grain(rng, native, 1.5) * np.float32(strength * 0.5)
+        if gamma != 1.0:
+            plane = np.power(np.clip(plane, 0, 255) * np.float32(1 / 255), np.float32(gamma)) * 255
+        planes.append(to_uint8(plane))
+    out = np.stack(planes * (1 if len(planes) == 3 else 3), axis=2)
+    if rng.random() < 0.55:
+        out = jpeg(out, int(rng.integers(45, 97)))
+    return resize8(out, size)
