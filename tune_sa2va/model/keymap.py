@@ -1,0 +1,119 @@
+"""Native parameter names and the reference's checkpoint keys: which tensor of a checkpoint fills which parameter.
+
+The reference fuses InternViT's q, k and v in one `qkv`, keeps SAM2's four point embeddings apart, and calls modules
+otherwise than transformers does. One table of renames says it all, in the direction native -> reference; loading,
+saving, LoRA targets and adapters all go through it.
+"""
+
+import re
+from dataclasses import dataclass
+
+_SAM2 = "grounding_encoder.sam2_model."
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a native tensor lies in a checkpoint.
+
+    keys: one key; or several that are stacked row by row.
+    third: None for the whole tensor, else which third of its rows (q, k, v of a fused `qkv`).
+    """
+
+    keys: tuple[str, ...]
+    third: int | None = None
+
+
+# Reference keys that no native parameter needs: they serve video (memory of earlier frames) and one image never runs them.
+LEFTOVER_PATTERNS: tuple[str, ...] = (
+    r"grounding_encoder\.sam2_model\.memory_attention\..*",
+    r"grounding_encoder\.sam2_model\.memory_encoder\..*",
+    r"grounding_encoder\.sam2_model\.(maskmem_tpos_enc|no_mem_pos_enc|no_obj_ptr|no_obj_embed_spatial)",
+    r"grounding_encoder\.sam2_model\.(mask_downsample|obj_ptr_proj|obj_ptr_tpos_proj)\..*",
+)
+
+# (native, reference), applied in order to the start of a name.
+_PREFIXES: tuple[tuple[str, str], ...] = (
+    (r"vision_model\.embeddings\.cls_token$", "vision_model.embeddings.class_embedding"),
+    (r"vision_model\.embeddings\.position_embeddings$", "vision_model.embeddings.position_embedding"),
+    (r"vision_model\.embeddings\.patch_embeddings\.projection\.", "vision_model.embeddings.patch_embedding."),
+    (r"vision_model\.encoder\.layer\.", "vision_model.encoder.layers."),
+    (r"sam_vision\.backbone\.patch_embed\.projection\.", _SAM2 + "image_encoder.trunk.patch_embed.proj."),
+    (r"sam_vision\.backbone\.", _SAM2 + "image_encoder.trunk."),
+    (r"sam_vision\.neck\.convs\.(\d+)\.", _SAM2 + r"image_encoder.neck.convs.\1.conv."),
+    (r"sam_prompt_encoder\.shared_embedding\.positional_embedding$",
+     _SAM2 + "sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"),
+    (r"sam_prompt_encoder\.mask_embed\.conv1\.", _SAM2 + "sam_prompt_encoder.mask_downscaling.0."),
+    (r"sam_prompt_encoder\.mask_embed\.layer_norm1\.", _SAM2 + "sam_prompt_encoder.mask_downscaling.1."),
+    (r"sam_prompt_encoder\.mask_embed\.conv2\.", _SAM2 + "sam_prompt_encoder.mask_downscaling.3."),
+    (r"sam_prompt_encoder\.mask_embed\.layer_norm2\.", _SAM2 + "sam_prompt_encoder.mask_downscaling.4."),
+    (r"sam_prompt_encoder\.mask_embed\.conv3\.", _SAM2 + "sam_prompt_encoder.mask_downscaling.6."),
+    (r"sam_prompt_encoder\.", _SAM2 + "sam_prompt_encoder."),
+    (r"sam_mask_decoder\.upscale_conv1\.", _SAM2 + "sam_mask_decoder.output_upscaling.0."),
+    (r"sam_mask_decoder\.upscale_layer_norm\.", _SAM2 + "sam_mask_decoder.output_upscaling.1."),
+    (r"sam_mask_decoder\.upscale_conv2\.", _SAM2 + "sam_mask_decoder.output_upscaling.3."),
+    (r"sam_mask_decoder\.transformer\.layer_norm_final_attn\.", _SAM2 + "sam_mask_decoder.transformer.norm_final_attn."),
+    (r"sam_mask_decoder\.", _SAM2 + "sam_mask_decoder."),
+    (r"no_mem_embed$", _SAM2 + "no_mem_embed"),
+)  # fmt: skip
+
+# (native, reference) inside InternViT's layers, Hiera's blocks and the mask decoder.
+_INNER: tuple[tuple[str, str, str], ...] = (
+    ("vision_model.", r"\.lambda_1$", ".ls1"),
+    ("vision_model.", r"\.lambda_2$", ".ls2"),
+    ("vision_model.", r"\.layernorm_before\.", ".norm1."),
+    ("vision_model.", r"\.layernorm_after\.", ".norm2."),
+    ("vision_model.", r"\.attention\.projection_layer\.", ".attn.proj."),
+    ("vision_model.", r"\.attention\.([qk])_norm\.", r".attn.\1_norm."),
+    (_SAM2, r"\.layer_norm(\d)\.", r".norm\1."),
+    (_SAM2 + "sam_mask_decoder.", r"\.o_proj\.", ".out_proj."),
+)
+_FUSED_QKV = re.compile(r"(vision_model\.encoder\.layers\.\d+\.)attention\.([qkv])_proj\.(weight|bias)$")
+_FEED_FORWARD = re.compile(r"\.(proj_in|proj_out|layers\.(\d+))\.(weight|bias)$")
+# SAM2's MLPs by depth: transformers names the first and the last layer, the reference counts.
+_DEEP_MLP = re.compile(r"\.(output_hypernetworks_mlps\.\d+|iou_prediction_head|pred_obj_score_head)\.")
+
+
+def source_of(native: str) -> Source:
+    """Where the native parameter or buffer `native` lies in a reference checkpoint."""
+    if native == "sam_prompt_encoder.point_embed.weight":
+        return Source(tuple(f"{_SAM2}sam_prompt_encoder.point_embeddings.{i}.weight" for i in range(4)))
+    name = native
+    for pattern, replacement in _PREFIXES:
+        name, count = re.subn("^" + pattern, replacement, name)
+        if count:
+            break
+    if fused := _FUSED_QKV.match(name):
+        return Source((f"{fused[1]}attn.qkv.{fused[3]}",), third="qkv".index(fused[2]))
+    for prefix, pattern, replacement in _INNER:
+        if name.startswith(prefix):
+            name = re.sub(pattern, replacement, name)
+    if name.startswith(_SAM2):
+        name = _number_mlp(name)
+    return Source((name,))
+
+
+def _number_mlp(name: str) -> str:
+    if not (match := _FEED_FORWARD.search(name)):
+        return name
+    is_deep = bool(_DEEP_MLP.search(name))
+    if match[1] == "proj_in":
+        index = 0
+    elif match[1] == "proj_out":
+        index = 2 if is_deep else 1
+    elif is_deep:
+        index = int(match[2]) + 1
+    else:  # `.layers.N.` here is a transformer layer's own weight, not an MLP's
+        return name
+    return f"{name[: match.start()]}.layers.{index}.{match[3]}"
+
+
+def reference_module(native: str) -> str:
+    """The reference's name of the native linear module `native`. Only for modules that exist there one to one."""
+    source = source_of(native + ".weight")
+    assert source.third is None and len(source.keys) == 1, f"{native} has no module of its own in the reference"
+    return source.keys[0].removesuffix(".weight")
+
+
+def is_leftover(key: str) -> bool:
+    """Whether a checkpoint key is one that no native parameter needs (the memory of video frames)."""
+    return any(re.fullmatch(pattern, key) for pattern in LEFTOVER_PATTERNS)

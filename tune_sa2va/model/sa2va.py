@@ -1,0 +1,170 @@
+"""Sa2VA from transformers' own modules: InternViT, `mlp1`, Qwen2, `text_hidden_fcs`, SAM2. No remote code.
+
+The forward is cut where training cuts it: `encode_image` (frozen, run once an image) gives `ImageFeatures`;
+`seg_embeddings` runs the language model over them; `decode_masks` runs SAM2's prompt encoder and mask decoder.
+
+Shape letters: B images, T text positions, D width of the language model, d width of SAM2, S side of the mask logits.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import InternVLVisionModel, Qwen2ForCausalLM
+from transformers.models.sam2.modeling_sam2 import Sam2MaskDecoder, Sam2PromptEncoder, Sam2VisionModel
+
+from tune_sa2va.model.dims import Sa2VADims
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFeatures:
+    """What the frozen encoders make of one image; a trial needs nothing else of it.
+
+    image_tokens: (tiles x tokens_per_tile, D), what replaces the `<IMG_CONTEXT>` embeddings.
+    embed: (d, S/4, S/4), the stride-16 level with `no_mem_embed` added.
+    high_res_1: (d, S/2, S/2) the FPN's stride-8 level before `conv_s1`, or (d/4, S/2, S/2) after it.
+    high_res_0: (d, S, S) the FPN's stride-4 level before `conv_s0`, or (d/8, S, S) after it.
+    """
+
+    image_tokens: Float[Tensor, "I D"]
+    embed: Float[Tensor, "d h w"]
+    high_res_1: Float[Tensor, "c1 2h 2w"]
+    high_res_0: Float[Tensor, "c0 4h 4w"]
+
+
+class MaskOutput(NamedTuple):
+    """mask_logits: (B, 3, S, S) masks 1..3; iou_scores: (B, 3) in [0, 1]; object_score_logits: (B, 1), gates nothing."""
+
+    mask_logits: Float[Tensor, "B 3 S S"]
+    iou_scores: Float[Tensor, "B 3"]
+    object_score_logits: Float[Tensor, "B 1"]
+
+    def best(self) -> Float[Tensor, "B S S"]:
+        """The mask with the highest predicted IoU, chosen per image (the choice itself has no gradient)."""
+        index = self.iou_scores.argmax(dim=1)
+        return self.mask_logits.gather(1, index[:, None, None, None].expand(-1, 1, *self.mask_logits.shape[2:])).squeeze(1)
+
+
+class Sa2VA(nn.Module):
+    """The model. Build it on the meta device (`tune_sa2va.model.checkpoint`); names map to the reference in `keymap`."""
+
+    def __init__(self, dims: Sa2VADims) -> None:
+        super().__init__()
+        self.dims = dims
+        sam2 = dims.sam2.to_transformers()
+        for config in (dims.vision, dims.language_model, sam2.vision_config, sam2.mask_decoder_config):
+            config._attn_implementation = "sdpa"
+        sam2.vision_config.backbone_config._attn_implementation = "sdpa"
+        width, vit_width = dims.language_model.hidden_size, dims.vision.hidden_size
+        self.vision_model = InternVLVisionModel(dims.vision)
+        self.mlp1 = nn.Sequential(
+            nn.LayerNorm(4 * vit_width), nn.Linear(4 * vit_width, width), nn.GELU(), nn.Linear(width, width)
+        )
+        self.language_model = Qwen2ForCausalLM(dims.language_model)
+        self.text_hidden_fcs = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, dims.sam2.d))
+        self.sam_vision = Sam2VisionModel(sam2.vision_config)
+        self.sam_prompt_encoder = Sam2PromptEncoder(sam2.prompt_encoder_config)
+        self.sam_mask_decoder = Sam2MaskDecoder(sam2.mask_decoder_config)
+        self.no_mem_embed = nn.Parameter(torch.zeros(1, 1, dims.sam2.d))
+
+    # -- frozen encoders --------------------------------------------------------------------------------------------
+
+    def encode_tiles(self, pixel_values: Float[Tensor, "N 3 P P"]) -> Float[Tensor, "N I D"]:
+        """Image tokens of each tile: InternViT without a final norm, class token dropped, pixel shuffle v2, `mlp1`."""
+        patches = self.vision_model(pixel_values).last_hidden_state[:, 1:]
+        return self.mlp1(pixel_shuffle(patches))
+
+    def encode_sam(
+        self, g_pixel_values: Float[Tensor, "B 3 G G"]
+    ) -> tuple[Float[Tensor, "B d h w"], Float[Tensor, "B d 2h 2w"], Float[Tensor, "B d 4h 4w"]]:
+        """SAM2's image embedding with `no_mem_embed` added, and the stride-8 and stride-4 levels before their convs."""
+        stride_4, stride_8, stride_16 = self.sam_vision(g_pixel_values).fpn_hidden_states
+        return stride_16 + self.no_mem_embed.view(1, -1, 1, 1).to(stride_16.dtype), stride_8, stride_4
+
+    def encode_image(
+        self,
+        pixel_values: Float[Tensor, "N 3 P P"],
+        g_pixel_values: Float[Tensor, "1 3 G G"],
+        *,
+        project_high_res: bool,
+    ) -> ImageFeatures:
+        """Features of one image of N tiles. `project_high_res` applies `conv_s0` and `conv_s1` (an 8th of the size)."""
+        image_tokens = self.encode_tiles(pixel_values).flatten(0, 1)
+        embed, high_res_1, high_res_0 = self.encode_sam(g_pixel_values)
+        if project_high_res:
+            high_res_1, high_res_0 = self.project_high_res(high_res_1, high_res_0)
+        return ImageFeatures(image_tokens, embed[0], high_res_1[0], high_res_0[0])
+
+    # -- what a trial trains ----------------------------------------------------------------------------------------
+
+    def embed_text(
+        self, input_ids: Int[Tensor, "B T"], image_tokens: Float[Tensor, "B I D"], image_start: int
+    ) -> Float[Tensor, "B T D"]:
+        """Token embeddings with the `<IMG_CONTEXT>` ones, I positions from `image_start` on, replaced."""
+        embeds = self.language_model.get_input_embeddings()(input_ids)
+        image_end = image_start + image_tokens.shape[1]
+        return torch.cat((embeds[:, :image_start], image_tokens.to(embeds.dtype), embeds[:, image_end:]), dim=1)
+
+    def hidden_states(self, inputs_embeds: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
+        """The language model's last hidden state, after the final norm. Causal; no padding mask, so pad on the right."""
+        return self.language_model.model(inputs_embeds=inputs_embeds, use_cache=False).last_hidden_state
+
+    def seg_embeddings(
+        self, hidden: Float[Tensor, "B T D"], seg_positions: Int[Tensor, " B"]
+    ) -> Float[Tensor, "B d"]:
+        """`text_hidden_fcs` of the hidden state at each sequence's [SEG] token itself."""
+        rows = torch.arange(hidden.shape[0], device=hidden.device)
+        return self.text_hidden_fcs(hidden[rows, seg_positions])
+
+    def project_high_res(
+        self, high_res_1: Float[Tensor, "B d 2h 2w"], high_res_0: Float[Tensor, "B d 4h 4w"]
+    ) -> tuple[Float[Tensor, "B c1 2h 2w"], Float[Tensor, "B c0 4h 4w"]]:
+        """The mask decoder's `conv_s1` and `conv_s0` on the stride-8 and stride-4 levels."""
+        return self.sam_mask_decoder.conv_s1(high_res_1), self.sam_mask_decoder.conv_s0(high_res_0)
+
+    def decode_masks(
+        self,
+        embed: Float[Tensor, "B d h w"],
+        high_res_1: Float[Tensor, "B c1 2h 2w"],
+        high_res_0: Float[Tensor, "B c0 4h 4w"],
+        seg_embeddings: Float[Tensor, "B d"],
+    ) -> MaskOutput:
+        """SAM2's three masks for each image and its [SEG] embedding. High-resolution levels may come raw or projected."""
+        if high_res_0.shape[1] == self.dims.sam2.d:
+            high_res_1, high_res_0 = self.project_high_res(high_res_1, high_res_0)
+        batch = embed.shape[0]
+        masks, iou_scores, _, object_score_logits = self.sam_mask_decoder(
+            image_embeddings=embed,
+            image_positional_embeddings=self.image_position_encoding().expand(batch, -1, -1, -1),
+            sparse_prompt_embeddings=self.sparse_prompts(seg_embeddings)[:, None],
+            dense_prompt_embeddings=self.sam_prompt_encoder.no_mask_embed.weight.view(1, -1, 1, 1).expand_as(embed),
+            multimask_output=True,
+            high_resolution_features=[high_res_0, high_res_1],
+        )
+        return MaskOutput(masks[:, 0], iou_scores[:, 0], object_score_logits[:, 0])
+
+    def sparse_prompts(self, seg_embeddings: Float[Tensor, "B d"]) -> Float[Tensor, "B 3 d"]:
+        """Two not-a-point embeddings, then the [SEG] embedding: the reference passes one padded empty point."""
+        not_a_point = self.sam_prompt_encoder.not_a_point_embed.weight.to(seg_embeddings.dtype)
+        return torch.cat((not_a_point.expand(seg_embeddings.shape[0], 2, -1), seg_embeddings[:, None]), dim=1)
+
+    def image_position_encoding(self) -> Float[Tensor, "1 d h w"]:
+        """The dense positional encoding: cell centres in [0, 1] through SAM2's random Fourier features, in fp32."""
+        side = self.dims.sam2.embed_side
+        embedding = self.sam_prompt_encoder.shared_embedding.positional_embedding
+        centres = (torch.arange(side, device=embedding.device, dtype=torch.float32) + 0.5) / side
+        y, x = torch.meshgrid(centres, centres, indexing="ij")
+        encoding = self.sam_prompt_encoder.shared_embedding(torch.stack((x, y), dim=-1)[None])
+        return encoding.permute(0, 3, 1, 2)
+
+
+def pixel_shuffle(patches: Float[Tensor, "N L C"]) -> Float[Tensor, "N L/4 4C"]:
+    """InternVL's pixel shuffle, version 2, ratio 0.5: 2x2 neighbouring patches become one token of four times the width."""
+    count, length, channels = patches.shape
+    side = int(length**0.5)
+    x = patches.view(count, side, side, channels)
+    x = x.reshape(count, side, side // 2, 2 * channels).permute(0, 2, 1, 3)
+    x = x.reshape(count, side // 2, side // 2, 4 * channels).permute(0, 2, 1, 3)
+    return x.reshape(count, length // 4, 4 * channels)

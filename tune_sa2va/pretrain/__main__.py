@@ -1,0 +1,51 @@
+"""`python -m tune_sa2va.pretrain`: remake the weights of the `tiny` preset on procedural scenes.
+
+    python -m tune_sa2va.pretrain --out pretrained --minutes 17 --workers 15
+
+trains the dimensions of the tiny preset for that long on one GPU, all parameters, and leaves `model.safetensors` in the
+reference's keys. Run it again with the same --out to go on where it stopped.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from tune_sa2va.model.checkpoint import model_folder
+from tune_sa2va.model.dims import read_dims
+from tune_sa2va.model.prompt import Prompter
+from tune_sa2va.pretrain.loop import PretrainSettings, pretrain
+from tune_sa2va.pretrain.tokenizer import make_tokenizer
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def main(
+    out: Annotated[Path, typer.Option(help="Folder of the training state and of the finished checkpoint.")],
+    minutes: Annotated[float, typer.Option(help="Training time in all, over all sessions.")] = 17.0,
+    stop_after: Annotated[float, typer.Option(help="Stop this session after so many minutes; run again to go on.")] = 1e9,
+    batch_size: Annotated[int, typer.Option(help="Images a step.")] = 24,
+    workers: Annotated[int, typer.Option(help="Processes that draw scenes.")] = 15,
+    pool: Annotated[int, typer.Option(help="Scenes kept on the device (1.6 MB each).")] = 4096,
+    device: Annotated[str, typer.Option(help="cuda, or cpu to try it out.")] = "cuda",
+) -> None:
+    """Pretrain the tiny preset's dimensions on procedural vessels, all parameters."""
+    folder = model_folder("tiny")
+    out.mkdir(parents=True, exist_ok=True)
+    for name in ("config.json", "sam2_dims.json"):
+        shutil.copyfile(folder / name, out / name)
+    dims = read_dims(out)
+    if not (out / "tokenizer.json").exists():
+        make_tokenizer(out, vocab_size=dims.language_model.vocab_size)
+    settings = PretrainSettings(minutes=minutes, batch_size=batch_size, workers=workers, pool_scenes=pool)
+    weights = pretrain(
+        dims, Prompter(out), out, settings, device=torch.device(device), stop_after_s=60 * stop_after
+    )
+    print(f"finished: {weights}" if weights else f"stopped before the end; run again with --out {out}")
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,25 @@
+"""What pretraining asks and answers: questions about a text, and the reference's five answers."""
+
+QUESTIONS: tuple[str, ...] = (
+    "Please segment the {text}.",
+    "Please segment the {text} in this image.",
+    "Can you segment the {text} in this image?",
+    "Could you segment the {text}?",
+    "Segment the {text}.",
+    "What is the {text} in this image? Please respond with a segmentation mask.",
+)
+
+ANSWERS: tuple[str, ...] = (
+    "It is [SEG].",
+    "Sure, [SEG].",
+    "Sure, it is [SEG].",
+    "Sure, the segmentation result is [SEG].",
+    "[SEG].",
+)
+
+# Words that users of vessel images write but no procedural scene holds, so that the tokenizer spells them shortly.
+EXTRA_WORDS: tuple[str, ...] = (
+    "coronary artery", "left anterior descending", "right coronary artery", "circumflex", "stenosis", "blood vessels",
+    "vessel", "vessels", "angiogram", "angiography", "fundus", "retina", "retinal vessel", "capillary", "aorta",
+    "guide wire", "catheter", "contrast", "lesion", "optic disc", "fovea", "plaque", "cerebral artery", "vein",
+)  # fmt: skip
