@@ -151,7 +151,7 @@ def anatomy(rng: np.random.Generator, size: int) -> tuple[Field, dict[str, Mask]
         masks["dark wedge"] = _big(wedge, size)
     if rng.random() < 0.45:
         band, truth = ribs(rng, n)
-        field = field * (1 + band * rng.uniform(-0.28, 0.1))
+        field = field * (1 + band * rng.uniform(-0.2, 0.1))
         masks["rib"] = _big(truth, size)
     if rng.random() < 0.3:
         bone = spine(rng, n)
@@ -237,13 +237,29 @@ def stains(rng: np.random.Generator, size: int, ostium: Floats) -> Field:
     return enlarge(blur(canvas.field(), rng.uniform(1.0, 7)), size)
 
 
+def unnamed_twigs(rng: np.random.Generator, size: int) -> Field:
+    """Fine lines (size, size), 0..1, that annotators leave out: distal twigs, lung markings, collaterals."""
+    count = int(rng.integers(8, 60))
+    drift = rng.uniform(-3.2, 3.2)
+    heading = drift + rng.normal(0, rng.uniform(0.3, 1.5), count)
+    middle = rng.uniform(0.2, 0.8, 2)
+    start = middle + rng.normal(0, rng.uniform(0.1, 0.4), (count, 2))
+    length = rng.uniform(0.03, 0.35, count)
+    lines = walk(rng, start, heading, length, rng.normal(0, 0.8, count), np.full(count, 0.4), 0.1, 18)
+    first = rng.uniform(0.0008, 0.0035, count)
+    canvas = Canvas(size)
+    for line, radii in zip(lines, taper(rng, first, first * 0.4, 18), strict=True):
+        canvas.tube(line, radii, float(rng.uniform(0.3, 1.0)))
+    return blur(canvas.field(), 0.8 * size / 512)
+
+
 def motion_ghosts(rng: np.random.Generator, size: int, depth: Field) -> Field:
     """What a digital subtraction leaves when the patient moved: embossed anatomy, pale shifted vessels, edge arcs."""
     out = np.zeros((size, size), np.float32)
     if rng.random() < 0.7:  # emboss: the difference of two shifted copies of whatever lay behind
-        source = smooth_noise(rng, size, rng.uniform(10, 60), 2, 0.7)
+        source = smooth_noise(rng, size, rng.uniform(5, 50), 2, 0.6)
         dx, dy = rng.integers(-3, 4, 2)
-        out += (np.roll(source, (dy, dx), (0, 1)) - source) * np.float32(rng.uniform(0.02, 0.18))
+        out += (np.roll(source, (dy, dx), (0, 1)) - source) * np.float32(np.exp(rng.uniform(-5.0, -2.3)))
     if rng.random() < 0.3:  # the mask frame held some contrast already
         shift = rng.integers(-14, 15, 2) * size // 512
         out += blur(np.roll(depth, tuple(shift), (0, 1)), 1.0) * np.float32(rng.uniform(-0.02, 0.06))
@@ -275,12 +291,12 @@ def collimate(rng: np.random.Generator, image: Field, ghosts: bool) -> tuple[Fie
     x, y = grid(size)
     kind = rng.choice(["circle", "blades", "rounded"], p=[0.6, 0.25, 0.15])
     if kind == "circle":
-        r = rng.uniform(0.42, 0.85)
-        away = rng.uniform(0, max(0.02, r - 0.25))
+        r = rng.uniform(0.36, 0.5) if rng.random() < 0.15 else rng.uniform(0.5, 0.9)
+        away = rng.uniform(0, max(0.02, r - 0.3))
         angle = rng.uniform(0, 2 * np.pi)
         inside = r - np.hypot(x - 0.5 - away * np.cos(angle), y - 0.5 - away * np.sin(angle))
     else:
-        left, right, top, bottom = np.where(rng.random(4) < 0.5, rng.uniform(0.01, 0.22, 4), -0.2)
+        left, right, top, bottom = np.where(rng.random(4) < 0.35, rng.uniform(0.01, 0.18, 4), -0.2)
         tilt = rng.normal(0, 0.06) if rng.random() < 0.5 else 0.0
         u, v = x + tilt * (y - 0.5), y - tilt * (x - 0.5)
         if kind == "blades":

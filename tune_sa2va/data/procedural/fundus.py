@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from tune_sa2va.data.procedural.growth import Branches, Floats, sprout, taper, walk
+from tune_sa2va.data.procedural.growth import Branches, Floats, sprout, stems, taper, walk
 from tune_sa2va.data.procedural.raster import ROUND_PROFILE, Canvas, blob, draw_depth, draw_truth
 from tune_sa2va.data.procedural.scene import Field, Image8, Mask, Scene, non_empty
 from tune_sa2va.data.procedural.texture import blur, enlarge, grain, grid, jpeg, ramp, resize8, smooth_noise, to_uint8
@@ -50,7 +50,7 @@ def render_fundus(rng: np.random.Generator, size: int) -> Scene:
     detail = rng.choice(["all", "clear"], p=[0.72, 0.28])
     least_px = rng.uniform(1.2, 2.1) * size / 512
     widest = max(float(level.radii.max(initial=0)) for level in [*arteries, *veins])
-    power = rng.uniform(0.25, 0.8)
+    power = rng.uniform(0.15, 0.65)
     depths: list[Field] = []
     for text, tree in (("artery", arteries), ("vein", veins)):
         canvas, truth = Canvas(size), Canvas(size)
@@ -60,7 +60,7 @@ def render_fundus(rng: np.random.Generator, size: int) -> Scene:
         masks[text] = truth.mask(0.45) & shown
     masks["blood vessel"] = masks["artery"] | masks["vein"]
 
-    contrast = rng.uniform(0.15, 0.75)
+    contrast = rng.uniform(0.25, 0.8)
     pale = rng.uniform(0.6, 1.0)
     depth = np.maximum(depths[0] * np.float32(pale), depths[1]) + np.float32(0.3) * np.minimum(*depths)
     if rng.random() < 0.5:  # the light reflex along arteries
@@ -73,7 +73,7 @@ def render_fundus(rng: np.random.Generator, size: int) -> Scene:
 
     rgb = _background(rng, size, eye, masks)
     lesion_dark, lesion_bright = _lesions(rng, size, eye, masks, shown)
-    absorb = np.array([rng.uniform(0.2, 0.6), 1.0, rng.uniform(0.6, 1.0)]) * contrast
+    absorb = np.array([rng.uniform(0.08, 0.5), 1.0, rng.uniform(0.4, 1.0)]) * contrast
     for k in range(3):
         channel = rgb[k] * (1 - np.float32(absorb[k]) * depth)
         if lesion_dark is not None:
@@ -96,9 +96,10 @@ def _eye(rng: np.random.Generator) -> _Eye:
     else:
         disc = rng.uniform(-0.7, 0.7, 2)
     fovea = disc + np.array([rng.uniform(0.5, 0.72), rng.uniform(-0.04, 0.14)])
-    squeeze = rng.choice([1.0, rng.uniform(1.0, 1.6)], p=[0.35, 0.65])
-    ry = rng.choice([rng.uniform(0.44, 0.5), rng.uniform(0.5, 0.85)], p=[0.3, 0.7])
-    rx = ry / squeeze
+    # A wide sensor resized to a square squeezes the field sideways and often cuts its top and bottom.
+    aspect = 1.0 if rng.random() < 0.3 else rng.uniform(1.15, 1.6)
+    rx = rng.uniform(0.4, 0.52) if rng.random() < 0.8 else rng.uniform(0.5, 0.75)
+    ry = rx * aspect
     return _Eye(
         disc,
         fovea,
@@ -113,8 +114,8 @@ def _arcades(rng: np.random.Generator, eye: _Eye, vein: bool) -> list[Branches]:
     """Levels of the arterial or the venous tree in side lengths, mains first."""
     headings, bends, lengths, widths = [], [], [], []
     for up in (-1.0, 1.0):
-        headings += [up * rng.uniform(1.15, 1.75), up * rng.uniform(1.9, 2.8)]
-        bends += [-up * rng.uniform(0.9, 1.9), up * rng.uniform(-0.5, 0.9)]
+        headings += [up * rng.uniform(1.25, 1.95), up * rng.uniform(1.9, 2.9)]
+        bends += [-up * rng.uniform(1.1, 2.3), up * rng.uniform(-0.7, 0.9)]
         lengths += [rng.uniform(1.5, 2.4), rng.uniform(0.6, 1.3)]
         widths += [1.0, rng.uniform(0.45, 0.8)]
         if rng.random() < 0.6:  # a second one that runs straight to the macula or past it
@@ -123,63 +124,42 @@ def _arcades(rng: np.random.Generator, eye: _Eye, vein: bool) -> list[Branches]:
             lengths.append(rng.uniform(0.35, 1.2))
             widths.append(rng.uniform(0.25, 0.5))
     count = len(headings)
-    first = rng.uniform(0.009, 0.017) * (1.2 if vein else 0.9) * np.array(widths)
+    first = np.exp(rng.uniform(np.log(0.0065), np.log(0.015))) * (1.15 if vein else 0.9) * np.array(widths)
     wiggle = rng.uniform(0.08, 0.35)
     start = eye.disc + rng.normal(0, 0.02, (count, 2))
     lines = walk(rng, start, np.array(headings), np.array(lengths), np.array(bends), np.full(count, wiggle), 0.3, 56)
     mains = Branches(lines, taper(rng, first, first * rng.uniform(0.3, 0.5), 56))
     one = sprout(
-        rng,
-        mains,
-        int(rng.integers(7, 14)),
-        angle=(0.35, 1.1),
-        length=(0.25, 0.95),
-        radius=(0.4, 0.8),
-        end_radius=0.45,
-        bend=0.9,
-        wiggle=wiggle * 1.1,
-        wavelength=0.22,
-        points=32,
-    )
-    stems = Branches(
-        np.concatenate([mains.points[:, 8:40], one.points]), np.concatenate([mains.radii[:, 8:40], one.radii])
-    )
+        rng, mains, int(rng.integers(9, 18)), angle=(0.35, 1.1), length=(0.25, 1.0), radius=(0.4, 0.8), end_radius=0.45,
+        bend=0.9, wiggle=wiggle * 1.1, wavelength=0.22, points=32, along=(0.12, 0.95),
+    )  # fmt: skip
     two = sprout(
-        rng,
-        stems,
-        int(rng.integers(14, 40)),
-        angle=(0.4, 1.3),
-        length=(0.12, 0.45),
-        radius=(0.3, 0.7),
-        end_radius=0.5,
-        bend=0.9,
-        wiggle=wiggle * 1.3,
-        wavelength=0.15,
-        points=20,
-    )
+        rng, stems([mains, one], 28), int(rng.integers(20, 65)), angle=(0.4, 1.3), length=(0.12, 0.5),
+        radius=(0.3, 0.7), end_radius=0.5, bend=0.9, wiggle=wiggle * 1.3, wavelength=0.15, points=18, along=(0.15, 1.0),
+    )  # fmt: skip
     twigs = sprout(
-        rng,
-        Branches(
-            np.concatenate([one.points[:, ::2][:, :16], two.points[:, :16]]),
-            np.concatenate([one.radii[:, ::2][:, :16], two.radii[:, :16]]),
-        ),
-        int(rng.integers(15, 90)),
-        angle=(0.5, 1.5),
-        length=(0.04, 0.2),
-        radius=(0.35, 0.8),
-        end_radius=0.6,
-        bend=0.8,
-        wiggle=0.35,
-        wavelength=0.08,
-        points=10,
-    )
+        rng, stems([mains, one, two], 16), int(rng.integers(25, 150)), angle=(0.5, 1.5), length=(0.04, 0.22),
+        radius=(0.3, 0.8), end_radius=0.6, bend=0.8, wiggle=0.4, wavelength=0.08, points=9, along=(0.15, 1.0),
+    )  # fmt: skip
     levels = []
-    for level in (mains, one, two, twigs):
+    for level in (mains, one, two, stems([twigs, _macular(rng, eye)], 9)):
         clear = np.hypot(*np.moveaxis(level.points - eye.fovea, 2, 0)) > rng.uniform(0.08, 0.15)
         # A vessel that reaches the fovea ends there.
         radii = np.where(np.minimum.accumulate(clear, axis=1), np.maximum(level.radii, 0.0016), 0.0)
         levels.append(Branches(eye.place(level.points), radii * eye.scale))
     return levels
+
+
+def _macular(rng: np.random.Generator, eye: _Eye) -> Branches:
+    """Fine twigs that run towards the fovea from all sides, in field units."""
+    count = int(rng.integers(0, 28))
+    angle, away = rng.uniform(-np.pi, np.pi, count), rng.uniform(0.18, 0.6, count)
+    start = eye.fovea + np.stack([np.cos(angle), np.sin(angle)], 1) * away[:, None]
+    heading = angle + np.pi + rng.normal(0, 0.35, count)
+    lines = walk(
+        rng, start, heading, away * rng.uniform(0.3, 0.8, count), np.zeros(count), np.full(count, 0.35), 0.1, 9
+    )
+    return Branches(lines, taper(rng, np.full(count, 0.0026), np.full(count, 0.0016), 9))
 
 
 def _background(rng: np.random.Generator, size: int, eye: _Eye, masks: dict[str, Mask]) -> list[Field]:
@@ -204,8 +184,11 @@ def _background(rng: np.random.Generator, size: int, eye: _Eye, masks: dict[str,
     tint = _tint(rng)
     rgb = [enlarge(light, size) * np.float32(tint[k]) for k in range(3)]
     if rng.random() < 0.5:  # the choroid shines through: wide soft vessels of its own, which are not in the truth
-        choroid = _choroid(rng, eye) if rng.random() < 0.6 else smooth_noise(rng, COARSE, rng.uniform(12, 40), 2)
-        stripes = enlarge(choroid.astype(np.float32), size) * np.float32(rng.uniform(0.03, 0.25))
+        if rng.random() < 0.6:
+            choroid, most = _choroid(rng, eye), 0.35
+        else:
+            choroid, most = smooth_noise(rng, COARSE, rng.uniform(8, 40), 2), 0.12
+        stripes = enlarge(choroid, size) * np.float32(rng.uniform(0.02, most))
         for k, share in enumerate((0.4, 1.0, 0.8)):
             rgb[k] = rgb[k] * (1 + np.float32(share) * stripes)
     if rng.random() < 0.6:
@@ -233,7 +216,8 @@ def _tint(rng: np.random.Generator) -> Floats:
         "pale": (190, 130, 95),
         "green": (60, 130, 80),
     }[kind]
-    return np.array(base) * rng.uniform(0.75, 1.2, 3) * rng.uniform(0.65, 1.15)
+    # Past 255 on purpose: the red of many cameras is burned out.
+    return np.array(base) * rng.uniform(0.8, 1.2, 3) * rng.uniform(0.7, 1.2)
 
 
 def _choroid(rng: np.random.Generator, eye: _Eye) -> Field:
@@ -262,7 +246,7 @@ def _lesions(
 ) -> tuple[Field | None, Field | None]:
     """Haemorrhages (dark) and exudates or scars (bright) as fields (size, size) or None; adds their masks."""
     fields: list[Field | None] = []
-    for text, chance, most in (("dark lesion", 0.35, 25), ("bright lesion", 0.35, 60)):
+    for text, chance, most in (("dark lesion", 0.4, 30), ("bright lesion", 0.4, 90)):
         if rng.random() > chance:
             fields.append(None)
             continue
@@ -274,6 +258,8 @@ def _lesions(
             canvas.polygon(
                 blob(rng, px, py, typical * rng.uniform(0.4, 1.8) * eye.scale, 0.35, 16), rng.uniform(0.5, 1)
             )
+            if text == "bright lesion" and rng.random() < 0.15:  # a scar: pale with a pigmented middle
+                canvas.polygon(blob(rng, px, py, typical * 0.3 * eye.scale, 0.35, 12), 0.0)
         field = canvas.field()
         masks[text] = (field > 0.3) & shown
         fields.append(blur(field, rng.uniform(0.5, 2.5) * size / 512) * np.float32(rng.uniform(0.3, 0.9)))
@@ -287,11 +273,13 @@ def _camera(rng: np.random.Generator, rgb: list[Field], inside: Field) -> Image8
     size = inside.shape[0]
     edge = ramp(inside, float(rng.choice([0.006, 0.03])))
     surround = rng.uniform(0, 14) if rng.random() < 0.9 else rng.uniform(14, 60)
-    if rng.random() < 0.3:
-        halo = np.clip(1 - np.abs(inside) * np.float32(1 / rng.uniform(0.01, 0.05)), 0, 1) * np.float32(
-            rng.uniform(-40, 50)
-        )
-        rgb = [channel + halo for channel in rgb]
+    if rng.random() < 0.5:  # a light or dark rim along one side of the field
+        width, angle = rng.uniform(0.006, 0.05), rng.uniform(0, 2 * np.pi)
+        x, y = grid(size)
+        side = np.clip((x - 0.5) * np.cos(angle) * 3 + (y - 0.5) * np.sin(angle) * 3 + rng.uniform(-0.8, 1.2), 0, 1)
+        halo = np.clip(1 - np.abs(inside - np.float32(width)) * np.float32(1 / width), 0, 1) * side
+        tint = rng.uniform(-45, 60) * rng.uniform(0.3, 1.0, 3)
+        rgb = [channel + halo * np.float32(tint[k]) for k, channel in enumerate(rgb)]
     kind = rng.choice(["colour", "green", "grey", "angiography"], p=[0.72, 0.14, 0.07, 0.07])
     if kind == "green":
         rgb = [rgb[1] * np.float32(rng.uniform(1.0, 1.9))]
@@ -300,15 +288,15 @@ def _camera(rng: np.random.Generator, rgb: list[Field], inside: Field) -> Image8
     elif kind == "angiography":  # dye shines: light vessels on dark
         rgb = [np.float32(rng.uniform(150, 230)) - rgb[1] * np.float32(rng.uniform(0.9, 1.7))]
     native = int(size * rng.choice([1.0, rng.uniform(0.55, 1.0)], p=[0.6, 0.4]))
-    focus = rng.choice([0.0, rng.uniform(0.4, 1.0), rng.uniform(0.8, 2.0)], p=[0.4, 0.4, 0.2]) * size / 512
+    focus = rng.choice([0.0, rng.uniform(0.4, 1.0), rng.uniform(0.8, 2.0)], p=[0.4, 0.4, 0.2])
     strength = float(np.exp(rng.uniform(np.log(0.4), np.log(5.0))))
     common = grain(rng, native, rng.choice([1.0, rng.uniform(1.0, 2.5)])) * np.float32(strength)
     gain, lift = rng.uniform(0.85, 1.2), rng.uniform(-10, 15)
     gamma = rng.choice([1.0, rng.uniform(0.7, 1.5)], p=[0.6, 0.4])
     planes = []
     for channel in rgb:
-        plane = blur(channel, focus) * edge + np.float32(surround) * (1 - edge)
-        plane = enlarge(plane, native, Image.Resampling.BOX)
+        plane = channel * edge + np.float32(surround) * (1 - edge)
+        plane = blur(enlarge(plane, native, Image.Resampling.BOX), focus * native / 512)
         plane = plane * np.float32(gain) + np.float32(lift * (surround > 0)) + common
         if len(rgb) == 3 and strength > 1:
             plane = plane + grain(rng, native, 1.5) * np.float32(strength * 0.5)

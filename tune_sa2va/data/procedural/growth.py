@@ -4,6 +4,7 @@ Coordinates are in side lengths of the image (x right, y down), so that a scene 
 `B` branches, `P` points of a branch.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,15 @@ class Branches:
         return Branches(self.points[which], self.radii[which])
 
 
+def stems(levels: Sequence[Branches], points: int) -> Branches:
+    """All branches of some levels as one, at `points` evenly spread points each: what the next level grows from."""
+    picked = [np.linspace(0, level.radii.shape[1] - 1, points).round().astype(int) for level in levels]
+    return Branches(
+        np.concatenate([level.points[:, at] for level, at in zip(levels, picked, strict=True)]),
+        np.concatenate([level.radii[:, at] for level, at in zip(levels, picked, strict=True)]),
+    )
+
+
 def walk(
     rng: np.random.Generator,
     start: Floats,
@@ -39,7 +49,7 @@ def walk(
 ) -> Floats:
     """Curves (B, P, 2) from start (B, 2) that turn by `bend` (B,) radians in all and snake by `wiggle` (B,) radians.
 
-    The snaking is three sine waves of about `wavelength` side lengths, with random phases: no kinks, no drift.
+    The snaking is four sine waves around `wavelength` side lengths, with random phases: no kinks, no drift.
     """
     s = np.linspace(0, 1, points)[None, :]
     branches = len(start)
@@ -48,11 +58,14 @@ def walk(
     angle = heading[:, None] + bend[:, None] * s**skew
     # More waves than points can carry would turn into kinks.
     waves = np.minimum(length / wavelength, points / 6)[:, None]
-    for octave, weight in ((0.37, 0.8), (1.0, 1.0), (2.1, 0.45)):
+    # Calm at one end and restless at the other, as vessels are from trunk to tip.
+    calm = rng.uniform(0, 1, (branches, 1))
+    envelope = 1 - calm + 1.6 * calm * s
+    for octave, weight in ((0.37, 0.8), (1.0, 1.0), (2.1, 0.5), (4.3, 0.25)):
         rate = 2 * np.pi * waves * octave * rng.uniform(0.75, 1.3, (branches, 1))
         phase = rng.uniform(0, 2 * np.pi, (branches, 1))
         amplitude = wiggle[:, None] * weight * rng.uniform(0.4, 1.2, (branches, 1))
-        angle = angle + amplitude * (np.sin(rate * s + phase) - np.sin(phase))
+        angle = angle + envelope * amplitude * (np.sin(rate * s + phase) - np.sin(phase))
     step = (length / (points - 1))[:, None]
     dx = np.cumsum(np.cos(angle) * step, axis=1) - np.cos(angle[:, :1]) * step
     dy = np.cumsum(np.sin(angle) * step, axis=1) - np.sin(angle[:, :1]) * step

@@ -51,8 +51,8 @@ def blur(image: Field, sigma_px: float) -> Field:
     """Gaussian blur of (H, W); wide ones run on a reduced copy."""
     if sigma_px < 0.25:
         return image
-    if sigma_px > 4:
-        factor = int(sigma_px / 2)
+    if sigma_px > 2.4:
+        factor = int(sigma_px / 1.2)
         size = image.shape[0]
         small = enlarge(image, max(8, size // factor), Image.Resampling.BOX)
         return enlarge(ndimage.gaussian_filter(small, sigma_px / factor, truncate=2.5), size)
