@@ -12,17 +12,20 @@ import numpy as np
 
 from tune_sa2va.data.procedural.angiogram import render_angiogram
 from tune_sa2va.data.procedural.fundus import render_fundus
+from tune_sa2va.data.procedural.leg import render_leg
 from tune_sa2va.data.procedural.scene import Scene
 from tune_sa2va.data.procedural.shapes import render_shapes
 
-__all__ = ["FAMILIES", "PRETRAINING_FAMILIES", "Scene", "render"]
+__all__ = ["DEMO_FAMILY", "FAMILIES", "PRETRAINING_FAMILIES", "Scene", "render"]
 
 FAMILIES: dict[str, Callable[[np.random.Generator, int], Scene]] = {
     "angiogram": render_angiogram,
     "fundus": render_fundus,
     "shapes": render_shapes,
+    "leg": render_leg,
 }
 PRETRAINING_FAMILIES = ("angiogram", "fundus", "shapes")
+DEMO_FAMILY = "leg"
 
 
 def render(family: str, seed: int, size: int = 512) -> Scene:

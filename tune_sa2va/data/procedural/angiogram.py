@@ -28,7 +28,7 @@ def render_angiogram(rng: np.random.Generator, size: int) -> Scene:
     ostium = main.points[0, 0]
 
     wires = clutter.Layer(size)
-    if rng.random() < 0.75:
+    if rng.random() < 0.85:
         clutter.catheter(rng, wires, ostium, float(main.radii.max()))
     if rng.random() < 0.25:
         clutter.guide_wire(rng, wires, main)
@@ -53,7 +53,7 @@ def render_angiogram(rng: np.random.Generator, size: int) -> Scene:
 
     contrast = float(np.exp(rng.uniform(np.log(0.1), np.log(0.65))))
     if rng.random() < 0.6:
-        depth = np.maximum(depth, clutter.unnamed_twigs(rng, size) * np.float32(rng.uniform(0.1, 0.45)))
+        depth = np.maximum(depth, clutter.unnamed_twigs(rng, size, ostium) * np.float32(rng.uniform(0.1, 0.45)))
     stain = clutter.stains(rng, size, ostium) if rng.random() < 0.5 else None
     image = back * (1 - np.float32(contrast) * depth)
     if stain is not None:
@@ -95,7 +95,7 @@ def _vessels(rng: np.random.Generator, size: int, levels: list[Branches]) -> tup
     draw_depth(front, levels[:1] + levels[2:], profile, power, widest)
     draw_depth(rear, levels[1:2], profile, power, widest)
     front_depth, rear_depth = front.field(), rear.field()
-    overlap = rng.uniform(0.1, 0.9)
+    overlap = rng.uniform(0.1, 0.7) if rng.random() < 0.6 else 0.0
     depth = np.maximum(front_depth, rear_depth) + np.float32(overlap) * np.minimum(front_depth, rear_depth)
 
     # What the annotator leaves out, and the width of the pen for what is thin.

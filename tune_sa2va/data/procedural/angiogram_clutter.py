@@ -52,22 +52,20 @@ class Layer:
 
 def catheter(rng: np.random.Generator, layer: Layer, ostium: Floats, vessel_radius: float) -> None:
     """A smooth tube of constant width that comes in over a border and ends at the ostium with a hook."""
-    count = 1 if rng.random() < 0.85 else 2
+    count = 1 if rng.random() < 0.75 else 2
     for k in range(count):
-        end = ostium if k == 0 and rng.random() < 0.85 else rng.uniform(0.1, 0.9, 2)
-        heading = rng.uniform(-np.pi, 0) if rng.random() < 0.75 else rng.uniform(-np.pi, np.pi)
-        line = walk(
-            rng,
-            end[None],
-            np.array([heading]),
-            np.array([rng.uniform(0.5, 1.4)]),
-            np.array([rng.normal(0, 1.3)]),
-            np.array([rng.uniform(0, 0.12)]),
-            0.6,
-            60,
-        )[0]
+        if k == 0 and rng.random() < 0.7:
+            end, heading = ostium, rng.uniform(-np.pi, 0) if rng.random() < 0.75 else rng.uniform(-np.pi, np.pi)
+            length, hook = rng.uniform(0.5, 1.4), rng.normal(0, 1.3)
+        else:  # the shaft in the aorta: right across the image, nearly straight
+            end, heading = np.array([rng.uniform(0, 1), -0.03]), rng.normal(np.pi / 2, 0.25)
+            length, hook = rng.uniform(0.6, 1.4), rng.normal(0, 0.4)
+            if rng.random() < 0.3:
+                end, heading = end[::-1], heading - np.pi / 2
+        snake = np.array([rng.uniform(0, 0.12)])
+        line = walk(rng, end[None], np.array([heading]), np.array([length]), np.array([hook]), snake, 0.6, 60)[0]
         radius = np.clip(vessel_radius * rng.uniform(0.35, 1.1), 0.003, 0.013)
-        layer.tube("catheter", line, np.full(60, radius), rng.uniform(0.35, 1.0), hollow=rng.random() < 0.4)
+        layer.tube("catheter", line, np.full(60, radius), rng.uniform(0.35, 1.0), hollow=rng.random() < 0.5)
 
 
 def guide_wire(rng: np.random.Generator, layer: Layer, main: Branches) -> None:
@@ -237,13 +235,13 @@ def stains(rng: np.random.Generator, size: int, ostium: Floats) -> Field:
     return enlarge(blur(canvas.field(), rng.uniform(1.0, 7)), size)
 
 
-def unnamed_twigs(rng: np.random.Generator, size: int) -> Field:
-    """Fine lines (size, size), 0..1, that annotators leave out: distal twigs, lung markings, collaterals."""
-    count = int(rng.integers(8, 60))
+def unnamed_twigs(rng: np.random.Generator, size: int, ostium: Floats) -> Field:
+    """Fine lines (size, size), 0..1, that annotators leave out: distal twigs, lung markings, a tangle at the ostium."""
+    count = int(rng.integers(6, 50))
     drift = rng.uniform(-3.2, 3.2)
     heading = drift + rng.normal(0, rng.uniform(0.3, 1.5), count)
-    middle = rng.uniform(0.2, 0.8, 2)
-    start = middle + rng.normal(0, rng.uniform(0.1, 0.4), (count, 2))
+    middle, spread = (ostium, 0.06) if rng.random() < 0.25 else (rng.uniform(0.2, 0.8, 2), rng.uniform(0.1, 0.4))
+    start = middle + rng.normal(0, spread, (count, 2))
     length = rng.uniform(0.03, 0.35, count)
     lines = walk(rng, start, heading, length, rng.normal(0, 0.8, count), np.full(count, 0.4), 0.1, 18)
     first = rng.uniform(0.0008, 0.0035, count)

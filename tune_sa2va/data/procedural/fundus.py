@@ -221,8 +221,12 @@ def _tint(rng: np.random.Generator) -> Floats:
 
 
 def _choroid(rng: np.random.Generator, eye: _Eye) -> Field:
-    count = int(rng.integers(20, 70))
-    start = eye.disc + rng.normal(0, 0.5, (count, 2))
+    """Zero-mean stripes that run outwards from the disc, coarse (choroidal vessels) or fine (nerve fibres)."""
+    fine = rng.random() < 0.4
+    grid_size = 2 * COARSE if fine else COARSE
+    thick = 0.004 if fine else 0.011
+    count = int(rng.integers(20, 80))
+    start = eye.disc + rng.normal(0, rng.uniform(0.2, 0.6), (count, 2))
     out = start - eye.disc
     lines = walk(
         rng,
@@ -234,9 +238,9 @@ def _choroid(rng: np.random.Generator, eye: _Eye) -> Field:
         0.25,
         24,
     )
-    canvas = Canvas(COARSE)
+    canvas = Canvas(grid_size)
     for line in lines:
-        canvas.tube(eye.place(line), np.full(24, rng.uniform(0.003, 0.011)), rng.uniform(0.3, 1))
+        canvas.tube(eye.place(line), np.full(24, rng.uniform(thick / 4, thick)), rng.uniform(0.3, 1))
     field = blur(canvas.field(), rng.uniform(0.5, 1.2))
     return field - field.mean()
 
@@ -291,12 +295,15 @@ def _camera(rng: np.random.Generator, rgb: list[Field], inside: Field) -> Image8
     focus = rng.choice([0.0, rng.uniform(0.4, 1.0), rng.uniform(0.8, 2.0)], p=[0.4, 0.4, 0.2])
     strength = float(np.exp(rng.uniform(np.log(0.4), np.log(5.0))))
     common = grain(rng, native, rng.choice([1.0, rng.uniform(1.0, 2.5)])) * np.float32(strength)
+    sharpen = rng.uniform(0.3, 1.6) if rng.random() < 0.4 else 0.0
     gain, lift = rng.uniform(0.85, 1.2), rng.uniform(-10, 15)
     gamma = rng.choice([1.0, rng.uniform(0.7, 1.5)], p=[0.6, 0.4])
     planes = []
     for channel in rgb:
         plane = channel * edge + np.float32(surround) * (1 - edge)
         plane = blur(enlarge(plane, native, Image.Resampling.BOX), focus * native / 512)
+        if sharpen:  # as cameras do: it also draws a fringe along the field's edge
+            plane = plane + (plane - blur(plane, 1.2 * native / 512)) * np.float32(sharpen)
         plane = plane * np.float32(gain) + np.float32(lift * (surround > 0)) + common
         if len(rgb) == 3 and strength > 1:
             plane = plane + grain(rng, native, 1.5) * np.float32(strength * 0.5)
