@@ -111,7 +111,9 @@ def _decode(path: Path) -> Image.Image:
     if not path.is_file():
         raise DataError(f"{path}: there is no such file.")
     try:
-        with Image.open(path, formats=_DECODERS) as image:
+        # Opened here and not by name: Pillow (13.0) maps a named TIFF into memory with height and width swapped where
+        # its orientation turns it, and shears the picture.
+        with path.open("rb") as file, Image.open(file, formats=_DECODERS) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise _too_large(path, f"{width} x {height} pixels")

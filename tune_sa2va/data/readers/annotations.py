@@ -86,11 +86,11 @@ def _image_of(root: Path, entry: Any) -> Path:
     image = entry.get("image")
     if not isinstance(image, str) or not image or "\0" in image:
         raise _EntryError(f"'image' must be a file name, got {_kind(image)}.")
-    in_images, in_root = (Path(os.path.normpath(folder / image)) for folder in (root / IMAGES, root))
-    path = in_root if is_file(in_root) and not is_file(in_images) else in_images
-    if not path.is_relative_to(root):
+    candidates = [Path(os.path.normpath(folder / image)) for folder in (root / IMAGES, root)]
+    inside = [path for path in candidates if path.is_relative_to(root)]
+    if not inside:
         raise _EntryError(f"image '{image}' leads out of the data set's folder. Move the file in.")
-    return path
+    return next((path for path in inside if is_file(path)), inside[0])
 
 
 def _outlines_of_text(entry: dict[str, Any]) -> list[tuple[str, tuple[tuple[float, ...], ...]]]:

@@ -1,0 +1,285 @@
+"""Image and mask files of every kind that users have, and files that are not fit to be read."""
+
+import contextlib
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from tune_sa2va.data import NotTwoValuedError, SizeMismatchError, load_image, load_mask, rasterise
+from tune_sa2va.errors import DataError
+
+from .making import SHAPE, picture, png_header_of, rectangle_mask, rectangle_outline, save
+
+ORIENTATION = 0x0112  # EXIF tag; 6 says that the picture must be turned right by 90 degrees
+
+
+def grey(path: Path) -> np.ndarray:
+    """The one channel of an image that must be grey."""
+    image = load_image(path)
+    assert image.dtype == np.uint8
+    assert image.ndim == 3
+    assert image.shape[2] == 3
+    assert (image == image[..., :1]).all()
+    return image[..., 0]
+
+
+class TestLoadImage:
+    @pytest.mark.parametrize("suffix", [".png", ".tif", ".tiff", ".bmp", ".PNG"])
+    def test_lossless_colour(self, tmp_path: Path, suffix: str) -> None:
+        colour = np.stack([picture(seed) for seed in range(3)], axis=2)
+        assert np.array_equal(load_image(save(tmp_path / f"a{suffix}", colour)), colour)
+
+    @pytest.mark.parametrize("suffix", [".jpg", ".jpeg"])
+    def test_jpeg(self, tmp_path: Path, suffix: str) -> None:
+        smooth = np.tile(np.arange(0, 64, 2, dtype=np.uint8), (24, 1))
+        loaded = grey(save(tmp_path / f"a{suffix}", smooth, quality=95))
+        assert np.abs(loaded.astype(int) - smooth).max() <= 4
+
+    def test_grey(self, tmp_path: Path) -> None:
+        assert np.array_equal(grey(save(tmp_path / "a.png", picture(0))), picture(0))
+
+    @pytest.mark.parametrize(
+        ("highest", "stored", "wanted"),
+        [
+            (65535, [0, 32768, 65535], [0, 128, 255]),
+            (4095, [0, 2048, 4095], [0, 128, 255]),  # 12 bits in 16 must not come out black
+            (3000, [0, 2048, 3000], [0, 128, 187]),  # the darker frame of that series keeps its brightness
+            (1023, [0, 512, 1023], [0, 128, 255]),
+            (255, [0, 128, 255], [0, 128, 255]),
+            (0, [0, 0, 0], [0, 0, 0]),
+        ],
+    )
+    @pytest.mark.parametrize("suffix", [".png", ".tif"])
+    def test_16_bit_grey_is_scaled_by_its_range(
+        self, tmp_path: Path, suffix: str, highest: int, stored: list[int], wanted: list[int]
+    ) -> None:
+        assert max(stored) == highest
+        path = save(tmp_path / f"a{suffix}", np.array([stored], dtype=np.uint16))
+        assert grey(path).tolist() == [wanted]
+
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    @pytest.mark.parametrize(("dtype", "byteorder"), [("u1", "<"), ("u2", "<"), ("u2", ">")])
+    def test_tiff_with_orientation(self, tmp_path: Path, dtype: str, byteorder: str, orientation: int) -> None:
+        stored = (picture(0).astype(float) * (1 if dtype == "u1" else 257)).astype(dtype)
+        stored[0, 0] = np.iinfo(dtype).max
+        upright = {
+            1: stored,
+            2: stored[:, ::-1],
+            3: stored[::-1, ::-1],
+            4: stored[::-1],
+            5: stored.T,
+            6: np.rot90(stored, -1),
+            7: np.rot90(stored, 2).T,
+            8: np.rot90(stored),
+        }[orientation]
+        tifffile.imwrite(
+            tmp_path / "a.tif",
+            stored,
+            byteorder=byteorder,
+            photometric="minisblack",
+            extratags=[(ORIENTATION, "H", 1, orientation, True)],
+        )
+        assert np.array_equal(grey(tmp_path / "a.tif"), upright // (1 if dtype == "u1" else 257))
+
+    @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+    def test_white_is_zero(self, tmp_path: Path, dtype: type) -> None:
+        full = np.iinfo(dtype).max
+        tifffile.imwrite(tmp_path / "a.tif", np.array([[0, full]], dtype=dtype), photometric="miniswhite")
+        assert grey(tmp_path / "a.tif").tolist() == [[255, 0]]
+
+    def test_transparent_parts_are_black(self, tmp_path: Path) -> None:
+        rgba = np.full((2, 2, 4), 200, dtype=np.uint8)
+        rgba[..., 3] = [[255, 0], [255, 255]]
+        assert grey(save(tmp_path / "a.png", rgba)).tolist() == [[200, 0], [200, 200]]
+
+    def test_palette(self, tmp_path: Path) -> None:
+        image = Image.new("P", (2, 1))
+        image.putpalette([10, 20, 30, 200, 100, 50])
+        image.putpixel((1, 0), 1)
+        image.save(tmp_path / "a.png")
+        assert load_image(tmp_path / "a.png").tolist() == [[[10, 20, 30], [200, 100, 50]]]
+
+    def test_one_bit(self, tmp_path: Path) -> None:
+        assert grey(save(tmp_path / "a.png", np.array([[True, False]]))).tolist() == [[255, 0]]
+        Image.fromarray(np.array([[True, False]])).save(tmp_path / "b.tif")
+        assert Image.open(tmp_path / "b.tif").mode == "1"
+        assert grey(tmp_path / "b.tif").tolist() == [[255, 0]]
+
+    @pytest.mark.parametrize("suffix", [".jpg", ".tif"])
+    def test_cmyk(self, tmp_path: Path, suffix: str) -> None:
+        Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(tmp_path / f"a{suffix}")
+        assert np.abs(load_image(tmp_path / f"a{suffix}").astype(int) - (255, 0, 0)).max() <= 4
+
+    def test_exif_orientation(self, tmp_path: Path) -> None:
+        exif = Image.Exif()
+        exif[ORIENTATION] = 6
+        path = save(tmp_path / "a.png", picture(0), exif=exif)
+        assert np.array_equal(grey(path), np.rot90(picture(0), -1))
+
+    @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".bmp"])
+    def test_truncated(self, tmp_path: Path, suffix: str) -> None:
+        path = save(tmp_path / f"a{suffix}", picture(0, (64, 64)))
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        with pytest.raises(DataError, match="cannot be read as an image"):
+            load_image(path)
+
+    @pytest.mark.parametrize(("height", "width"), [(60_000, 60_000), (10_000, 10_000), (8193, 8192), (1, 2**26 + 1)])
+    @pytest.mark.filterwarnings("error")  # Pillow's own warning comes later than our refusal, or not at all
+    def test_huge_header(self, tmp_path: Path, height: int, width: int) -> None:
+        path = tmp_path / "a.png"
+        path.write_bytes(png_header_of(height, width))
+        with pytest.raises(DataError, match="header announces"):
+            load_image(path)
+
+    def test_huge_header_where_pillow_has_no_limit(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+        path = tmp_path / "a.png"
+        path.write_bytes(png_header_of(60_000, 60_000))
+        with pytest.raises(DataError, match="header announces 60000 x 60000"):
+            load_image(path)
+
+    def test_other_formats_are_not_decoded_whatever_the_name(self, tmp_path: Path) -> None:
+        Image.fromarray(picture(0)).save(tmp_path / "a.gif")
+        path = (tmp_path / "a.gif").rename(tmp_path / "a.png")
+        with pytest.raises(DataError):
+            load_image(path)
+
+    def test_pages(self, tmp_path: Path) -> None:
+        tifffile.imwrite(tmp_path / "a.tif", np.stack([picture(0), picture(1)]), photometric="minisblack")
+        with pytest.raises(DataError, match="2 pages"):
+            load_image(tmp_path / "a.tif")
+
+    @pytest.mark.parametrize("values", [np.array([[0.5]], np.float32), np.array([[-1]], np.int32), np.array([[70000]])])
+    def test_grey_outside_16_bits(self, tmp_path: Path, values: np.ndarray) -> None:
+        tifffile.imwrite(tmp_path / "a.tif", values.astype(np.int32) if values.dtype == np.int64 else values)
+        with pytest.raises(DataError, match="8 or 16 bits"):
+            load_image(tmp_path / "a.tif")
+
+    def test_missing_and_folder(self, tmp_path: Path) -> None:
+        for path in (tmp_path / "no.png", tmp_path):
+            with pytest.raises(DataError, match="no such file"):
+                load_image(path)
+
+    @pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")  # on broken tags; the outcome counts here
+    @settings(deadline=None)
+    @given(
+        data=st.binary(max_size=80), keep=st.integers(0, 60), suffix=st.sampled_from([".png", ".jpg", ".tif", ".bmp"])
+    )
+    def test_broken_files_raise_nothing_else(
+        self, tmp_path_factory: pytest.TempPathFactory, data: bytes, keep: int, suffix: str
+    ) -> None:
+        path = save(tmp_path_factory.mktemp("broken") / f"a{suffix}", picture(0, (4, 4)))
+        path.write_bytes(path.read_bytes()[:keep] + data)
+        with contextlib.suppress(DataError):
+            load_image(path)
+
+
+class TestLoadMask:
+    @pytest.mark.parametrize(("low", "high"), [(0, 1), (0, 255), (0, 7), (3, 200)])
+    @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+    @pytest.mark.parametrize("suffix", [".png", ".tif"])
+    def test_any_two_values(self, tmp_path: Path, suffix: str, dtype: type, low: int, high: int) -> None:
+        truth = rectangle_mask((2, 3, 10, 5))
+        path = save(tmp_path / f"a{suffix}", np.where(truth, high, low).astype(dtype))
+        loaded = load_mask(path)
+        assert loaded.dtype == bool
+        assert np.array_equal(loaded, truth)
+
+    @pytest.mark.parametrize(("value", "covered"), [(0, False), (1, True), (255, True)])
+    def test_one_value(self, tmp_path: Path, value: int, covered: bool) -> None:
+        assert (load_mask(save(tmp_path / "a.png", np.full(SHAPE, value, np.uint8))) == covered).all()
+
+    @pytest.mark.parametrize("colours", [[0, 0, 0, 128, 0, 0], [255, 255, 255, 0, 0, 0], [0, 0, 90, 0, 90, 90]])
+    def test_palette_by_colour(self, tmp_path: Path, colours: list[int]) -> None:
+        truth = rectangle_mask((2, 3, 10, 5))
+        bright = int(sum(colours[3:]) > sum(colours[:3]))
+        indices = np.where(truth, bright, 1 - bright).astype(np.uint8)
+        paletted = Image.frombytes("P", (SHAPE[1], SHAPE[0]), indices.tobytes())
+        paletted.putpalette(colours)
+        paletted.save(tmp_path / "a.png")
+        assert Image.open(tmp_path / "a.png").mode == "P"
+        assert np.array_equal(load_mask(tmp_path / "a.png"), truth)
+
+    def test_colour_and_transparency(self, tmp_path: Path) -> None:
+        truth = rectangle_mask((2, 3, 10, 5))
+        rgba = np.zeros((*SHAPE, 4), dtype=np.uint8)
+        rgba[truth] = (200, 0, 0, 255)
+        assert np.array_equal(load_mask(save(tmp_path / "a.png", rgba)), truth)
+        assert np.array_equal(load_mask(save(tmp_path / "b.png", rgba[..., :3])), truth)
+
+    def test_three_colours_of_one_brightness(self, tmp_path: Path) -> None:
+        colours = np.array([[[0, 0, 0], [90, 0, 0], [0, 90, 0]]], dtype=np.uint8)
+        with pytest.raises(NotTwoValuedError, match="got 3"):
+            load_mask(save(tmp_path / "a.png", colours))
+
+    def test_three_values(self, tmp_path: Path) -> None:
+        with pytest.raises(NotTwoValuedError, match=r"got 3\. Threshold it and save it as PNG"):
+            load_mask(save(tmp_path / "a.png", np.array([[0, 128, 255]], dtype=np.uint8)))
+
+    def test_jpeg_with_values_between(self, tmp_path: Path) -> None:
+        with pytest.raises(NotTwoValuedError, match="save it as PNG"):
+            load_mask(save(tmp_path / "a.jpg", rectangle_mask((2, 3, 10, 5)), quality=75))
+
+    def test_one_bit_and_orientation(self, tmp_path: Path) -> None:
+        exif = Image.Exif()
+        exif[ORIENTATION] = 6
+        truth = rectangle_mask((2, 3, 10, 5))
+        Image.fromarray(truth).save(tmp_path / "a.png", exif=exif)
+        assert np.array_equal(load_mask(tmp_path / "a.png"), np.rot90(truth, -1))
+
+    def test_huge_header(self, tmp_path: Path) -> None:
+        (tmp_path / "a.png").write_bytes(png_header_of(60_000, 60_000))
+        with pytest.raises(DataError, match="header announces"):
+            load_mask(tmp_path / "a.png")
+
+
+def naive_rasterise(outline: list[float], height: int, width: int) -> np.ndarray:
+    """Even-odd rule at each pixel's centre, one pixel and one edge at a time."""
+    mask = np.zeros((height, width), dtype=bool)
+    points = list(zip(outline[::2], outline[1::2], strict=True))
+    for row in range(height):
+        for column in range(width):
+            inside = False
+            for (x0, y0), (x1, y1) in zip(points, points[1:] + points[:1], strict=True):
+                if (y0 > row + 0.5) != (y1 > row + 0.5):
+                    x = x0 + (row + 0.5 - y0) * ((x1 - x0) / (y1 - y0))
+                    inside ^= x <= column + 0.5
+            mask[row, column] = inside
+    return mask
+
+
+class TestRasterise:
+    def test_a_rectangle_covers_its_area(self) -> None:
+        rectangle = (2, 3, 10, 5)
+        assert np.array_equal(rasterise([rectangle_outline(rectangle)], *SHAPE), rectangle_mask(rectangle))
+
+    def test_union(self) -> None:
+        first, second = (2, 3, 10, 8), (6, 5, 20, 9)
+        union = rasterise([rectangle_outline(first), rectangle_outline(second)], *SHAPE)
+        assert np.array_equal(union, rectangle_mask(first) | rectangle_mask(second))
+
+    def test_cut_off_at_the_edge_and_none(self) -> None:
+        assert np.array_equal(rasterise([rectangle_outline((-5, -5, 3, 4))], *SHAPE), rectangle_mask((0, 0, 3, 4)))
+        assert not rasterise([], *SHAPE).any()
+
+    @settings(deadline=None)
+    @given(
+        st.lists(st.tuples(st.integers(-8, 40), st.integers(-8, 40)), min_size=3, max_size=8),
+        st.sampled_from([1.0, 0.37, 0.5]),
+    )
+    def test_equals_the_rule_pixel_by_pixel(self, points: list[tuple[int, int]], scale: float) -> None:
+        outline = [value * scale for point in points for value in point]
+        assert np.array_equal(rasterise([outline], 12, 16), naive_rasterise(outline, 12, 16))
+
+
+@pytest.mark.parametrize("error", [NotTwoValuedError("a.png: why"), SizeMismatchError("b.png: why")])
+def test_errors_survive_the_trip_between_processes(error: DataError) -> None:
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301 (our own bytes)
+    assert type(copy) is type(error)
+    assert str(copy) == str(error)
