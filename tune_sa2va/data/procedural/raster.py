@@ -10,6 +10,8 @@ from tune_sa2va.data.procedural.growth import Branches, Floats
 from tune_sa2va.data.procedural.scene import Field, Mask
 
 SUPERSAMPLING = 2
+# Width, in supersampled pixels, from which the gaps at the bends of a line show and are filled with discs.
+ROUNDED_FROM = 6
 
 
 class Canvas:
@@ -22,30 +24,33 @@ class Canvas:
         self._draw = ImageDraw.Draw(self._image)
 
     def tube(self, points: Floats, radii: Floats, value: float, shrink: float = 1.0, least_px: float = 0.5) -> None:
-        """A curve (P, 2) of varying radius (P,), filled with `value`; `shrink` scales the width.
+        """A curve (P, 2) of varying radius (P,), filled with `value`: `tubes` for one branch."""
+        self.tubes(Branches(points[None], radii[None]), np.array([value]), shrink, least_px)
 
-        Points with a radius of zero or less are left out. Runs of equal (rounded) width go to Pillow as one line, which
-        is several times faster than a call per segment. least_px: the smallest width drawn, image pixels.
+    def tubes(self, branches: Branches, values: Floats, shrink: float = 1.0, least_px: float = 0.5) -> None:
+        """Curves of varying radius, each filled with its value (B,); `shrink` scales all widths.
+
+        Points with a radius of zero or less are left out. least_px: the smallest width drawn, image pixels. Runs of
+        equal (rounded) width go to Pillow as one line, which is several times faster than a call per segment.
         """
-        flat = points * self.scale
-        wanted = radii * (2 * shrink * self.scale)
-        widths = np.maximum(np.rint(wanted), round(least_px * SUPERSAMPLING)).astype(int)
-        widths[radii <= 0] = 0
-        cuts = np.flatnonzero(np.diff(widths)) + 1
-        ends = [*cuts.tolist(), len(widths)]
-        fill = round(value * 255)
-        begin = 0
-        for end in ends:
-            width = int(widths[begin])
-            if width > 0:
-                xy = flat[max(0, begin - 1) : end + 1]
-                if len(xy) > 1:
-                    self._draw.line(xy.ravel().tolist(), fill=fill, width=width)
-                if width >= 4:
-                    half = width / 2
-                    for x, y in flat[begin:end].tolist():
-                        self._draw.ellipse((x - half, y - half, x + half - 1, y + half - 1), fill=fill)
-            begin = end
+        xy = (branches.points * self.scale).reshape(len(branches), 2 * branches.radii.shape[1]).tolist()
+        wanted = np.rint(branches.radii * (2 * shrink * self.scale))
+        all_widths = np.where(branches.radii > 0, np.maximum(wanted, round(least_px * SUPERSAMPLING)), 0).astype(int)
+        changes = all_widths[:, 1:] != all_widths[:, :-1]
+        last = all_widths.shape[1]
+        for flat, widths, change, value in zip(xy, all_widths, changes, values, strict=True):
+            fill, begin = round(float(value) * 255), 0
+            for end in [*(np.flatnonzero(change) + 1).tolist(), last]:
+                width = int(widths[begin])
+                if width > 0:
+                    # One point more at both ends, so that runs join.
+                    self._draw.line(flat[max(0, 2 * begin - 2) : 2 * end + 2], fill=fill, width=width)
+                    if width >= ROUNDED_FROM:
+                        half = width / 2
+                        for k in range(2 * begin, 2 * end, 2):
+                            x, y = flat[k], flat[k + 1]
+                            self._draw.ellipse((x - half, y - half, x + half - 1, y + half - 1), fill=fill)
+                begin = end
 
     def polygon(self, corners: Floats, value: float = 1.0) -> None:
         """A filled polygon (P, 2)."""
@@ -78,32 +83,32 @@ def blob(rng: np.random.Generator, x: float, y: float, radius: float, roughness:
 # Outer to inner shells of a contrast-filled tube: share of the radius, share of the depth (about sqrt(1 - r**2)).
 ROUND_PROFILE = ((1.0, 0.5), (0.82, 0.75), (0.55, 0.93), (0.25, 1.0))
 FLAT_PROFILE = ((1.0, 1.0),)
+# Branches up to this wide, image pixels, are drawn without shells.
+THIN_PX = 3.0
 
 
 def draw_depth(
     canvas: Canvas, levels: Sequence[Branches], profile: Iterable[tuple[float, float]], power: float, widest: float
 ) -> None:
     """Draws branches as contrast depth: value = (radius / widest) ** power, shells as in `profile`, thin ones first."""
-    tubes = [
-        (float(radii.max(initial=0.0)), points, radii)
-        for level in levels
-        for points, radii in zip(level.points, level.radii, strict=True)
-    ]
-    tubes = sorted((tube for tube in tubes if tube[0] > 0), key=lambda tube: tube[0])
+    sized = []
+    for level in reversed(levels):
+        order = np.argsort(level.radii.max(axis=1, initial=0.0))
+        ordered = Branches(level.points[order], level.radii[order])
+        radius = ordered.radii.max(axis=1, initial=0.0)
+        sized.append((ordered, np.minimum(1.0, (radius / widest) ** power), radius * 2 * canvas.size))
     # Shell by shell over all branches, so that the rim of one does not cut through the core of another.
     for shell, (shrink, share) in enumerate(profile):
-        for radius, points, radii in tubes:
-            width_px = radius * 2 * canvas.size
-            depth = min(1.0, (radius / widest) ** power)
-            if width_px > 3:
-                canvas.tube(points, radii, depth * share, shrink)
-            elif shell == 0:
+        for level, depth, width_px in sized:
+            if shell == 0:
+                thin = width_px <= THIN_PX
                 # A line narrower than half a pixel is drawn at half a pixel but fainter.
-                canvas.tube(points, radii, depth * min(1.0, width_px / 0.7))
+                canvas.tubes(level.pick(thin), (depth * np.minimum(1.0, width_px / 0.7))[thin])
+            wide = width_px > THIN_PX
+            canvas.tubes(level.pick(wide), depth[wide] * share, shrink)
 
 
 def draw_truth(canvas: Canvas, levels: Sequence[Branches], least_width_px: float = 1.0) -> None:
     """Draws branches as truth; none is drawn thinner than `least_width_px` image pixels."""
     for level in levels:
-        for points, radii in zip(level.points, level.radii, strict=True):
-            canvas.tube(points, radii, 1.0, least_px=least_width_px)
+        canvas.tubes(level, np.ones(len(level)), least_px=least_width_px)
