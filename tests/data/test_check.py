@@ -93,6 +93,10 @@ def two_points(root: Path) -> None:
     annotate(root, "b.png", [0, 0, 5, 5])
 
 
+def no_points(root: Path) -> None:
+    annotate(root, "b.png", [])
+
+
 def three_equal_points(root: Path) -> None:
     annotate(root, "b.png", [0, 0, 5, 5, 0, 0])
 
@@ -119,6 +123,7 @@ Make = Callable[[Path], None]
         (empty_mask, Fault.EMPTY_MASK, "images/b.png"),
         (outside, Fault.POLYGON_OUTSIDE, "images/b.png"),
         (two_points, Fault.SHORT_POLYGON, "images/b.png"),
+        (no_points, Fault.SHORT_POLYGON, "images/b.png"),
         (three_equal_points, Fault.SHORT_POLYGON, "images/b.png"),
         (no_entry, Fault.NOT_ANNOTATED, "images/b.png"),
     ],

@@ -92,6 +92,11 @@ class TestLoadImage:
         full = np.iinfo(dtype).max
         tifffile.imwrite(tmp_path / "a.tif", np.array([[0, full]], dtype=dtype), photometric="miniswhite")
         assert grey(tmp_path / "a.tif").tolist() == [[255, 0]]
+        assert load_mask(tmp_path / "a.tif").tolist() == [[True, False]]
+
+    @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+    def test_may_be_written_to(self, tmp_path: Path, dtype: type) -> None:
+        assert load_image(save(tmp_path / "a.png", picture(0).astype(dtype))).flags.writeable
 
     def test_transparent_parts_are_black(self, tmp_path: Path) -> None:
         rgba = np.full((2, 2, 4), 200, dtype=np.uint8)

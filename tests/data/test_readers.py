@@ -167,6 +167,16 @@ class TestFolder:
         with pytest.raises(DataError, match="masks/ is missing"):
             open_dataset(tmp_path)
 
+    def test_the_first_frame_in_a_name_ends_the_group(self, tmp_path: Path) -> None:
+        for name in ("P_frame_1_frame_2.png", "P_frame_3.png", "_frame_4.png"):
+            save_pair(tmp_path, name, 0)
+        groups = {sample.name: sample.group for sample in open_dataset(tmp_path).samples}
+        assert groups == {
+            "images/P_frame_1_frame_2.png": "P",
+            "images/P_frame_3.png": "P",
+            "images/_frame_4.png": "images/_frame_4.png",
+        }
+
     def test_users_file_names(self, tmp_path: Path) -> None:
         stem = "Name(0000000001)_1-3_1_0A1B2C3D"
         for frame in (11, 12):
@@ -212,7 +222,9 @@ class TestManifest:
         assert dataset.problems == ()
 
     @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-    @pytest.mark.parametrize(("column", "meant"), [("gruop", "group"), ("Split", "split"), ("texts", "text")])
+    @pytest.mark.parametrize(
+        ("column", "meant"), [("gruop", "group"), ("Split", "split"), ("texts", "text"), ("GROUP", "group")]
+    )
     def test_a_misspelt_column_stops_the_read(self, root: Path, suffix: str, column: str, meant: str) -> None:
         rows = [{"image": "images/a.png", "mask": "masks/a.png", column: "x"}]
         with pytest.raises(DataError, match=f"'{column}'. Did you mean '{meant}'"):

@@ -55,7 +55,7 @@ def load_image(path: Path) -> UInt8[np.ndarray, "H W 3"]:
     if image.mode.startswith(("I", "F")):
         grey_HW = _deep_grey_to_8_bits(path, image)
         return np.repeat(grey_HW[..., None], 3, axis=2)
-    return np.asarray(_flat_rgb(path, image))
+    return np.array(_flat_rgb(path, image))  # a copy: asarray would give a read-only view, which torch warns of
 
 
 def load_mask(path: Path) -> Bool[np.ndarray, "H W"]:
@@ -72,6 +72,8 @@ def load_mask(path: Path) -> Bool[np.ndarray, "H W"]:
     image = _decode(path)
     if image.mode.startswith(("I", "F")):
         values_HW = np.asarray(image)
+        if image.info.get("white_is_zero"):
+            values_HW = 2 ** _GREY_BITS[-1] - 1 - values_HW
     elif image.mode in ("1", "L"):
         values_HW = np.asarray(image.convert("L"))
     else:
