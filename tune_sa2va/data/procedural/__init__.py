@@ -13,10 +13,10 @@ import numpy as np
 from tune_sa2va.data.procedural.angiogram import render_angiogram
 from tune_sa2va.data.procedural.fundus import render_fundus
 from tune_sa2va.data.procedural.leg import render_leg
-from tune_sa2va.data.procedural.scene import Scene
+from tune_sa2va.data.procedural.scene import VESSEL, Scene
 from tune_sa2va.data.procedural.shapes import render_shapes
 
-__all__ = ["DEMO_FAMILY", "FAMILIES", "PRETRAINING_FAMILIES", "Scene", "render"]
+__all__ = ["DEMO_FAMILY", "FAMILIES", "PRETRAINING_FAMILIES", "VESSEL", "Scene", "render"]
 
 FAMILIES: dict[str, Callable[[np.random.Generator, int], Scene]] = {
     "angiogram": render_angiogram,

@@ -12,7 +12,7 @@ from tune_sa2va.data.procedural import angiogram_clutter as clutter
 from tune_sa2va.data.procedural.coronary_tree import coronary_tree
 from tune_sa2va.data.procedural.growth import Branches
 from tune_sa2va.data.procedural.raster import FLAT_PROFILE, ROUND_PROFILE, Canvas, draw_depth, draw_truth
-from tune_sa2va.data.procedural.scene import Field, Image8, Mask, Scene, non_empty
+from tune_sa2va.data.procedural.scene import VESSEL, Field, Image8, Mask, Scene, non_empty
 from tune_sa2va.data.procedural.texture import as_rgb, blur, enlarge, grain, jpeg, resize8, smooth_noise, to_uint8
 
 
@@ -23,7 +23,7 @@ def render_angiogram(rng: np.random.Generator, size: int) -> Scene:
     style = rng.choice(["film", "subtracted", "flat"], p=[0.5, 0.3, 0.2])
 
     depth, truth = _vessels(rng, size, levels)
-    masks["blood vessel"] = truth
+    masks[VESSEL] = truth
     main = levels[0]
     ostium = main.points[0, 0]
 
@@ -99,8 +99,9 @@ def _vessels(rng: np.random.Generator, size: int, levels: list[Branches]) -> tup
     depth = np.maximum(front_depth, rear_depth) + np.float32(overlap) * np.minimum(front_depth, rear_depth)
 
     # What the annotator leaves out, and the width of the pen for what is thin.
-    least = (rng.uniform(2.2, 5.0) if rng.random() < 0.75 else 1.0) / 512
-    pen_px = rng.uniform(1.2, 4.5) * size / 512
+    # They judge by the scene at hand: where all is thin, thin counts.
+    least = min((rng.uniform(2.2, 5.0) if rng.random() < 0.75 else 1.0) / 512, widest * rng.uniform(0.6, 1.1))
+    pen_px = rng.uniform(1.2, 3.8) * size / 512
     drawn = Canvas(size)
     kept = [level.pick(level.radii.max(axis=1, initial=0.0) * 2 > least) for level in levels]
     draw_truth(drawn, kept, max(1.0, pen_px))

@@ -244,7 +244,7 @@ def unnamed_twigs(rng: np.random.Generator, size: int, ostium: Floats) -> Field:
     start = middle + rng.normal(0, spread, (count, 2))
     length = rng.uniform(0.03, 0.35, count)
     lines = walk(rng, start, heading, length, rng.normal(0, 0.8, count), np.full(count, 0.4), 0.1, 18)
-    first = rng.uniform(0.0008, 0.0035, count)
+    first = rng.uniform(0.0008, 0.003, count)
     canvas = Canvas(size)
     for line, radii in zip(lines, taper(rng, first, first * 0.4, 18), strict=True):
         canvas.tube(line, radii, float(rng.uniform(0.3, 1.0)))

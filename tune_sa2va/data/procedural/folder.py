@@ -9,12 +9,11 @@ import numpy as np
 from PIL import Image
 
 from tune_sa2va.data.procedural import render
-from tune_sa2va.data.procedural.scene import Image8, Mask
+from tune_sa2va.data.procedural.scene import VESSEL, Image8, Mask
 from tune_sa2va.errors import DataError
 
 FRAMES_PER_GROUP = 2
 """Images of one tree. They must stay on one side of a split, as the frames of one patient's run must."""
-VESSEL = "blood vessel"
 
 
 def write_folder(root: Path, family: str, count: int, size: int, seed: int) -> Path:

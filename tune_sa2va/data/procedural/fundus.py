@@ -11,7 +11,7 @@ from PIL import Image
 
 from tune_sa2va.data.procedural.growth import Branches, Floats, sprout, stems, taper, walk
 from tune_sa2va.data.procedural.raster import ROUND_PROFILE, Canvas, blob, draw_depth, draw_truth
-from tune_sa2va.data.procedural.scene import Field, Image8, Mask, Scene, non_empty
+from tune_sa2va.data.procedural.scene import VESSEL, Field, Image8, Mask, Scene, non_empty
 from tune_sa2va.data.procedural.texture import blur, enlarge, grain, grid, jpeg, ramp, resize8, smooth_noise, to_uint8
 
 COARSE = 128
@@ -58,7 +58,7 @@ def render_fundus(rng: np.random.Generator, size: int) -> Scene:
         draw_truth(truth, tree if detail == "all" else tree[:3], least_px)
         depths.append(canvas.field())
         masks[text] = truth.mask(0.45) & shown
-    masks["blood vessel"] = masks["artery"] | masks["vein"]
+    masks[VESSEL] = masks["artery"] | masks["vein"]
 
     contrast = rng.uniform(0.25, 0.8)
     pale = rng.uniform(0.6, 1.0)

@@ -10,7 +10,7 @@ import numpy as np
 
 from tune_sa2va.data.procedural.growth import Branches, Floats, narrow, sprout, stems, taper, walk
 from tune_sa2va.data.procedural.raster import ROUND_PROFILE, Canvas, draw_depth, draw_truth
-from tune_sa2va.data.procedural.scene import Field, Mask, Scene, non_empty
+from tune_sa2va.data.procedural.scene import VESSEL, Field, Mask, Scene, non_empty
 from tune_sa2va.data.procedural.texture import blur, enlarge, grain, grid, jpeg, smooth_noise, to_uint8
 
 LEAST_WIDTH = 5.0 / 512
@@ -36,8 +36,8 @@ def render_leg(rng: np.random.Generator, size: int) -> Scene:
     truth = Canvas(size)
     followed = [level.pick(level.radii.max(axis=1) * 2 > LEAST_WIDTH) for level in (trunks, branches)]
     draw_truth(truth, [Branches(level.points, level.radii * WALL) for level in followed], 2.0)
-    masks: dict[str, Mask] = {"blood vessel": truth.mask()}
-    masks["collateral vessel"] = (other_layer.field() > 0.25) & ~masks["blood vessel"]
+    masks: dict[str, Mask] = {VESSEL: truth.mask()}
+    masks["collateral vessel"] = (other_layer.field() > 0.25) & ~masks[VESSEL]
 
     back, masks["bone"] = _bones(rng, size)
     back = back + smooth_noise(rng, size, 3, 3) * np.float32(rng.uniform(0.01, 0.05))

@@ -11,6 +11,9 @@ Mask = NDArray[np.bool_]
 # float32 at run time; numpy's stubs lose the width in mixed arithmetic.
 Field = NDArray[np.floating[Any]]
 
+VESSEL = "blood vessel"
+"""The text of the one mask that every family is about."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scene:
