@@ -51,7 +51,7 @@ def render_angiogram(rng: np.random.Generator, size: int) -> Scene:
                 back = back + (part - part.mean()) * rng.uniform(0.03, 0.2)
         wire_contrast = rng.uniform(0.0, 0.3)
 
-    contrast = float(np.exp(rng.uniform(np.log(0.1), np.log(0.65))))
+    contrast = float(np.exp(rng.uniform(np.log(0.13), np.log(0.7))))
     # Rare and faint: they are the one thing here that looks like a vessel and is not in the truth.
     if rng.random() < 0.25:
         depth = np.maximum(depth, clutter.unnamed_twigs(rng, size, ostium) * np.float32(rng.uniform(0.08, 0.3)))
@@ -70,7 +70,7 @@ def render_angiogram(rng: np.random.Generator, size: int) -> Scene:
     if wire_contrast * wires.strength > 0.04:
         masks |= wires.masks()
 
-    focus = float(rng.choice([0.0, rng.uniform(0.6, 1.4), rng.uniform(1.2, 3.0)], p=[0.15, 0.6, 0.25]))
+    focus = float(rng.choice([0.0, rng.uniform(0.7, 2.0), rng.uniform(1.6, 3.6)], p=[0.08, 0.47, 0.45]))
     image = blur(image, focus * size / 512)
     if rng.random() < 0.15:
         image = 255 - image
@@ -124,10 +124,10 @@ def _camera(rng: np.random.Generator, image: Field, most_noise: float) -> Image8
     most_noise: bound of its deviation, grey levels.
     """
     size = image.shape[0]
-    native = int(size * rng.choice([1.0, rng.uniform(0.45, 0.9)], p=[0.35, 0.65]))
+    native = int(size * rng.choice([1.0, rng.uniform(0.45, 0.8)], p=[0.25, 0.75]))
     if native != size:
         image = enlarge(image, native, Image.Resampling.BOX)
-    strength = min(most_noise, float(np.exp(rng.uniform(np.log(0.4), np.log(10.0)))))
+    strength = min(most_noise, float(np.exp(rng.uniform(np.log(0.35), np.log(7.0)))))
     noise = grain(
         rng, native, rng.choice([1.0, rng.uniform(1.2, 3.0)], p=[0.5, 0.5]), rng.choice([1.0, 2.0], p=[0.8, 0.2])
     )
