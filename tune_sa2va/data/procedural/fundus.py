@@ -291,11 +291,11 @@ def _camera(rng: np.random.Generator, rgb: list[Field], inside: Field) -> Image8
         rgb = [rgb[0] * np.float32(0.3) + rgb[1] * np.float32(0.59) + rgb[2] * np.float32(0.11)]
     elif kind == "angiography":  # dye shines: light vessels on dark
         rgb = [np.float32(rng.uniform(150, 230)) - rgb[1] * np.float32(rng.uniform(0.9, 1.7))]
-    native = int(size * rng.choice([1.0, rng.uniform(0.55, 1.0)], p=[0.6, 0.4]))
-    focus = rng.choice([0.0, rng.uniform(0.4, 1.0), rng.uniform(0.8, 2.0)], p=[0.4, 0.4, 0.2])
+    native = int(size * rng.choice([1.0, rng.uniform(0.65, 1.0)], p=[0.75, 0.25]))
+    focus = rng.choice([0.0, rng.uniform(0.4, 1.0), rng.uniform(0.8, 2.0)], p=[0.6, 0.34, 0.06])
     strength = float(np.exp(rng.uniform(np.log(0.4), np.log(5.0))))
     common = grain(rng, native, rng.choice([1.0, rng.uniform(1.0, 2.5)])) * np.float32(strength)
-    sharpen = rng.uniform(0.3, 1.6) if rng.random() < 0.4 else 0.0
+    sharpen = rng.uniform(0.3, 1.6) if rng.random() < 0.6 else 0.0
     gain, lift = rng.uniform(0.85, 1.2), rng.uniform(-10, 15)
     gamma = rng.choice([1.0, rng.uniform(0.7, 1.5)], p=[0.6, 0.4])
     planes = []
