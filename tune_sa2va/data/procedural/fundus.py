@@ -44,6 +44,10 @@ def render_fundus(rng: np.random.Generator, size: int) -> Scene:
     arteries, veins = _arcades(rng, eye, vein=False), _arcades(rng, eye, vein=True)
     x, y = grid(size)
     inside = 1 - np.hypot((x - eye.centre[0]) / eye.radius[0], (y - eye.centre[1]) / eye.radius[1]).astype(np.float32)
+    if rng.random() < 0.25:  # the notch that tells which way up the film was
+        at = eye.place(np.array([np.cos(angle := rng.uniform(0, 2 * np.pi)), np.sin(angle)]))
+        notch = rng.uniform(0.015, 0.045) - np.hypot(x - at[0], y - at[1])
+        inside = np.maximum(inside, (notch / eye.radius[0]).astype(np.float32))
     shown = inside > 0
 
     masks: dict[str, Mask] = {}
@@ -275,8 +279,8 @@ def _lesions(
 def _camera(rng: np.random.Generator, rgb: list[Field], inside: Field) -> Image8:
     """Channels (size, size) to uint8 (size, size, 3): field edge, focus, noise, grey conversion, JPEG."""
     size = inside.shape[0]
-    edge = ramp(inside, float(rng.choice([0.006, 0.03])))
-    surround = rng.uniform(0, 14) if rng.random() < 0.9 else rng.uniform(14, 60)
+    edge = ramp(inside, float(rng.choice([0.003, 0.008, 0.03], p=[0.5, 0.3, 0.2])))
+    surround = float(rng.choice([rng.uniform(0, 2), rng.uniform(0, 14), rng.uniform(14, 60)], p=[0.5, 0.4, 0.1]))
     if rng.random() < 0.5:  # a light or dark rim along one side of the field
         width, angle = rng.uniform(0.006, 0.05), rng.uniform(0, 2 * np.pi)
         x, y = grid(size)
@@ -311,6 +315,8 @@ def _camera(rng: np.random.Generator, rgb: list[Field], inside: Field) -> Image8
             plane = np.power(np.clip(plane, 0, 255) * np.float32(1 / 255), np.float32(gamma)) * 255
         planes.append(to_uint8(plane))
     out = np.stack(planes * (1 if len(planes) == 3 else 3), axis=2)
+    if rng.random() < 0.5:  # published sets often have the surround painted over: an edge one pixel wide
+        out[enlarge(inside, native, Image.Resampling.BILINEAR) < 0] = round(surround)
     if rng.random() < 0.55:
         out = jpeg(out, int(rng.integers(45, 97)))
     return resize8(out, size)
