@@ -17,7 +17,7 @@ from tune_sa2va.data.procedural.texture import as_rgb, blur, enlarge, grain, jpe
 
 
 def render_angiogram(rng: np.random.Generator, size: int) -> Scene:
-    """A scene with "blood vessel" and, when present, "catheter", "guide wire", "rib", "diaphragm", "collimator", ..."""
+    """A scene with "blood vessel" and, when present, "catheter", "guide wire", "rib", "dark border", "text", ..."""
     levels = coronary_tree(rng)
     masks: dict[str, Mask] = {}
     style = rng.choice(["film", "subtracted", "flat"], p=[0.5, 0.3, 0.2])
@@ -27,29 +27,11 @@ def render_angiogram(rng: np.random.Generator, size: int) -> Scene:
     main = levels[0]
     ostium = main.points[0, 0]
 
-    wires = clutter.Layer(size)
-    if rng.random() < 0.6:
-        clutter.catheter(rng, wires, ostium, float(main.radii.max()))
-    if rng.random() < 0.25:
-        clutter.guide_wire(rng, wires, main)
-    if rng.random() < 0.3:
-        clutter.hardware(rng, wires)
-
+    wires = _wires(rng, size, main)
     base = rng.uniform(75, 205)
-    if style == "film":
-        back, anatomy_masks = clutter.anatomy(rng, size)
-        masks |= anatomy_masks
-        if rng.random() < 0.6:
-            back = back * (1 + smooth_noise(rng, size, rng.uniform(4, 30), 3, 0.6) * np.float32(rng.uniform(0, 0.05)))
-        wire_contrast = rng.uniform(0.1, 0.5)
-    else:
-        back = np.full((size, size), 1.0, np.float32) + smooth_noise(rng, size, 2, 2) * rng.uniform(0, 0.05)
-        if style == "subtracted":
-            back = back + clutter.motion_ghosts(rng, size, depth)
-            if rng.random() < 0.3:
-                part, anatomy_masks = clutter.anatomy(rng, size)
-                back = back + (part - part.mean()) * rng.uniform(0.03, 0.2)
-        wire_contrast = rng.uniform(0.0, 0.3)
+    back, back_masks = _background(rng, size, style, depth)
+    masks |= back_masks
+    wire_contrast = rng.uniform(0.1, 0.5) if style == "film" else rng.uniform(0.0, 0.3)
 
     contrast = float(np.exp(rng.uniform(np.log(0.13), np.log(0.7))))
     # Rare and faint: they are the one thing here that looks like a vessel and is not in the truth.
@@ -84,6 +66,36 @@ def render_angiogram(rng: np.random.Generator, size: int) -> Scene:
         masks["text"] = marks
     # Noise beyond the contrast of the vessels would make the truth a guess.
     return Scene(_camera(rng, image, most_noise=0.3 * contrast * base + 0.5), non_empty(masks))
+
+
+def _wires(rng: np.random.Generator, size: int, main: Branches) -> clutter.Layer:
+    """Catheters, guide wires and hardware, each present in a share of the scenes."""
+    wires = clutter.Layer(size)
+    if rng.random() < 0.6:
+        clutter.catheter(rng, wires, main.points[0, 0], float(main.radii.max()))
+    if rng.random() < 0.25:
+        clutter.guide_wire(rng, wires, main)
+    if rng.random() < 0.3:
+        clutter.hardware(rng, wires)
+    return wires
+
+
+def _background(rng: np.random.Generator, size: int, style: str, depth: Field) -> tuple[Field, dict[str, Mask]]:
+    """Transmission without contrast, about 1 (size, size): a chest, what a subtraction leaves of it, or nothing."""
+    if style == "film":
+        back, masks = clutter.anatomy(rng, size)
+        if rng.random() < 0.6:
+            back = back * (1 + smooth_noise(rng, size, rng.uniform(4, 30), 3, 0.6) * np.float32(rng.uniform(0, 0.05)))
+        return back, masks
+    masks = {}
+    back = np.full((size, size), 1.0, np.float32) + smooth_noise(rng, size, 2, 2) * rng.uniform(0, 0.05)
+    if style == "subtracted":
+        back = back + clutter.motion_ghosts(rng, size, depth)
+        if rng.random() < 0.3:
+            # Too faint for its parts to be asked for.
+            part, _ = clutter.anatomy(rng, size)
+            back = back + (part - part.mean()) * rng.uniform(0.03, 0.2)
+    return back, masks
 
 
 def _vessels(rng: np.random.Generator, size: int, levels: list[Branches]) -> tuple[Field, Mask]:
