@@ -57,7 +57,9 @@ class SceneStream(IterableDataset[Examples]):
         rng = np.random.default_rng(seed)
         family = rng.choice(procedural.PRETRAINING_FAMILIES, p=(0.5, 0.3, 0.2))
         scene = procedural.render(str(family), seed, self.size)
-        texts = [text for text, mask in scene.masks.items() if mask.any()]
+        while not scene.masks:
+            scene = procedural.render(str(family), int(rng.integers(2**31)), self.size)
+        texts = list(scene.masks)
         others = [text for text in texts if text != VESSEL]
         rng.shuffle(others)
         chosen = ([VESSEL] if VESSEL in texts else []) + others
