@@ -1,0 +1,108 @@
+"""Which modules `lora.target_modules` names, matched against the reference's module names as PEFT matches there.
+
+transformers calls some modules otherwise (SAM2's `out_proj` is its `o_proj`) and splits InternViT's `qkv`, so matching
+native names would put adapters where the reference has none.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from torch import nn
+
+from tune_sa2va.config import FullModule
+from tune_sa2va.errors import UserError
+from tune_sa2va.model.dims import Sam2Dims
+from tune_sa2va.model.keymap import source_of
+from tune_sa2va.model.sa2va import Sa2VA
+
+NATIVE_FULL_MODULES: dict[FullModule, str] = {"text_hidden_fcs": "text_hidden_fcs", "mask_decoder": "sam_mask_decoder"}
+"""Name of each module that can be trained in full, here and (the last part of it) in the reference."""
+
+# Run once an image and cached: an adapter inside them would never act.
+_ENCODERS = ("vision_model.", "mlp1.", "sam_vision.", "sam_prompt_encoder.")
+_MEMORY_ATTENTION = "grounding_encoder.sam2_model.memory_attention.layers"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One linear module that gets an adapter, by its native name and by the reference's."""
+
+    native: str
+    reference: str
+
+
+def find_targets(model: Sa2VA, patterns: Sequence[str], full_modules: Iterable[FullModule]) -> list[Target]:
+    """The modules that get an adapter, in the model's order. Modules inside `full_modules` get none.
+
+    Raises:
+        UserError: a pattern names nothing, a module of a frozen encoder, or one that is not linear; or none is left.
+    """
+    weights = [name.removesuffix(".weight") for name in model.state_dict() if name.endswith(".weight")]
+    modules = [Target(native, source_of(f"{native}.weight").keys[0].removesuffix(".weight")) for native in weights]
+    memory = memory_attention_shapes(model.dims.sam2)
+    for pattern in patterns:
+        _check_pattern(pattern, [module for module in modules if matches(module.reference, pattern)], memory, model)
+    in_full = tuple(f"{NATIVE_FULL_MODULES[module]}." for module in full_modules)
+    targets = [
+        module
+        for module in modules
+        if any(matches(module.reference, pattern) for pattern in patterns) and not module.native.startswith(in_full)
+    ]
+    if not targets:
+        raise UserError(
+            f"lora.target_modules {list(patterns)}: no module is left that gets an adapter, since all are trained in "
+            "full or serve video only. Add the language model's, for example q_proj."
+        )
+    return targets
+
+
+def matches(reference: str, pattern: str) -> bool:
+    """Whether PEFT's `target_modules` entry `pattern` names the module `reference`."""
+    return reference == pattern or reference.endswith(f".{pattern}")
+
+
+def memory_attention_shapes(sam2: Sam2Dims) -> dict[str, tuple[int, int]]:
+    """(in, out) features of the memory attention's linear modules, by the reference's names.
+
+    One image never runs them and the native model lacks them, but an adapter file that PEFT loads strictly has them.
+    """
+    shapes: dict[str, tuple[int, int]] = {}
+    for layer in range(sam2.mem_layers):
+        for attention, context_width in (("self_attn", sam2.d), ("cross_attn_image", sam2.mem)):
+            for part, width in (("q", sam2.d), ("k", context_width), ("v", context_width), ("out", sam2.d)):
+                shapes[f"{_MEMORY_ATTENTION}.{layer}.{attention}.{part}_proj"] = (width, sam2.d)
+        shapes[f"{_MEMORY_ATTENTION}.{layer}.linear1"] = (sam2.d, sam2.mem_ff)
+        shapes[f"{_MEMORY_ATTENTION}.{layer}.linear2"] = (sam2.mem_ff, sam2.d)
+    return shapes
+
+
+def _check_pattern(pattern: str, found: list[Target], memory: Iterable[str], model: Sa2VA) -> None:
+    encoders = sorted({module.reference for module in found if module.native.startswith(_ENCODERS)})
+    if encoders:
+        raise UserError(
+            f"lora.target_modules {pattern!r}: names {len(encoders)} modules of the encoders ({encoders[0]}); encoders are "
+            "frozen and their outputs cached, so an adapter there would do nothing. Leave it out, or give a longer name "
+            "that only modules of the language model, text_hidden_fcs or the mask decoder end with."
+        )
+    for module in found:
+        if not isinstance(model.get_submodule(module.native), nn.Linear):
+            raise UserError(
+                f"lora.target_modules {pattern!r}: names {module.reference}, which is not a linear module. "
+                "Only linear modules get adapters; leave it out."
+            )
+    if not found and not any(matches(name, pattern) for name in memory):
+        known = {name.rpartition(".")[2] for name in _linear_references(model)}
+        near = get_close_matches(pattern, sorted(known), n=3, cutoff=0.3) or sorted(known)
+        raise UserError(
+            f"lora.target_modules {pattern!r}: no module's name in Sa2VA ends with it. Nearest: {', '.join(near)}."
+        )
+
+
+def _linear_references(model: Sa2VA) -> list[str]:
+    """The reference's names of the linear modules outside the encoders."""
+    return [
+        source_of(f"{name}.weight").keys[0].removesuffix(".weight")
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and not name.startswith(_ENCODERS)
+    ]
