@@ -101,7 +101,7 @@ class TrialAdapters:
 
 
 def initial_a(reference: str, r: int, in_features: int, *, seed: int) -> Tensor:
-    """PEFT's initial A of one module, (r, in_features) fp32 on the CPU; the same whatever other modules have adapters."""
+    """PEFT's initial A of one module, (r, in_features) fp32 on the CPU; the same whatever else has adapters."""
     digest = hashlib.sha256(f"{seed} {reference}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little"))
     # nn.Linear's own: kaiming_uniform_ with a = sqrt(5).

@@ -81,9 +81,9 @@ def _check_pattern(pattern: str, found: list[Target], memory: Iterable[str], mod
     encoders = sorted({module.reference for module in found if module.native.startswith(_ENCODERS)})
     if encoders:
         raise UserError(
-            f"lora.target_modules {pattern!r}: names {len(encoders)} modules of the encoders ({encoders[0]}); encoders are "
-            "frozen and their outputs cached, so an adapter there would do nothing. Leave it out, or give a longer name "
-            "that only modules of the language model, text_hidden_fcs or the mask decoder end with."
+            f"lora.target_modules {pattern!r}: names {encoders[0]} ({len(encoders)} modules of the encoders); encoders "
+            "are frozen and their outputs cached, so an adapter there would do nothing. Leave it out, or give a longer "
+            "name that only modules of the language model, text_hidden_fcs or the mask decoder end with."
         )
     for module in found:
         if not isinstance(model.get_submodule(module.native), nn.Linear):

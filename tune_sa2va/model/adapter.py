@@ -1,0 +1,196 @@
+"""Adapters in files: PEFT's format under the reference's names, so that PEFT loads them into the reference itself.
+
+`adapter_model.safetensors` holds the LoRA matrices and the modules trained in full (PEFT's `modules_to_save`);
+`adapter_config.json` is PEFT's LoraConfig. The memory attention, which the native model lacks because one image never
+runs it, is in the file too: the targets name it in the reference, and a strict load there wants every key.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig
+from peft import __version__ as peft_version
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from tune_sa2va.config import FullModule, LoraSettings
+from tune_sa2va.errors import CheckpointError
+from tune_sa2va.model.dims import Sam2Dims
+from tune_sa2va.model.lora import PEFT_PREFIX, TrialAdapters, initial_a
+from tune_sa2va.model.sa2va import Sa2VA
+from tune_sa2va.model.targets import NATIVE_FULL_MODULES, matches, memory_attention_shapes
+
+_TENSORS = "adapter_model.safetensors"
+_CONFIG = "adapter_config.json"
+_READ = {"r", "lora_alpha", "lora_dropout", "use_rslora", "target_modules", "modules_to_save", "exclude_modules"}
+# Say where an adapter comes from or how PEFT is to start; none changes what it computes.
+_NOTES = {"auto_mapping", "base_model_name_or_path", "inference_mode", "init_lora_weights", "peft_type", "peft_version"}
+_NOTES |= {"revision", "task_type"}
+
+
+def save_adapter(
+    folder: Path,
+    model: Sa2VA,
+    tensors: Mapping[str, Tensor],
+    lora: LoraSettings,
+    full_modules: tuple[FullModule, ...],
+    *,
+    live_only: bool = False,
+) -> None:
+    """Write `tensors` (named as `TrialAdapters.parameters`) and their configuration to `folder`, each file by rename.
+
+    `live_only` leaves the memory attention's modules out, and out of the configuration.
+    """
+    live = {name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in tensors.items()}
+    dead = {} if live_only else _memory_attention(model.dims.sam2, lora)
+    config = _peft_config(lora, full_modules, exclude_memory=live_only)
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = folder / f"{_TENSORS}.tmp"
+    save_file(live | dead, unfinished, metadata={"format": "pt"})
+    _publish(unfinished, folder / _TENSORS)
+    unfinished = folder / f"{_CONFIG}.tmp"
+    unfinished.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    _publish(unfinished, folder / _CONFIG)
+
+
+def load_adapter(model: Sa2VA, folder: Path) -> TrialAdapters:
+    """The adapter of `folder`, attached to `model`: ours, or one that PEFT wrote from the reference.
+
+    Raises:
+        CheckpointError: a file is missing or unreadable, a setting has no counterpart here, or keys do not fit.
+        UserError: `target_modules` names modules that the native model does not train.
+    """
+    lora, full_modules = _read_config(folder / _CONFIG)
+    tensors = _read_tensors(folder)
+    adapters = TrialAdapters(model, lora, full_modules, seed=0)
+    try:
+        memory = {name: tensor.shape for name, tensor in _memory_attention(model.dims.sam2, lora).items()}
+        wanted = {name: parameter.shape for name, parameter in adapters.parameters.items()}
+        if tensors.keys() & memory.keys():
+            wanted |= memory
+        if problems := _misfits(wanted, {name: tensor.shape for name, tensor in tensors.items()}):
+            raise CheckpointError(
+                f"{folder / _TENSORS}: {len(problems)} keys do not fit this model and {_CONFIG}: "
+                f"{'; '.join(problems[:20])}{' ...' if len(problems) > 20 else ''}. "
+                "Use the base model that the adapter was trained on, or copy the adapter again."
+            )
+        with torch.no_grad():
+            for name, parameter in adapters.parameters.items():
+                parameter.copy_(tensors[name])
+    except BaseException:
+        adapters.detach()
+        raise
+    return adapters
+
+
+def _memory_attention(sam2: Sam2Dims, lora: LoraSettings) -> dict[str, Tensor]:
+    """The untrained A and B of the memory attention's modules that the targets name."""
+    tensors: dict[str, Tensor] = {}
+    for name, (in_features, out_features) in memory_attention_shapes(sam2).items():
+        if any(matches(name, pattern) for pattern in lora.target_modules):
+            tensors[f"{PEFT_PREFIX}{name}.lora_A.weight"] = initial_a(name, lora.r, in_features, seed=0)
+            tensors[f"{PEFT_PREFIX}{name}.lora_B.weight"] = torch.zeros(out_features, lora.r)
+    return tensors
+
+
+def _peft_config(lora: LoraSettings, full_modules: tuple[FullModule, ...], *, exclude_memory: bool) -> dict[str, Any]:
+    alpha = lora.lora_alpha
+    config = LoraConfig(
+        r=lora.r,
+        lora_alpha=int(alpha) if alpha.is_integer() else alpha,
+        lora_dropout=lora.dropout,
+        use_rslora=lora.use_rslora,
+        modules_to_save=[NATIVE_FULL_MODULES[module] for module in full_modules] or None,
+        exclude_modules=_exclusion(full_modules, exclude_memory=exclude_memory),
+        inference_mode=True,
+    ).to_dict()
+    return config | {"target_modules": sorted(lora.target_modules), "peft_version": peft_version}
+
+
+def _exclusion(full_modules: tuple[FullModule, ...], *, exclude_memory: bool) -> str | None:
+    """PEFT's `exclude_modules`, a pattern of whole module names: where the reference must get no adapters."""
+    parents = [NATIVE_FULL_MODULES[module] for module in full_modules]
+    parents += ["memory_attention"] if exclude_memory else []
+    return rf"(.*\.)?({'|'.join(parents)})\..*" if parents else None
+
+
+def _read_config(path: Path) -> tuple[LoraSettings, tuple[FullModule, ...]]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        if config["peft_type"] != "LORA":
+            raise CheckpointError(f"{path}: peft_type is {config['peft_type']!r}, wanted LORA. Give a LoRA adapter.")
+        lora = LoraSettings(
+            r=config["r"],
+            alpha_over_r=config["lora_alpha"] / config["r"],
+            dropout=config["lora_dropout"],
+            target_modules=config["target_modules"],
+            use_rslora=config["use_rslora"],
+        )
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: not found. Give the folder of a PEFT adapter.") from None
+    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError, ValidationError) as error:
+        raise CheckpointError(
+            f"{path}: cannot be read as a LoRA adapter's settings: {error}. Copy it again."
+        ) from error
+    saved = set(config.get("modules_to_save") or ())
+    full_modules = tuple(module for module, name in NATIVE_FULL_MODULES.items() if name in saved)
+    _refuse_foreign(path, config, full_modules)
+    return lora, full_modules
+
+
+def _refuse_foreign(path: Path, config: dict[str, Any], full_modules: tuple[FullModule, ...]) -> None:
+    """Refuse every setting that would make PEFT compute something else than `TrialAdapters` does."""
+    defaults = LoraConfig().to_dict()
+    foreign = {
+        name: value
+        for name, value in config.items()
+        if name not in _READ | _NOTES and value and value != defaults.get(name)
+    }
+    names = {NATIVE_FULL_MODULES[module] for module in full_modules}
+    if extra := set(config.get("modules_to_save") or ()) - names:
+        foreign["modules_to_save"] = sorted(extra)
+    excluded = config.get("exclude_modules")
+    if excluded and excluded not in [_exclusion(full_modules, exclude_memory=memory) for memory in (False, True)]:
+        foreign["exclude_modules"] = excluded
+    if foreign:
+        raise CheckpointError(
+            f"{path}: {', '.join(f'{name}={value!r}' for name, value in foreign.items())} cannot be used here. "
+            "Only plain LoRA on linear modules can, beside text_hidden_fcs and sam_mask_decoder in full."
+        )
+
+
+def _read_tensors(folder: Path) -> dict[str, Tensor]:
+    path = folder / _TENSORS
+    if not path.exists() and (folder / "adapter_model.bin").exists():
+        raise CheckpointError(
+            f"{folder / 'adapter_model.bin'}: is a pickle, which can run code when opened, so it is not loaded. "
+            "Save the adapter again with PEFT's save_pretrained(..., safe_serialization=True)."
+        )
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: not found. Give the folder of a PEFT adapter.") from None
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: is not a readable safetensors file ({error}). Copy it again.") from error
+
+
+def _misfits(wanted: Mapping[str, torch.Size], got: Mapping[str, torch.Size]) -> list[str]:
+    missing = [f"missing {name}" for name in sorted(wanted.keys() - got.keys())]
+    unknown = [f"unknown {name}" for name in sorted(got.keys() - wanted.keys())]
+    misshaped = [
+        f"{name} is {tuple(got[name])}, wanted {tuple(wanted[name])}"
+        for name in sorted(wanted.keys() & got.keys())
+        if got[name] != wanted[name]
+    ]
+    return missing + unknown + misshaped
+
+
+def _publish(unfinished: Path, path: Path) -> None:
+    with unfinished.open("rb+") as file:
+        os.fsync(file.fileno())
+    unfinished.replace(path)
