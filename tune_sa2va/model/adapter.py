@@ -133,9 +133,10 @@ def _read_config(path: Path) -> tuple[LoraSettings, tuple[FullModule, ...]]:
         )
     except FileNotFoundError:
         raise CheckpointError(f"{path}: not found. Give the folder of a PEFT adapter.") from None
-    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError, ValidationError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:  # pydantic's is a ValueError
+        reason = " ".join(str(error).split())
         raise CheckpointError(
-            f"{path}: cannot be read as a LoRA adapter's settings: {error}. Copy it again."
+            f"{path}: cannot be read as a LoRA adapter's settings: {reason}. Copy it again."
         ) from error
     saved = set(config.get("modules_to_save") or ())
     full_modules = tuple(module for module, name in NATIVE_FULL_MODULES.items() if name in saved)
