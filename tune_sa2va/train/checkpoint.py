@@ -1,0 +1,104 @@
+"""A trial's checkpoint: the adapter, the optimizer's moments and a JSON with the rest; no pickle.
+
+`state.json` is written last and holds the checksums of the other files, so a folder without it, or with another content,
+is known to be incomplete. Random numbers are not stored: every epoch seeds its own from the trial's seed and its number.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from tune_sa2va.config import TrialConfig
+from tune_sa2va.errors import CheckpointError
+from tune_sa2va.model.adapter import save_adapter
+from tune_sa2va.model.sa2va import Sa2VA
+
+_VERSION = 1
+_ADAPTER = "adapter/adapter_model.safetensors"
+_OPTIMIZER = "optimizer.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """epoch: finished epochs; step: optimizer steps done; val_dice: of the last epoch, None before the first."""
+
+    epoch: int
+    step: int
+    val_dice: float | None
+
+
+def save_checkpoint(
+    folder: Path,
+    model: Sa2VA,
+    config: TrialConfig,
+    parameters: Mapping[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+) -> None:
+    """Write everything that the trial needs to go on into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_adapter(folder / "adapter", model, parameters, config.lora, config.train.full_modules)
+    moments = {
+        f"{name}|{key}": value.detach().cpu().contiguous()
+        for name, parameter in parameters.items()
+        for key, value in optimizer.state[parameter].items()
+    }
+    save_file(moments, folder / _OPTIMIZER)
+    state = {
+        "version": _VERSION,
+        "config": config.to_dict(),
+        "progress": asdict(progress),
+        "sha256": {name: _sha256(folder / name) for name in (_ADAPTER, _OPTIMIZER)},
+    }
+    temporary = folder / "state.tmp"
+    temporary.write_text(json.dumps(state, indent=1))
+    temporary.replace(folder / "state.json")
+
+
+def load_checkpoint(
+    folder: Path, config: TrialConfig, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
+) -> Progress:
+    """Put parameters and optimizer back where `save_checkpoint` left them.
+
+    Raises:
+        CheckpointError: the folder is incomplete or damaged, or belongs to another configuration.
+    """
+    state = _read_state(folder)
+    if TrialConfig.model_validate(state["config"]) != config:
+        raise CheckpointError(f"{folder}: belongs to a trial of another configuration. Start the trial anew.")
+    adapter, moments = load_file(folder / _ADAPTER), load_file(folder / _OPTIMIZER)
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(adapter[name])
+    by_name: dict[str, dict[str, Tensor]] = {}
+    for key, value in moments.items():
+        name, _, field = key.rpartition("|")
+        by_name.setdefault(name, {})[field] = value
+    whole = optimizer.state_dict()
+    whole["state"] = {index: by_name[name] for index, name in enumerate(parameters) if name in by_name}
+    optimizer.load_state_dict(whole)
+    return Progress(**state["progress"])
+
+
+def _read_state(folder: Path) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = json.loads((folder / "state.json").read_text())
+        damaged = [name for name, wanted in state["sha256"].items() if _sha256(folder / name) != wanted]
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise CheckpointError(f"{folder}: the checkpoint is incomplete ({error}). Use the one before it.") from error
+    if damaged:
+        raise CheckpointError(f"{folder}: {', '.join(damaged)} is damaged (checksum differs). Use the one before it.")
+    return state
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,63 @@
+"""Proof that training trains: every matrix gets a gradient, the weights move, validation is not frozen.
+
+The user's earlier script went through a `no_grad` call: its parameters never moved and Val Dice stayed the same to the
+last digit for fifteen epochs. Three steps are enough to know.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from tune_sa2va.errors import DeadGradientError
+
+STEPS_TO_PROVE = 3
+"""B starts at zero, so A has no gradient before B has moved: the first step proves B, the second A."""
+
+
+class Liveness:
+    """Watches the first steps of a trial. A trial that resumes was proven when it started."""
+
+    def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
+        self._parameters = parameters
+        self._before = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+        self._unproven = set(parameters)
+
+    def observe(self, step: int) -> None:
+        """Look at the gradients and weights after optimizer step number `step`, from 0.
+
+        Raises:
+            DeadGradientError: a matrix had no gradient in the first steps, or did not move. Names them.
+        """
+        if step >= STEPS_TO_PROVE:
+            return
+        names = sorted(self._unproven)
+        norms = torch.stack([self._gradient_norm(name) for name in names]).tolist() if names else []
+        self._unproven -= {name for name, norm in zip(names, norms, strict=True) if norm > 0}
+        if step < STEPS_TO_PROVE - 1:
+            return
+        still = [name for name, parameter in self._parameters.items() if torch.equal(parameter, self._before[name])]
+        self._before.clear()
+        if dead := sorted(self._unproven | set(still)):
+            raise DeadGradientError(
+                f"{len(dead)} of {len(self._parameters)} trained tensors got no gradient or did not move in the first "
+                f"{STEPS_TO_PROVE} steps: {', '.join(dead[:5])}{' ...' if len(dead) > 5 else ''}. "
+                "Leave these modules out of lora.target_modules."
+            )
+
+    def _gradient_norm(self, name: str) -> torch.Tensor:
+        gradient = self._parameters[name].grad
+        return torch.zeros((), device=self._parameters[name].device) if gradient is None else gradient.norm()
+
+
+def frozen_validation(previous: float | None, current: float, *, moved: bool) -> str:
+    """A warning when Val Dice is the same to the last digit as an epoch ago, else an empty string.
+
+    Raises:
+        DeadGradientError: it is the same, and the trained tensors did not move either.
+    """
+    if previous is None or previous != current:
+        return ""
+    if not moved:
+        raise DeadGradientError(f"Val Dice is exactly {current} for the second epoch and no trained tensor has moved.")
+    return f"Val Dice is exactly {current} for the second epoch, though the adapter moved"

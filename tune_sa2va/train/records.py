@@ -1,0 +1,32 @@
+"""What an epoch leaves behind."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EpochRecord:
+    """Means over the epoch's training images or optimizer steps, and scores of the validation part after it.
+
+    Scores are means over images on their own pixels at threshold 0.5. `train_dice` is taken while the weights move.
+    `it_per_s` counts images of this worker; `peak_gib` is the device's peak memory, 0 on a CPU.
+    """
+
+    epoch: int
+    train_loss: float
+    train_loss_dice: float
+    train_loss_focal: float
+    train_loss_bce: float
+    train_loss_lm: float
+    lr: float
+    grad_norm: float
+    train_dice: float
+    val_dice: float
+    val_iou: float
+    val_recall: float
+    val_precision: float
+    it_per_s: float
+    seconds: float
+    train_seconds: float
+    val_seconds: float
+    peak_gib: float
+    warning: str = ""
