@@ -1,0 +1,79 @@
+"""What passes between the owner of a lane and its workers: one command to all of them, one answer from each.
+
+A trial's checkpoint travels as arrays of bytes, file by file, because the two may sit on different nodes. The arrays
+go through Ray's object store; messages hold a reference to them, in a tuple, which keeps Ray from resolving it early.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+
+from tune_sa2va.config import TrialConfig
+
+FilesRef = tuple[ray.ObjectRef, ...]
+"""Holds at most one reference to a `dict[str, np.ndarray]`: path within the checkpoint folder -> its bytes."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StartTrial:
+    """A new trial in place of the one before; `checkpoint` is empty for one that starts afresh."""
+
+    config: TrialConfig
+    checkpoint: FilesRef = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunEpoch:
+    """The next epoch of the current trial."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SaveTrial:
+    """The current trial's checkpoint."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exit:
+    """Leave the loop. `abort`: by an exception, so that Ray Train also ends a worker that hangs in a collective."""
+
+    abort: bool = False
+
+
+Command = StartTrial | RunEpoch | SaveTrial | Exit
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What one worker says when it is done with a command.
+
+    failure: why the trial cannot go on, one sentence; empty when all went well. traceback: where, for the records.
+    record: the epoch's record as plain values, from rank 0; None when the trial has no epoch left.
+    checkpoint: the files that `SaveTrial` asked for, from rank 0.
+    """
+
+    failure: str = ""
+    traceback: str = ""
+    record: dict[str, Any] | None = None
+    checkpoint: FilesRef = field(default=())
+
+
+def pack_folder(folder: Path) -> FilesRef:
+    """The files of `folder`, put into the object store."""
+    files = {
+        path.relative_to(folder).as_posix(): np.fromfile(path, dtype=np.uint8)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+    return (ray.put(files),)
+
+
+def unpack_folder(checkpoint: FilesRef, folder: Path) -> None:
+    """Writes the files of `pack_folder` below `folder`."""
+    (reference,) = checkpoint
+    for name, content in ray.get(reference).items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content.tofile(path)

@@ -1,0 +1,145 @@
+"""What every worker of a lane runs: open the base model once, then one command after the other.
+
+A trial's own trouble (an impossible config, a NaN, no memory left) is an answer, not an end: the trial is closed, the
+base model is as before, and the lane goes on. What may have broken the process (a CUDA error, a lost peer) is raised,
+and costs the lane.
+"""
+
+import gc
+import logging
+import tempfile
+import traceback
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+import torch
+import torch.distributed
+
+from tune_sa2va.config import LaneSettings
+from tune_sa2va.lane.mailbox import OPENING
+from tune_sa2va.lane.messages import (
+    Answer,
+    Command,
+    Exit,
+    FilesRef,
+    RunEpoch,
+    SaveTrial,
+    StartTrial,
+    pack_folder,
+    unpack_folder,
+)
+from tune_sa2va.train.workbench import Trial, Workbench
+
+_WAIT_S = 30.0
+"""Longest wait inside the mailbox in one go. It only sets how soon a worker sees that the mailbox is gone."""
+
+log = logging.getLogger(__name__)
+
+
+class LaneAborted(RuntimeError):
+    """The owner gave this worker group up."""
+
+
+def work(config: dict[str, Any]) -> None:
+    """The `train_loop_per_worker` of a lane's `TorchTrainer`; `config` holds `settings` and `mailbox`."""
+    settings: LaneSettings = config["settings"]
+    mailbox = config["mailbox"]
+    context = ray.train.get_context()
+    rank, world_size = context.get_world_rank(), context.get_world_size()
+    torch.set_num_threads(settings.cpus_per_worker)
+    try:
+        bench = Workbench.open(settings, rank=rank, world_size=world_size)
+    except Exception as error:
+        ray.get(mailbox.answer.remote(OPENING, rank, _failed(error)))
+        raise
+    ray.get(mailbox.answer.remote(OPENING, rank, Answer()))
+
+    seat = _Seat(bench, rank)
+    number = OPENING
+    while True:
+        try:
+            found = ray.get(mailbox.command_after.remote(number, _WAIT_S))
+        except ray.exceptions.RayActorError:  # the owner is gone, and its mailbox with it
+            return
+        if found is None:
+            continue
+        number, command = found
+        if isinstance(command, Exit):
+            seat.clear()
+            if command.abort:
+                raise LaneAborted("The owner of this lane gave its workers up.")
+            return
+        ray.get(mailbox.answer.remote(number, rank, seat.obey(command)))
+
+
+class _Seat:
+    """One worker's place for the trial that runs now."""
+
+    def __init__(self, bench: Workbench, rank: int) -> None:
+        self._bench = bench
+        self._rank = rank
+        self._trial: Trial | None = None
+        self._epochs: Iterator[Any] = iter(())
+
+    def obey(self, command: Command) -> Answer:
+        """Does what the command says. A failure of the trial closes it and becomes the answer."""
+        try:
+            match command:
+                case StartTrial():
+                    self._start(command)
+                    return Answer()
+                case RunEpoch():
+                    record = next(self._epochs, None)
+                    return Answer(record=asdict(record) if record and self._rank == 0 else None)
+                case SaveTrial():
+                    return Answer(checkpoint=self._save())
+            raise AssertionError(f"no such command: {command}")
+        except torch.distributed.DistError:
+            raise
+        except Exception as error:
+            answer = _failed(error)
+            # The frames of the failed step hold activations and gradients; memory comes back only without them.
+            traceback.clear_frames(error.__traceback__)
+        self.clear()
+        return answer
+
+    def clear(self) -> None:
+        """The base model as it was. Raises what a broken device says, which ends the worker."""
+        self._epochs = iter(())
+        if self._trial is not None:
+            trial, self._trial = self._trial, None
+            trial.close()
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+            torch.cuda.empty_cache()
+
+    def _start(self, command: StartTrial) -> None:
+        self.clear()
+        if not command.checkpoint:
+            self._trial = self._bench.trial(command.config)
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                unpack_folder(command.checkpoint, Path(folder))
+                self._trial = self._bench.trial(command.config, resume_from=Path(folder))
+        self._epochs = self._trial.epochs()
+
+    def _save(self) -> FilesRef:
+        if self._rank != 0:
+            return ()
+        if self._trial is None:
+            raise AssertionError("SaveTrial came without a trial")
+        with tempfile.TemporaryDirectory() as folder:
+            self._trial.save(Path(folder))
+            return pack_folder(Path(folder))
+
+
+def _failed(error: Exception) -> Answer:
+    reason = str(error) or type(error).__name__
+    if isinstance(error, torch.OutOfMemoryError):
+        reason = f"Out of memory: {reason}"
+    return Answer(failure=reason, traceback="".join(traceback.format_exception(error)))
