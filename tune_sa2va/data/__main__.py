@@ -32,12 +32,17 @@ def check_command(
     except UserError as error:
         typer.echo(_printable(str(error)), err=True)
         raise typer.Exit(2) from error
+    print_report(report)
+    if report.errors or not report.samples:
+        raise typer.Exit(1)
+
+
+def print_report(report: CheckReport) -> None:
+    """Prints every problem of a data set, and what is left to use."""
     console = Console()
     if report.problems:
         _print_whole(console, _problem_table(report))
     _print_whole(console, _summary_table(report))
-    if report.errors or not report.samples:
-        raise typer.Exit(1)
 
 
 def _problem_table(report: CheckReport) -> Table:
