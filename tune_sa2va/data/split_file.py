@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tune_sa2va.data.readers import open_dataset
-from tune_sa2va.data.sample import Sample
+from tune_sa2va.data.sample import Sample, Split
 from tune_sa2va.errors import DataError
 
 _SCHEMA = pa.schema(
@@ -42,6 +43,6 @@ def read_split(path: Path, source: str) -> tuple[Sample, ...]:
     return tuple(_placed(found[row["name"], row["text"]], row["group"], row["split"]) for row in rows)
 
 
-def _placed(sample: Sample, group: str, split: str) -> Sample:
-    assert split in ("train", "val", "test"), f"{sample.name} lies in no part: {split!r}"
+def _placed(sample: Sample, group: str, split: Split) -> Sample:
+    assert split in get_args(Split), f"{sample.name} lies in no part: {split!r}"
     return Sample(name=sample.name, image=sample.image, mask=sample.mask, group=group, split=split, text=sample.text)

@@ -6,7 +6,7 @@ model ever exist. A preset is such a folder inside the package; `8b` has no weig
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -160,7 +160,7 @@ def _targets_by_key(model: Sa2VA) -> dict[str, list[tuple[str, Source]]]:
     return targets
 
 
-def _stream(files: Mapping[Path, list[str]], wanted: "set[str] | dict[str, object].keys") -> Iterator[tuple[str, Tensor]]:
+def _stream(files: Mapping[Path, list[str]], wanted: Container[str]) -> Iterator[tuple[str, Tensor]]:
     for path, keys in files.items():
         with _open_shard(path) as shard:
             for key in keys:

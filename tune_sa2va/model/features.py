@@ -1,8 +1,8 @@
 """The feature cache: what the frozen encoders make of each image, computed once and read by every trial and search.
 
-A folder a base model, a safetensors file an image. The folder's name says base, preprocessing and dtype, the file's name
-the image's content, so equal names hold equal features and nothing ever goes stale. Files appear by rename: workers of
-several lanes, or of two searches, may fill one folder at once, and a kill leaves no half file.
+A folder a base model, a safetensors file an image. The folder's name says base, preprocessing and dtype, the file's
+name the image's content, so equal names hold equal features and nothing ever goes stale. Files appear by rename:
+workers of several lanes, or of two searches, may fill one folder at once, and a kill leaves no half file.
 """
 
 import hashlib
@@ -79,7 +79,7 @@ def encode(model: Sa2VA, image: UInt8[ndarray, "H W 3"], *, raw_high_res: bool) 
 
 
 def base_id(folder: Path) -> str:
-    """Sixteen hex digits that name a checkpoint: its configs whole, of each weight file the size, header and both ends."""
+    """Sixteen hex digits that name a checkpoint: configs whole, of each weight file the size and both ends."""
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.suffix == ".json" and "tokenizer" not in path.name:

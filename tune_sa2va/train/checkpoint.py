@@ -1,7 +1,8 @@
 """A trial's checkpoint: the adapter, the optimizer's moments and a JSON with the rest; no pickle.
 
-`state.json` is written last and holds the checksums of the other files, so a folder without it, or with another content,
-is known to be incomplete. Random numbers are not stored: every epoch seeds its own from the trial's seed and its number.
+`state.json` is written last and holds the checksums of the other files, so a folder without it, or with another
+content, is known to be incomplete. Random numbers are not stored: every epoch seeds its own from the trial's seed and
+its number.
 """
 
 import hashlib

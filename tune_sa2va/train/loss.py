@@ -34,7 +34,7 @@ def combo_loss(
 
 
 def dice_loss(mask_logits: Float[Tensor, "*B H W"], truth: Float[Tensor, "*B H W"]) -> Float[Tensor, "*B"]:
-    """1 - (2 sum(p y) + 1) / (sum(p) + sum(y) + 1), in [0, 1] (V-Net, arXiv 1606.04797, with plain sums and smoothing 1).
+    """1 - (2 sum(p y) + 1) / (sum(p) + sum(y) + 1), in [0, 1] (V-Net, arXiv 1606.04797; plain sums, smoothing 1).
 
     The smoothing makes an empty truth with an empty prediction a loss of 0.
     """

@@ -1,4 +1,4 @@
-"""The SFT loop of one trial: a plain generator of epoch records that knows nothing of Ray, other trials or the search."""
+"""The SFT loop of one trial: a plain generator of epoch records that knows nothing of Ray or of other trials."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -29,7 +29,7 @@ class ExampleSource(Protocol):
 
 
 class Trial:
-    """One configuration on one base model. Every worker of a lane holds the same trial and takes its share of images."""
+    """One configuration on one base model. Every worker of a lane holds the same trial and takes its share."""
 
     def __init__(
         self,
