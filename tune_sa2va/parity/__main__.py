@@ -1,0 +1,5 @@
+"""`python -m tune_sa2va.parity DIR`: see `command`."""
+
+from tune_sa2va.parity import app
+
+app()

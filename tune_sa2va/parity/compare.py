@@ -1,0 +1,54 @@
+"""One native tensor against its golden one: how far apart, and how far apart counts as equal."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tune_sa2va.config import Precision
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The largest relative differences that count as equal."""
+
+    activation: float
+    gradient: float
+
+
+# fp32 through other kernels or on another machine differs by about 1e-5. bf16 keeps 8 bits and this network is deep:
+# golden activations come out up to 0.04 apart and gradients up to 0.7, so of those it catches only missing or reversed.
+LIMITS: dict[Precision, Limits] = {"fp32": Limits(1e-4, 1e-3), "bf16": Limits(0.05, 0.9)}
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One tensor's largest difference: absolute, and relative to the golden tensor's largest value.
+
+    For integers, `relative` is the share of elements that differ. A wrong shape is an infinite difference.
+    """
+
+    name: str
+    absolute: float
+    relative: float
+    limit: float
+    note: str = ""
+
+    @property
+    def is_close(self) -> bool:
+        """Within the limit; NaN is not."""
+        return self.relative <= self.limit
+
+
+def compare(name: str, got: Tensor, wanted: Tensor, limit: float) -> Difference:
+    """How far `got` is from the golden `wanted`."""
+    if got.shape != wanted.shape:
+        note = f"shape {tuple(got.shape)}, wanted {tuple(wanted.shape)}"
+        return Difference(name, torch.inf, torch.inf, limit, note)
+    gap = (got.detach().double() - wanted.double()).abs()
+    absolute = gap.max().item()
+    if wanted.is_floating_point():
+        relative = absolute / (wanted.abs().max().item() or 1.0)
+    else:
+        relative = (gap != 0).double().mean().item()
+    return Difference(name, absolute, relative, limit)
