@@ -50,7 +50,8 @@ class Lane:
         os.environ.update(_TRAIN_ENVIRONMENT)  # read here by Ray Train, which hands it to its controller
         self._num_workers = settings.num_workers
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        self._mailbox = Mailbox.options(max_concurrency=settings.num_workers + 4, scheduling_strategy=here).remote()
+        actor = ray.remote(num_cpus=0, max_concurrency=settings.num_workers + 4, scheduling_strategy=here)(Mailbox)
+        self._mailbox = actor.remote()
         per_worker: dict[str, float] = {"CPU": settings.cpus_per_worker}
         if settings.use_gpu:
             per_worker["GPU"] = 1

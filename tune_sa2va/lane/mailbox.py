@@ -9,17 +9,14 @@ import threading
 import time
 from collections import defaultdict
 
-import ray
-
 from tune_sa2va.lane.messages import Answer, Command
 
 OPENING = -1
 """The number under which workers answer once they are open."""
 
 
-@ray.remote(num_cpus=0)
 class Mailbox:
-    """Holds the last command and the answers to it. Needs `max_concurrency` above the number of workers."""
+    """Holds the last command and the answers to it. As an actor it needs a thread for everyone who may wait in it."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()

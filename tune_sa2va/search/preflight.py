@@ -1,0 +1,244 @@
+"""Everything that can be wrong before a search, found before Ray starts and before anything is written.
+
+`plan` turns flags into `SearchSettings`; `examine_data` checks and splits the images; `prepare` makes the results
+folder. Each fault is one sentence with its cure.
+"""
+
+import os
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from tune_sa2va.config import DataSettings, ModelSettings
+from tune_sa2va.data import CheckReport, Sample, check, open_dataset, split_by_group
+from tune_sa2va.data.procedural import DEMO_FAMILY
+from tune_sa2va.data.procedural.folder import write_folder
+from tune_sa2va.data.split_file import write_split
+from tune_sa2va.errors import DataError, UserError
+from tune_sa2va.search.settings import SamplerName, SearchSettings
+from tune_sa2va.search.space import SearchSpace, load_space
+
+CACHE_VARIABLE = "TUNE_SA2VA_CACHE"
+
+_BUILTIN_IMAGES, _BUILTIN_SIZE_PX, _BUILTIN_SEED = 40, 256, 0
+_MAX_CPU_LANES = 4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Flags:
+    """The command line as given; None where a flag was left out and its default depends on the machine."""
+
+    data: str | None
+    model: str
+    space: str
+    out: Path
+    name: str | None
+    trials: int
+    epochs: int
+    time_budget_s: float | None
+    sampler: str
+    seed: int
+    gpus: int | None
+    gpus_per_trial: int
+    lanes: int | None
+    address: str | None
+
+
+def cache_folder() -> Path:
+    """Where feature caches and the built-in data are kept between searches."""
+    given = os.environ.get(CACHE_VARIABLE)
+    return Path(given).expanduser().resolve() if given else Path.home() / ".cache" / "tune_sa2va"
+
+
+def plan(flags: Flags) -> SearchSettings:
+    """The search that the flags ask for. Writes nothing but, without --data, the built-in images to the cache.
+
+    Raises:
+        UserError: a flag, the space file or the model cannot be used.
+    """
+    _check_numbers(flags)
+    name = flags.name if flags.name is not None else time.strftime("%Y%m%d-%H%M%S")
+    out = flags.out.expanduser().resolve()
+    _check_folder(out, name)
+    space = load_space(flags.space)
+    gpus, lanes = _devices(flags)
+    return SearchSettings(
+        name=name,
+        out=out,
+        model=ModelSettings(model=_model(flags.model), precision="bf16" if gpus else "fp32"),
+        data=DataSettings(source=str(_data_source(flags.data)), split_seed=flags.seed),
+        space_file=space.source,
+        space=space.to_dict(),
+        gpus=gpus,
+        gpus_per_trial=flags.gpus_per_trial,
+        lanes=lanes,
+        cpus_per_worker=_cpus_per_worker(flags, lanes, gpus),
+        trials=flags.trials,
+        epochs=flags.epochs,
+        time_budget_s=flags.time_budget_s,
+        sampler=_sampler(flags.sampler),
+        seed=flags.seed,
+        address=flags.address,
+        feature_cache=cache_folder() / "features",
+        raw_high_res=_may_train_mask_decoder(space),
+    )
+
+
+def examine_data(settings: SearchSettings) -> tuple[CheckReport, tuple[Sample, ...]]:
+    """The check of all images, and their samples with parts; none where the check found errors.
+
+    Raises:
+        DataError: no data set there, or it cannot be split.
+    """
+    report = check(open_dataset(settings.data.source))
+    if report.errors or not report.samples:
+        return report, ()
+    return report, split_by_group(report.samples, settings.data.ratios, seed=settings.data.split_seed)
+
+
+def prepare(settings: SearchSettings, samples: tuple[Sample, ...]) -> None:
+    """Makes the results folder with `search.yaml` and `split.parquet`.
+
+    Raises:
+        UserError: the folder cannot be made, or another search took the name meanwhile.
+    """
+    try:
+        settings.folder.mkdir(parents=True)
+    except FileExistsError as error:
+        raise UserError(_name_used(settings.folder)) from error
+    except OSError as error:
+        raise UserError(f"{settings.folder}: cannot be made ({error.strerror}). Choose another --out.") from error
+    write_split(settings.split_file, samples)
+    settings.save()
+
+
+def check_cluster(settings: SearchSettings, resources: dict[str, float]) -> None:
+    """Whether a running cluster can hold the lanes.
+
+    Raises:
+        UserError: it has too few GPUs or CPUs; a lane would wait for them for ever.
+    """
+    workers = settings.lanes * settings.lane.num_workers
+    for kind, needed in (("GPU", settings.gpus), ("CPU", workers * settings.cpus_per_worker)):
+        if resources.get(kind, 0) < needed:
+            raise UserError(
+                f"--address {settings.address}: the search needs {needed} {kind}s, the cluster has "
+                f"{resources.get(kind, 0):g}. Lower --gpus or --lanes."
+            )
+
+
+def _check_numbers(flags: Flags) -> None:
+    for flag, value in (("--trials", flags.trials), ("--epochs", flags.epochs)):
+        if not 1 <= value <= 10_000:
+            raise UserError(f"{flag} must be from 1 to 10000, got {value}.")
+    if flags.time_budget_s is not None and not flags.time_budget_s > 0:
+        raise UserError(f"--time-budget must be above 0 minutes, got {flags.time_budget_s / 60:g}.")
+    if not 0 <= flags.seed < 2**31:
+        raise UserError(f"--seed must be from 0 to 2147483647, got {flags.seed}.")
+
+
+def _check_folder(out: Path, name: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", name) or name.strip(".") == "":
+        raise UserError(f"--name may have letters, digits and . _ - (at most 100), got {name!r}.")
+    if (out / name).exists():
+        raise UserError(_name_used(out / name))
+    nearest = next(folder for folder in (out, *out.parents) if folder.exists())
+    if not nearest.is_dir():
+        raise UserError(f"--out {out}: {nearest} is a file. Choose another folder.")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise UserError(f"--out {out}: {nearest} cannot be written. Choose another folder.")
+
+
+def _name_used(folder: Path) -> str:
+    return (
+        f"{folder} exists already. Choose another --name, or go on with that search by --name {folder.name} --resume."
+    )
+
+
+def _sampler(name: str) -> SamplerName:
+    for known in get_args(SamplerName):
+        if name == known:
+            return known
+    raise UserError(f"--sampler must be one of {', '.join(get_args(SamplerName))}, got {name!r}.")
+
+
+def _model(model: str) -> str:
+    """A preset's name, or an absolute folder: workers have other working directories."""
+    from tune_sa2va.model.checkpoint import model_folder, preset_names  # imports torch: after the cheap checks
+    from tune_sa2va.model.dims import read_dims
+
+    folder = model_folder(model)
+    read_dims(folder)
+    return model if model in preset_names() else str(folder.resolve())
+
+
+def _devices(flags: Flags) -> tuple[int, int]:
+    """GPUs and lanes."""
+    if flags.gpus_per_trial < 1:
+        raise UserError(f"--gpus-per-trial must be 1 or more, got {flags.gpus_per_trial}.")
+    if flags.gpus is not None and flags.gpus < 0:
+        raise UserError(f"--gpus must be 0 or more, got {flags.gpus}.")
+    if flags.address is not None and flags.gpus is None:
+        raise UserError("--address needs --gpus: how many of the cluster's GPUs the search may take (0 for CPUs).")
+    gpus = flags.gpus
+    if flags.address is None and gpus != 0:
+        import torch  # takes seconds, so only where GPUs are asked for
+
+        here = torch.cuda.device_count()
+        if gpus is not None and gpus > here:
+            raise UserError(f"--gpus {gpus}: this machine has {here}. Ask for at most {here} (0 runs on the CPU).")
+        gpus = here if gpus is None else gpus
+    if not gpus:
+        if flags.gpus_per_trial > 1:
+            raise UserError(
+                f"--gpus-per-trial {flags.gpus_per_trial} needs GPUs, and the search runs on CPUs. Leave it out."
+            )
+        return 0, _cpu_lanes(flags)
+    if flags.lanes is not None:
+        raise UserError(
+            "--lanes is for searches on CPUs; on GPUs there are --gpus / --gpus-per-trial lanes. Leave it out."
+        )
+    if gpus % flags.gpus_per_trial:
+        raise UserError(
+            f"--gpus {gpus} cannot be shared out by {flags.gpus_per_trial} a trial. "
+            f"Make --gpus a multiple of --gpus-per-trial."
+        )
+    return gpus, gpus // flags.gpus_per_trial
+
+
+def _cpu_lanes(flags: Flags) -> int:
+    if flags.lanes is None:
+        return max(1, min(os.cpu_count() or 1, _MAX_CPU_LANES, flags.trials))
+    if not 1 <= flags.lanes <= 256:
+        raise UserError(f"--lanes must be from 1 to 256, got {flags.lanes}.")
+    return flags.lanes
+
+
+def _cpus_per_worker(flags: Flags, lanes: int, gpus: int) -> int:
+    """Threads of a worker: a fair share of this machine; of another one we only know that it is not ours."""
+    if flags.address is not None:
+        return 1
+    workers = lanes * (flags.gpus_per_trial if gpus else 1)
+    return max(1, (os.cpu_count() or 1) // workers)
+
+
+def _data_source(data: str | None) -> Path:
+    if data is not None:
+        return Path(data).expanduser().absolute()  # not resolved: a link to a list stays in its folder
+    folder = cache_folder() / "builtin" / f"{DEMO_FAMILY}-{_BUILTIN_IMAGES}x{_BUILTIN_SIZE_PX}-{_BUILTIN_SEED}"
+    if not folder.exists():
+        try:
+            write_folder(folder, DEMO_FAMILY, count=_BUILTIN_IMAGES, size=_BUILTIN_SIZE_PX, seed=_BUILTIN_SEED)
+        except (DataError, OSError) as error:
+            # Another search that started now may have been first; its images are the same.
+            if not (folder / "manifest.csv").is_file():
+                raise UserError(
+                    f"{folder}: the built-in images cannot be written ({error}). Set {CACHE_VARIABLE}."
+                ) from error
+    return folder
+
+
+def _may_train_mask_decoder(space: SearchSpace) -> bool:
+    return any("mask_decoder" in modules for modules in space.possible("train.full_modules"))

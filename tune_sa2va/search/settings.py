@@ -1,0 +1,123 @@
+"""A search, whole: every flag resolved, as `search.yaml` in the results holds it and `--resume` reads it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from tune_sa2va.config import DataSettings, Frozen, LaneSettings, ModelSettings, TrialConfig
+from tune_sa2va.errors import UserError
+from tune_sa2va.search.space import Dimension, Kind, SearchSpace
+
+SamplerName = Literal["tpe", "gp", "cmaes", "random"]
+
+FILE_NAME = "search.yaml"
+
+
+class SearchSettings(Frozen):
+    """What a search needs to run, and to run again. Made by `preflight`; nobody checks it twice."""
+
+    name: str
+    out: Path
+    """The folder that holds results folders; absolute."""
+    model: ModelSettings
+    data: DataSettings
+    space_file: Path
+    space: dict[str, Any]
+    """The file's content at the time of the search; a resumed search uses this one."""
+    gpus: int = Field(ge=0)
+    gpus_per_trial: int = Field(ge=1)
+    lanes: int = Field(ge=1)
+    cpus_per_worker: int = Field(ge=1)
+    trials: int = Field(ge=1)
+    epochs: int = Field(ge=1)
+    time_budget_s: float | None
+    """Seconds after which no trial goes on; None for no limit."""
+    sampler: SamplerName
+    seed: int = Field(ge=0)
+    """Of the sampler, of the split and of every trial's training."""
+    address: str | None
+    """A running Ray cluster, or None for one of our own."""
+    feature_cache: Path
+    raw_high_res: bool
+    """Some trial may train the mask decoder in full."""
+
+    @property
+    def folder(self) -> Path:
+        """Where this search writes everything."""
+        return self.out / self.name
+
+    @property
+    def split_file(self) -> Path:
+        """Which sample is in which part."""
+        return self.folder / "split.parquet"
+
+    @property
+    def tune_folder(self) -> Path:
+        """Tune's own experiment folder; each trial's checkpoints are in a folder of the trial's id."""
+        return self.folder / "ray" / "tune"
+
+    @property
+    def lane(self) -> LaneSettings:
+        """What each lane needs."""
+        return LaneSettings(
+            model=self.model,
+            data=self.data,
+            split_file=self.split_file,
+            feature_cache=self.feature_cache,
+            raw_high_res=self.raw_high_res,
+            num_workers=self.gpus_per_trial if self.gpus else 1,
+            use_gpu=self.gpus > 0,
+            cpus_per_worker=self.cpus_per_worker,
+        )
+
+    @property
+    def search_space(self) -> SearchSpace:
+        """The space, from the settings and not from its file, which may have changed since."""
+        dimensions = {
+            path: Dimension(Kind(kind), tuple(values))
+            for path, entry in self.space["space"].items()
+            for kind, values in entry.items()
+        }
+        return SearchSpace(source=self.space_file, fixed=self.space["fixed"], dimensions=dimensions)
+
+    def trial_config(self, params: Mapping[str, Any]) -> TrialConfig:
+        """The trial at a point of the space, with the search's epochs, and its seed unless the space has its own."""
+        space = self.search_space
+        given: dict[str, Any] = {"train.epochs": self.epochs}
+        if "train.seed" not in {*space.fixed, *space.dimensions}:
+            given["train.seed"] = self.seed
+        return space.config(params).replace(given)
+
+    def save(self) -> None:
+        """Writes `search.yaml`."""
+        text = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        (self.folder / FILE_NAME).write_text(text, encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> "SearchSettings":
+        """Reads `search.yaml` of a results folder; `out` and `name` are where the folder is now.
+
+        Raises:
+            UserError: no such file, or not one of ours.
+        """
+        file = folder / FILE_NAME
+        try:
+            values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise UserError(
+                f"{folder}: no results of a search (it has no {FILE_NAME}). Check --out and --name."
+            ) from error
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise UserError(f"{file}: cannot be read ({error}). Start a new search.") from error
+        if not isinstance(values, dict):
+            raise UserError(f"{file}: holds no settings. Start a new search.")
+        here = {"out": str(folder.resolve().parent), "name": folder.resolve().name}
+        try:
+            return cls.model_validate(values | here)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise UserError(f"{file}: {where}: {first['msg']}. Start a new search.") from error
