@@ -1,0 +1,89 @@
+"""The end of a search: the best adapter exported, and the table that says whether it is better than the recipe."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tune_sa2va.errors import UserError
+from tune_sa2va.evaluate.bootstrap import Interval, mean_interval, verdict
+from tune_sa2va.evaluate.metrics import Counts
+from tune_sa2va.export import TrialCheckpoint, export_adapter, find_checkpoints
+from tune_sa2va.search.scoring import TestScores, score_test_part
+from tune_sa2va.search.settings import SearchSettings
+
+UNTUNED, RECIPE, WINNER = "untuned base", "recipe", "winner"
+_MEASURES = ("dice", "iou", "recall", "precision")
+_WORDS = {"better": "better than", "worse": "worse than", "tie": "a tie with"}
+
+
+def finish(folder: Path) -> None:
+    """Export the winner of the results folder, score winner, recipe and untuned base on the test part, print the table.
+
+    Raises:
+        UserError: no trial of the search has finished an epoch.
+    """
+    settings = SearchSettings.load(folder)
+    checkpoints = find_checkpoints(folder)
+    if not checkpoints:
+        raise UserError(f"{folder}: no trial finished an epoch; trials.parquet has the reasons. Nothing to export.")
+    winner, recipe = checkpoints[0], _recipe_of(settings, checkpoints)
+    export_adapter(folder, winner, folder / "best_adapter")
+    adapters: dict[str, Path | None] = {UNTUNED: None}
+    if recipe is not None and recipe.trial_id != winner.trial_id:
+        adapters[RECIPE] = recipe.folder / "adapter"
+    adapters[WINNER] = winner.folder / "adapter"
+    text = _report(settings, winner, recipe, score_test_part(settings, adapters))
+    (folder / "summary.txt").write_text(text)
+    print(text, end="", flush=True)
+
+
+def _recipe_of(settings: SearchSettings, checkpoints: list[TrialCheckpoint]) -> TrialCheckpoint | None:
+    recipe = settings.trial_config(settings.search_space.recipe_point())
+    return next((checkpoint for checkpoint in checkpoints if checkpoint.config == recipe), None)
+
+
+def _report(
+    settings: SearchSettings, winner: TrialCheckpoint, recipe: TrialCheckpoint | None, scores: TestScores
+) -> str:
+    num_images = len(scores[WINNER])
+    table = Table(title=f"Test part, scored once: {num_images} images, mean [95% bootstrap interval]")
+    for heading in ("", "epoch", "Val Dice", *(measure.capitalize() for measure in _MEASURES)):
+        table.add_column(heading, no_wrap=True)
+    checkpoints = {UNTUNED: None, RECIPE: recipe, WINNER: winner}
+    for label, counts in scores.items():
+        checkpoint = checkpoints[label]
+        known = ("", "") if checkpoint is None else (str(checkpoint.epoch), f"{checkpoint.val_dice:.3f}")
+        table.add_row(label, *known, *(_cell(_intervals(counts)[measure]) for measure in _MEASURES))
+    console = Console(width=120, record=True, file=None, quiet=True)
+    with console.capture():
+        console.print(table)
+        console.print(_conclusion(scores))
+        console.print(f"Winner: trial {winner.trial_id}, {_differences(settings, winner)}", highlight=False)
+        console.print(f"Adapter: {settings.folder / 'best_adapter'}", highlight=False, soft_wrap=True)
+    return console.export_text()
+
+
+def _conclusion(scores: TestScores) -> str:
+    def dices(label: str) -> list[float]:
+        return [counts.dice for counts in scores[label]]
+
+    said = [
+        f"{_WORDS[verdict(dices(WINNER), dices(other))]} the {other}" for other in (RECIPE, UNTUNED) if other in scores
+    ]
+    start = "The winner is " if RECIPE in scores else "The recipe itself won. It is "
+    return f"{start}{' and '.join(said)} by Dice (paired over images)."
+
+
+def _differences(settings: SearchSettings, winner: TrialCheckpoint) -> str:
+    values = winner.config.flat()
+    return ", ".join(f"{path} = {values[path]:.3g}" if isinstance(values[path], float) else f"{path} = {values[path]}"
+                     for path in settings.search_space.dimensions)  # fmt: skip
+
+
+def _intervals(counts: list[Counts]) -> dict[str, Interval]:
+    return {measure: mean_interval([getattr(c, measure) for c in counts]) for measure in _MEASURES}
+
+
+def _cell(interval: Interval) -> str:
+    return f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
