@@ -16,9 +16,14 @@ STEPS_TO_PROVE = 3
 
 
 class Liveness:
-    """Watches the first steps of a trial. A trial that resumes was proven when it started."""
+    """Watches the first steps of a trial. A trial that resumes was proven when it started.
+
+    Only LoRA matrices are watched: a module trained in full holds tensors that no mask reaches (SAM2's IoU head, the
+    masks that were not chosen).
+    """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
+        parameters = {name: parameter for name, parameter in parameters.items() if ".lora_" in name}
         self._parameters = parameters
         self._before = {name: parameter.detach().clone() for name, parameter in parameters.items()}
         self._unproven = set(parameters)

@@ -95,17 +95,24 @@ def answer_loss(model: Sa2VA, example: Example, hidden: Float[Tensor, "1 T D"]) 
 
 
 def reduce_gradients(parameters: list[nn.Parameter]) -> list[Tensor]:
-    """Gradients summed over all workers, zeros where a worker had none, in place and in order."""
-    for parameter in parameters:
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    """Gradients summed over all workers, in place; of those parameters that some worker has one for.
+
+    The others keep None, so that weight decay leaves alone what the loss never reaches (SAM2's IoU head, say).
+    """
     if dist.is_initialized() and dist.get_world_size() > 1:
+        reached = torch.tensor([parameter.grad is not None for parameter in parameters], dtype=torch.float32)
+        reached = reached.to(parameters[0].device)
+        dist.all_reduce(reached)
+        shared = [parameter for parameter, count in zip(parameters, reached.tolist(), strict=True) if count > 0]
+        for parameter in shared:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        gradients = [parameter.grad for parameter in shared if parameter.grad is not None]
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         dist.all_reduce(flat)
         for gradient, piece in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(piece.view_as(gradient))
-    return gradients
+    return [parameter.grad for parameter in parameters if parameter.grad is not None]
 
 
 def _is_finite(value: float) -> bool:

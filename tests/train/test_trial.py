@@ -1,0 +1,165 @@
+"""The SFT loop on the tiny preset: exact resume, honest failure, an untouched base, the same step on any workers."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from tests.train.bench import lane_settings
+from tune_sa2va.config import RECIPE, TrialConfig
+from tune_sa2va.errors import CheckpointError, DeadGradientError, NonFiniteError
+from tune_sa2va.train.liveness import Liveness, frozen_validation
+from tune_sa2va.train.records import EpochRecord
+from tune_sa2va.train.workbench import Workbench
+
+CLOCK = {"it_per_s", "seconds", "train_seconds", "val_seconds"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("bench")
+
+
+@pytest.fixture(scope="module")
+def bench(folder: Path) -> Workbench:
+    return Workbench.open(lane_settings(folder, raw_high_res=True), rank=0, world_size=1)
+
+
+def numbers(record: EpochRecord) -> dict[str, object]:
+    return {name: value for name, value in dataclasses.asdict(record).items() if name not in CLOCK}
+
+
+def config(**values: object) -> TrialConfig:
+    paths = {name.replace("__", "."): value for name, value in values.items()}
+    return RECIPE.replace({"train.epochs": 3, "lora.r": 4, "optimizer.lr": 1e-3, **paths})
+
+
+def run(bench: Workbench, trial_config: TrialConfig) -> list[EpochRecord]:
+    trial = bench.trial(trial_config)
+    try:
+        return list(trial.epochs())
+    finally:
+        trial.close()
+
+
+@pytest.mark.parametrize("full", [[], ["text_hidden_fcs", "mask_decoder"]])
+def test_resuming_gives_bit_for_bit_the_uninterrupted_numbers(
+    bench: Workbench, tmp_path: Path, full: list[str]
+) -> None:
+    trial_config = config(lora__dropout=0.1, train__full_modules=full)
+    whole = run(bench, trial_config)
+    trial = bench.trial(trial_config)
+    first = next(trial.epochs())
+    trial.save(tmp_path / "checkpoint")
+    trial.close()
+    resumed = bench.trial(trial_config, resume_from=tmp_path / "checkpoint")
+    rest = list(resumed.epochs())
+    resumed.close()
+    assert [numbers(record) for record in (first, *rest)] == [numbers(record) for record in whole]
+    assert [record.epoch for record in rest] == [2, 3]
+
+
+def test_training_lowers_the_loss_and_leaves_the_base_untouched(bench: Workbench) -> None:
+    before = {name: tensor.clone() for name, tensor in bench.model.state_dict().items()}
+    records = run(bench, config(train__full_modules=["mask_decoder"]))
+    assert records[-1].train_loss < records[0].train_loss
+    assert records[-1].lr < records[0].lr
+    after = bench.model.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], before[name]) for name in before)
+
+
+def test_a_loss_that_is_not_finite_fails_the_trial_and_spares_the_next(bench: Workbench) -> None:
+    good = run(bench, config())
+    with pytest.raises(NonFiniteError, match="lower learning rate"):
+        run(bench, config(optimizer__lr=1.0, optimizer__max_grad_norm=1e30, lora__alpha_over_r=64, train__epochs=30))
+    assert [numbers(r) for r in run(bench, config())] == [numbers(r) for r in good]
+
+
+def test_the_answers_loss_is_part_of_the_sum(bench: Workbench) -> None:
+    without, with_lm = run(bench, config(train__epochs=1)), run(bench, config(train__epochs=1, loss__lm=0.5))
+    assert without[0].train_loss_lm == 0
+    assert with_lm[0].train_loss_lm > 0
+
+
+def test_a_batch_of_two_is_two_forwards_of_one(bench: Workbench) -> None:
+    together = run(bench, config(train__micro_batch_size=2))
+    apart = run(bench, config(train__accumulation_steps=2))
+    for one, other in zip(together, apart, strict=True):
+        assert one.train_loss == pytest.approx(other.train_loss, rel=1e-6)
+
+
+def test_a_damaged_checkpoint_is_recognised(bench: Workbench, tmp_path: Path) -> None:
+    trial = bench.trial(config())
+    next(trial.epochs())
+    trial.save(tmp_path)
+    trial.close()
+    file = tmp_path / "optimizer.safetensors"
+    file.write_bytes(file.read_bytes()[:-7])
+    with pytest.raises(CheckpointError, match="optimizer.safetensors is damaged"):
+        bench.trial(config(), resume_from=tmp_path)
+    (tmp_path / "state.json").unlink()
+    with pytest.raises(CheckpointError, match="incomplete"):
+        bench.trial(config(), resume_from=tmp_path)
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(bench: Workbench, tmp_path: Path) -> None:
+    trial = bench.trial(config())
+    next(trial.epochs())
+    trial.save(tmp_path)
+    trial.close()
+    with pytest.raises(CheckpointError, match="another configuration"):
+        bench.trial(config(lora__dropout=0.05), resume_from=tmp_path)
+
+
+def test_a_matrix_without_gradient_is_named_after_three_steps() -> None:
+    alive, dead = torch.nn.Parameter(torch.zeros(2)), torch.nn.Parameter(torch.zeros(2))
+    watch = Liveness(
+        {"a.lora_B.weight": alive, "b.lora_B.weight": dead, "head.weight": torch.nn.Parameter(torch.zeros(2))}
+    )
+    for step in range(3):
+        alive.grad = torch.ones(2)
+        with torch.no_grad():
+            alive -= 0.1
+        if step < 2:
+            watch.observe(step)
+    with pytest.raises(DeadGradientError, match=r"1 of 2 .*: b\.lora_B"):
+        watch.observe(2)
+
+
+def test_a_frozen_validation_is_a_warning_or_an_error() -> None:
+    assert frozen_validation(None, 0.5, moved=False) == ""
+    assert frozen_validation(0.5, 0.25, moved=False) == ""
+    assert "second epoch" in frozen_validation(0.5, 0.5, moved=True)
+    with pytest.raises(DeadGradientError, match="no trained tensor has moved"):
+        frozen_validation(0.5, 0.5, moved=False)
+
+
+def _worker(rank: int, folder: Path, trial_config: TrialConfig) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'rendezvous'}", rank=rank, world_size=2)
+    records = run(Workbench.open(lane_settings(folder, raw_high_res=True), rank=rank, world_size=2), trial_config)
+    (folder / f"rank{rank}.json").write_text(json.dumps([dataclasses.asdict(record) for record in records]))
+    dist.destroy_process_group()
+
+
+def test_two_workers_do_what_one_does_with_twice_the_batch(bench: Workbench, folder: Path) -> None:
+    """Gradients are summed over gloo; losses agree to 1e-5, scores exactly."""
+    mp.spawn(_worker, args=(folder, config(train__epochs=2)), nprocs=2)
+    alone = run(bench, config(train__epochs=2, train__micro_batch_size=2))
+    ranks = [json.loads((folder / f"rank{rank}.json").read_text()) for rank in (0, 1)]
+    for records in ranks:
+        for one, other in zip(alone, records, strict=True):
+            for name in (
+                "train_loss",
+                "train_loss_dice",
+                "train_loss_focal",
+                "train_loss_bce",
+                "grad_norm",
+                "val_dice",
+            ):
+                assert other[name] == pytest.approx(getattr(one, name), rel=1e-5, abs=1e-5), name
