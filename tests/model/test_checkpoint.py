@@ -1,0 +1,109 @@
+"""Loading: all that is wrong with a checkpoint is said at once, and shards make no difference."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from tune_sa2va.errors import CheckpointError
+from tune_sa2va.model.checkpoint import load_model, model_folder, save_model
+from tune_sa2va.model.sa2va import Sa2VA
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def weights(golden_folder: Path) -> dict[str, Tensor]:
+    return load_file(golden_folder / "model.safetensors")
+
+
+@pytest.fixture
+def folder(golden_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the golden folder's configuration, without weights."""
+    for name in ("config.json", "sam2_dims.json"):
+        shutil.copy(golden_folder / name, tmp_path / name)
+    return tmp_path
+
+
+def load(folder: Path) -> Sa2VA:
+    return load_model(folder, device=CPU, dtype=torch.float32)
+
+
+def assert_same(got: Sa2VA, wanted: Sa2VA) -> None:
+    got_state, wanted_state = got.state_dict(), wanted.state_dict()
+    assert got_state.keys() == wanted_state.keys()
+    assert [name for name, tensor in got_state.items() if not torch.equal(tensor, wanted_state[name])] == []
+
+
+def test_shards_give_the_same_model(folder: Path, weights: dict[str, Tensor], model: Sa2VA) -> None:
+    # By turns, so that the four rows of the point embeddings come from both files.
+    shards = {f"model-0000{i + 1}-of-00002.safetensors": sorted(weights)[i::2] for i in range(2)}
+    for name, keys in shards.items():
+        save_file({key: weights[key] for key in keys}, folder / name)
+    weight_map = {key: name for name, keys in shards.items() for key in keys}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    assert_same(load(folder), model)
+
+
+def test_saving_and_loading_gives_the_same_model(folder: Path, model: Sa2VA) -> None:
+    save_model(model, folder / "model.safetensors", dtype=torch.float32)
+    assert_same(load(folder), model)
+
+
+def test_missing_and_unexpected_keys_are_named_at_once(folder: Path, weights: dict[str, Tensor]) -> None:
+    gone = ("mlp1.0.weight", "grounding_encoder.sam2_model.no_mem_embed")
+    changed = {key: tensor for key, tensor in weights.items() if key not in gone}
+    save_file(changed | {"language_model.model.extra": torch.zeros(1)}, folder / "model.safetensors")
+    with pytest.raises(CheckpointError) as error:
+        load(folder)
+    for part in (str(folder), *(f"missing {key}" for key in gone), "unexpected language_model.model.extra"):
+        assert part in str(error.value)
+
+
+def test_all_misshaped_keys_are_named_at_once(folder: Path, weights: dict[str, Tensor]) -> None:
+    wrong = {"text_hidden_fcs.0.bias": torch.zeros(5), "mlp1.0.weight": torch.zeros(2, 2)}
+    save_file(weights | wrong, folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"text_hidden_fcs\.0\.bias gives \(5,\), wanted \(96,\)") as error:
+        load(folder)
+    assert "mlp1.0.weight gives (2, 2), wanted (256,)" in str(error.value)
+
+
+def test_a_truncated_file_is_an_error_that_names_it(folder: Path, golden_folder: Path) -> None:
+    whole = (golden_folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: is not a readable safetensors file"):
+        load(folder)
+
+
+def test_a_missing_shard_is_named(folder: Path, weights: dict[str, Tensor]) -> None:
+    index = {"weight_map": dict.fromkeys(weights, "model-00001-of-00001.safetensors")}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(CheckpointError, match=r"1 shards are missing: model-00001-of-00001\.safetensors"):
+        load(folder)
+
+
+def test_a_shard_outside_the_folder_is_refused(folder: Path) -> None:
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "../other.safetensors"}}))
+    with pytest.raises(CheckpointError, match="lies outside the folder"):
+        load(folder)
+
+
+def test_a_folder_without_weights_is_an_error(folder: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"has neither model\.safetensors nor"):
+        load(folder)
+
+
+def test_neither_folder_nor_preset(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"neither a folder nor a preset \(8b, tiny\)"):
+        model_folder(str(tmp_path / "absent"))
+
+
+def test_bf16_keeps_the_positional_encoding_in_fp32(golden_folder: Path, model: Sa2VA) -> None:
+    half = load_model(golden_folder, device=CPU, dtype=torch.bfloat16)
+    kept = {name for name, tensor in half.state_dict().items() if tensor.dtype == torch.float32}
+    assert kept == {"sam_prompt_encoder.shared_embedding.positional_embedding"}
+    assert torch.equal(half.image_position_encoding(), model.image_position_encoding())

@@ -1,0 +1,54 @@
+"""Text becomes the reference's token ids."""
+
+import json
+import shutil
+import tarfile
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from tune_sa2va.errors import CheckpointError
+from tune_sa2va.model.prompt import IGNORE_INDEX, Prompter
+
+
+def test_golden_ids_and_labels(golden_folder: Path) -> None:
+    golden = load_file(golden_folder / "inputs.safetensors")
+    sample = json.loads((golden_folder / "sample.json").read_text())
+    prompter = Prompter(golden_folder)
+    tokens = prompter.build(question=sample["question"], answer=sample["answer"], num_image_tokens=256)
+    assert tokens.input_ids.tolist() == golden["input_ids"][0].tolist()
+    assert tokens.labels.tolist() == golden["labels"][0].tolist()
+    assert prompter.prompt_text(sample["question"], 256) == sample["prompt"]
+    ids = sample["special_token_ids"]
+    assert tokens.input_ids[tokens.seg_position] == ids["[SEG]"] == prompter.seg_id
+    image = tokens.input_ids[tokens.image_start - 1 : tokens.image_start + 257].tolist()
+    assert image == [ids["<img>"], *[ids["<IMG_CONTEXT>"]] * 256, ids["</img>"]]
+
+
+def test_the_real_tokenizer(real_folder: Path, tmp_path: Path) -> None:
+    with tarfile.open(real_folder / "tokenizer.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    prompter = Prompter(next(tmp_path.rglob("vocab.json")).parent)
+    tokens = prompter.build(question="Please segment the blood vessel.", answer="It is [SEG].", num_image_tokens=3)
+    ids = tokens.input_ids.tolist()
+    assert ids[:2] == [151644, 872]  # <|im_start|>user: no BOS, no system prompt
+    assert ids[tokens.image_start - 1 : tokens.image_start + 4] == [151665, 151667, 151667, 151667, 151666]
+    # "It", " is", a space of its own, [SEG], ".", <|im_end|>, newline
+    assert ids[tokens.answer_start :] == [2132, 374, 220, 151674, 13, 151645, 198]
+    assert tokens.seg_position == tokens.answer_start + 3
+    assert tokens.labels[tokens.answer_start :].tolist() == [2132, 374, 220, 151674, 13, 151645, IGNORE_INDEX]
+
+
+def test_a_folder_without_tokenizer(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="has no tokenizer files"):
+        Prompter(tmp_path)
+
+
+def test_a_tokenizer_without_seg(golden_folder: Path, tmp_path: Path) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(golden_folder / name, tmp_path / name)
+        text = (tmp_path / name).read_text().replace('"[SEG]"', '"[OTHER]"')
+        (tmp_path / name).write_text(text)
+    with pytest.raises(CheckpointError, match=r"the tokenizer lacks \[SEG\]"):
+        Prompter(tmp_path)
