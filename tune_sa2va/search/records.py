@@ -1,0 +1,242 @@
+"""What happened in a search: `trials.parquet` and `epochs.parquet` in its results folder, rewritten as it happens.
+
+A row a trial (every field of its configuration as a column, `lora.r`, then what came of it), and a row a trial and
+epoch (the fields of `EpochRecord`). Schemas are fixed; their version is in the files' metadata. Each change replaces a
+whole file by rename, so that a kill at any moment leaves readable files. With 1,000 trials of 15 epochs it takes 50 ms.
+
+No Ray and no torch: reports read these files on any machine.
+"""
+
+import dataclasses
+import math
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tune_sa2va.config import RECIPE, TrialConfig
+from tune_sa2va.errors import UserError
+from tune_sa2va.train.records import EpochRecord
+
+TRIALS_FILE = "trials.parquet"
+EPOCHS_FILE = "epochs.parquet"
+SCHEMA_VERSION = 1
+"""Of both files; goes up when a column is added, renamed or taken out."""
+
+_VERSION_KEY = b"tune_sa2va.schema_version"
+_TIME = pa.timestamp("ms", tz="UTC")
+
+
+class TrialState(StrEnum):
+    """Where a trial is. The last three are final."""
+
+    WAITING = "WAITING"
+    """Proposed, or under way when the search was interrupted; a resumed search takes it up."""
+    RUNNING = "RUNNING"
+    COMPLETE = "COMPLETE"
+    """All its epochs were run."""
+    STOPPED = "STOPPED"
+    """Ended early by ASHA or by the time budget: others were better."""
+    FAILED = "FAILED"
+    """It could not go on; `failure` says why."""
+
+
+def _column_type(value: Any) -> pa.DataType:
+    if isinstance(value, list):
+        return pa.list_(pa.string())
+    return {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}[type(value)]
+
+
+def _trials_schema() -> pa.Schema:
+    outcome = {
+        "state": pa.string(),
+        "epochs": pa.int64(),
+        "best_val_dice": pa.float64(),
+        "best_epoch": pa.int64(),
+        "last_val_dice": pa.float64(),
+        "seconds": pa.float64(),
+        "peak_gib": pa.float64(),
+        "failure": pa.string(),
+        "started_at": _TIME,
+        "ended_at": _TIME,
+        "lane": pa.string(),
+    }
+    config = {path: _column_type(value) for path, value in RECIPE.flat().items()}
+    return _versioned({"trial_id": pa.string(), "number": pa.int64()} | config | outcome)
+
+
+def _epochs_schema() -> pa.Schema:
+    kinds: dict[Any, pa.DataType] = {int: pa.int64(), float: pa.float64(), str: pa.string()}
+    record = {field.name: kinds[field.type] for field in dataclasses.fields(EpochRecord)}
+    return _versioned({"trial_id": pa.string()} | record | {"lane": pa.string(), "ended_at": _TIME})
+
+
+def _versioned(columns: dict[str, pa.DataType]) -> pa.Schema:
+    return pa.schema(list(columns.items()), metadata={_VERSION_KEY: str(SCHEMA_VERSION).encode()})
+
+
+TRIALS_SCHEMA = _trials_schema()
+EPOCHS_SCHEMA = _epochs_schema()
+
+
+class RunRecords:
+    """The records of one search. One process writes them; anyone may read the files meanwhile."""
+
+    def __init__(self, folder: Path, trials: dict[str, dict[str, Any]], epochs: dict[tuple[str, int], dict[str, Any]]):
+        self._folder = folder
+        self._trials = trials
+        self._epochs = epochs
+
+    @classmethod
+    def open(cls, folder: Path) -> "RunRecords":
+        """New records in a folder, or the ones that it holds; a trial that was under way then WAITS now.
+
+        Raises:
+            UserError: a file is damaged or of another version.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        trials = {row["trial_id"]: row for row in _read(folder / TRIALS_FILE, TRIALS_SCHEMA)}
+        epochs = {(row["trial_id"], row["epoch"]): row for row in _read(folder / EPOCHS_FILE, EPOCHS_SCHEMA)}
+        for row in trials.values():
+            if row["state"] == TrialState.RUNNING:
+                row["state"] = str(TrialState.WAITING)
+        records = cls(folder, trials, epochs)
+        # An epoch's own row is written before its trial's summary: a kill between the two left the summary behind.
+        for trial_id in trials:
+            records._sum_up(trial_id)
+        records._write_epochs()
+        records._write_trials()
+        return records
+
+    def trial_started(self, trial_id: str, number: int, config: TrialConfig, lane: str) -> None:
+        """A trial runs in a lane, for the first time or again; what it has done so far is kept."""
+        before = self._trials.get(trial_id)
+        started_at = before["started_at"] if before else _now()
+        row = dict.fromkeys(TRIALS_SCHEMA.names) | {"trial_id": trial_id, "number": number} | config.flat()
+        row |= {"state": str(TrialState.RUNNING), "failure": "", "started_at": started_at, "lane": lane}
+        self._trials[trial_id] = row
+        self._sum_up(trial_id)
+        self._write_trials()
+
+    def epoch(self, trial_id: str, record: Mapping[str, Any]) -> None:
+        """An epoch of a started trial is done. One that ran again after a restore replaces its row.
+
+        `record` holds the fields of `EpochRecord` and no others (`dataclasses.asdict`).
+        """
+        lane = self._trials[trial_id]["lane"]
+        row = {"trial_id": trial_id, **record, "lane": lane, "ended_at": _now()}
+        if row.keys() != set(EPOCHS_SCHEMA.names):
+            raise ValueError(f"not an epoch record: {sorted(row.keys() ^ set(EPOCHS_SCHEMA.names))} missing or unknown")
+        self._epochs[trial_id, record["epoch"]] = row
+        self._sum_up(trial_id)
+        self._write_epochs()
+        self._write_trials()
+
+    def trial_ended(self, trial_id: str, state: TrialState, failure: str = "") -> None:
+        """A started trial is over, or waits for a resumed search. `failure` is the reason of a FAILED one."""
+        if (state is TrialState.FAILED) != bool(failure):
+            raise ValueError(f"a reason belongs to FAILED and to nothing else, got {state} with {failure!r}")
+        self._trials[trial_id] |= {"state": str(state), "failure": failure, "ended_at": _now()}
+        self._write_trials()
+
+    def trials(self) -> pd.DataFrame:
+        """A row a trial, in the order in which they started."""
+        return self._trials_table().to_pandas()
+
+    def epochs(self) -> pd.DataFrame:
+        """A row a trial and epoch, trials in the order in which they started."""
+        return self._epochs_table().to_pandas()
+
+    def _sum_up(self, trial_id: str) -> None:
+        """Takes a trial's summary from its epochs."""
+        rows = sorted((row for (owner, _), row in self._epochs.items() if owner == trial_id), key=lambda r: r["epoch"])
+        if not rows:
+            self._trials[trial_id] |= {"epochs": 0, "seconds": 0.0, "peak_gib": 0.0}
+            return
+        scored = [row for row in rows if not math.isnan(row["val_dice"])]
+        best = max(scored, key=lambda row: row["val_dice"], default=None)
+        self._trials[trial_id] |= {
+            "epochs": rows[-1]["epoch"],
+            "best_val_dice": best["val_dice"] if best else None,
+            "best_epoch": best["epoch"] if best else None,
+            "last_val_dice": rows[-1]["val_dice"],
+            "seconds": math.fsum(row["seconds"] for row in rows),
+            "peak_gib": max(row["peak_gib"] for row in rows),
+        }
+
+    def _trials_table(self) -> pa.Table:
+        return _table(list(self._trials.values()), TRIALS_SCHEMA)
+
+    def _epochs_table(self) -> pa.Table:
+        order = {trial_id: place for place, trial_id in enumerate(self._trials)}
+        return _table(
+            [self._epochs[key] for key in sorted(self._epochs, key=lambda k: (order[k[0]], k[1]))], EPOCHS_SCHEMA
+        )
+
+    def _write_trials(self) -> None:
+        _write(self._trials_table(), self._folder / TRIALS_FILE)
+
+    def _write_epochs(self) -> None:
+        _write(self._epochs_table(), self._folder / EPOCHS_FILE)
+
+
+def read_trials(folder: Path) -> pd.DataFrame:
+    """`trials.parquet` of a results folder, as the search last wrote it. Empty where there is none yet."""
+    return _table(_read(folder / TRIALS_FILE, TRIALS_SCHEMA), TRIALS_SCHEMA).to_pandas()
+
+
+def read_epochs(folder: Path) -> pd.DataFrame:
+    """`epochs.parquet` of a results folder, as the search last wrote it. Empty where there is none yet."""
+    return _table(_read(folder / EPOCHS_FILE, EPOCHS_SCHEMA), EPOCHS_SCHEMA).to_pandas()
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Puts a file in place so that a reader, or a kill, finds the old one or the new one and nothing between."""
+    temporary = path.with_name(f".{path.name}.part")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _table(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    # By columns: twice as fast as Table.from_pylist.
+    columns = [pa.array([row[field.name] for row in rows], type=field.type) for field in schema]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    write_whole(path, sink.getvalue().to_pybytes())
+
+
+def _read(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
+    """The rows of one of our files; none where it is not there."""
+    if not path.is_file():
+        return []
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(
+            f"{path}: damaged or not readable ({str(error).splitlines()[0]}). "
+            "Put back a copy of it, or run the search again under another --name."
+        ) from error
+    version = (table.schema.metadata or {}).get(_VERSION_KEY, b"none").decode(errors="replace")
+    if version != str(SCHEMA_VERSION) or not table.schema.equals(schema):
+        raise UserError(
+            f"{path}: must have schema version {SCHEMA_VERSION}, got {version}: another tune_sa2va wrote it. "
+            "Read it with that one, or run the search again under another --name."
+        )
+    return table.to_pylist()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
