@@ -100,7 +100,7 @@ def test_a_damaged_checkpoint_is_recognised(bench: Workbench, tmp_path: Path) ->
     trial.close()
     file = tmp_path / "optimizer.safetensors"
     file.write_bytes(file.read_bytes()[:-7])
-    with pytest.raises(CheckpointError, match="optimizer.safetensors is damaged"):
+    with pytest.raises(CheckpointError, match=r"optimizer\.safetensors is damaged"):
         bench.trial(config(), resume_from=tmp_path)
     (tmp_path / "state.json").unlink()
     with pytest.raises(CheckpointError, match="incomplete"):
