@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import get_args
 
 from tune_sa2va.config import DataSettings, ModelSettings
-from tune_sa2va.data import CheckReport, Sample, check, open_dataset, split_by_group
+from tune_sa2va.data import CheckReport, Sample, check, fingerprint, open_dataset, split_by_group
 from tune_sa2va.data.procedural import DEMO_FAMILY
 from tune_sa2va.data.procedural.folder import write_folder
 from tune_sa2va.data.split_file import write_split
 from tune_sa2va.errors import DataError, UserError
+from tune_sa2va.search.environment import write_environment
 from tune_sa2va.search.settings import SamplerName, SearchSettings
 from tune_sa2va.search.space import SearchSpace, load_space
 
@@ -99,7 +100,7 @@ def examine_data(settings: SearchSettings) -> tuple[CheckReport, tuple[Sample, .
 
 
 def prepare(settings: SearchSettings, samples: tuple[Sample, ...]) -> None:
-    """Makes the results folder with `search.yaml` and `split.parquet`.
+    """Makes the results folder with `search.yaml`, `environment.json` and `split.parquet`.
 
     Raises:
         UserError: the folder cannot be made, or another search took the name meanwhile.
@@ -110,7 +111,13 @@ def prepare(settings: SearchSettings, samples: tuple[Sample, ...]) -> None:
         raise UserError(_name_used(settings.folder)) from error
     except OSError as error:
         raise UserError(f"{settings.folder}: cannot be made ({error.strerror}). Choose another --out.") from error
+    from tune_sa2va.model.checkpoint import model_folder
+
     write_split(settings.split_file, samples)
+    model = settings.model.model
+    write_environment(
+        settings.folder, model=model, model_folder=model_folder(model), data_fingerprint=fingerprint(samples)
+    )
     settings.save()
 
 

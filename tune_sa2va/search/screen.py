@@ -1,5 +1,6 @@
 """What a search shows while it runs: on a terminal a table of the running trials, elsewhere a line an epoch."""
 
+import math
 import time
 from dataclasses import dataclass
 
@@ -34,13 +35,19 @@ class Screen:
         if self._live:
             self._live.start()
 
+    def knows(self, trial_id: str, *, epoch: int, best: float, ended: bool) -> None:
+        """A trial of the search that is resumed."""
+        self._shown[trial_id] = _Shown(number=len(self._shown), epoch=epoch, best=0.0 if math.isnan(best) else best)
+        if ended:
+            self._ended_epochs.append(epoch)
+
     def started(self, trial_id: str) -> None:
         """A trial runs, for the first time or again."""
         self._shown.setdefault(trial_id, _Shown(number=len(self._shown)))
         self._running.add(trial_id)
         self._refresh()
 
-    def epoch(self, trial_id: str, *, epoch: int, val_dice: float, loss: float, seconds: float) -> None:
+    def epoch(self, trial_id: str, *, epoch: int, val_dice: float, loss: float, seconds: float, warning: str) -> None:
         """A trial has an epoch more."""
         shown = self._shown[trial_id]
         shown.epoch, shown.val_dice, shown.loss = epoch, val_dice, loss
@@ -52,6 +59,8 @@ class Screen:
                 f"trial {shown.number + 1}/{self._trials}  epoch {epoch}/{self._epochs}  val Dice {val_dice:.4f}  "
                 f"loss {loss:.4f}  {self._best()}  {self._left()}"
             )
+        if warning:
+            self._say(f"trial {shown.number + 1}/{self._trials}  epoch {epoch}: {warning}")
         self._refresh()
 
     def ended(self, trial_id: str, state: str, reason: str = "") -> None:

@@ -1,0 +1,91 @@
+"""Wrong use of the search command: one sentence, exit 2, nothing written, nothing started."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import Result
+from typer.testing import CliRunner
+
+from tune_sa2va.search.__main__ import app
+
+
+def search(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--trials", "0"], "--trials must be from 1 to 10000, got 0"),
+        (["--epochs", "0"], "--epochs must be from 1 to 10000, got 0"),
+        (["--time-budget", "0"], "--time-budget must be above 0"),
+        (["--seed", "-1"], "--seed must be from 0"),
+        (["--name", "../elsewhere"], "--name may have letters, digits and . _ -"),
+        (["--name", ".."], "--name may have letters, digits and . _ -"),
+        (["--name", ""], "--name may have letters, digits and . _ -"),
+        (["--sampler", "tpu"], "--sampler must be one of tpe, gp, cmaes, random, got 'tpu'"),
+        (["--gpus", "-1"], "--gpus must be 0 or more"),
+        (["--gpus-per-trial", "0"], "--gpus-per-trial must be 1 or more"),
+        (["--gpus", "0", "--gpus-per-trial", "2"], "--gpus-per-trial 2 needs GPUs"),
+        (["--gpus", "0", "--lanes", "0"], "--lanes must be from 1"),
+        (["--gpus", str(torch.cuda.device_count() + 1)], f"this machine has {torch.cuda.device_count()}"),
+        (["--address", "auto"], "--address needs --gpus"),
+        (["--address", "h:1", "--gpus", "4", "--lanes", "2"], "--lanes is for searches on CPUs"),
+        (["--address", "h:1", "--gpus", "4", "--gpus-per-trial", "3"], "Make --gpus a multiple of --gpus-per-trial"),
+        (["--address", "127.0.0.1:1", "--gpus", "0"], "no Ray cluster answers"),
+        (["--model", "no-such-model"], "--model no-such-model: neither a folder nor a preset"),
+        (["--space", "no-such-space"], "no such search space"),
+        (["--data", "no-such-data"], "there is no such file or folder"),
+        (["--resume"], "--resume needs --name"),
+        (["--resume", "--name", "absent"], "no results of a search"),
+        (["--resume", "--name", "absent", "--trials", "3"], "does not take --trials"),
+    ],
+)
+def test_wrong_use_is_one_sentence_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+) -> None:
+    monkeypatch.setenv("TUNE_SA2VA_CACHE", str(tmp_path / "cache"))
+    out = tmp_path / "results"
+    result = search(
+        "--out", str(out), *([] if {"--gpus", "--resume", "--address"} & {*arguments} else ["--gpus", "0"]), *arguments
+    )
+    assert result.exit_code == 2, result.output
+    assert said in result.stderr
+    assert result.stderr.count("\n") == 1 and result.stdout == ""
+    assert not out.exists()
+
+
+def test_a_name_is_taken_once(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    result = search("--out", str(tmp_path), "--name", "mine", "--gpus", "0")
+    assert result.exit_code == 2
+    assert "exists already" in result.stderr and "--resume" in result.stderr
+    assert list((tmp_path / "mine").iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    result = search("--out", str(tmp_path / "results"), "--gpus", "0")
+    assert result.exit_code == 2 and "cannot be written" in result.stderr
+
+
+def test_a_file_in_the_place_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = search("--out", str(tmp_path / "file" / "results"), "--gpus", "0")
+    assert result.exit_code == 2 and "is a file" in result.stderr
+
+
+def test_faults_of_the_data_are_shown_at_once_and_exit_1(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for folder in ("images", "masks"):
+        (data / folder).mkdir(parents=True)
+    (data / "images" / "a.png").write_bytes(b"no picture")
+    (data / "masks" / "a.png").write_bytes(b"no picture")
+    (data / "images" / "b.png").write_bytes(b"no picture")
+    result = search("--data", str(data), "--out", str(tmp_path / "results"), "--gpus", "0")
+    assert result.exit_code == 1
+    assert "a.png" in result.stdout and "b.png" in result.stdout
+    assert not (tmp_path / "results").exists()
