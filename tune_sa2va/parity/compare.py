@@ -17,8 +17,9 @@ class Limits:
 
 
 # fp32 through other kernels or on another machine differs by about 1e-5. bf16 keeps 8 bits and this network is deep:
-# golden activations come out up to 0.04 apart and gradients up to 0.7, so of those it catches only missing or reversed.
-LIMITS: dict[Precision, Limits] = {"fp32": Limits(1e-4, 1e-3), "bf16": Limits(0.05, 0.9)}
+# golden activations come out up to 0.04 apart and single gradients as far as they are large, so that there only a
+# reversed gradient is caught; a missing one is caught in fp32.
+LIMITS: dict[Precision, Limits] = {"fp32": Limits(1e-4, 1e-3), "bf16": Limits(0.05, 1.5)}
 
 
 @dataclass(frozen=True, slots=True)
