@@ -89,4 +89,6 @@ def _printable(text: str) -> str:
 
 
 if __name__ == "__main__":
-    app()
+    from tune_sa2va.cli import run
+
+    run(app)

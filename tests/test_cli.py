@@ -1,0 +1,93 @@
+"""The console command: quick help, one sentence for an error, the exit codes."""
+
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+import typer
+
+from tune_sa2va.cli import COMMANDS, run
+from tune_sa2va.errors import UserError
+
+
+def tune_sa2va(*arguments: str) -> subprocess.CompletedProcess[str]:
+    call = "import sys; from tune_sa2va.cli import main; sys.argv[0] = 'tune-sa2va'; main()"
+    return subprocess.run([sys.executable, "-c", call, *arguments], capture_output=True, text=True, timeout=120)
+
+
+def app_that_raises(error: BaseException) -> typer.Typer:
+    app = typer.Typer()
+
+    @app.command()
+    def command() -> None:
+        raise error
+
+    return app
+
+
+def exit_code_of(error: BaseException) -> object:
+    with pytest.raises(SystemExit) as caught:
+        run(app_that_raises(error), [])
+    return caught.value.code
+
+
+def test_help_lists_every_command() -> None:
+    shown = tune_sa2va("--help")
+    assert shown.returncode == 0
+    assert [line.split()[0] for line in shown.stdout.splitlines() if line.startswith("  ")] == list(COMMANDS)
+
+
+def test_help_imports_neither_torch_nor_ray() -> None:
+    call = "import sys, tune_sa2va.cli; print(sorted({'torch', 'ray', 'optuna', 'pandas'} & set(sys.modules)))"
+    shown = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_the_app_of_its_module(name: str) -> None:
+    assert isinstance(import_module(COMMANDS[name][0]).app, typer.Typer)
+
+
+def test_a_command_gets_the_rest_of_the_line() -> None:
+    shown = tune_sa2va("data", "check", "/nowhere/at/all")
+    assert shown.returncode == 2
+    assert "/nowhere/at/all" in shown.stderr and "Traceback" not in shown.stderr
+
+
+def test_an_unknown_command_names_the_nearest() -> None:
+    shown = tune_sa2va("serach")
+    assert shown.returncode == 2
+    assert shown.stderr == (
+        "error: tune-sa2va has no command 'serach'. The nearest one is 'search'; tune-sa2va --help lists all.\n"
+    )
+
+
+def test_no_command_is_wrong_use() -> None:
+    assert tune_sa2va().returncode == 2
+
+
+def test_a_user_error_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code_of(UserError("x.yaml: lora.r must be >= 1, got 0.")) == 2
+    assert capsys.readouterr().err == "error: x.yaml: lora.r must be >= 1, got 0.\n"
+
+
+def test_a_name_cannot_drive_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    exit_code_of(UserError("\x1b[2J.png: bad"))
+    assert capsys.readouterr().err == "error: \\x1b[2J.png: bad\n"
+
+
+def test_the_traceback_of_a_user_error_shows_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNE_SA2VA_DEBUG", "1")
+    with pytest.raises(UserError):
+        run(app_that_raises(UserError("no")), [])
+
+
+def test_our_own_mistakes_keep_their_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        run(app_that_raises(ZeroDivisionError()), [])
+
+
+def test_interrupted_and_exit_codes() -> None:
+    assert exit_code_of(KeyboardInterrupt()) == 130
+    assert exit_code_of(typer.Exit(1)) == 1

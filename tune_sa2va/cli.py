@@ -1,0 +1,77 @@
+"""The console command `tune-sa2va`, and the one place where a command's errors become a sentence and an exit code.
+
+`tune-sa2va search ...` is `python -m tune_sa2va.search ...`, and so for each module in COMMANDS. Only the module asked
+for is imported: torch and Ray take seconds, and `tune-sa2va --help` needs neither.
+
+Exit codes: 0 done, 1 a check failed or no trial succeeded, 2 wrong use or wrong input, 130 interrupted. With
+TUNE_SA2VA_DEBUG=1 in the environment an error shows its traceback in place of the sentence.
+"""
+
+import os
+import sys
+from difflib import get_close_matches
+from importlib import import_module
+from typing import NoReturn
+
+import typer
+
+from tune_sa2va.errors import UserError
+
+COMMANDS = {
+    "search": ("tune_sa2va.search.__main__", "Tune LoRA fine-tuning on your vessel images: the main job."),
+    "data": ("tune_sa2va.data.__main__", "Check a data set."),
+    "export": ("tune_sa2va.export", "Write a trial's adapter, during a search or after it."),
+    "parity": ("tune_sa2va.parity", "Compare the model with tensors of the reference implementation."),
+    "pretrain": ("tune_sa2va.pretrain.__main__", "Remake the weights of the tiny model (needs a GPU)."),
+}
+"""Name -> the module that holds its Typer `app`, and one line of help."""
+
+
+def main() -> NoReturn:
+    """Entry point of `tune-sa2va`."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_help())
+        sys.exit(0 if arguments else 2)
+    name, *rest = arguments
+    if name not in COMMANDS:
+        near = get_close_matches(name, COMMANDS, n=1, cutoff=0.0)[0]
+        _say_error(f"tune-sa2va has no command {name!r}. The nearest one is {near!r}; tune-sa2va --help lists all.")
+        sys.exit(2)
+    try:
+        app = import_module(COMMANDS[name][0]).app
+    except KeyboardInterrupt:
+        sys.exit(130)
+    run(app, rest, program=f"tune-sa2va {name}")
+
+
+def run(app: typer.Typer, arguments: list[str] | None = None, *, program: str | None = None) -> NoReturn:
+    """Runs a module's command and exits: what every `if __name__ == "__main__":` calls.
+
+    A `UserError` is printed as one sentence, exit code 2. Anything else is our own mistake and keeps its traceback.
+    """
+    app.pretty_exceptions_enable = False  # a plain traceback can be pasted into an issue
+    try:
+        app(args=arguments, prog_name=program)
+    except UserError as error:
+        if os.environ.get("TUNE_SA2VA_DEBUG"):
+            raise
+        _say_error(str(error))
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(0)
+
+
+def _say_error(message: str) -> None:
+    """To stderr; control characters of a file's name become escapes, so that a name cannot drive the terminal."""
+    printable = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in message)
+    print(f"error: {printable}", file=sys.stderr)
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {about}" for name, (_, about) in COMMANDS.items()]
+    return "\n".join(
+        ["Usage: tune-sa2va COMMAND ...", "", *lines, "", "tune-sa2va COMMAND --help tells the options of each."]
+    )
