@@ -154,9 +154,11 @@ class Sa2VA(nn.Module):
         """The dense positional encoding: cell centres in [0, 1] through SAM2's random Fourier features, in fp32."""
         side = self.dims.sam2.embed_side
         embedding = self.sam_prompt_encoder.shared_embedding.positional_embedding
-        centres = (torch.arange(side, device=embedding.device, dtype=torch.float32) + 0.5) / side
-        y, x = torch.meshgrid(centres, centres, indexing="ij")
-        encoding = self.sam_prompt_encoder.shared_embedding(torch.stack((x, y), dim=-1)[None])
+        # Autocast would run the Fourier matmul in bf16 and shift whole cells.
+        with torch.autocast(embedding.device.type, enabled=False):
+            centres = (torch.arange(side, device=embedding.device, dtype=torch.float32) + 0.5) / side
+            y, x = torch.meshgrid(centres, centres, indexing="ij")
+            encoding = self.sam_prompt_encoder.shared_embedding(torch.stack((x, y), dim=-1)[None])
         return encoding.permute(0, 3, 1, 2)
 
 

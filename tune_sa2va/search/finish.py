@@ -1,5 +1,6 @@
 """The end of a search: the best adapter exported, and the table that says whether it is better than the recipe."""
 
+import io
 from pathlib import Path
 
 from rich.console import Console
@@ -55,12 +56,11 @@ def _report(
         checkpoint = checkpoints[label]
         known = ("", "") if checkpoint is None else (str(checkpoint.epoch), f"{checkpoint.val_dice:.3f}")
         table.add_row(label, *known, *(_cell(_intervals(counts)[measure]) for measure in _MEASURES))
-    console = Console(width=120, record=True, file=None, quiet=True)
-    with console.capture():
-        console.print(table)
-        console.print(_conclusion(scores))
-        console.print(f"Winner: trial {winner.trial_id}, {_differences(settings, winner)}", highlight=False)
-        console.print(f"Adapter: {settings.folder / 'best_adapter'}", highlight=False, soft_wrap=True)
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(table)
+    console.print(_conclusion(scores), soft_wrap=True)
+    console.print(f"Winner: trial {winner.trial_id}, {_differences(settings, winner)}", soft_wrap=True)
+    console.print(f"Adapter: {settings.folder / 'best_adapter'}", soft_wrap=True)
     return console.export_text()
 
 
