@@ -102,7 +102,7 @@ def test_possible_values_of_a_field(tmp_path: Path) -> None:
 
 
 def test_parameters_of_another_space_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="another space.*optimizer.lr"):
+    with pytest.raises(ValueError, match=r"another space.*optimizer\.lr"):
         space_of(tmp_path, EVERY_KIND).config({"lora.r": 16})
 
 
