@@ -1,18 +1,35 @@
 """Wrong use of the search command: one sentence, exit 2, nothing written, nothing started."""
 
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
-from click.testing import Result
-from typer.testing import CliRunner
 
+from tune_sa2va.cli import run
 from tune_sa2va.search.__main__ import app
 
 
-def search(*arguments: str) -> Result:
-    return CliRunner().invoke(app, list(arguments))
+@dataclass(frozen=True)
+class Said:
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+Search = Callable[..., Said]
+
+
+@pytest.fixture
+def search(capsys: pytest.CaptureFixture[str]) -> Search:
+    def call(*arguments: str) -> Said:
+        with pytest.raises(SystemExit) as left:
+            run(app, list(arguments))
+        return Said(int(left.value.code or 0), *capsys.readouterr())
+
+    return call
 
 
 @pytest.mark.parametrize(
@@ -44,20 +61,20 @@ def search(*arguments: str) -> Result:
     ],
 )
 def test_wrong_use_is_one_sentence_and_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, search: Search, arguments: list[str], said: str
 ) -> None:
     monkeypatch.setenv("TUNE_SA2VA_CACHE", str(tmp_path / "cache"))
     out = tmp_path / "results"
     result = search(
         "--out", str(out), *([] if {"--gpus", "--resume", "--address"} & {*arguments} else ["--gpus", "0"]), *arguments
     )
-    assert result.exit_code == 2, result.output
+    assert result.exit_code == 2, result
     assert said in result.stderr
     assert result.stderr.count("\n") == 1 and result.stdout == ""
     assert not out.exists()
 
 
-def test_a_name_is_taken_once(tmp_path: Path) -> None:
+def test_a_name_is_taken_once(tmp_path: Path, search: Search) -> None:
     (tmp_path / "mine").mkdir()
     result = search("--out", str(tmp_path), "--name", "mine", "--gpus", "0")
     assert result.exit_code == 2
@@ -66,19 +83,19 @@ def test_a_name_is_taken_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written(tmp_path: Path, search: Search) -> None:
     tmp_path.chmod(0o500)
     result = search("--out", str(tmp_path / "results"), "--gpus", "0")
     assert result.exit_code == 2 and "cannot be written" in result.stderr
 
 
-def test_a_file_in_the_place_of_the_folder(tmp_path: Path) -> None:
+def test_a_file_in_the_place_of_the_folder(tmp_path: Path, search: Search) -> None:
     (tmp_path / "file").write_text("")
     result = search("--out", str(tmp_path / "file" / "results"), "--gpus", "0")
     assert result.exit_code == 2 and "is a file" in result.stderr
 
 
-def test_faults_of_the_data_are_shown_at_once_and_exit_1(tmp_path: Path) -> None:
+def test_faults_of_the_data_are_shown_at_once_and_exit_1(tmp_path: Path, search: Search) -> None:
     data = tmp_path / "data"
     for folder in ("images", "masks"):
         (data / folder).mkdir(parents=True)

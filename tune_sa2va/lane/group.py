@@ -104,13 +104,14 @@ class Lane:
             failures = [answers[rank] for rank in sorted(answers) if answers[rank].failure]
             if len(answers) == self._num_workers:
                 return failures[0] if failures else answers[0]
+            if not self.alive:
+                # Even where a worker gave a reason: that the connection to a dead one broke says nothing of the trial.
+                raise LaneLostError(f"The workers of a lane died: {self._end or 'they left without a word'}")
             if failures:
                 failed_at_s = failed_at_s or time.monotonic()
-                if not self.alive or time.monotonic() - failed_at_s > _PEER_GRACE_S:
+                if time.monotonic() - failed_at_s > _PEER_GRACE_S:
                     self.close(abort=True)
                     return failures[0]
-            elif not self.alive:
-                raise LaneLostError(f"The workers of a lane died: {self._end or 'they left without a word'}")
 
     def close(self, *, abort: bool = False) -> None:
         """Asks the workers to leave and waits until Ray Train has put everything away."""

@@ -53,7 +53,6 @@ class LaneTrainable(tune.Trainable):
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """A new trial in the same lane. It starts with its first step, when we know whether it resumes."""
         self._values = dict(new_config)
-        self._epoch = 0
         self._checkpoint: FilesRef = ()
         self._is_started = False
         return True
@@ -70,10 +69,9 @@ class LaneTrainable(tune.Trainable):
             # Killed after the last epoch's checkpoint and before Tune wrote the end: the last result stands.
             return {RESULT_DUPLICATE: True, DONE: True}
         record = answer.record
-        self._epoch = record["epoch"]
         if not math.isfinite(record["val_dice"]):
             return self._failed("val_dice is not a number: no validation image shows a vessel, and none was found.")
-        return record | {"failure": "", SHOULD_CHECKPOINT: True, DONE: self._epoch >= self._config.train.epochs}
+        return record | {"failure": "", SHOULD_CHECKPOINT: True, DONE: record["epoch"] >= self._config.train.epochs}
 
     def _run_epoch(self) -> Answer:
         if not self._is_started:
@@ -91,9 +89,13 @@ class LaneTrainable(tune.Trainable):
         return self._lane.ask(RunEpoch())
 
     def _failed(self, reason: str, traceback: str = "") -> dict[str, Any]:
-        """Tune and Optuna need a finite value: with NaN or none the Optuna trial would stay RUNNING for ever."""
+        """The last result of a trial that cannot go on.
+
+        Its value is finite: with NaN or none the Optuna trial would stay RUNNING for ever. It has no epoch, so that
+        ASHA leaves it out where it takes the measure of the others.
+        """
         self._is_started = False
-        return {"epoch": self._epoch + 1, "val_dice": 0.0, "failure": reason, "traceback": traceback, DONE: True}
+        return {"val_dice": 0.0, "failure": reason, "traceback": traceback, DONE: True}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Writes the trial's checkpoint, fetched from its worker."""

@@ -105,18 +105,18 @@ class _Seat:
             # The frames of the failed step hold activations and gradients; memory comes back only without them.
             traceback.clear_frames(error.__traceback__)
         self.clear()
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()  # a broken device says so here, which ends the worker
+            torch.cuda.empty_cache()
         return answer
 
     def clear(self) -> None:
-        """The base model as it was. Raises what a broken device says, which ends the worker."""
+        """The base model as it was."""
         self._epochs = iter(())
         if self._trial is not None:
             trial, self._trial = self._trial, None
             trial.close()
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-            torch.cuda.empty_cache()
 
     def _start(self, command: StartTrial) -> None:
         self.clear()

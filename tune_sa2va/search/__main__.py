@@ -94,14 +94,10 @@ def main(
         lanes=lanes,
         address=address,
     )
-    try:
-        if resume:
-            given = [key for key in _KEPT_FROM_THE_SEARCH if _is_given(context, key)]
-            raise typer.Exit(_resume(flags, given))
-        raise typer.Exit(_search(flags))
-    except UserError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(2) from error
+    if resume:
+        given = [key for key in _KEPT_FROM_THE_SEARCH if _is_given(context, key)]
+        raise typer.Exit(_resume(flags, given))
+    raise typer.Exit(_search(flags))
 
 
 def _is_given(context: typer.Context, key: str) -> bool:
@@ -142,6 +138,7 @@ def _run(settings: "SearchSettings", samples: "tuple[Sample, ...] | None") -> in
     from tune_sa2va.search import tuner
     from tune_sa2va.search.finish import finish
     from tune_sa2va.search.preflight import prepare
+    from tune_sa2va.search.records import read_trials
 
     try:
         with tuner.cluster(settings):
@@ -155,9 +152,18 @@ def _run(settings: "SearchSettings", samples: "tuple[Sample, ...] | None") -> in
             f"Interrupted; everything up to here is in {settings.folder}. Go on with: {again} --resume", err=True
         )
         return 130
+    if not any((settings.tune_folder).glob("*/checkpoint_*")):
+        failures = sorted(set(read_trials(settings.folder)["failure"]) - {""})
+        reason = f", first for this reason: {failures[0]}" if failures else ""
+        typer.echo(
+            f"No trial finished an epoch{reason}. {settings.folder / 'trials.parquet'} has all reasons.", err=True
+        )
+        return 1
     finish(settings.folder)
     return 0
 
 
 if __name__ == "__main__":
-    app()
+    from tune_sa2va.cli import run
+
+    run(app)

@@ -39,17 +39,20 @@ class Recorder(tune.Callback):
         for row in self._records.trials().to_dict("records"):
             ended = row["state"] in (TrialState.COMPLETE, TrialState.STOPPED, TrialState.FAILED)
             self._numbers[row["trial_id"]] = row["number"]
-            self._screen.knows(row["trial_id"], epoch=row["epochs"], best=row["best_val_dice"], ended=ended)
+            self._screen.knows(
+                row["trial_id"], number=row["number"], epoch=row["epochs"], best=row["best_val_dice"], ended=ended
+            )
             if ended:
                 self._ended.add(row["trial_id"])
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial has a lane, for the first time or again."""
-        number = self._numbers.setdefault(trial.trial_id, len(self._numbers))
+        # Tune's tag starts with the trial's place among the proposed ones: the recipe is 0, whichever lane is first.
+        number = self._numbers.setdefault(trial.trial_id, int(trial.experiment_tag.split("_")[0]) - 1)
         actor = str(trial.temporary_state.ray_actor)
         lane = self._lanes.setdefault(actor, f"lane {len(self._lanes) + 1}")
         self._records.trial_started(trial.trial_id, number, self._settings.trial_config(trial.config), lane)
-        self._screen.started(trial.trial_id)
+        self._screen.started(trial.trial_id, number)
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any

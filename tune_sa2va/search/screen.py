@@ -35,15 +35,15 @@ class Screen:
         if self._live:
             self._live.start()
 
-    def knows(self, trial_id: str, *, epoch: int, best: float, ended: bool) -> None:
+    def knows(self, trial_id: str, *, number: int, epoch: int, best: float, ended: bool) -> None:
         """A trial of the search that is resumed."""
-        self._shown[trial_id] = _Shown(number=len(self._shown), epoch=epoch, best=0.0 if math.isnan(best) else best)
+        self._shown[trial_id] = _Shown(number=number, epoch=epoch, best=0.0 if math.isnan(best) else best)
         if ended:
             self._ended_epochs.append(epoch)
 
-    def started(self, trial_id: str) -> None:
+    def started(self, trial_id: str, number: int) -> None:
         """A trial runs, for the first time or again."""
-        self._shown.setdefault(trial_id, _Shown(number=len(self._shown)))
+        self._shown.setdefault(trial_id, _Shown(number=number))
         self._running.add(trial_id)
         self._refresh()
 

@@ -48,6 +48,8 @@ _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing of ours goes out
 }
 
+_RAY_HUSHED: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+
 
 def run(settings: SearchSettings, *, resume: bool) -> None:
     """Runs or resumes the search, inside `cluster`, until its trials, its time or the user ends it.
@@ -82,28 +84,14 @@ def cluster(settings: SearchSettings) -> Iterator[None]:
     Raises:
         UserError: no cluster at the address, or one that is too small.
     """
-    os.environ.update(_QUIET)
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # names failed trials, which we have recorded
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if settings.address is None:
-        port = _free_port(_DASHBOARD_PORT)
-        # Ray Train's clean-up of a stopped lane asks the dashboard, and with two clusters on a host asks the wrong one.
-        os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
         workers = settings.lanes * settings.lane.num_workers
-        context = ray.init(
-            address="local",
-            # CPUs are bookkeeping here: as many as the workers have threads, and one for the owners of the lanes.
-            num_cpus=workers * settings.cpus_per_worker + 1,
-            num_gpus=settings.gpus,
-            include_dashboard=True,
-            dashboard_host="127.0.0.1",
-            dashboard_port=port,
-            **quiet,
-        )
+        # CPUs are bookkeeping here: as many as the workers have threads, and one for the owners of the lanes.
+        context = start_own_ray(num_cpus=workers * settings.cpus_per_worker + 1, num_gpus=settings.gpus)
     else:
         _knock(settings.address)
-        context = ray.init(address=settings.address, runtime_env={"env_vars": _QUIET}, **quiet)
+        _hush()
+        context = ray.init(address=settings.address, runtime_env={"env_vars": _QUIET}, **_RAY_HUSHED)
     try:
         if settings.address is not None:
             check_cluster(settings, ray.cluster_resources())
@@ -112,6 +100,30 @@ def cluster(settings: SearchSettings) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def start_own_ray(*, num_cpus: int, num_gpus: int) -> Any:
+    """Starts Ray on this machine, with its dashboard on 127.0.0.1; gives back Ray's context."""
+    _hush()
+    port = _free_port(_DASHBOARD_PORT)
+    # Ray Train's clean-up of a stopped lane asks the dashboard, and with two clusters on a host asks the wrong one.
+    os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
+    return ray.init(
+        address="local",
+        num_cpus=num_cpus,
+        num_gpus=num_gpus,
+        include_dashboard=True,
+        dashboard_host="127.0.0.1",
+        dashboard_port=port,
+        **_RAY_HUSHED,
+    )
+
+
+def _hush() -> None:
+    """No pages of Ray's own on a normal run. Before `ray.init`, since its processes inherit the environment."""
+    os.environ.update(_QUIET)
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # names failed trials, which we have recorded
 
 
 def _knock(address: str) -> None:

@@ -1,0 +1,92 @@
+"""A lane with two CPU workers: trials come, fail, resume and go in it, and its death is told."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+from ray.util.state import list_actors
+
+from tune_sa2va.config import RECIPE, DataSettings, LaneSettings, ModelSettings
+from tune_sa2va.data import open_dataset, split_by_group
+from tune_sa2va.data.procedural import DEMO_FAMILY
+from tune_sa2va.data.procedural.folder import write_folder
+from tune_sa2va.data.split_file import write_split
+from tune_sa2va.lane.group import Lane, LaneLostError, LaneNotOpenedError
+from tune_sa2va.lane.messages import RunEpoch, SaveTrial, StartTrial, unpack_folder
+from tune_sa2va.search.tuner import start_own_ray
+
+CONFIG = RECIPE.replace({"train.epochs": 2, "lora.r": 4})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_ray() -> Iterator[None]:
+    start_own_ray(num_cpus=4, num_gpus=0)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> LaneSettings:
+    folder = tmp_path_factory.mktemp("lane")
+    data = write_folder(folder / "data", DEMO_FAMILY, count=8, size=96, seed=0)
+    write_split(folder / "split.parquet", split_by_group(open_dataset(data).samples, seed=0))
+    return LaneSettings(
+        model=ModelSettings(model="tiny", precision="fp32"),
+        data=DataSettings(source=str(data)),
+        split_file=folder / "split.parquet",
+        feature_cache=folder / "features",
+        raw_high_res=False,
+        num_workers=2,
+        use_gpu=False,
+    )
+
+
+def worker_pids() -> set[int]:
+    actors = list_actors(filters=[("class_name", "=", "RayTrainWorker"), ("state", "=", "ALIVE")])
+    return {actor.pid for actor in actors}
+
+
+def test_two_workers_take_one_trial_after_the_other_until_one_dies(settings: LaneSettings, tmp_path: Path) -> None:
+    lane = Lane(settings, tmp_path / "lanes")
+    try:
+        assert lane.ask(StartTrial(config=CONFIG)).failure == ""
+        pids = worker_pids()
+        assert len(pids) == 2
+
+        first = lane.ask(RunEpoch())
+        assert first.record is not None and first.record["epoch"] == 1
+        saved = lane.ask(SaveTrial())
+        unpack_folder(saved.checkpoint, tmp_path / "checkpoint")
+        assert (tmp_path / "checkpoint" / "adapter" / "adapter_model.safetensors").stat().st_size > 0
+
+        impossible = lane.ask(StartTrial(config=CONFIG.replace({"lora.target_modules": ["no_such_module"]})))
+        assert "no_such_module" in impossible.failure and "Traceback" in impossible.traceback
+
+        assert lane.ask(StartTrial(config=CONFIG, checkpoint=saved.checkpoint)).failure == ""
+        second = lane.ask(RunEpoch())
+        assert second.record is not None and second.record["epoch"] == 2
+        assert lane.ask(RunEpoch()).record is None
+
+        assert lane.ask(StartTrial(config=CONFIG)).failure == ""
+        again = lane.ask(RunEpoch())
+        assert again.record is not None and again.record["train_loss"] == first.record["train_loss"]
+        assert worker_pids() == pids
+
+        os.kill(min(pids), signal.SIGKILL)
+        with pytest.raises(LaneLostError):
+            lane.ask(RunEpoch())
+        assert not lane.alive
+    finally:
+        lane.close()
+
+
+def test_a_lane_that_cannot_open_says_why_and_leaves_no_worker(settings: LaneSettings, tmp_path: Path) -> None:
+    absent = settings.model_copy(update={"split_file": tmp_path / "absent.parquet", "num_workers": 1})
+    lane = Lane(absent, tmp_path / "lanes")
+    with pytest.raises(LaneNotOpenedError, match=r"absent\.parquet"):
+        lane.ask(RunEpoch())
+    lane.close()
+    assert not lane.alive and worker_pids() == set()

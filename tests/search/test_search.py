@@ -1,0 +1,184 @@
+"""One whole search through real Ray: two lanes, trials that fail, trials that ASHA stops; and its resumption."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+import pandas as pd
+import psutil
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from tune_sa2va.config import RECIPE
+from tune_sa2va.data.procedural.folder import write_folder
+from tune_sa2va.search.records import read_epochs, read_trials
+from tune_sa2va.search.settings import SearchSettings
+
+TRIALS, EPOCHS, LANES = 12, 3, 2
+SPACE = """
+fixed: {lora.dropout: 0.0}
+space:
+  optimizer.lr: {choice: [1e-4, 3e-3, 1e-2]}
+  lora.r: {choice: [4, 64]}
+  lora.target_modules: {choice: [[q_proj, k_proj, v_proj, o_proj], [q_proj, v_proj], [v_proj], [no_such_module]]}
+"""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A finished search: what it said, what it left, and the processes of its workers seen on the way."""
+
+    folder: Path
+    output: str
+    code: int
+    workers: frozenset[int]
+
+
+def command(folder: Path, name: str, *flags: str) -> list[str]:
+    return [sys.executable, "-m", "tune_sa2va.search", "--out", str(folder / "results"), "--name", name, *flags]
+
+
+def flags(folder: Path, trials: int) -> list[str]:
+    numbers = {"--gpus": 0, "--lanes": LANES, "--trials": trials, "--epochs": EPOCHS, "--seed": 1}
+    paths = {"--data": folder / "data", "--space": folder / "space.yaml"}
+    return ["--sampler", "random", *(str(word) for pair in (numbers | paths).items() for word in pair)]
+
+
+def environment(folder: Path) -> Mapping[str, str]:
+    return os.environ | {"TUNE_SA2VA_CACHE": str(folder / "cache"), "PYTHONUNBUFFERED": "1"}
+
+
+def worker_pids(driver: psutil.Process) -> set[int]:
+    try:
+        return {child.pid for child in driver.children(recursive=True) if "RayTrainWorker" in child.name()}
+    except psutil.NoSuchProcess:
+        return set()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("search")
+    write_folder(folder / "data", "angiogram", count=14, size=128, seed=0)
+    (folder / "space.yaml").write_text(SPACE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ran(folder: Path) -> Ran:
+    log, seen = folder / "log.txt", set()
+    with log.open("w") as out:
+        process = psutil.Popen(
+            command(folder, "smoke", *flags(folder, TRIALS)), stdout=out, stderr=out, env=environment(folder)
+        )
+        while process.poll() is None:
+            seen |= worker_pids(process)
+            time.sleep(0.2)
+    return Ran(folder / "results" / "smoke", log.read_text(), process.returncode, frozenset(seen))
+
+
+def test_a_search_ends_well_and_says_little(ran: Ran) -> None:
+    assert ran.code == 0, ran.output
+    assert "Ray dashboard: http://127.0.0.1:" in ran.output
+    assert "Traceback" not in ran.output and "WARNING" not in ran.output
+    assert len(ran.output.splitlines()) < TRIALS * (2 * EPOCHS + 1) + 25
+
+
+def test_every_trial_is_recorded_with_its_end(ran: Ran) -> None:
+    trials = read_trials(ran.folder)
+    assert len(trials) == TRIALS
+    impossible = trials["lora.target_modules"].map(lambda names: "no_such_module" in names)
+    assert impossible.any() and not impossible.all()
+    assert (trials["state"][impossible] == "FAILED").all()
+    assert trials["failure"][impossible].str.contains("no_such_module").all()
+    possible = trials[~impossible]
+    assert set(possible["state"]) <= {"COMPLETE", "STOPPED"}
+    assert (possible["epochs"][possible["state"] == "COMPLETE"] == EPOCHS).all()
+    assert (possible["epochs"][possible["state"] == "STOPPED"] < EPOCHS).all()
+    assert len(read_epochs(ran.folder)) == possible["epochs"].sum()
+
+
+def test_asha_stops_some_and_not_the_best(ran: Ran) -> None:
+    trials = read_trials(ran.folder)
+    assert (trials["state"] == "STOPPED").any()
+    assert trials.loc[trials["best_val_dice"].idxmax(), "state"] == "COMPLETE"
+
+
+def test_the_first_trial_is_the_recipe(ran: Ran) -> None:
+    (_, first), *_ = read_trials(ran.folder).query("number == 0").iterrows()
+    settings = SearchSettings.load(ran.folder)
+    assert settings.trial_config(settings.search_space.recipe_point()) == RECIPE.replace(
+        {"train.epochs": EPOCHS, "train.seed": 1}
+    )
+    assert first["lora.r"] == 64 and first["optimizer.lr"] == 1e-4
+
+
+def test_all_trials_ran_in_the_first_two_workers(ran: Ran) -> None:
+    assert len(ran.workers) == LANES
+    assert set(read_trials(ran.folder)["lane"]) == {"lane 1", "lane 2"}
+
+
+def test_the_next_trial_starts_within_a_second(ran: Ran) -> None:
+    """From the record of a trial's last epoch to the start of the next one's first epoch in the same lane."""
+    first = read_epochs(ran.folder).groupby("trial_id").first()
+    last = read_epochs(ran.folder).groupby("trial_id").last()
+    began = first["ended_at"] - pd.to_timedelta(first["seconds"], unit="s")
+    gaps = []
+    for _, trials in read_trials(ran.folder).sort_values("started_at").groupby("lane"):
+        for before, after in itertools.pairwise(trials["trial_id"]):
+            if before in last.index and after in first.index:
+                gaps.append((began[after] - last["ended_at"][before]).total_seconds())
+    assert gaps and sorted(gaps)[len(gaps) // 2] < 1.0, gaps
+
+
+def test_checkpoints_of_the_best_and_the_last_epoch_are_kept(ran: Ran) -> None:
+    for trial in read_trials(ran.folder).itertuples():
+        kept = list((ran.folder / "ray" / "tune" / str(trial.trial_id)).glob("checkpoint_*"))
+        assert len(kept) <= 2 and bool(kept) == (trial.state != "FAILED")
+
+
+def test_the_winner_is_exported_and_the_study_is_readable(ran: Ran) -> None:
+    assert (ran.folder / "best_adapter" / "adapter_model.safetensors").is_file()
+    study = optuna.load_study(
+        study_name="smoke", storage=JournalStorage(JournalFileBackend(str(ran.folder / "optuna.journal")))
+    )
+    assert len(study.trials) == TRIALS
+    assert all(trial.state is optuna.trial.TrialState.COMPLETE for trial in study.trials)
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+@pytest.mark.slow
+def test_an_interrupted_search_goes_on_where_it_was(folder: Path, sent: signal.Signals, code: int) -> None:
+    name, log = f"interrupted-{sent.name}", folder / f"{sent.name}.txt"
+    with log.open("w") as out:
+        process = psutil.Popen(
+            command(folder, name, *flags(folder, 6)), stdout=out, stderr=out, env=environment(folder)
+        )
+        while log.read_text().count("val Dice") < 4 and process.poll() is None:
+            time.sleep(0.1)
+    sent_at = time.monotonic()
+    process.send_signal(sent)
+    assert process.wait(30) == code
+    assert time.monotonic() - sent_at < 10
+    results = folder / "results" / name
+    before = read_trials(results)
+    assert sent is signal.SIGKILL or set(before["state"]) & {"RUNNING"} == set()
+    assert sent is signal.SIGKILL or "--resume" in log.read_text()
+
+    resumed = subprocess.run(
+        command(folder, name, "--resume"), env=environment(folder), capture_output=True, text=True, timeout=200
+    )
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    after = read_trials(results)
+    assert len(after) == 6 and set(after["state"]) <= {"COMPLETE", "STOPPED", "FAILED"}
+    assert after["trial_id"].tolist()[: len(before)] == before["trial_id"].tolist()
+    epochs = read_epochs(results)
+    assert not epochs.duplicated(["trial_id", "epoch"]).any()
+    assert (epochs.groupby("trial_id")["epoch"].max() == epochs.groupby("trial_id").size()).all()
