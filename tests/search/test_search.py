@@ -18,17 +18,18 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from tune_sa2va.config import RECIPE
+from tune_sa2va.data.procedural import DEMO_FAMILY
 from tune_sa2va.data.procedural.folder import write_folder
 from tune_sa2va.search.records import read_epochs, read_trials
 from tune_sa2va.search.settings import SearchSettings
 
-TRIALS, EPOCHS, LANES = 12, 3, 2
+TRIALS, EPOCHS, LANES = 12, 4, 2
 SPACE = """
 fixed: {lora.dropout: 0.0}
 space:
-  optimizer.lr: {choice: [1e-4, 3e-3, 1e-2]}
-  lora.r: {choice: [4, 64]}
-  lora.target_modules: {choice: [[q_proj, k_proj, v_proj, o_proj], [q_proj, v_proj], [v_proj], [no_such_module]]}
+  optimizer.lr: {choice: [1e-4, 2e-3]}
+  lora.r: {choice: [32, 64]}
+  lora.target_modules: {choice: [[q_proj, k_proj, v_proj, o_proj], [q_proj, k_proj, v_proj], [no_such_module]]}
 """
 
 
@@ -66,7 +67,7 @@ def worker_pids(driver: psutil.Process) -> set[int]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("search")
-    write_folder(folder / "data", "angiogram", count=14, size=128, seed=0)
+    write_folder(folder / "data", DEMO_FAMILY, count=16, size=96, seed=0)
     (folder / "space.yaml").write_text(SPACE)
     return folder
 
