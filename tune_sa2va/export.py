@@ -108,6 +108,7 @@ def _about(run: Path, checkpoint: TrialCheckpoint) -> dict[str, Any]:
     search = yaml.safe_load((run / "search.yaml").read_text())
     environment = run / "environment.json"
     known = json.loads(environment.read_text()) if environment.exists() else {}
+    base = known.get("base_model", {})
     return {
         "trial": checkpoint.trial_id,
         "epoch": checkpoint.epoch,
@@ -115,8 +116,8 @@ def _about(run: Path, checkpoint: TrialCheckpoint) -> dict[str, Any]:
         "threshold": THRESHOLD,
         "question": search["data"]["question"],
         "answer": search["data"]["answer"],
-        "base_model": known.get("base_model_id", Path(search["model"]["model"]).name),
-        "base_model_hash": known.get("base_model_hash", ""),
+        "base_model": base.get("id", Path(search["model"]["model"]).name),
+        "base_model_hash": base.get("sha256", ""),
         "data_fingerprint": known.get("data_fingerprint", ""),
         "config": checkpoint.config.to_dict(),
     }
