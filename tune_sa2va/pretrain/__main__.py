@@ -26,10 +26,16 @@ app = typer.Typer(add_completion=False)
 def main(
     out: Annotated[Path, typer.Option(help="Folder of the training state and of the finished checkpoint.")],
     minutes: Annotated[float, typer.Option(help="Training time in all, over all sessions.")] = 17.0,
-    stop_after: Annotated[float, typer.Option(help="Stop this session after so many minutes; run again to go on.")] = 1e9,
-    batch_size: Annotated[int, typer.Option(help="Images a step.")] = 24,
+    stop_after: Annotated[
+        float, typer.Option(help="Stop this session after so many minutes; run again to go on.")
+    ] = 1e9,
+    batch_size: Annotated[int, typer.Option(help="Images a step.")] = 16,
     workers: Annotated[int, typer.Option(help="Processes that draw scenes.")] = 15,
     pool: Annotated[int, typer.Option(help="Scenes kept on the device (1.6 MB each).")] = 4096,
+    compile_blocks: Annotated[bool, typer.Option("--compile/--no-compile", help="Fuse Hiera's blocks first.")] = True,
+    init: Annotated[
+        Path | None, typer.Option(help="Checkpoint folder to start from.", show_default="random weights")
+    ] = None,
     device: Annotated[str, typer.Option(help="cuda, or cpu to try it out.")] = "cuda",
 ) -> None:
     """Pretrain the tiny preset's dimensions on procedural vessels, all parameters."""
@@ -40,10 +46,10 @@ def main(
     dims = read_dims(out)
     if not (out / "tokenizer.json").exists():
         make_tokenizer(out, vocab_size=dims.language_model.vocab_size)
-    settings = PretrainSettings(minutes=minutes, batch_size=batch_size, workers=workers, pool_scenes=pool)
-    weights = pretrain(
-        dims, Prompter(out), out, settings, device=torch.device(device), stop_after_s=60 * stop_after
+    settings = PretrainSettings(
+        minutes=minutes, batch_size=batch_size, workers=workers, pool_scenes=pool, compile=compile_blocks, init=init
     )
+    weights = pretrain(dims, Prompter(out), out, settings, device=torch.device(device), stop_after_s=60 * stop_after)
     print(f"finished: {weights}" if weights else f"stopped before the end; run again with --out {out}")
 
 

@@ -1,6 +1,7 @@
 """Random changes of geometry and look on the device, each image with its own, so that no scene is seen twice alike."""
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -50,8 +51,8 @@ def augment(
     return x.clamp(0, 1), y
 
 
-def _affine(uniform, chance) -> Float[Tensor, "B 2 3"]:  # type: ignore[no-untyped-def]
-    """Any quarter turn and flip, up to 15 degrees more, zoom 0.55 to 1.15 of the field, aspect up to 1.3, small shift."""
+def _affine(uniform: Callable[[float, float], Tensor], chance: Callable[[float], Tensor]) -> Float[Tensor, "B 2 3"]:
+    """Any quarter turn and flip, up to 15 degrees more, zoom 0.55 to 1.15, aspect up to 1.3, small shift."""
     angle = torch.round(uniform(-0.5, 3.5)) * (math.pi / 2) + uniform(-0.26, 0.26)
     scale = torch.exp(uniform(math.log(0.55), math.log(1.15)))
     stretch = torch.exp(uniform(-0.26, 0.26))

@@ -17,6 +17,13 @@ ANSWERS: tuple[str, ...] = (
     "[SEG].",
 )
 
+# Other names of "blood vessel", so that the text generalises; those of one family are wrong for the others.
+VESSEL_SYNONYMS: tuple[str, ...] = ("blood vessels", "vessel", "vessels")
+FAMILY_SYNONYMS: dict[str, tuple[str, ...]] = {
+    "angiogram": ("coronary artery", "coronary arteries"),
+    "fundus": ("retinal vessel", "retinal vessels"),
+}
+
 # Words that users of vessel images write but no procedural scene holds, so that the tokenizer spells them shortly.
 EXTRA_WORDS: tuple[str, ...] = (
     "coronary artery", "left anterior descending", "right coronary artery", "circumflex", "stenosis", "blood vessels",

@@ -1,11 +1,12 @@
 """The pretraining loop: one captured step, an averaged copy of the weights, a state that resumes.
 
-The schedule runs over minutes, not steps, so that a slower card ends in the same time with a smaller model of the world.
+The schedule runs over minutes, not steps, so that a slower card ends in the same time, less well trained.
 """
 
 import json
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tune_sa2va.model.checkpoint import save_model
+from tune_sa2va.model.checkpoint import load_model, save_model
 from tune_sa2va.model.dims import Sa2VADims
 from tune_sa2va.model.prompt import Prompter
 from tune_sa2va.model.sa2va import Sa2VA
@@ -31,8 +32,8 @@ class PretrainSettings:
     """minutes of training in all, over all sessions; the rest says how much at a time and how fast."""
 
     minutes: float
-    batch_size: int = 24
-    peak_lr: float = 1.5e-3
+    batch_size: int = 16
+    peak_lr: float = 8e-4
     weight_decay: float = 0.05
     warmup_share: float = 0.03
     max_grad_norm: float = 1.0
@@ -40,7 +41,11 @@ class PretrainSettings:
     vessel_share: float = 0.6
     pool_scenes: int = 4096
     workers: int = 15
+    compile: bool = True
+    log_every: int = 50
     seed: int = 0
+    init: Path | None = None
+    """A checkpoint folder whose weights to start from, in place of random ones."""
 
 
 class Batch(NamedTuple):
@@ -55,7 +60,13 @@ class Batch(NamedTuple):
 
 
 def pretrain(
-    dims: Sa2VADims, prompter: Prompter, out: Path, settings: PretrainSettings, *, device: torch.device, stop_after_s: float
+    dims: Sa2VADims,
+    prompter: Prompter,
+    out: Path,
+    settings: PretrainSettings,
+    *,
+    device: torch.device,
+    stop_after_s: float,
 ) -> Path | None:
     """Train until the schedule ends or `stop_after_s` is over; returns the averaged weights' file once it has ended.
 
@@ -66,12 +77,12 @@ def pretrain(
     run.pool.refill(min(settings.pool_scenes, 40 * settings.batch_size))
     run.prepare()
     while run.progress < 1.0 and time.monotonic() - started < stop_after_s:
-        run.train_for(steps=50 if device.type == "cuda" else 2)
+        run.train_for(steps=settings.log_every)
     run.save()
-    print(f"Dice of the averaged weights on {run.check.images.shape[0]} unseen scenes: {run.check_dice():.4f}", flush=True)
-    weights = out / "model.safetensors"
-    save_model(run.averaged, weights, dtype=torch.bfloat16)
-    return weights if run.progress >= 1.0 else None
+    print(
+        f"Dice of the averaged weights on {run.check.images.shape[0]} unseen scenes: {run.check_dice():.4f}", flush=True
+    )
+    return out / "model.safetensors" if run.progress >= 1.0 else None
 
 
 class _Run:
@@ -81,11 +92,14 @@ class _Run:
         self.out, self.settings, self.device = out, settings, device
         torch.manual_seed(settings.seed)
         self.model = Sa2VA(dims).to(device).train()
+        if settings.init is not None:
+            self.model.load_state_dict(load_model(settings.init, device=device, dtype=torch.float32).state_dict())
         self.averaged = Sa2VA(dims).to(device).eval()
         self.averaged.load_state_dict(self.model.state_dict())
         self.generator = torch.Generator(device).manual_seed(settings.seed)
         self.elapsed_s, self.steps = 0.0, 0
         self.lr = torch.tensor(0.0, device=device)
+        self.dropped = torch.zeros((), device=device)
         decayed = [p for p in self.model.parameters() if p.ndim >= 2]
         rest = [p for p in self.model.parameters() if p.ndim < 2]
         self.optimizer = torch.optim.AdamW(
@@ -105,7 +119,10 @@ class _Run:
         self._resume()
         # A resumed run goes on with scenes that it has not drawn yet.
         self.pool = ScenePool(
-            stream(_TRAIN_SEED * (1 + self.steps)), capacity=settings.pool_scenes, workers=settings.workers, device=device
+            stream(_TRAIN_SEED * (1 + self.steps)),
+            capacity=settings.pool_scenes,
+            workers=settings.workers,
+            device=device,
         )
         batch, side, tile = settings.batch_size, size, dims.tile_size
         self.batch = Batch(
@@ -126,6 +143,11 @@ class _Run:
     def prepare(self) -> None:
         """Run the step a few times at learning rate 0 (moments excepted it changes nothing), then capture it."""
         self.load_batch()
+        if self.settings.compile:
+            # At 256x256 Hiera's blocks are bound by memory: fused norms, GELUs and residuals halve their traffic.
+            torch._dynamo.config.recompile_limit = 64
+            for block in self.model.sam_vision.backbone.blocks:
+                block.compile(dynamic=False)
         if self.device.type != "cuda":
             return
         stream = torch.cuda.Stream()
@@ -154,14 +176,15 @@ class _Run:
         # Workers fill their queues while the device trains; take what a step's share of fresh scenes is.
         self.pool.refill(steps * self.settings.batch_size // 6)
         total, mask, iou, answer, dice = (sums / steps).tolist()
+        dropped = int(self.dropped.item())
         seconds = time.monotonic() - start
         self.elapsed_s += seconds
         self.steps += steps
-        if not math.isfinite(total):
-            raise FloatingPointError(f"loss is {total} at step {self.steps}")
+        if dropped > self.steps // 100 + 10:
+            raise FloatingPointError(f"{dropped} gradients were not finite in {self.steps} steps")
         print(
             f"step {self.steps}  {100 * self.progress:5.1f}%  {steps / seconds:5.1f} it/s  scenes {self.pool.drawn}  "
-            f"loss {total:.4f} mask {mask:.4f} iou {iou:.4f} answer {answer:.4f}  dice {dice:.4f}",
+            f"loss {total:.4f} mask {mask:.4f} iou {iou:.4f} answer {answer:.4f}  dice {dice:.4f}  dropped {dropped}",
             flush=True,
         )
         if self.steps % 1000 == 0:
@@ -174,7 +197,14 @@ class _Run:
         )
         pictures, truth = augment(examples.images, examples.masks.float(), self.generator)
         tiles, squares = encoder_batch(pictures, self.model.dims.tile_size)
-        new = (tiles, squares, truth[:, 0], examples.input_ids[:, 0], examples.labels[:, 0], examples.seg_positions[:, 0])
+        new = (
+            tiles,
+            squares,
+            truth[:, 0],
+            examples.input_ids[:, 0],
+            examples.labels[:, 0],
+            examples.seg_positions[:, 0],
+        )
         for static, value in zip(self.batch, new, strict=True):
             static.copy_(value)
 
@@ -183,16 +213,32 @@ class _Run:
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, torch.bfloat16):
             masks, hidden = forward(
-                self.model, batch.pixel_values, batch.g_pixel_values, batch.input_ids, batch.seg_positions, self.image_start
+                self.model,
+                batch.pixel_values,
+                batch.g_pixel_values,
+                batch.input_ids,
+                batch.seg_positions,
+                self.image_start,
             )
         self.last = objective(self.model, masks, hidden, batch.truth, batch.labels)
         self.last.total.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.max_grad_norm, foreach=True)
+        self._clip_or_drop()
         self.optimizer.step()
         with torch.no_grad():
             torch._foreach_lerp_(
                 list(self.averaged.parameters()), list(self.model.parameters()), 1 - self.settings.averaging
             )
+
+    def _clip_or_drop(self) -> None:
+        """Clip the gradient; one that is not finite counts as zero. (At step 2,300 of a first run one NaN ended it.)"""
+        parameters = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None], foreach=True)
+        is_finite = torch.isfinite(norm)
+        for parameter in parameters:
+            parameter.grad = torch.where(is_finite, parameter.grad, 0.0)  # type: ignore[arg-type]
+        safe_norm = torch.where(is_finite, norm, torch.ones_like(norm))
+        torch.nn.utils.clip_grads_with_norm_(parameters, self.settings.max_grad_norm, safe_norm, foreach=True)
+        self.dropped += (~is_finite).float()
 
     @torch.no_grad()
     def check_dice(self) -> float:
@@ -211,7 +257,8 @@ class _Run:
         return float(torch.stack(dices).mean())
 
     def save(self) -> None:
-        """The whole state under a temporary name, then renamed."""
+        """The averaged weights and the whole state, each under a temporary name, then renamed."""
+        _replace(self.out / "model.safetensors", lambda path: save_model(self.averaged, path, dtype=torch.bfloat16))
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"averaged.{k}": v for k, v in self.averaged.state_dict().items()}
         for index, state in self.optimizer.state_dict()["state"].items():
@@ -252,7 +299,7 @@ def _stack(examples: list[Examples]) -> Examples:
     return Examples(*(torch.cat([getattr(e, name) for e in examples]) for name in Examples.__slots__))
 
 
-def _replace(path: Path, write) -> None:  # type: ignore[no-untyped-def]
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
     temporary = path.with_suffix(".tmp")
     write(temporary)
     temporary.replace(path)

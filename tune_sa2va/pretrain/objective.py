@@ -57,7 +57,7 @@ def objective(
     truth: Float[Tensor, "B G G"],
     labels: Int[Tensor, "B T"],
 ) -> Objective:
-    """Half the best mask's Dice + BCE, half the mean of the three; 4 x squared error of the IoUs; half the answer's CE."""
+    """Dice + BCE, half of the best mask, half of all three; 4 x squared error of the IoUs; half the answer's CE."""
     batch, side = truth.shape[0], model.dims.sam2.image_size
     logits = to_image_size(masks.mask_logits.flatten(0, 1), sam_side=side, height=side, width=side)
     logits = logits.view(batch, -1, side, side)
@@ -74,9 +74,7 @@ def objective(
     iou_loss = 4 * (masks.iou_scores.float() - iou_truth).square().mean()
 
     answer_logits = model.language_model.lm_head(hidden[:, :-1]).float()
-    answer_loss = 0.5 * F.cross_entropy(
-        answer_logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORE_INDEX
-    )
+    answer_loss = 0.5 * F.cross_entropy(answer_logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORE_INDEX)
     return Objective(mask_loss + iou_loss + answer_loss, mask_loss, iou_loss, answer_loss, dice)
 
 

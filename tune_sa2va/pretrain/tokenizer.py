@@ -34,7 +34,12 @@ def _byte_vocabulary() -> dict[str, int]:
 
 
 def _sentences() -> Iterable[str]:
-    texts = {text for family in procedural.FAMILIES for seed in range(60) for text in procedural.render(family, seed, 128).masks}
+    texts = {
+        text
+        for family in procedural.FAMILIES
+        for seed in range(60)
+        for text in procedural.render(family, seed, 128).masks
+    }
     for text in sorted(texts | set(EXTRA_WORDS)):
         yield from (f"user\n{question.format(text=text)}\nassistant\n" for question in QUESTIONS)
         yield from ANSWERS
