@@ -9,9 +9,6 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Probability = Field(ge=0.0, lt=1.0)
-Weight = Field(ge=0.0, le=1e3)
-
 FullModule = Literal["text_hidden_fcs", "mask_decoder"]
 Precision = Literal["bf16", "fp32"]
 
@@ -23,7 +20,7 @@ class Frozen(BaseModel):
 
 
 class LoraSettings(Frozen):
-    """LoRA as in PEFT; `alpha_over_r` in place of `lora_alpha`, so that the update's scale does not move with the rank."""
+    """LoRA as in PEFT; `alpha_over_r` in place of `lora_alpha`, so that the scale does not move with the rank."""
 
     r: int = Field(default=64, ge=1, le=512)
     alpha_over_r: float = Field(default=2.0, gt=0.0, le=64.0)
@@ -50,7 +47,7 @@ class OptimizerSettings(Frozen):
 
 
 class LossSettings(Frozen):
-    """ComboLoss = dice x Dice + focal x Focal(focal_alpha, focal_gamma) + bce x BCE, + lm x cross entropy of the answer."""
+    """ComboLoss = dice x Dice + focal x Focal(focal_alpha, focal_gamma) + bce x BCE; + lm x the answer's CE."""
 
     dice: float = Field(default=1.0, ge=0.0, le=1e3)
     focal: float = Field(default=1.0, ge=0.0, le=1e3)
@@ -95,9 +92,7 @@ class TrialConfig(Frozen):
     def flat(self) -> dict[str, Any]:
         """Dotted field path -> plain value, in the order of the fields."""
         return {
-            f"{section}.{field}": value
-            for section, fields in self.to_dict().items()
-            for field, value in fields.items()
+            f"{section}.{field}": value for section, fields in self.to_dict().items() for field, value in fields.items()
         }
 
     def replace(self, values: dict[str, Any]) -> "TrialConfig":

@@ -1,7 +1,7 @@
 """The exceptions that callers catch. Each carries plain values, so that it survives the trip between processes.
 
-`UserError` is what a user can cause and cure: one sentence that names the thing and the cure; the command line prints it
-and exits 2. `TrialFailure` ends one trial with a reason in its record and leaves its lane sound.
+`UserError` is what a user can cause and cure: one sentence that names the thing and the cure; the command line prints
+it and exits 2. `TrialFailure` ends one trial with a reason in its record and leaves its lane sound.
 """
 
 

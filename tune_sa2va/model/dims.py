@@ -1,4 +1,4 @@
-"""The dimensions of a Sa2VA, read from a checkpoint's config.json (and sam2_dims.json where SAM2 is not Hiera-large at 1024)."""
+"""The dimensions of a Sa2VA, read from a checkpoint's config.json (and sam2_dims.json where SAM2 is another)."""
 
 import json
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from tune_sa2va.errors import CheckpointError
 class Sam2Dims(BaseModel):
     """SAM2's dimensions. The defaults are Hiera-large at 1024 pixels, which every published Sa2VA carries.
 
-    `d` is the width of the FPN, the prompt encoder, the mask decoder and the memory attention; `mem` the memory channels,
-    `mem_ff` and `mem_layers` the memory attention's MLP and depth. `patch_stride` is 4 in every published model; the
-    `tiny` preset takes 2, so that its 512-pixel input still gives mask logits of 256x256.
+    `d` is the width of the FPN, the prompt encoder, the mask decoder and the memory attention; `mem` the memory
+    channels, `mem_ff` and `mem_layers` the memory attention's MLP and depth. `patch_stride` is 4 in every published
+    model; the `tiny` preset takes 2, so that its 512-pixel input still gives mask logits of 256x256.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -38,7 +38,7 @@ class Sam2Dims(BaseModel):
 
     @property
     def embed_side(self) -> int:
-        """Rows (and columns) of the image embedding that the mask decoder receives: the stride-16 level, 64 for 1024."""
+        """Rows (and columns) of the image embedding that the mask decoder receives: stride 16, 64 for 1024."""
         return self.image_size // (4 * self.patch_stride)
 
     @property
@@ -184,7 +184,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise CheckpointError(f"{path}: not found. Give the folder of a Sa2VA checkpoint, or a preset's name.") from None
+        raise CheckpointError(
+            f"{path}: not found. Give the folder of a Sa2VA checkpoint, or a preset's name."
+        ) from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{path}: cannot be read as JSON: {error}. Copy it again from the checkpoint.") from error
     if not isinstance(content, dict):

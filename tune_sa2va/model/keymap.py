@@ -23,7 +23,7 @@ class Source:
     third: int | None = None
 
 
-# Reference keys that no native parameter needs: they serve video (memory of earlier frames) and one image never runs them.
+# Reference keys that no native parameter needs: they serve video (memory of earlier frames); one image runs none.
 LEFTOVER_PATTERNS: tuple[str, ...] = (
     r"grounding_encoder\.sam2_model\.memory_attention\..*",
     r"grounding_encoder\.sam2_model\.memory_encoder\..*",
@@ -51,7 +51,8 @@ _PREFIXES: tuple[tuple[str, str], ...] = (
     (r"sam_mask_decoder\.upscale_conv1\.", _SAM2 + "sam_mask_decoder.output_upscaling.0."),
     (r"sam_mask_decoder\.upscale_layer_norm\.", _SAM2 + "sam_mask_decoder.output_upscaling.1."),
     (r"sam_mask_decoder\.upscale_conv2\.", _SAM2 + "sam_mask_decoder.output_upscaling.3."),
-    (r"sam_mask_decoder\.transformer\.layer_norm_final_attn\.", _SAM2 + "sam_mask_decoder.transformer.norm_final_attn."),
+    (r"sam_mask_decoder\.transformer\.layer_norm_final_attn\.",
+     _SAM2 + "sam_mask_decoder.transformer.norm_final_attn."),
     (r"sam_mask_decoder\.", _SAM2 + "sam_mask_decoder."),
     (r"no_mem_embed$", _SAM2 + "no_mem_embed"),
 )  # fmt: skip

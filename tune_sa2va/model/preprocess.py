@@ -49,7 +49,7 @@ def tiles(picture: Image.Image, dims: Sa2VADims) -> list[Image.Image]:
 
 
 def tile_grid(width: int, height: int, dims: Sa2VADims) -> tuple[int, int]:
-    """(columns, rows) of the grid with the closest aspect ratio; on a tie the larger one if the picture fills half of it.
+    """(columns, rows) of the grid of the closest aspect ratio; on a tie the larger if the picture fills half of it.
 
     As InternVL's `find_closest_aspect_ratio`: candidates by rising area, so that a tie is always with a smaller grid.
     """

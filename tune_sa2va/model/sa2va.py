@@ -35,7 +35,7 @@ class ImageFeatures:
 
 
 class MaskOutput(NamedTuple):
-    """mask_logits: (B, 3, S, S) masks 1..3; iou_scores: (B, 3) in [0, 1]; object_score_logits: (B, 1), gates nothing."""
+    """mask_logits: (B, 3, S, S), masks 1..3; iou_scores: (B, 3) in [0, 1]; object_score_logits: (B, 1), unused."""
 
     mask_logits: Float[Tensor, "B 3 S S"]
     iou_scores: Float[Tensor, "B 3"]
@@ -44,11 +44,13 @@ class MaskOutput(NamedTuple):
     def best(self) -> Float[Tensor, "B S S"]:
         """The mask with the highest predicted IoU, chosen per image (the choice itself has no gradient)."""
         index = self.iou_scores.argmax(dim=1)
-        return self.mask_logits.gather(1, index[:, None, None, None].expand(-1, 1, *self.mask_logits.shape[2:])).squeeze(1)
+        return self.mask_logits.gather(
+            1, index[:, None, None, None].expand(-1, 1, *self.mask_logits.shape[2:])
+        ).squeeze(1)
 
 
 class Sa2VA(nn.Module):
-    """The model. Build it on the meta device (`tune_sa2va.model.checkpoint`); names map to the reference in `keymap`."""
+    """The model. Build it on the meta device (see `checkpoint`); names map to the reference's in `keymap`."""
 
     def __init__(self, dims: Sa2VADims) -> None:
         super().__init__()
@@ -108,12 +110,10 @@ class Sa2VA(nn.Module):
         return torch.cat((embeds[:, :image_start], image_tokens.to(embeds.dtype), embeds[:, image_end:]), dim=1)
 
     def hidden_states(self, inputs_embeds: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
-        """The language model's last hidden state, after the final norm. Causal; no padding mask, so pad on the right."""
+        """The language model's last hidden state, after the final norm. Causal, no padding mask: pad on the right."""
         return self.language_model.model(inputs_embeds=inputs_embeds, use_cache=False).last_hidden_state
 
-    def seg_embeddings(
-        self, hidden: Float[Tensor, "B T D"], seg_positions: Int[Tensor, " B"]
-    ) -> Float[Tensor, "B d"]:
+    def seg_embeddings(self, hidden: Float[Tensor, "B T D"], seg_positions: Int[Tensor, " B"]) -> Float[Tensor, "B d"]:
         """`text_hidden_fcs` of the hidden state at each sequence's [SEG] token itself."""
         rows = torch.arange(hidden.shape[0], device=hidden.device)
         return self.text_hidden_fcs(hidden[rows, seg_positions])
@@ -131,7 +131,7 @@ class Sa2VA(nn.Module):
         high_res_0: Float[Tensor, "B c0 4h 4w"],
         seg_embeddings: Float[Tensor, "B d"],
     ) -> MaskOutput:
-        """SAM2's three masks for each image and its [SEG] embedding. High-resolution levels may come raw or projected."""
+        """SAM2's three masks for each image and its [SEG] embedding. The finer levels may come raw or projected."""
         if high_res_0.shape[1] == self.dims.sam2.d:
             high_res_1, high_res_0 = self.project_high_res(high_res_1, high_res_0)
         batch = embed.shape[0]
@@ -163,7 +163,7 @@ class Sa2VA(nn.Module):
 
 
 def pixel_shuffle(patches: Float[Tensor, "N L C"]) -> Float[Tensor, "N L/4 4C"]:
-    """InternVL's pixel shuffle, version 2, ratio 0.5: 2x2 neighbouring patches become one token of four times the width."""
+    """InternVL's pixel shuffle, version 2, ratio 0.5: 2x2 patches become one token of four times the width."""
     count, length, channels = patches.shape
     side = int(length**0.5)
     x = patches.view(count, side, side, channels)

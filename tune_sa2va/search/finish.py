@@ -56,7 +56,7 @@ def _report(
         checkpoint = checkpoints[label]
         known = ("", "") if checkpoint is None else (str(checkpoint.epoch), f"{checkpoint.val_dice:.3f}")
         table.add_row(label, *known, *(_cell(_intervals(counts)[measure]) for measure in _MEASURES))
-    console = Console(width=120, record=True, file=io.StringIO())
+    console = Console(width=150, record=True, file=io.StringIO())
     console.print(table)
     console.print(_conclusion(scores), soft_wrap=True)
     console.print(f"Winner: trial {winner.trial_id}, {_differences(settings, winner)}", soft_wrap=True)

@@ -18,7 +18,6 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler,
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from ray import tune
-from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from tune_sa2va.errors import UserError
@@ -26,6 +25,7 @@ from tune_sa2va.lane.trainable import LANE_FAILURE, LaneTrainable
 from tune_sa2va.search.preflight import check_cluster
 from tune_sa2va.search.progress import Recorder
 from tune_sa2va.search.records import RunRecords
+from tune_sa2va.search.scheduler import AshaSparingTheRecipe
 from tune_sa2va.search.settings import SearchSettings
 
 METRIC = "val_dice"
@@ -155,7 +155,8 @@ def _new_tuner(settings: SearchSettings, trainable: type[tune.Trainable]) -> tun
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=_optuna(settings),
-            scheduler=ASHAScheduler(
+            scheduler=AshaSparingTheRecipe(
+                settings.search_space.recipe_point(),
                 time_attr="epoch",  # Tune's own count starts again after a restore
                 metric=METRIC,
                 mode="max",
