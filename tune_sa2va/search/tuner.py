@@ -41,6 +41,7 @@ _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the other output prints tables whatever the verbosity
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # CSV, JSON and TensorBoard copies of our records
+    "TUNE_GLOBAL_CHECKPOINT_S": "0.1",  # a trial that Tune's state on disk does not know would be proposed again
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",  # one state a checkpoint is what resuming needs
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # it waits for the epochs under way, which may take minutes
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
