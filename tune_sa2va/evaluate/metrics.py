@@ -74,14 +74,19 @@ class Scores:
 
 def count(mask_HW: Bool[np.ndarray, "H W"], truth_HW: Bool[np.ndarray, "H W"]) -> Counts:
     """Pixels by agreement of a predicted mask with the truth, on one and the same grid."""
-    if mask_HW.shape != truth_HW.shape:
-        raise ValueError(f"mask and truth must have one shape, got {mask_HW.shape} and {truth_HW.shape}: resize first")
-    if mask_HW.dtype != np.bool_ or truth_HW.dtype != np.bool_:
-        raise ValueError(f"mask and truth must be bool, got {mask_HW.dtype} and {truth_HW.dtype}: threshold first")
+    require_same_grid(mask_HW, truth_HW)
     tp = int(np.count_nonzero(mask_HW & truth_HW))
     num_found = int(np.count_nonzero(mask_HW))
     num_true = int(np.count_nonzero(truth_HW))
     return Counts(tp=tp, fp=num_found - tp, fn=num_true - tp, tn=mask_HW.size - num_found - num_true + tp)
+
+
+def require_same_grid(mask_HW: Bool[np.ndarray, "H W"], truth_HW: Bool[np.ndarray, "H W"]) -> None:
+    """Raises ValueError unless both masks are bool and of one shape: what every score of this package asks for."""
+    if mask_HW.shape != truth_HW.shape:
+        raise ValueError(f"mask and truth must have one shape, got {mask_HW.shape} and {truth_HW.shape}: resize first")
+    if mask_HW.dtype != np.bool_ or truth_HW.dtype != np.bool_:
+        raise ValueError(f"mask and truth must be bool, got {mask_HW.dtype} and {truth_HW.dtype}: threshold first")
 
 
 def mean_scores(counts: Sequence[Counts]) -> Scores:
