@@ -32,11 +32,11 @@ def own_ray() -> Iterator[None]:
 def settings(tmp_path_factory: pytest.TempPathFactory) -> LaneSettings:
     folder = tmp_path_factory.mktemp("lane")
     data = write_folder(folder / "data", DEMO_FAMILY, count=8, size=96, seed=0)
-    write_split(folder / "split.parquet", split_by_group(open_dataset(data).samples, seed=0))
+    write_split(folder, split_by_group(open_dataset(data).samples, seed=0))
     return LaneSettings(
         model=ModelSettings(model="tiny", precision="fp32"),
         data=DataSettings(source=str(data)),
-        split_file=folder / "split.parquet",
+        split_folder=folder,
         feature_cache=folder / "features",
         raw_high_res=False,
         num_workers=2,
@@ -84,7 +84,7 @@ def test_two_workers_take_one_trial_after_the_other_until_one_dies(settings: Lan
 
 
 def test_a_lane_that_cannot_open_says_why_and_leaves_no_worker(settings: LaneSettings, tmp_path: Path) -> None:
-    absent = settings.model_copy(update={"split_file": tmp_path / "absent.parquet", "num_workers": 1})
+    absent = settings.model_copy(update={"split_folder": tmp_path / "absent", "num_workers": 1})
     lane = Lane(absent, tmp_path / "lanes")
     with pytest.raises(LaneNotOpenedError, match=r"absent\.parquet"):
         lane.ask(RunEpoch())

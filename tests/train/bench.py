@@ -13,11 +13,11 @@ def lane_settings(folder: Path, *, images: int = 12, size: int = 96, raw_high_re
     if not (folder / "data").exists():
         write_folder(folder / "data", "leg", images, size, 0)
         samples = split_by_group(check(open_dataset(folder / "data")).samples, seed=0)
-        write_split(folder / "split.parquet", samples)
+        write_split(folder, samples)
     return LaneSettings(
         model=ModelSettings(model="tiny", precision="fp32"),
         data=DataSettings(source=str(folder / "data")),
-        split_file=folder / "split.parquet",
+        split_folder=folder,
         feature_cache=folder / "cache",
         raw_high_res=raw_high_res,
         num_workers=1,

@@ -1,46 +1,87 @@
-"""The split as a file: which sample lies in which part, written once a search and read by every worker after that."""
+"""The split as files: `names.parquet`, read by every worker, and `split.parquet`, the same without any name.
+
+File names of medical images carry names and record numbers. Everything a search writes besides `names.parquet` speaks
+of images and groups by their codes (`tune_sa2va.data.codes`), so that a results folder less this one file can be shown.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tune_sa2va.data.codes import group_codes, image_code
 from tune_sa2va.data.readers import open_dataset
 from tune_sa2va.data.sample import Sample, Split
 from tune_sa2va.errors import DataError
 
-_SCHEMA = pa.schema(
-    [("name", pa.string()), ("text", pa.string()), ("group", pa.string()), ("split", pa.string())],
-    metadata={"schema_version": "1"},
-)
+NAMES_FILE = "names.parquet"
+SPLIT_FILE = "split.parquet"
+
+_VERSION = {"schema_version": "2"}
+_CODED = [(name, pa.string()) for name in ("image_code", "group_code", "text", "split")]
+_SPLIT_SCHEMA = pa.schema(_CODED, metadata=_VERSION)
+_NAMES_SCHEMA = pa.schema([*_CODED, ("name", pa.string()), ("group", pa.string())], metadata=_VERSION)
 
 
-def write_split(path: Path, samples: Sequence[Sample]) -> None:
-    """Write the samples' groups and parts, under a temporary name first."""
-    rows = [{"name": s.name, "text": s.text, "group": s.group, "split": s.split} for s in samples]
-    temporary = path.with_suffix(".tmp")
-    pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), temporary)
-    temporary.replace(path)
+def write_split(folder: Path, samples: Sequence[Sample]) -> None:
+    """Write both files into `folder`; the samples know their parts.
+
+    Raises:
+        DataError: an image is no longer there.
+    """
+    groups = group_codes(samples)
+    rows = [
+        {
+            "image_code": image_code(sample),
+            "group_code": groups[sample.group],
+            "text": sample.text,
+            "split": sample.split,
+            "name": sample.name,
+            "group": sample.group,
+        }
+        for sample in samples
+    ]
+    _write(folder / NAMES_FILE, rows, _NAMES_SCHEMA)
+    _write(folder / SPLIT_FILE, rows, _SPLIT_SCHEMA)
 
 
-def read_split(path: Path, source: str) -> tuple[Sample, ...]:
-    """The samples of `source` that the file at `path` names, with its groups and parts, in its order.
+def read_split(folder: Path, source: str) -> tuple[Sample, ...]:
+    """The samples of `source` that the split in `folder` names, with its groups and parts, in its order.
 
     Raises:
         DataError: the file cannot be read, or names an image that the data set no longer has.
     """
-    try:
-        rows = pq.read_table(path, schema=_SCHEMA).to_pylist()
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: cannot be read ({error}). Start the search anew under another name.") from error
+    path = folder / NAMES_FILE
+    rows = read_names(folder)
     found = {(s.name, s.text): s for s in open_dataset(source).samples}
     if absent := [row["name"] for row in rows if (row["name"], row["text"]) not in found]:
         raise DataError(
             f"{source}: {len(absent)} images of {path} are gone, {absent[0]} among them. Put them back, or start anew."
         )
     return tuple(_placed(found[row["name"], row["text"]], row["group"], row["split"]) for row in rows)
+
+
+def read_names(folder: Path) -> list[dict[str, Any]]:
+    """The rows of `names.parquet`: image_code, group_code, text, split, name, group.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    path = folder / NAMES_FILE
+    try:
+        rows: list[dict[str, Any]] = pq.read_table(path, schema=_NAMES_SCHEMA).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path}: cannot be read ({error}). Start the search anew under another name.") from error
+    return rows
+
+
+def _write(path: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
+    columns = [pa.array([row[field.name] for row in rows], type=field.type) for field in schema]
+    temporary = path.with_suffix(".tmp")
+    pq.write_table(pa.Table.from_arrays(columns, schema=schema), temporary)
+    temporary.replace(path)
 
 
 def _placed(sample: Sample, group: str, split: Split) -> Sample:

@@ -100,7 +100,7 @@ def examine_data(settings: SearchSettings) -> tuple[CheckReport, tuple[Sample, .
 
 
 def prepare(settings: SearchSettings, samples: tuple[Sample, ...]) -> None:
-    """Makes the results folder with `search.yaml`, `environment.json` and `split.parquet`.
+    """Makes the results folder with `search.yaml`, `environment.json`, `names.parquet` and `split.parquet`.
 
     Raises:
         UserError: the folder cannot be made, or another search took the name meanwhile.
@@ -113,7 +113,7 @@ def prepare(settings: SearchSettings, samples: tuple[Sample, ...]) -> None:
         raise UserError(f"{settings.folder}: cannot be made ({error.strerror}). Choose another --out.") from error
     from tune_sa2va.model.checkpoint import model_folder
 
-    write_split(settings.split_file, samples)
+    write_split(settings.folder, samples)
     model = settings.model.model
     write_environment(
         settings.folder, model=model, model_folder=model_folder(model), data_fingerprint=fingerprint(samples)

@@ -50,11 +50,6 @@ class SearchSettings(Frozen):
         return self.out / self.name
 
     @property
-    def split_file(self) -> Path:
-        """Which sample is in which part."""
-        return self.folder / "split.parquet"
-
-    @property
     def tune_folder(self) -> Path:
         """Tune's own experiment folder; each trial's checkpoints are in a folder of the trial's id."""
         return self.folder / "ray" / "tune"
@@ -65,7 +60,7 @@ class SearchSettings(Frozen):
         return LaneSettings(
             model=self.model,
             data=self.data,
-            split_file=self.split_file,
+            split_folder=self.folder,
             feature_cache=self.feature_cache,
             raw_high_res=self.raw_high_res,
             num_workers=self.gpus_per_trial if self.gpus else 1,
