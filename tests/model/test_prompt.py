@@ -9,6 +9,8 @@ import pytest
 from safetensors.torch import load_file
 
 from tune_sa2va.errors import CheckpointError
+from tune_sa2va.model.checkpoint import model_folder, preset_names
+from tune_sa2va.model.dims import read_dims
 from tune_sa2va.model.prompt import IGNORE_INDEX, Prompter
 
 
@@ -52,3 +54,10 @@ def test_a_tokenizer_without_seg(golden_folder: Path, tmp_path: Path) -> None:
         (tmp_path / name).write_text(text)
     with pytest.raises(CheckpointError, match=r"the tokenizer lacks \[SEG\]"):
         Prompter(tmp_path)
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_every_preset_builds_sequences_within_its_vocabulary(preset: str) -> None:
+    folder = model_folder(preset)
+    tokens = Prompter(folder).build(question="Please segment the blood vessel.", answer="[SEG].", num_image_tokens=3)
+    assert tokens.input_ids.max() < read_dims(folder).language_model.vocab_size

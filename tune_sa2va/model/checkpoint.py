@@ -18,33 +18,13 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2RotaryEmbedding
 from tune_sa2va.errors import CheckpointError
 from tune_sa2va.model.dims import Sa2VADims, read_dims
 from tune_sa2va.model.keymap import Source, is_leftover, source_of
+from tune_sa2va.model.locate import is_preset
+from tune_sa2va.model.locate import model_folder as model_folder
+from tune_sa2va.model.locate import preset_names as preset_names
 from tune_sa2va.model.sa2va import Sa2VA
 
-_PRESETS = Path(__file__).parent / "presets"
 # The Fourier frequencies of SAM2's positional encoding: 2 x d/2 numbers that bf16 would shift by whole cells.
 _KEEP_FP32 = "sam_prompt_encoder.shared_embedding.positional_embedding"
-
-
-def preset_names() -> tuple[str, ...]:
-    """The presets that the package ships."""
-    return tuple(sorted(folder.name for folder in _PRESETS.iterdir() if folder.is_dir()))
-
-
-def model_folder(model: str) -> Path:
-    """The folder of a preset's name or of a path.
-
-    Raises:
-        CheckpointError: neither a preset nor an existing folder.
-    """
-    if model in preset_names():
-        return _PRESETS / model
-    folder = Path(model)
-    if not folder.is_dir():
-        raise CheckpointError(
-            f"--model {model}: neither a folder nor a preset ({', '.join(preset_names())}). "
-            "Give the folder of a Sa2VA checkpoint on this machine."
-        )
-    return folder
 
 
 def load_model(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Sa2VA:
@@ -92,7 +72,7 @@ def _weight_files(folder: Path) -> dict[Path, list[str]]:
     single = folder / "model.safetensors"
     if not index.exists():
         if not single.exists():
-            if folder.parent != _PRESETS:
+            if not is_preset(folder):
                 raise CheckpointError(
                     f"{folder}: has neither model.safetensors nor model.safetensors.index.json. "
                     "Give the folder that holds the checkpoint's safetensors files (other formats are not loaded)."

@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import Qwen2Tokenizer
 
 from tune_sa2va.errors import CheckpointError
+from tune_sa2va.model.locate import tokenizer_folder
 
 IGNORE_INDEX = -100
 _SPECIAL_TOKENS = ("<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>", "[SEG]")
@@ -78,7 +79,5 @@ class Prompter:
 
 
 def _load_tokenizer(folder: Path) -> Qwen2Tokenizer:
-    if not any((folder / name).exists() for name in ("tokenizer.json", "vocab.json")):
-        raise CheckpointError(f"{folder}: has no tokenizer files. Copy them from the Sa2VA checkpoint.")
     # The class itself, not AutoTokenizer, which asks to run the checkpoint's own code when config.json has an auto_map.
-    return Qwen2Tokenizer.from_pretrained(folder, local_files_only=True)
+    return Qwen2Tokenizer.from_pretrained(tokenizer_folder(folder), local_files_only=True)
