@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from importlib import import_module
+from typing import Annotated
 
 import pytest
 import typer
@@ -77,10 +78,45 @@ def test_a_name_cannot_drive_the_terminal(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().err == "error: \\x1b[2J.png: bad\n"
 
 
-def test_the_traceback_of_a_user_error_shows_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TUNE_SA2VA_DEBUG", "1")
-    with pytest.raises(UserError):
-        run(app_that_raises(UserError("no")), [])
+@pytest.mark.parametrize("arguments", [["--debug", "only", "x"], ["only", "--debug", "x"], ["only", "x", "--debug"]])
+def test_the_traceback_of_a_user_error_shows_when_asked_for(arguments: list[str]) -> None:
+    app = typer.Typer()
+
+    @app.callback()
+    def group() -> None: ...
+
+    @app.command()
+    def only(name: str) -> None:
+        raise UserError(name)
+
+    with pytest.raises(UserError, match="x"):
+        run(app, arguments)
+    with pytest.raises(SystemExit):
+        run(app, ["only", "x"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--count", "many"], "'--count'"),
+        (["--cuont", "3"], "--cuont (Possible options: --count)"),
+        ([], "Missing option '--count'"),
+        (["--count", "3", "left over"], "left over"),
+    ],
+)
+def test_wrong_use_is_one_sentence(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    app = typer.Typer()
+
+    @app.command()
+    def command(count: Annotated[int, typer.Option()]) -> None:
+        raise AssertionError("was run")
+
+    with pytest.raises(SystemExit) as left:
+        run(app, arguments, program="tune-sa2va it")
+    assert left.value.code == 2
+    shown = capsys.readouterr()
+    assert said in shown.err and shown.err.endswith("tune-sa2va it --help tells what is taken.\n")
+    assert shown.err.count("\n") == 1 and shown.out == ""
 
 
 def test_our_own_mistakes_keep_their_traceback() -> None:

@@ -3,17 +3,18 @@
 `tune-sa2va search ...` is `python -m tune_sa2va.search ...`, and so for each module in COMMANDS. Only the module asked
 for is imported: torch and Ray take seconds, and `tune-sa2va --help` needs neither.
 
-Exit codes: 0 done, 1 a check failed or no trial succeeded, 2 wrong use or wrong input, 130 interrupted. With
-TUNE_SA2VA_DEBUG=1 in the environment an error shows its traceback in place of the sentence.
+Exit codes: 0 done, 1 a check failed or no trial succeeded, 2 wrong use or wrong input, 130 interrupted. Every command
+takes --debug, which shows the traceback of an error in place of the sentence.
 """
 
-import os
 import sys
 from difflib import get_close_matches
 from importlib import import_module
-from typing import NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.exceptions import TyperException
+from typer.main import get_command
 
 from tune_sa2va.errors import UserError
 
@@ -48,19 +49,62 @@ def main() -> NoReturn:
 def run(app: typer.Typer, arguments: list[str] | None = None, *, program: str | None = None) -> NoReturn:
     """Runs a module's command and exits: what every `if __name__ == "__main__":` calls.
 
-    A `UserError` is printed as one sentence, exit code 2. Anything else is our own mistake and keeps its traceback.
+    A `UserError`, and a flag or argument that the command does not take, is printed as one sentence, exit code 2.
+    Anything else is our own mistake and keeps its traceback.
     """
-    app.pretty_exceptions_enable = False  # a plain traceback can be pasted into an issue
+    command = get_command(app)
+    debug = _DebugFlag(command)
     try:
-        app(args=arguments, prog_name=program)
+        exit_code = command.main(args=arguments, prog_name=program, standalone_mode=False)
     except UserError as error:
-        if os.environ.get("TUNE_SA2VA_DEBUG"):
+        if debug.is_given:
             raise
         _say_error(str(error))
         sys.exit(2)
-    except KeyboardInterrupt:
+    except TyperException as error:  # wrong use: an unknown flag, a missing argument, text for a number
+        if error.format_message():  # none where no argument was given and Typer has shown the help
+            _say_error(_wrong_use(error))
+        sys.exit(2)
+    except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
-    sys.exit(0)
+    sys.exit(exit_code if isinstance(exit_code, int) else 0)
+
+
+class _DebugFlag:
+    """The option --debug of a command and of all its subcommands, whose functions need not know of it."""
+
+    def __init__(self, command: Any) -> None:
+        """Add the option to `command`, as Typer makes it from the signature of a function."""
+        self.is_given = False
+
+        def signature(
+            debug: Annotated[
+                bool,
+                typer.Option("--debug", callback=self._note, is_eager=True, help="Show an error with its traceback."),
+            ] = False,
+        ) -> None: ...
+
+        carrier = typer.Typer(add_completion=False)
+        carrier.command()(signature)
+        (parameter,) = get_command(carrier).params
+        parameter.expose_value = False
+        _add_parameter(command, parameter)
+
+    def _note(self, value: bool) -> None:
+        self.is_given = self.is_given or value
+
+
+def _add_parameter(command: Any, parameter: Any) -> None:
+    command.params.append(parameter)
+    for subcommand in getattr(command, "commands", {}).values():
+        _add_parameter(subcommand, parameter)
+
+
+def _wrong_use(error: TyperException) -> str:
+    """A sentence for a command line that cannot be understood."""
+    message = " ".join(error.format_message().split()).rstrip(".")
+    context = getattr(error, "ctx", None)
+    return f"{message}. {context.command_path if context else 'The command'} --help tells what is taken."
 
 
 def _say_error(message: str) -> None:

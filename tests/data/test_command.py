@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
+from tune_sa2va import cli
 from tune_sa2va.data.__main__ import app
 
 from .making import FORMS, SHAPE, picture, rectangle_mask, save, save_images, save_pair
@@ -50,11 +51,13 @@ def test_nothing_left_to_use_exits_1(tmp_path: Path) -> None:
     assert run(tmp_path).exit_code == 1
 
 
-def test_no_such_path(tmp_path: Path) -> None:
-    result = run(tmp_path / "nowhere")
-    assert result.exit_code == 2
-    assert result.stdout == ""
-    assert result.stderr == f"{tmp_path / 'nowhere'}: there is no such file or folder.\n"
+def test_no_such_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        cli.run(app, ["check", str(tmp_path / "nowhere")])
+    assert left.value.code == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err == f"error: {tmp_path / 'nowhere'}: there is no such file or folder. Check the path.\n"
 
 
 def test_joined_groups_are_told(tmp_path: Path) -> None:

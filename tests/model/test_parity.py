@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from typer.testing import CliRunner, Result
 
+from tune_sa2va.errors import CheckpointError
 from tune_sa2va.parity import app
 
 
@@ -87,16 +88,16 @@ def test_an_unused_checkpoint_key_fails(copy: Path) -> None:
 @pytest.mark.parametrize("absent", ["config.json", "inputs.safetensors", "sample.json", "model.safetensors"])
 def test_a_folder_of_another_kind_is_one_sentence(copy: Path, absent: str) -> None:
     (copy / absent).unlink()
-    result = parity(copy)
-    assert result.exit_code == 2
-    assert len(result.stderr.strip().splitlines()) == 1
-    assert str(copy) in result.stderr
+    error = parity(copy).exception
+    assert isinstance(error, CheckpointError)
+    assert len(str(error).splitlines()) == 1
+    assert str(copy) in str(error)
 
 
 def test_the_qwen3_vl_kind_is_refused(golden_folder: Path) -> None:
     other = golden_folder.parent / "sa2va-qwen3vl-tiny"
     if not other.is_dir():
         pytest.skip("the reference data sa2va-qwen3vl-tiny is not on this machine")
-    result = parity(other)
-    assert result.exit_code == 2
-    assert "not a Sa2VA of the InternVL kind" in result.stderr
+    error = parity(other).exception
+    assert isinstance(error, CheckpointError)
+    assert "not a Sa2VA of the InternVL kind" in str(error)

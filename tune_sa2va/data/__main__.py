@@ -12,7 +12,6 @@ from rich.text import Text
 
 from tune_sa2va.data.check import CheckReport, check
 from tune_sa2va.data.readers import open_dataset
-from tune_sa2va.errors import UserError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -27,11 +26,7 @@ def check_command(
     path: Annotated[Path, typer.Argument(help="Folder, manifest.csv, manifest.parquet or annotations.json.")],
 ) -> None:
     """Show every problem of a data set, and what it holds. Exits 1 on errors, 2 where there is no data set."""
-    try:
-        report = check(open_dataset(path))
-    except UserError as error:
-        typer.echo(_printable(str(error)), err=True)
-        raise typer.Exit(2) from error
+    report = check(open_dataset(path))
     print_report(report)
     if report.errors or not report.samples:
         raise typer.Exit(1)

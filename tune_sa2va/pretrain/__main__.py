@@ -54,4 +54,6 @@ def main(
 
 
 if __name__ == "__main__":
-    app()
+    from tune_sa2va.cli import run
+
+    run(app)

@@ -30,7 +30,7 @@ def open_dataset(source: str | Path) -> Dataset:
     """
     path = Path(source).expanduser()
     if not path.exists():
-        raise DataError(f"{path}: there is no such file or folder.")
+        raise DataError(f"{path}: there is no such file or folder. Check the path.")
     # Absolute, since workers have other working directories; a list that is a link stays in the folder where it stands.
     path = path.resolve() if path.is_dir() else path.parent.resolve() / path.name
     if path.is_dir():
