@@ -113,6 +113,8 @@ class DataSettings(Frozen):
 
     source: str
     """A folder, a manifest, or `builtin`."""
+    allow_outside: bool = False
+    """Take images and masks outside the data set's folder, too."""
     ratios: tuple[float, float, float] = (0.70, 0.15, 0.15)
     """Shares of train, validation and the locked test part; by group."""
     split_seed: int = Field(default=0, ge=0)

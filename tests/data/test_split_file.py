@@ -1,11 +1,13 @@
 """The split as files: names in one of them and nowhere else, codes that hold still."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+from tune_sa2va.config import DataSettings
 from tune_sa2va.data import open_dataset, split_by_group
 from tune_sa2va.data.codes import group_codes, image_code
 from tune_sa2va.data.split_file import NAMES_FILE, SPLIT_FILE, read_names, read_split, write_split
@@ -24,7 +26,7 @@ def root(tmp_path: Path) -> Path:
 def test_written_and_read_back(root: Path, tmp_path: Path) -> None:
     samples = split_by_group(open_dataset(root).samples, seed=0)
     write_split(tmp_path, samples)
-    assert read_split(tmp_path, str(root)) == samples
+    assert read_split(tmp_path, DataSettings(source=str(root))) == samples
 
 
 def test_names_are_in_one_file_only(root: Path, tmp_path: Path) -> None:
@@ -57,9 +59,16 @@ def test_an_image_that_is_gone_is_named(root: Path, tmp_path: Path) -> None:
     (root / "images" / "alone.bmp").unlink()
     (root / "masks" / "alone.png").unlink()
     with pytest.raises(DataError, match=r"alone\.bmp"):
-        read_split(tmp_path, str(root))
+        read_split(tmp_path, DataSettings(source=str(root)))
 
 
 def test_no_split_is_one_sentence(root: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"names\.parquet"):
-        read_split(tmp_path, str(root))
+        read_split(tmp_path, DataSettings(source=str(root)))
+
+
+def test_a_part_that_is_none_is_named(root: Path, tmp_path: Path) -> None:
+    samples = [replace(sample, split="elsewhere") for sample in open_dataset(root).samples]
+    write_split(tmp_path, samples)
+    with pytest.raises(DataError, match=r"names\.parquet: 'elsewhere' is no part"):
+        read_split(tmp_path, DataSettings(source=str(root)))

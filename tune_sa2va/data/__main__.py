@@ -24,9 +24,12 @@ def main() -> None:
 @app.command("check")
 def check_command(
     path: Annotated[Path, typer.Argument(help="Folder, manifest.csv, manifest.parquet or annotations.json.")],
+    allow_outside: Annotated[
+        bool, typer.Option("--allow-outside", help="Take files outside the data set's folder, too.")
+    ] = False,
 ) -> None:
     """Show every problem of a data set, and what it holds. Exits 1 on errors, 2 where there is no data set."""
-    report = check(open_dataset(path))
+    report = check(open_dataset(path, allow_outside=allow_outside))
     print_report(report)
     if report.errors or not report.samples:
         raise typer.Exit(1)

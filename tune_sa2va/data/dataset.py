@@ -19,6 +19,7 @@ class Fault(StrEnum):
 
     BAD_ENTRY = "entry not understood"
     LISTED_TWICE = "listed twice"
+    OUTSIDE = "leads out of the data set's folder"
     MISSING_IMAGE = "missing image"
     MISSING_MASK = "missing mask"
     EXTRA_MASK = "mask without image"

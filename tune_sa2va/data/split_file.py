@@ -5,12 +5,14 @@ of images and groups by their codes (`tune_sa2va.data.codes`), so that a results
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tune_sa2va.config import DataSettings
 from tune_sa2va.data.codes import group_codes, image_code
 from tune_sa2va.data.readers import open_dataset
 from tune_sa2va.data.sample import Sample, Split
@@ -47,20 +49,23 @@ def write_split(folder: Path, samples: Sequence[Sample]) -> None:
     _write(folder / SPLIT_FILE, rows, _SPLIT_SCHEMA)
 
 
-def read_split(folder: Path, source: str) -> tuple[Sample, ...]:
-    """The samples of `source` that the split in `folder` names, with its groups and parts, in its order.
+def read_split(folder: Path, data: DataSettings) -> tuple[Sample, ...]:
+    """The samples of `data.source` that the split in `folder` names, with its groups and parts, in its order.
 
     Raises:
         DataError: the file cannot be read, or names an image that the data set no longer has.
     """
     path = folder / NAMES_FILE
     rows = read_names(folder)
-    found = {(s.name, s.text): s for s in open_dataset(source).samples}
+    found = {(s.name, s.text): s for s in open_dataset(data.source, allow_outside=data.allow_outside).samples}
     if absent := [row["name"] for row in rows if (row["name"], row["text"]) not in found]:
         raise DataError(
-            f"{source}: {len(absent)} images of {path} are gone, {absent[0]} among them. Put them back, or start anew."
+            f"{data.source}: {len(absent)} images of {path} are gone, {absent[0]} among them. "
+            "Put them back, or start anew."
         )
-    return tuple(_placed(found[row["name"], row["text"]], row["group"], row["split"]) for row in rows)
+    if strange := [row["split"] for row in rows if row["split"] not in get_args(Split)]:
+        raise DataError(f"{path}: {strange[0]!r} is no part of a split. Start the search anew under another name.")
+    return tuple(replace(found[row["name"], row["text"]], group=row["group"], split=row["split"]) for row in rows)
 
 
 def read_names(folder: Path) -> list[dict[str, Any]]:
@@ -82,8 +87,3 @@ def _write(path: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
     temporary = path.with_suffix(".tmp")
     pq.write_table(pa.Table.from_arrays(columns, schema=schema), temporary)
     temporary.replace(path)
-
-
-def _placed(sample: Sample, group: str, split: Split) -> Sample:
-    assert split in get_args(Split), f"{sample.name} lies in no part: {split!r}"
-    return Sample(name=sample.name, image=sample.image, mask=sample.mask, group=group, split=split, text=sample.text)

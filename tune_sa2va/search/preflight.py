@@ -93,7 +93,7 @@ def examine_data(settings: SearchSettings) -> tuple[CheckReport, tuple[Sample, .
     Raises:
         DataError: no data set there, or it cannot be split.
     """
-    report = check(open_dataset(settings.data.source))
+    report = check(open_dataset(settings.data.source, allow_outside=settings.data.allow_outside))
     if report.errors or not report.samples:
         return report, ()
     return report, split_by_group(report.samples, settings.data.ratios, seed=settings.data.split_seed)

@@ -32,7 +32,7 @@ def score_test_part(settings: SearchSettings, adapters: Mapping[str, Path | None
     """Counts on every test image with each adapter (None: the base as it is), at threshold 0.5, on its own pixels."""
     device = torch.device("cuda") if settings.gpus and torch.cuda.is_available() else torch.device("cpu")
     model = open_model(settings.model, device)
-    samples = [s for s in read_split(settings.folder, settings.data.source) if s.split == "test"]
+    samples = [s for s in read_split(settings.folder, settings.data) if s.split == "test"]
     examples = open_examples(model, settings.lane, samples, device)
     scores: TestScores = {}
     for label, folder in adapters.items():

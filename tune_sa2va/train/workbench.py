@@ -79,7 +79,7 @@ class Workbench:
         """
         device = torch.device("cuda", torch.cuda.current_device()) if settings.use_gpu else torch.device("cpu")
         model = open_model(settings.model, device)
-        samples = read_split(settings.split_folder, settings.data.source)
+        samples = read_split(settings.split_folder, settings.data)
         parts = {
             part: open_examples(
                 model, settings, [s for s in samples if s.split == part], device, start=time.monotonic_ns() % 997

@@ -9,45 +9,64 @@ A manifest is written by hand and on purpose, so it stands above what tools leav
 
 Readers list files and check the lists; no picture is decoded here. A fault of one file or entry becomes a `Problem`, so
 that all of them are told at once; only a list that cannot be read at all raises.
+
+No file outside the data set's folder is taken, whether named by `..`, by an absolute path or through a link, unless the
+caller allows it.
 """
 
+import os
 from pathlib import Path
 
 from tune_sa2va.data.dataset import Dataset
 from tune_sa2va.data.readers.annotations import read_annotations
 from tune_sa2va.data.readers.folder import read_folder
 from tune_sa2va.data.readers.manifest import read_manifest
+from tune_sa2va.data.readers.naming import leads_out
 from tune_sa2va.errors import DataError
 
 _LISTS = ("manifest.csv", "manifest.parquet", "annotations.json")
 
 
-def open_dataset(source: str | Path) -> Dataset:
+def open_dataset(source: str | Path, *, allow_outside: bool = False) -> Dataset:
     """The data set at `source`: a folder, or a .csv, .parquet or .json file in the data set's folder.
+
+    allow_outside: take images and masks that lie outside that folder, too.
 
     Raises:
         DataError: nothing there, nothing that we know how to read, or a list that cannot be read at all.
     """
-    path = Path(source).expanduser()
-    if not path.exists():
+    path = Path(os.path.expanduser(source))  # noqa: PTH111 (Path.expanduser raises where there is no such user)
+    if not os.path.exists(path):  # noqa: PTH110 (Path.exists raises on a name of 300 characters)
         raise DataError(f"{path}: there is no such file or folder. Check the path.")
     # Absolute, since workers have other working directories; a list that is a link stays in the folder where it stands.
     path = path.resolve() if path.is_dir() else path.parent.resolve() / path.name
-    if path.is_dir():
-        listed = next((path / name for name in _LISTS if (path / name).is_file()), None)
-        dataset = read_folder(path) if listed is None else _read_list(listed)
-    else:
-        dataset = _read_list(path)
+    try:
+        dataset = _read_folder(path, allow_outside) if path.is_dir() else _read_list(path, allow_outside)
+    except OSError as error:
+        raise DataError(f"{error.filename or path}: cannot be read ({error.strerror}). Make it readable.") from error
     if not dataset.samples and not dataset.problems:
         raise DataError(f"{path}: holds no images. Put images in images/ and masks in masks/, or write a manifest.csv.")
     return dataset
 
 
-def _read_list(path: Path) -> Dataset:
+def _read_folder(folder: Path, allow_outside: bool) -> Dataset:
+    listed = next((folder / name for name in _LISTS if (folder / name).is_file()), None)
+    if listed is None:
+        return read_folder(folder, allow_outside=allow_outside)
+    if leads_out(folder, listed) and not allow_outside:
+        raise DataError(f"{listed}: is a link that leads out of the folder. Copy the file in, or give --allow-outside.")
+    return _read_list(listed, allow_outside)
+
+
+def _read_list(path: Path, allow_outside: bool) -> Dataset:
+    if not path.is_file():
+        raise DataError(f"{path}: is neither a file nor a folder. Give a folder, or a .csv, .parquet or .json file.")
     match path.suffix.lower():
         case ".csv" | ".parquet":
-            return read_manifest(path)
+            return read_manifest(path, allow_outside=allow_outside)
         case ".json":
-            return read_annotations(path)
+            return read_annotations(path, allow_outside=allow_outside)
         case other:
-            raise DataError(f"{path}: a data set is a folder or a .csv, .parquet or .json file, got '{other}'.")
+            raise DataError(
+                f"{path}: a data set is a folder or a .csv, .parquet or .json file, got '{other}'. Give one of these."
+            )

@@ -18,7 +18,17 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tune_sa2va.data.dataset import Dataset, Fault, Problem
-from tune_sa2va.data.readers.naming import IMAGES, group_from_name, image_files, in_order, is_file, name_in
+from tune_sa2va.data.readers.limits import MAX_CELL_LETTERS, MAX_POINTS, MAX_ROWS, check_size, too_many
+from tune_sa2va.data.readers.naming import (
+    IMAGES,
+    group_from_name,
+    image_files,
+    in_order,
+    is_file,
+    leads_out,
+    name_in,
+    outside_problem,
+)
 from tune_sa2va.data.sample import DEFAULT_TEXT, Polygons, Sample
 from tune_sa2va.errors import DataError
 
@@ -29,8 +39,8 @@ class _EntryError(Exception):
     """What is wrong with one entry; becomes its problem's message."""
 
 
-def read_annotations(path: Path) -> Dataset:
-    """The entries of `path` as samples. Raises DataError where the file is not a JSON list."""
+def read_annotations(path: Path, *, allow_outside: bool = False) -> Dataset:
+    """The entries of `path` as samples. Raises DataError where the file is not a JSON list, or too large."""
     root = path.parent
     samples: dict[tuple[str, str], Sample] = {}
     problems: list[Problem] = []
@@ -38,7 +48,11 @@ def read_annotations(path: Path) -> Dataset:
     for number, entry in enumerate(_load_entries(path), start=1):
         where = f"{path.name}, entry {number}"
         try:
-            image = _image_of(root, entry)
+            named = _image_name(entry)
+            image = _find_image(root, named, allow_outside)
+            if image is None:
+                problems.append(outside_problem(where, named))
+                continue
             outlines_of_text = _outlines_of_text(entry)
         except _EntryError as error:
             problems.append(Problem(fault=Fault.BAD_ENTRY, file=where, message=str(error)))
@@ -71,26 +85,35 @@ def _load_entries(path: Path) -> list[Any]:
     def refuse(constant: str) -> NoReturn:
         raise ValueError(f"{constant} is no JSON number")
 
+    check_size(path)
     try:
         entries = json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=refuse)
     except (ValueError, RecursionError) as error:  # covers JSONDecodeError and UnicodeDecodeError
-        raise DataError(f"{path}: cannot be read as JSON ({error}).") from error
+        raise DataError(f"{path}: cannot be read as JSON ({error}). Write it again as UTF-8.") from error
     if not isinstance(entries, list):
-        raise DataError(f"{path}: must hold a list of entries, got {_kind(entries)}.")
+        raise DataError(f"{path}: must hold a list of entries, got {_kind(entries)}. Write [entry, entry, ...].")
+    if len(entries) > MAX_ROWS:
+        raise too_many(path, "entries", MAX_ROWS)
     return entries
 
 
-def _image_of(root: Path, entry: Any) -> Path:
+def _image_name(entry: Any) -> str:
     if not isinstance(entry, dict):
         raise _EntryError(f"An entry is an object with image, mask and text, got {_kind(entry)}.")
     image = entry.get("image")
     if not isinstance(image, str) or not image or "\0" in image:
         raise _EntryError(f"'image' must be a file name, got {_kind(image)}.")
-    candidates = [Path(os.path.normpath(folder / image)) for folder in (root / IMAGES, root)]
-    inside = [path for path in candidates if path.is_relative_to(root)]
-    if not inside:
-        raise _EntryError(f"image '{image}' leads out of the data set's folder. Move the file in.")
-    return next((path for path in inside if is_file(path)), inside[0])
+    if len(image) > MAX_CELL_LETTERS:
+        raise _EntryError(f"'image' has more than {MAX_CELL_LETTERS} letters. Give a file name.")
+    return image
+
+
+def _find_image(root: Path, name: str, allow_outside: bool) -> Path | None:
+    """The file in `images/`, else in `root`; where there is none, its place in `images/`. None where it leads out."""
+    candidates = [Path(os.path.normpath(folder / name)) for folder in (root / IMAGES, root)]
+    allowed = [path for path in candidates if allow_outside or not leads_out(root, path)]
+    there = [path for path in candidates if is_file(path)] or allowed
+    return there[0] if there and there[0] in allowed else None
 
 
 def _outlines_of_text(entry: dict[str, Any]) -> list[tuple[str, tuple[tuple[float, ...], ...]]]:
@@ -101,6 +124,8 @@ def _outlines_of_text(entry: dict[str, Any]) -> list[tuple[str, tuple[tuple[floa
         raise _EntryError("'text' must be a list of texts such as [\"blood vessel\"].")
     if not isinstance(mask, list) or not all(isinstance(part, list) for part in mask):
         raise _EntryError("'mask' must be a list of polygons, each a list [x1, y1, x2, y2, ...].")
+    if any(len(text) > MAX_CELL_LETTERS for text in texts):
+        raise _EntryError(f"'text' has more than {MAX_CELL_LETTERS} letters. Name what the mask shows in a few words.")
     nested = [isinstance(item, list) for part in mask for item in part]
     if any(nested) and not all(nested):
         raise _EntryError("'mask' mixes polygons and lists of polygons. Give a list of polygons for each text.")
@@ -114,6 +139,9 @@ def _outlines_of_text(entry: dict[str, Any]) -> list[tuple[str, tuple[tuple[floa
         )
     if len(mask) != len(texts):
         raise _EntryError(f"'mask' has polygons for {len(mask)} texts, but there are {len(texts)} texts.")
+    for text, polygons in zip(texts, mask, strict=True):
+        if sum(map(len, polygons)) > 2 * MAX_POINTS:
+            raise _EntryError(f"The polygons of '{text}' have more than {MAX_POINTS} points. Simplify them.")
     return [
         (text.strip(), tuple(_outline(polygon) for polygon in polygons))
         for text, polygons in zip(texts, mask, strict=True)

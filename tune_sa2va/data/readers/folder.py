@@ -9,7 +9,15 @@ from pathlib import Path
 
 from tune_sa2va.data.dataset import Dataset, Fault, Problem
 from tune_sa2va.data.images import IMAGE_SUFFIXES
-from tune_sa2va.data.readers.naming import IMAGES, group_from_name, image_files, in_order, name_in
+from tune_sa2va.data.readers.naming import (
+    IMAGES,
+    group_from_name,
+    image_files,
+    in_order,
+    leads_out,
+    name_in,
+    outside_problem,
+)
 from tune_sa2va.data.sample import Sample
 from tune_sa2va.errors import DataError
 
@@ -17,13 +25,13 @@ _MASKS = "masks"
 _MASK_ENDING = "_mask"
 
 
-def read_folder(root: Path) -> Dataset:
+def read_folder(root: Path, *, allow_outside: bool = False) -> Dataset:
     """The pairs in `root`. Raises DataError where `images/` or `masks/` is missing."""
     for wanted in (IMAGES, _MASKS):
         if not (root / wanted).is_dir():
             raise DataError(
                 f"{root}: a data set has manifest.csv, manifest.parquet, annotations.json, or the folders "
-                f"{IMAGES}/ and {_MASKS}/; {wanted}/ is missing."
+                f"{IMAGES}/ and {_MASKS}/; {wanted}/ is missing. Add it, or give another folder."
             )
     problems = [
         Problem(
@@ -48,6 +56,8 @@ def read_folder(root: Path) -> Dataset:
             endings = ", ".join(sorted(IMAGE_SUFFIXES))
             message = f"Wanted {_MASKS}/{stem} or {_MASKS}/{stem}{_MASK_ENDING} with one of {endings}. Add it."
             problems.append(Problem(fault=Fault.MISSING_MASK, file=name, message=message))
+        elif not allow_outside and (outside := [path for path in (paths[0], found[0]) if leads_out(root, path)]):
+            problems.append(outside_problem(name, name_in(root, outside[0])))
         else:
             samples.append(Sample(name=name, image=paths[0], mask=found[0], group=group_from_name(name)))
     for path in sorted(path for left in masks.values() for path in left):

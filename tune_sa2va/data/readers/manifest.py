@@ -5,8 +5,8 @@ optional column means the same as no column; an empty `mask` is an image without
 over (age, hospital), but one that looks like a misspelt name of ours stops the read: a lost `gruop` would leak patients
 between splits.
 
-Paths are relative to the manifest's folder and stay inside it, or are absolute. Cells are stripped of outer spaces.
-CSV is UTF-8 with commas.
+Paths are relative to the manifest's folder, or absolute; files outside it need `allow_outside`. Cells are stripped of
+outer spaces. CSV is UTF-8 with commas. Parquet columns of ours hold texts or numbers.
 """
 
 import csv
@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import cast, get_args
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tune_sa2va.data.dataset import Dataset, Fault, Problem
-from tune_sa2va.data.readers.naming import group_from_name, in_order, is_file, name_in
+from tune_sa2va.data.readers.limits import MAX_CELL_LETTERS, MAX_COLUMNS, MAX_ROWS, check_size, too_many
+from tune_sa2va.data.readers.naming import group_from_name, in_order, is_file, leads_out, name_in, outside_problem
 from tune_sa2va.data.sample import DEFAULT_TEXT, Sample, Split
 from tune_sa2va.errors import DataError
 
@@ -29,17 +31,21 @@ _KNOWN = (*_REQUIRED, "group", "split", "text")
 _SPLITS = get_args(Split)
 # difflib's ratio: takes in gruop, spilt and texts, and leaves alone context, task and patient_group.
 _MISSPELT_FROM = 0.75
+_BATCH_ROWS = 1_000
+_MAX_CELL_BYTES = 4 * MAX_CELL_LETTERS  # of UTF-8
+_MAX_UNPACKED_BYTES = 2**30
 
 Row = Mapping[str, str]
 
 
-def read_manifest(path: Path) -> Dataset:
-    """The rows of `path` as samples. Raises DataError where the table cannot be read or lacks a column."""
+def read_manifest(path: Path, *, allow_outside: bool = False) -> Dataset:
+    """The rows of `path` as samples. Raises DataError where it cannot be read, lacks a column, or is too large."""
+    check_size(path)
     rows, problems = _read_csv(path) if path.suffix.lower() == ".csv" else (_read_parquet(path), [])
     root = path.parent
     samples: dict[tuple[str, str], Sample] = {}
     for where, row in rows:
-        found = _read_row(root, where, row)
+        found = _read_row(root, where, row, allow_outside)
         if isinstance(found, Problem):
             problems.append(found)
         elif (found.name, found.text) in samples:
@@ -50,14 +56,17 @@ def read_manifest(path: Path) -> Dataset:
     return Dataset(root=root, samples=in_order(samples.values()), problems=tuple(problems))
 
 
-def _read_row(root: Path, where: str, row: Row) -> Sample | Problem:
+def _read_row(root: Path, where: str, row: Row, allow_outside: bool) -> Sample | Problem:
     if not row["image"]:
         return Problem(
             fault=Fault.BAD_ENTRY, file=where, message="The image is missing. Fill it in, or remove the row."
         )
-    image = _path_in(root, row["image"])
+    if long := [column for column, cell in row.items() if len(cell) > MAX_CELL_LETTERS]:
+        message = f"{long[0]} has more than {MAX_CELL_LETTERS} letters. Shorten it, or remove the row."
+        return Problem(fault=Fault.BAD_ENTRY, file=where, message=message)
+    image = _path_in(root, row["image"], allow_outside=allow_outside)
     if image is None:
-        return _outside(where, "image", row["image"])
+        return outside_problem(where, row["image"])
     name = name_in(root, image)
     if not is_file(image):
         return Problem(
@@ -65,9 +74,9 @@ def _read_row(root: Path, where: str, row: Row) -> Sample | Problem:
         )
     if not row["mask"]:
         return Problem(fault=Fault.NOT_ANNOTATED, file=name, message=f"No mask in {where}. The image is left out.")
-    mask = _path_in(root, row["mask"])
+    mask = _path_in(root, row["mask"], allow_outside=allow_outside)
     if mask is None:
-        return _outside(where, "mask", row["mask"])
+        return outside_problem(where, row["mask"])
     if not is_file(mask):
         message = f"{where} names the mask {row['mask']}; there is no such file. Add it."
         return Problem(fault=Fault.MISSING_MASK, file=name, message=message)
@@ -85,17 +94,12 @@ def _read_row(root: Path, where: str, row: Row) -> Sample | Problem:
     )
 
 
-def _path_in(root: Path, cell: str) -> Path | None:
-    """The file that a cell names, or None where a relative path leads out of `root` or no path can be made of it."""
+def _path_in(root: Path, cell: str, *, allow_outside: bool) -> Path | None:
+    """The file that a cell names; None where it leads out of `root` and may not, or no path can be made of it."""
     if "\0" in cell:
         return None
     path = Path(os.path.normpath(root / cell))
-    return path if Path(cell).is_absolute() or path.is_relative_to(root) else None
-
-
-def _outside(where: str, column: str, cell: str) -> Problem:
-    message = f"{column} '{cell}' leads out of the data set's folder. Move the file in, or give its absolute path."
-    return Problem(fault=Fault.BAD_ENTRY, file=where, message=message)
+    return path if allow_outside or not leads_out(root, path) else None
 
 
 def _read_csv(path: Path) -> tuple[list[tuple[str, Row]], list[Problem]]:
@@ -107,7 +111,9 @@ def _read_csv(path: Path) -> tuple[list[tuple[str, Row]], list[Problem]]:
             reader = csv.reader(file, strict=True)
             columns = [column.strip() for column in next(reader, [])]
             _check_columns(path, columns)
-            for cells in reader:
+            for number, cells in enumerate(reader):
+                if number >= MAX_ROWS:
+                    raise too_many(path, "rows", MAX_ROWS)
                 where = f"{path.name}, line {reader.line_num}"
                 if len(cells) == len(columns):
                     rows.append((where, dict(zip(columns, (cell.strip() for cell in cells), strict=True))))
@@ -123,19 +129,56 @@ def _read_csv(path: Path) -> tuple[list[tuple[str, Row]], list[Problem]]:
 
 def _read_parquet(path: Path) -> list[tuple[str, Row]]:
     try:
-        columns = pq.read_schema(path).names
-        _check_columns(path, columns)
-        known = [column for column in columns if column in _KNOWN]
-        table = pq.read_table(path, columns=known).to_pylist()
-    except (pa.ArrowException, OSError) as error:
+        with pq.ParquetFile(path) as file:
+            schema = file.schema_arrow
+            _check_columns(path, schema.names)
+            known = [field for field in schema if field.name in _KNOWN]
+            _check_types(path, known)
+            _check_counts(path, file.metadata)
+        # As dictionaries: a text that is repeated a million times takes its place once.
+        texts = [field.name for field in known if _is_text(field.type)]
+        with pq.ParquetFile(path, read_dictionary=texts) as file:
+            columns = [field.name for field in known]
+            rows = [row for batch in file.iter_batches(_BATCH_ROWS, columns=columns) for row in _rows_of(path, batch)]
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read as Parquet ({error}). Write it again, or use manifest.csv.") from error
-    return [
-        (f"{path.name}, row {number}", {key: "" if cell is None else str(cell).strip() for key, cell in row.items()})
-        for number, row in enumerate(table, start=1)
-    ]
+    return [(f"{path.name}, row {number}", row) for number, row in enumerate(rows, start=1)]
+
+
+def _rows_of(path: Path, batch: pa.RecordBatch) -> list[Row]:
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        texts = column.dictionary if pa.types.is_dictionary(column.type) else column
+        if _is_text(texts.type) and (pc.max(pc.binary_length(texts)).as_py() or 0) > _MAX_CELL_BYTES:
+            raise DataError(f"{path}: column '{name}' has a text of over {MAX_CELL_LETTERS} letters. Shorten it.")
+    return [{key: "" if cell is None else str(cell).strip() for key, cell in row.items()} for row in batch.to_pylist()]
+
+
+def _check_types(path: Path, fields: list[pa.Field]) -> None:
+    for field in fields:
+        kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+        if not (_is_text(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_null(kind)):
+            raise DataError(f"{path}: column '{field.name}' is of type {str(field.type)[:80]}. Write it as text.")
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _check_counts(path: Path, metadata: pq.FileMetaData) -> None:
+    """Before anything is unpacked: a run of equal values can stand for any number of rows."""
+    if metadata.num_rows > MAX_ROWS:
+        raise too_many(path, "rows", MAX_ROWS)
+    unpacked = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
+    if unpacked > _MAX_UNPACKED_BYTES:
+        raise DataError(
+            f"{path}: unpacks to {unpacked} bytes; at most {_MAX_UNPACKED_BYTES} are read. Take out the columns that "
+            "are not used."
+        )
 
 
 def _check_columns(path: Path, columns: list[str]) -> None:
+    if len(columns) > MAX_COLUMNS:
+        raise too_many(path, "columns", MAX_COLUMNS)
     for column in columns:
         absent = [name for name in _KNOWN if name not in columns]
         near = difflib.get_close_matches(column.casefold(), absent, n=1, cutoff=_MISSPELT_FROM)
@@ -143,6 +186,8 @@ def _check_columns(path: Path, columns: list[str]) -> None:
             raise DataError(f"{path}: unknown column '{column}'. Did you mean '{near[0]}'? Rename it.")
     got = ", ".join(columns)
     if lacking := [name for name in _REQUIRED if name not in columns]:
-        raise DataError(f"{path}: needs the columns {', '.join(_REQUIRED)}; lacks {', '.join(lacking)}; got: {got}.")
+        raise DataError(
+            f"{path}: needs the columns {', '.join(_REQUIRED)}; lacks {', '.join(lacking)}; got: {got}. Add them."
+        )
     if len(set(columns)) < len(columns):
         raise DataError(f"{path}: a column is there twice: {got}. Keep one.")

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from tune_sa2va.data.dataset import Fault, Problem
 from tune_sa2va.data.images import IMAGE_SUFFIXES
 from tune_sa2va.data.sample import Sample
 
@@ -13,11 +14,23 @@ IMAGES = "images"
 _FRAME = "_frame_"
 
 
-def name_in(root: Path, path: Path) -> str:
-    """`path` relative to `root` with forward slashes; as it is (absolute) where it lies outside.
+def leads_out(root: Path, path: Path) -> bool:
+    """Whether the file that opens at `path` lies outside `root` (given with its own links resolved).
 
-    Links are not followed: a link in the data set's folder was put there by its owner and counts as inside.
+    By `..`, as an absolute path, or through a link: a data set from a stranger must not show us other files of this
+    machine as its own.
     """
+    return not Path(os.path.realpath(path)).is_relative_to(root)
+
+
+def outside_problem(where: str, name: str) -> Problem:
+    """The problem of a file that `leads_out`."""
+    message = f"'{name}' lies outside. Move the file in, or allow it with --allow-outside."
+    return Problem(fault=Fault.OUTSIDE, file=where, message=message)
+
+
+def name_in(root: Path, path: Path) -> str:
+    """`path` relative to `root` with forward slashes, links not followed; absolute where it lies outside."""
     plain = Path(os.path.normpath(path))
     return (plain.relative_to(root) if plain.is_relative_to(root) else plain).as_posix()
 
