@@ -20,6 +20,7 @@ from tune_sa2va.errors import UserError
 
 COMMANDS = {
     "search": ("tune_sa2va.search.__main__", "Tune LoRA fine-tuning on your vessel images: the main job."),
+    "doctor": ("tune_sa2va.doctor.__main__", "Is this machine ready? What is missing, and the cure."),
     "data": ("tune_sa2va.data.__main__", "Check a data set."),
     "export": ("tune_sa2va.export", "Write a trial's adapter, during a search or after it."),
     "parity": ("tune_sa2va.parity", "Compare the model with tensors of the reference implementation."),

@@ -1,0 +1,76 @@
+"""`python -m tune_sa2va.doctor`: is this machine ready? A line a check, with a cure for each that fails. No network.
+
+Exit codes: 0 ready (maybe with warnings), 1 something would make every search fail.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tune_sa2va.doctor.finding import Finding, Verdict, worst
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def main(
+    out: Annotated[Path, typer.Option(help="Folder where results would go.")] = Path("results"),
+    quick: Annotated[bool, typer.Option("--quick", help="Leave out starting Ray, which takes seconds.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of lines.")] = False,
+) -> None:
+    """Check Python, packages, GPUs, disk, memory and what Ray needs; say how to cure what is wrong."""
+    findings = examine(out, quick=quick)
+    verdict = worst(findings)
+    if as_json:
+        print(json.dumps({"verdict": verdict, "checks": [asdict(finding) for finding in findings]}, indent=2))
+    else:
+        show(findings)
+    raise typer.Exit(1 if verdict is Verdict.FAIL else 0)
+
+
+def examine(out: Path, *, quick: bool) -> list[Finding]:
+    """All checks of this machine; the quick ones first."""
+    from tune_sa2va.doctor.gpus import check_gpus  # heavy imports wait, so that --help is quick
+    from tune_sa2va.doctor.machine import check_machine
+    from tune_sa2va.doctor.ray_start import check_ray
+    from tune_sa2va.doctor.software import check_packages, check_python
+    from tune_sa2va.search.preflight import cache_folder
+
+    folders = {"results": out.expanduser().resolve(), "caches": cache_folder()}
+    return [
+        check_python(),
+        *check_packages(),
+        *check_gpus(),
+        *check_machine(folders),
+        *([] if quick else [check_ray()]),
+    ]
+
+
+def show(findings: list[Finding]) -> None:
+    """A line a finding, cures below, folded to the width of the terminal."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    colours = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "bold red"}
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for finding in findings:
+        table.add_row(Text(finding.verdict, colours[finding.verdict]), finding.subject, Text(finding.found))
+        if finding.cure:
+            table.add_row("", "", Text(f"-> {finding.cure}"))
+    console = Console(highlight=False)
+    console.print(table)
+    counted = ", ".join(f"{sum(f.verdict is verdict for f in findings)} {verdict}" for verdict in Verdict)
+    console.print(f"\n{counted}.")
+
+
+if __name__ == "__main__":
+    from tune_sa2va.cli import run
+
+    run(app)

@@ -1,0 +1,107 @@
+"""The GPUs as torch sees them, and the driver as `nvidia-smi` does."""
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+
+from tune_sa2va.doctor.finding import Finding, Verdict
+
+_OLDEST_WITH_BF16 = (8, 0)
+_SMALLEST_GIB = 20.0
+"""Below it the 8B model does not fit: its weights alone are 15 GiB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One card as torch sees it. capability: (major, minor)."""
+
+    name: str
+    capability: tuple[int, int]
+    free_gib: float
+    total_gib: float
+
+
+@dataclass(frozen=True, slots=True)
+class GpuState:
+    """driver_lines: what `nvidia-smi` lists, a card a line; None where there is no such command, or it fails.
+
+    cuda: the CUDA version that torch was built with, None for a build without. error: why torch cannot use the cards.
+    """
+
+    driver_lines: tuple[str, ...] | None
+    cuda: str | None
+    gpus: tuple[Gpu, ...]
+    error: str = ""
+
+
+def check_gpus() -> list[Finding]:
+    """Looks at this machine."""
+    return judge_gpus(_look())
+
+
+def judge_gpus(state: GpuState) -> list[Finding]:
+    """The lines about driver, CUDA and each card."""
+    if state.driver_lines is None:
+        return [
+            Finding(
+                Verdict.WARN,
+                "GPU",
+                "no NVIDIA driver: nvidia-smi is missing or fails",
+                "Searches run on the CPU, which is enough for --model tiny only. With a GPU: install its driver; in a "
+                "container: docker run --gpus all.",
+            )
+        ]
+    findings = [Finding(Verdict.OK, "driver", "; ".join(state.driver_lines) or "no card")]
+    if not state.gpus:
+        reason = state.error or (f"torch with CUDA {state.cuda} sees none" if state.cuda else "torch is a CPU build")
+        cure = (
+            "Update the driver to one for this CUDA, and check CUDA_VISIBLE_DEVICES."
+            if state.cuda
+            else "Install torch for CUDA: see https://pytorch.org/get-started/locally."
+        )
+        return [*findings, Finding(Verdict.FAIL, "CUDA", f"the driver has cards but {reason}", cure)]
+    findings.append(Finding(Verdict.OK, "CUDA", f"{state.cuda}, {len(state.gpus)} GPUs"))
+    return [*findings, *(_judge_gpu(number, gpu) for number, gpu in enumerate(state.gpus))]
+
+
+def _judge_gpu(number: int, gpu: Gpu) -> Finding:
+    found = f"{gpu.name}, {gpu.free_gib:.1f} of {gpu.total_gib:.1f} GiB free"
+    if gpu.capability < _OLDEST_WITH_BF16:
+        major, minor = gpu.capability
+        cure = "bf16 is slow or missing before compute capability 8.0 (Ampere): use a newer card."
+        return Finding(Verdict.WARN, f"GPU {number}", f"{found}, compute capability {major}.{minor}", cure)
+    if gpu.free_gib < _SMALLEST_GIB:
+        cure = "The 8B model needs more: end other processes on it (nvidia-smi lists them), or use a smaller model."
+        return Finding(Verdict.WARN, f"GPU {number}", found, cure)
+    return Finding(Verdict.OK, f"GPU {number}", found)
+
+
+def _look() -> GpuState:
+    import torch  # takes seconds: after the checks that need none of it
+
+    cuda = torch.version.cuda
+    try:
+        gpus = tuple(_gpu(number) for number in range(torch.cuda.device_count()))
+    except RuntimeError as error:  # a driver too old, a card in another process's exclusive mode
+        return GpuState(_driver_lines(), cuda, (), str(error).splitlines()[0])
+    return GpuState(_driver_lines(), cuda, gpus)
+
+
+def _gpu(number: int) -> Gpu:
+    import torch
+
+    properties = torch.cuda.get_device_properties(number)
+    free, total = torch.cuda.mem_get_info(number)
+    return Gpu(properties.name, (properties.major, properties.minor), free / 2**30, total / 2**30)
+
+
+def _driver_lines() -> tuple[str, ...] | None:
+    command = shutil.which("nvidia-smi")
+    if command is None:
+        return None
+    query = [command, "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=20)  # noqa: S603 - our own words only
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return tuple(done.stdout.strip().splitlines()) if done.returncode == 0 else None

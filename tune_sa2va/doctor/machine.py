@@ -1,0 +1,125 @@
+"""What Ray and the lanes need of the machine: room on disks and in shared memory, open files, memory, a local port."""
+
+import os
+import resource
+import shutil
+import socket
+import tempfile
+from pathlib import Path
+
+from tune_sa2va.doctor.finding import Finding, Verdict
+
+_GIB = 2**30
+_OPEN_FILES_OK, _OPEN_FILES_LEAST = 8192, 1024
+_SHM_OK_GIB = 1.0
+_DISK_OK_GIB, _DISK_LEAST_GIB = 20.0, 2.0
+_MEMORY_OK_GIB, _MEMORY_LEAST_GIB = 8.0, 2.0
+_SOCKET_PATH_LIMIT = 107
+"""Bytes of a Unix socket's path on Linux; Ray puts its sockets in its session folder."""
+_RAY_SOCKET = "/ray/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store"
+
+
+def check_machine(folders: dict[str, Path]) -> list[Finding]:
+    """Looks at this machine. folders: what goes where; each need not exist yet."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return [
+        *(judge_disk(name, folder, _free_gib(folder)) for name, folder in folders.items()),
+        judge_shared_memory(_shared_memory_gib()),
+        judge_open_files(soft, hard),
+        judge_memory(_available_gib()),
+        judge_ray_folder(Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())),
+        _check_port(),
+    ]
+
+
+def judge_disk(name: str, folder: Path, free_gib: float | None) -> Finding:
+    """The line about the disk that `folder` is or will be on; None: it cannot be written."""
+    subject = f"disk, {name}"
+    if free_gib is None:
+        cure = "Choose another folder (--out; TUNE_SA2VA_CACHE for caches), or its rights."
+        return Finding(Verdict.FAIL, subject, f"{folder} cannot be written", cure)
+    found = f"{free_gib:.1f} GiB free at {folder}"
+    if free_gib >= _DISK_OK_GIB:
+        return Finding(Verdict.OK, subject, found)
+    verdict = Verdict.WARN if free_gib >= _DISK_LEAST_GIB else Verdict.FAIL
+    cure = "Make room, or choose a folder on another disk (--out; TUNE_SA2VA_CACHE for caches)."
+    return Finding(verdict, subject, found, f"{cure} python -m tune_sa2va.plan says how much a search takes.")
+
+
+def judge_shared_memory(size_gib: float | None) -> Finding:
+    """The line about /dev/shm, where Ray keeps objects; None: there is none."""
+    if size_gib is not None and size_gib >= _SHM_OK_GIB:
+        return Finding(Verdict.OK, "shared memory", f"/dev/shm has {size_gib:.1f} GiB")
+    found = "/dev/shm is missing" if size_gib is None else f"/dev/shm has {size_gib * 1024:.0f} MiB"
+    return Finding(Verdict.WARN, "shared memory", found, "In a container: docker run --shm-size=4g.")
+
+
+def judge_open_files(soft: int, hard: int) -> Finding:
+    """The line about `ulimit -n`: each of Ray's processes keeps connections to many others."""
+    if soft == resource.RLIM_INFINITY or soft >= _OPEN_FILES_OK:
+        return Finding(Verdict.OK, "open files", "no limit" if soft == resource.RLIM_INFINITY else f"{soft} a process")
+    verdict = Verdict.WARN if soft >= _OPEN_FILES_LEAST else Verdict.FAIL
+    reachable = hard == resource.RLIM_INFINITY or hard >= _OPEN_FILES_OK
+    cure = (
+        f"ulimit -n {_OPEN_FILES_OK}, in the shell that starts the search."
+        if reachable
+        else f"Raise the limit (nofile {_OPEN_FILES_OK} in /etc/security/limits.conf; docker run --ulimit nofile=...)."
+    )
+    return Finding(verdict, "open files", f"{soft} a process", cure)
+
+
+def judge_memory(available_gib: float) -> Finding:
+    """The line about main memory."""
+    found = f"{available_gib:.1f} GiB available"
+    if available_gib >= _MEMORY_OK_GIB:
+        return Finding(Verdict.OK, "memory", found)
+    verdict = Verdict.WARN if available_gib >= _MEMORY_LEAST_GIB else Verdict.FAIL
+    return Finding(verdict, "memory", found, "End other processes, or use fewer --lanes: each is a process of its own.")
+
+
+def judge_ray_folder(folder: Path) -> Finding:
+    """The line about the folder of Ray's sessions: it must take files, and its sockets' paths must not be too long."""
+    longest = len(os.fsencode(f"{folder}{_RAY_SOCKET}"))
+    if longest > _SOCKET_PATH_LIMIT:
+        found = f"{folder}: sockets in it get names of {longest} bytes, {_SOCKET_PATH_LIMIT} at most"
+        return Finding(Verdict.FAIL, "Ray's folder", found, "Set RAY_TMPDIR to a short path, such as /tmp.")
+    if _free_gib(folder) is None:
+        return Finding(Verdict.FAIL, "Ray's folder", f"{folder} cannot be written", "Set RAY_TMPDIR to one that can.")
+    return Finding(Verdict.OK, "Ray's folder", f"{folder}/ray")
+
+
+def _check_port() -> Finding:
+    try:
+        with socket.socket() as server, socket.socket() as client:
+            server.bind(("127.0.0.1", 0))
+            server.listen()
+            client.settimeout(5)
+            client.connect(server.getsockname())
+    except OSError as error:
+        cure = "Ray's processes speak over 127.0.0.1: allow it in the firewall or sandbox, and unset proxies for it."
+        return Finding(Verdict.FAIL, "local network", f"127.0.0.1 cannot be reached ({error})", cure)
+    return Finding(Verdict.OK, "local network", "127.0.0.1 answers")
+
+
+def _free_gib(folder: Path) -> float | None:
+    """Free room where `folder` is or will be made; None where it cannot be written."""
+    nearest = next(each for each in (folder, *folder.parents) if each.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        return None
+    return shutil.disk_usage(nearest).free / _GIB
+
+
+def _shared_memory_gib() -> float | None:
+    folder = Path("/dev/shm")
+    return shutil.disk_usage(folder).total / _GIB if folder.is_dir() else None
+
+
+def _available_gib() -> float:
+    """Memory that new processes may take: what the kernel calls available, and what the container's limit leaves."""
+    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in lines}
+    available = kilobytes["MemAvailable"] * 1024
+    limit, used = (Path(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
+    if limit.is_file() and (text := limit.read_text(encoding="ascii").strip()) != "max":
+        available = min(available, int(text) - int(used.read_text(encoding="ascii")))
+    return available / _GIB

@@ -1,0 +1,88 @@
+"""Python and the packages: against what the package asks for, and against the versions that were tested together."""
+
+import platform
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+import tune_sa2va
+from tune_sa2va.doctor.finding import Finding, Verdict
+
+_DISTRIBUTION = "tune-sa2va"
+LOCK_FILE = Path(tune_sa2va.__file__).parents[1] / "requirements.lock"
+"""Beside the package in a checkout; an installed package has none."""
+
+_NAMED = 4
+"""How many packages a line names before it only counts them."""
+
+
+def check_python() -> Finding:
+    """Against `requires-python`."""
+    return judge_python(platform.python_version(), metadata.metadata(_DISTRIBUTION)["Requires-Python"])
+
+
+def judge_python(version: str, wanted: str) -> Finding:
+    """The line about a Python of this version."""
+    if Version(version) in SpecifierSet(wanted):
+        return Finding(Verdict.OK, "Python", f"{version} ({sys.executable})")
+    return Finding(Verdict.FAIL, "Python", f"{version}, wanted {wanted}", f"Make an environment with Python {wanted}.")
+
+
+def check_packages() -> list[Finding]:
+    """What the package needs, and the lock file where there is one."""
+    requirements = [Requirement(text) for text in metadata.requires(_DISTRIBUTION) or []]
+    needed = [one for one in requirements if one.marker is None or one.marker.evaluate({"extra": ""})]
+    findings = [judge_requirements(needed, {one.name: _version(one.name) for one in needed})]
+    if LOCK_FILE.is_file():
+        pins = read_lock(LOCK_FILE.read_text(encoding="utf-8"))
+        findings.append(judge_lock(pins, {name: _version(name) for name in pins}))
+    return findings
+
+
+def judge_requirements(needed: list[Requirement], installed: Mapping[str, str | None]) -> Finding:
+    """The line about the packages that must be there. None: not installed."""
+    bad = []
+    for requirement in needed:
+        version = installed[requirement.name]
+        if version is None:
+            bad.append(f"{requirement.name} is missing")
+        elif not requirement.specifier.contains(version, prereleases=True):
+            bad.append(f"{requirement.name} {version} is not {requirement.specifier}")
+    if not bad:
+        return Finding(Verdict.OK, "packages", f"all {len(needed)} that are needed are there")
+    return Finding(Verdict.FAIL, "packages", _some(bad), f"pip install -U {_DISTRIBUTION} (or make, in a checkout).")
+
+
+def read_lock(text: str) -> dict[str, str]:
+    """Name -> version of each `name==version` line."""
+    lines = (line.split("#")[0].strip() for line in text.splitlines())
+    return dict(line.split("==", 1) for line in lines if "==" in line)
+
+
+def judge_lock(pins: Mapping[str, str], installed: Mapping[str, str | None]) -> Finding:
+    """The line about the versions that were tested together. torch's local part (+cu128) does not count."""
+    other = [
+        f"{name} {version}, tested {pin}"
+        for name, pin in pins.items()
+        if (version := installed[name]) is not None and version.split("+")[0] != pin
+    ]
+    if not other:
+        return Finding(Verdict.OK, "tested versions", f"as in {LOCK_FILE.name} ({len(pins)} packages)")
+    return Finding(Verdict.WARN, "tested versions", _some(other), f"pip install -r {LOCK_FILE.name}")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _some(items: list[str]) -> str:
+    rest = len(items) - _NAMED
+    return "; ".join(items[:_NAMED]) + (f"; and {rest} more" if rest > 0 else "")
