@@ -1,0 +1,55 @@
+"""The histogram's counts are those of masks cut one by one, and the threshold chosen is the best of the grid."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from tune_sa2va.evaluate.metrics import count, mean_scores
+from tune_sa2va.evaluate.predict import pixel_counts, to_counts
+from tune_sa2va.evaluate.threshold import GRID, choose_threshold, counts_at, histogram
+
+
+def image(seed: int, *, shift: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits that lean towards the truth, some of them exactly on thresholds of the grid."""
+    generator = torch.Generator().manual_seed(seed)
+    truth = torch.rand(37, 53, generator=generator) < 0.2
+    logits = torch.randn(37, 53, generator=generator) + 2.0 * truth + shift
+    logits[0, : len(GRID[::2])] = torch.tensor([math.log(t / (1 - t)) for t in GRID[::2]])
+    return logits, truth
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_counts_are_those_of_masks_cut_one_by_one(seed: int) -> None:
+    logits, truth = image(seed)
+    found = histogram(logits, truth).numpy()
+    for threshold in GRID:
+        edge = torch.tensor(math.log(threshold / (1 - threshold)))
+        assert counts_at(found, threshold) == count((logits > edge).numpy(), truth.numpy()), threshold
+    assert [counts_at(found, 0.5)] == to_counts(pixel_counts(logits, truth)[None])
+
+
+def test_the_best_of_the_grid_is_chosen() -> None:
+    images = [image(seed, shift=-1.5) for seed in range(4)]
+    chosen = choose_threshold([histogram(*each).numpy() for each in images])
+
+    def dice_at(threshold: float) -> float:
+        edge = math.log(threshold / (1 - threshold))
+        return mean_scores([count((logits > edge).numpy(), truth.numpy()) for logits, truth in images]).dice
+
+    assert chosen.dice == max(dice_at(threshold) for threshold in GRID)
+    assert chosen.default_dice == dice_at(0.5) < chosen.dice
+    assert chosen.threshold < 0.5
+
+
+def test_among_equals_the_one_nearest_to_half() -> None:
+    truth = torch.zeros(4, 4, dtype=torch.bool)
+    truth[1] = True
+    logits = torch.where(truth, 9.0, -9.0)
+    assert choose_threshold([histogram(logits, truth).numpy()]).threshold == 0.5
+
+
+def test_nothing_to_score_keeps_the_default() -> None:
+    chosen = choose_threshold([])
+    assert chosen.threshold == 0.5 and np.isnan(chosen.dice)

@@ -1,0 +1,58 @@
+"""Where to cut probabilities into masks: every threshold of a grid scored in one pass over the images.
+
+One histogram of an image's logits over the grid, for vessel and background pixels apart, holds the pixel counts at
+every threshold; it is made on the device, and nothing but the histogram leaves it. Counts at a threshold are those of
+`sigmoid(logits) > threshold`, exactly, so 0.5 gives what the search records.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from tune_sa2va.evaluate.metrics import Counts, mean_scores
+
+GRID = tuple(step / 100 for step in range(1, 100))
+"""The thresholds that are looked at: 0.01, 0.02, ... 0.99."""
+
+DEFAULT_THRESHOLD = 0.5
+"""Sa2VA's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenThreshold:
+    """threshold: the one with the highest mean Dice over the images; dice: that; default_dice: the same at 0.5."""
+
+    threshold: float
+    dice: float
+    default_dice: float
+
+
+def histogram(logits: Float[Tensor, "H W"], truth: Bool[Tensor, "H W"]) -> Int[Tensor, "2 G+1"]:
+    """Pixels by the number of GRID's thresholds that they lie above, of background (row 0) and vessel (row 1)."""
+    edges = torch.tensor([math.log(t / (1 - t)) for t in GRID], device=logits.device, dtype=logits.dtype)
+    passed = torch.bucketize(logits, edges)  # edges strictly below: `logit > edge` is what a mask asks
+    bins = len(GRID) + 1
+    return torch.bincount((passed + bins * truth).flatten(), minlength=2 * bins).view(2, bins)
+
+
+def counts_at(histogram_2G: Int[np.ndarray, "2 G+1"], threshold: float) -> Counts:
+    """The pixel counts of one image at a threshold of GRID."""
+    first = GRID.index(threshold) + 1
+    (tn, fn), (fp, tp) = histogram_2G[:, :first].sum(axis=1), histogram_2G[:, first:].sum(axis=1)
+    return Counts(tp=int(tp), fp=int(fp), fn=int(fn), tn=int(tn))
+
+
+def choose_threshold(histograms: Sequence[Int[np.ndarray, "2 G+1"]]) -> ChosenThreshold:
+    """The threshold of GRID with the highest mean Dice over images; among equals the one nearest to 0.5."""
+    dice = {t: mean_scores([counts_at(image, t) for image in histograms]).dice for t in GRID}
+    default_dice = dice[DEFAULT_THRESHOLD]
+    scored = {threshold: value for threshold, value in dice.items() if not math.isnan(value)}
+    if not scored:
+        return ChosenThreshold(DEFAULT_THRESHOLD, math.nan, math.nan)
+    best = max(scored, key=lambda t: (scored[t], -abs(t - DEFAULT_THRESHOLD)))
+    return ChosenThreshold(threshold=best, dice=dice[best], default_dice=default_dice)

@@ -1,0 +1,72 @@
+"""What the model writes by itself: greedy decoding with a key-value cache, and the hidden states at the [SEG] it writes.
+
+transformers' `generate` gives no hidden state for the last token that it writes, so an answer cut right after [SEG]
+would lose its mask. Here each written token is fed before the next is chosen, so every [SEG] has one.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import DynamicCache
+
+from tune_sa2va.model.prompt import Prompter, PromptTokens
+from tune_sa2va.model.sa2va import Sa2VA
+
+MAX_NEW_TOKENS = 32
+"""The longest of the reference's answers has 12 tokens; a model that has not written [SEG] after 32 has lost it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """token_ids: (N,) what was written, the end token left out. seg_hidden: (S, D), the last hidden state at each [SEG].
+
+    ended: the end token was written before the limit was reached.
+    """
+
+    token_ids: Int[Tensor, " N"]
+    seg_hidden: Float[Tensor, "S D"]
+    ended: bool
+
+
+@torch.no_grad()
+def greedy(
+    model: Sa2VA,
+    tokens: PromptTokens,
+    image_tokens: Float[Tensor, "I D"],
+    *,
+    prompter: Prompter,
+    max_new_tokens: int = MAX_NEW_TOKENS,
+    may_end: bool = True,
+) -> Written:
+    """The most likely token, one after the other, from where the answer of `tokens` would start.
+
+    may_end: False passes over the end token, as golden data does to get a fixed number of tokens.
+    """
+    base_dtype = model.no_mem_embed.dtype
+    with torch.autocast(tokens.input_ids.device.type, torch.bfloat16, enabled=base_dtype == torch.bfloat16):
+        cache = DynamicCache(config=model.dims.language_model)
+        prompt_ids = tokens.input_ids[None, : tokens.answer_start]
+        hidden = _feed(model, model.embed_text(prompt_ids, image_tokens[None], tokens.image_start), cache)
+        written: list[int] = []
+        seg_hidden = [hidden.new_zeros(0, hidden.shape[-1])]
+        while len(written) < max_new_tokens:
+            logits = model.language_model.lm_head(hidden)[0].float()
+            if not may_end:
+                logits[prompter.end_id] = -torch.inf
+            token = int(logits.argmax())
+            if token == prompter.end_id:
+                return Written(prompt_ids.new_tensor(written), torch.cat(seg_hidden), ended=True)
+            written.append(token)
+            embed = model.language_model.get_input_embeddings()(prompt_ids.new_tensor([[token]]))
+            hidden = _feed(model, embed, cache)
+            if token == prompter.seg_id:
+                seg_hidden.append(hidden)
+        return Written(prompt_ids.new_tensor(written), torch.cat(seg_hidden), ended=False)
+
+
+def _feed(model: Sa2VA, embeds: Float[Tensor, "1 T D"], cache: DynamicCache) -> Float[Tensor, "1 D"]:
+    """The last hidden state at the last of the given positions, which the cache takes up."""
+    output = model.language_model.model(inputs_embeds=embeds, past_key_values=cache, use_cache=True)
+    return output.last_hidden_state[:, -1]
