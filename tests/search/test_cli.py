@@ -55,9 +55,9 @@ def search(capsys: pytest.CaptureFixture[str]) -> Search:
         (["--model", "no-such-model"], "--model no-such-model: neither a folder nor a preset"),
         (["--space", "no-such-space"], "no such search space"),
         (["--data", "no-such-data"], "there is no such file or folder"),
-        (["--resume"], "--resume needs --name"),
-        (["--resume", "--name", "absent"], "no results of a search"),
-        (["--resume", "--name", "absent", "--trials", "3"], "does not take --trials"),
+        (["--resume", "absent"], "no results of a search"),
+        (["--resume", "absent", "--name", "a"], "does not take --out, --name"),
+        (["--resume", "absent", "--epochs", "3"], "does not take --epochs, --out"),
     ],
 )
 def test_wrong_use_is_one_sentence_and_leaves_nothing(
@@ -65,9 +65,9 @@ def test_wrong_use_is_one_sentence_and_leaves_nothing(
 ) -> None:
     monkeypatch.setenv("TUNE_SA2VA_CACHE", str(tmp_path / "cache"))
     out = tmp_path / "results"
-    result = search(
-        "--out", str(out), *([] if {"--gpus", "--resume", "--address"} & {*arguments} else ["--gpus", "0"]), *arguments
-    )
+    more = [] if {"--gpus", "--resume", "--address"} & {*arguments} else ["--gpus", "0"]
+    where = [] if arguments == ["--resume", "absent"] else ["--out", str(out)]
+    result = search(*where, *more, *arguments)
     assert result.exit_code == 2, result
     assert said in result.stderr
     assert result.stderr.count("\n") == 1 and result.stdout == ""

@@ -50,12 +50,16 @@ class Answer:
     """What one worker says when it is done with a command.
 
     failure: why the trial cannot go on, one sentence; empty when all went well. traceback: where, for the records.
+    kind: the class of the error, which is the same however the sentence differs. needed_gib: of an out-of-memory error,
+    the most that the device held of the trial; 0 elsewhere.
     record: the epoch's record as plain values, from rank 0; None when the trial has no epoch left.
     checkpoint: the files that `SaveTrial` asked for, from rank 0.
     """
 
     failure: str = ""
     traceback: str = ""
+    kind: str = ""
+    needed_gib: float = 0.0
     record: dict[str, Any] | None = None
     checkpoint: FilesRef = field(default=())
 

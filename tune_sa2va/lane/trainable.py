@@ -2,13 +2,18 @@
 
 Tune calls `reset_config` for every trial after the first (`reuse_actors=True`), so that a trial costs milliseconds to
 start and not the 20 s of a worker group. The workers' CPUs and GPUs are Ray Train's own placement group, which Tune
-does not see: `max_concurrent_trials` must be the number of lanes.
+does not see: the searcher must not propose more trials at a time than there are lanes.
 
 A trial that fails on its own account reports `val_dice` 0 with the reason and is done; a lost worker group raises, and
-Tune runs the trial again in a new actor, from its last checkpoint.
+Tune runs the trial again in a new actor. What Tune keeps as a checkpoint is a note of the epoch; the checkpoint itself
+is in our `TrialStore`, on the disk before Tune hears of the epoch.
 """
 
+import errno
+import json
 import math
+import os
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +24,8 @@ from ray.tune.result import DONE, RESULT_DUPLICATE, SHOULD_CHECKPOINT
 from tune_sa2va.config import LaneSettings, TrialConfig
 from tune_sa2va.errors import UserError
 from tune_sa2va.lane.group import Lane, LaneNotOpenedError
-from tune_sa2va.lane.messages import Answer, FilesRef, RunEpoch, SaveTrial, StartTrial, pack_folder, unpack_folder
+from tune_sa2va.lane.messages import Answer, FilesRef, RunEpoch, SaveTrial, StartTrial, pack_folder
+from tune_sa2va.lane.store import Stored, TrialStore
 
 Configure = Callable[[Mapping[str, Any]], TrialConfig]
 
@@ -28,6 +34,19 @@ OWNER_CPUS = 0.01
 
 LANE_FAILURE = "lane_failure"
 """Key of a result whose failure would be every other trial's too."""
+
+FAILURE_KIND = "failure_kind"
+"""Key of a failed result: what went wrong, the same word however the sentence differs."""
+
+INFEASIBLE_GIB = "infeasible_gib"
+"""Key of a result whose trial needs more memory than the device has: what it needed at least, in GiB."""
+
+PAUSE = "pause"
+"""Key of a result after which the search should stop and be resumed later: the reason, for the disk is full."""
+
+OUT_OF_MEMORY = "OutOfMemoryError"
+_NOTE = "epoch.json"
+_NO_SPACE = os.strerror(errno.ENOSPC)
 
 
 class LaneTrainable(tune.Trainable):
@@ -42,71 +61,136 @@ class LaneTrainable(tune.Trainable):
         """Starts the lane; it opens while Tune goes on.
 
         configure: makes a trial's configuration of Tune's `config`, a point of the search space.
-        storage: a folder for Ray Train's own files, seen by all nodes.
+        storage: a folder for checkpoints and Ray Train's own files, seen by all nodes.
         """
         self._settings = settings
         self._configure = configure
         self._storage_folder = storage
-        self._lane = Lane(settings, storage)
+        self._lane = Lane(settings, storage / "lanes")
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """A new trial in the same lane. It starts with its first step, when we know whether it resumes."""
         self._values = dict(new_config)
-        self._checkpoint: FilesRef = ()
+        self._known_epochs = 0
+        self._is_taken_up = False
         self._is_started = False
         return True
 
     def step(self) -> dict[str, Any]:
-        """One epoch."""
+        """One epoch: run, or told from the store where Tune's state is older than the trial."""
+        if not self._is_taken_up and (problem := self._take_up()):
+            return self._failed(problem)
         try:
+            if self._missed:
+                return self._result(self._missed.popleft())
+            if len(self._records) >= self._config.train.epochs:
+                # Killed after the last epoch's checkpoint and before Tune wrote the end: the last result stands.
+                return {RESULT_DUPLICATE: True, DONE: True}
             answer = self._run_epoch()
+            if answer.failure:
+                return self._failed(answer)
+            assert answer.record is not None, "a trial with epochs left has run one"
+            return self._kept(answer.record)
         except LaneNotOpenedError as error:
-            return self._failed(str(error)) | {LANE_FAILURE: True}
-        if answer.failure:
-            return self._failed(answer.failure, answer.traceback)
-        if answer.record is None:
-            # Killed after the last epoch's checkpoint and before Tune wrote the end: the last result stands.
-            return {RESULT_DUPLICATE: True, DONE: True}
-        record = answer.record
-        if not math.isfinite(record["val_dice"]):
-            return self._failed("val_dice is not a number: no validation image shows a vessel, and none was found.")
-        return record | {"failure": "", SHOULD_CHECKPOINT: True, DONE: record["epoch"] >= self._config.train.epochs}
+            return self._failed(Answer(failure=str(error), kind=LANE_FAILURE)) | {LANE_FAILURE: True}
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            return self._paused()
+
+    def _take_up(self) -> Answer | None:
+        """Finds out where the trial is; an answer where its point of the space is no configuration."""
+        try:
+            self._config = self._configure(self._values)
+        except (ValueError, UserError) as error:
+            return Answer(failure=str(error), kind=type(error).__name__)
+        self._store = TrialStore(self._storage_folder / "checkpoints" / self.trial_name, self._config)
+        self._stored = self._store.newest()
+        self._records = self._stored.records
+        self._missed = deque(self._records[self._known_epochs :])
+        self._is_taken_up = True
+        return None
 
     def _run_epoch(self) -> Answer:
-        if not self._is_started:
-            try:
-                self._config = self._configure(self._values)
-            except (ValueError, UserError) as error:
-                return Answer(failure=str(error))
-            if not self._lane.alive:
-                self._lane = Lane(self._settings, self._storage_folder)
-            started = self._lane.ask(StartTrial(config=self._config, checkpoint=self._checkpoint))
-            self._checkpoint = ()
-            if started.failure:
-                return started
-            self._is_started = True
-        return self._lane.ask(RunEpoch())
+        """The next epoch's record; where memory runs out, once more with half the micro-batch, as long as it goes."""
+        while True:
+            answer = self._start() if not self._is_started else Answer()
+            if not answer.failure:
+                answer = self._lane.ask(RunEpoch())
+            train = self._config.train
+            if answer.kind != OUT_OF_MEMORY or train.micro_batch_size % 2:
+                return answer
+            self._config = self._config.replace(
+                {
+                    "train.micro_batch_size": train.micro_batch_size // 2,
+                    "train.accumulation_steps": train.accumulation_steps * 2,
+                }
+            )
+            self._is_started = False
+            self._stored = self._store.newest()
 
-    def _failed(self, reason: str, traceback: str = "") -> dict[str, Any]:
+    def _start(self) -> Answer:
+        if not self._lane.alive:
+            self._lane = Lane(self._settings, self._storage_folder / "lanes")
+        checkpoint: FilesRef = pack_folder(self._stored.folder) if self._stored.folder is not None else ()
+        answer = self._lane.ask(StartTrial(config=self._config, checkpoint=checkpoint))
+        self._is_started = not answer.failure
+        return answer
+
+    def _kept(self, record: dict[str, Any]) -> dict[str, Any]:
+        """The result of an epoch that was run, once it is on the disk."""
+        if not math.isfinite(record["val_dice"]):
+            reason = "val_dice is not a number: no validation image shows a vessel, and none was found."
+            return self._failed(Answer(failure=reason, kind="NothingToScore"))
+        warnings = (record["warning"], self._stored.warning, self._smaller_batches())
+        record["warning"] = "; ".join(warning for warning in warnings if warning)
+        self._stored = Stored()
+        saved = self._lane.ask(SaveTrial())
+        if _NO_SPACE in saved.failure:
+            return self._paused()
+        if saved.failure:
+            return self._failed(saved)
+        self._records = (*self._records, record)
+        self._store.save(self._records, saved.checkpoint)
+        return self._result(record)
+
+    def _smaller_batches(self) -> str:
+        asked = self._configure(self._values).train.micro_batch_size
+        got = self._config.train.micro_batch_size
+        return "" if asked == got else f"memory ran out with micro-batches of {asked}, so they are of {got} now"
+
+    def _result(self, record: dict[str, Any]) -> dict[str, Any]:
+        return record | {"failure": "", SHOULD_CHECKPOINT: True, DONE: record["epoch"] >= self._config.train.epochs}
+
+    def _paused(self) -> dict[str, Any]:
+        reason = f"The disk of {self._storage_folder} is full (or the one for temporary files). Free some space."
+        return {"val_dice": 0.0, "failure": "", PAUSE: reason, DONE: False}
+
+    def _failed(self, answer: Answer) -> dict[str, Any]:
         """The last result of a trial that cannot go on.
 
         Its value is finite: with NaN or none the Optuna trial would stay RUNNING for ever. It has no epoch, so that
         ASHA leaves it out where it takes the measure of the others.
         """
         self._is_started = False
-        return {"val_dice": 0.0, "failure": reason, "traceback": traceback, DONE: True}
+        result = {
+            "val_dice": 0.0,
+            "failure": answer.failure,
+            "traceback": answer.traceback,
+            FAILURE_KIND: answer.kind,
+            DONE: True,
+        }
+        return result | ({INFEASIBLE_GIB: answer.needed_gib} if answer.kind == OUT_OF_MEMORY else {})
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Writes the trial's checkpoint, fetched from its worker."""
-        answer = self._lane.ask(SaveTrial())
-        if answer.failure:
-            raise RuntimeError(f"The trial's checkpoint cannot be saved: {answer.failure}")
-        unpack_folder(answer.checkpoint, Path(checkpoint_dir))
+        """Notes how far Tune knows the trial."""
+        epochs = len(self._records) - len(self._missed)
+        (Path(checkpoint_dir) / _NOTE).write_text(json.dumps({"epoch": epochs}), encoding="utf-8")
 
     def load_checkpoint(self, checkpoint: str) -> None:
-        """Keeps a trial's checkpoint for its first step."""
-        self._checkpoint = pack_folder(Path(checkpoint))
+        """Takes the note; the state itself comes from the store with the first step."""
+        self._known_epochs = int(json.loads((Path(checkpoint) / _NOTE).read_text(encoding="utf-8"))["epoch"])
 
     def cleanup(self) -> None:
         """Asks the workers to leave, waits, and only then lets go of them."""

@@ -139,7 +139,13 @@ class _Seat:
 
 
 def _failed(error: Exception) -> Answer:
-    reason = str(error) or type(error).__name__
+    reason, needed_gib = str(error) or type(error).__name__, 0.0
     if isinstance(error, torch.OutOfMemoryError):
         reason = f"Out of memory: {reason}"
-    return Answer(failure=reason, traceback="".join(traceback.format_exception(error)))
+        needed_gib = torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else 0.0
+    return Answer(
+        failure=reason,
+        traceback="".join(traceback.format_exception(error)),
+        kind=type(error).__name__,
+        needed_gib=needed_gib,
+    )

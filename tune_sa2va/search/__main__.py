@@ -1,9 +1,9 @@
 """The main job: `python -m tune_sa2va.search` tunes LoRA fine-tuning of a Sa2VA on vessel images.
 
-Exit codes: 0 done, 1 faulty data or no trial succeeded, 2 wrong use, 130 interrupted (resume with --resume).
+Exit codes: 0 done, 1 faulty data or no trial succeeded, 2 wrong use, 75 paused (the disk is full), 130 interrupted.
+After the last two, --resume goes on.
 """
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,15 +12,13 @@ import typer
 from tune_sa2va.errors import UserError
 
 if TYPE_CHECKING:
-    from tune_sa2va.data import Sample
     from tune_sa2va.search.preflight import Flags
-    from tune_sa2va.search.settings import SearchSettings
 
 app = typer.Typer(add_completion=False)
 
 _KEPT_FROM_THE_SEARCH = (
-    *("data", "model", "space", "trials", "epochs", "time_budget", "sampler", "seed"),
-    *("gpus", "gpus_per_trial", "lanes"),
+    *("data", "allow_outside", "model", "space", "epochs", "time_budget", "sampler", "seed"),
+    *("gpus", "gpus_per_trial", "lanes", "out", "name"),
 )
 """Flags that --resume does not take: a search that changes on the way is not one search."""
 
@@ -36,6 +34,9 @@ def main(
             show_default=False,
         ),
     ] = None,
+    allow_outside: Annotated[
+        bool, typer.Option("--allow-outside", help="Take images and masks that lie outside the data set's folder, too.")
+    ] = False,
     model: Annotated[
         str, typer.Option(help="Folder of a Sa2VA (InternVL) checkpoint, or a preset: tiny (runs on a CPU), 8b.")
     ] = "tiny",
@@ -63,8 +64,17 @@ def main(
         str | None, typer.Option(help="Name of this search: results go to OUT/NAME.", show_default="date and time")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the search OUT/NAME, with the settings it was started with.")
-    ] = False,
+        Path | None,
+        typer.Option(
+            help="Go on with the search in this results folder, with the settings it was started with; "
+            "with --trials N, to N trials in all.",
+            show_default=False,
+        ),
+    ] = None,
+    max_disk: Annotated[
+        float | None,
+        typer.Option(help="GiB that the results folder may take; then the search pauses.", show_default="no limit"),
+    ] = None,
     address: Annotated[
         str | None, typer.Option(help="A running Ray cluster to use (HOST:PORT or auto).", show_default=False)
     ] = None,
@@ -80,6 +90,7 @@ def main(
 
     flags = Flags(
         data=data,
+        allow_outside=allow_outside,
         model=model,
         space=space,
         out=out,
@@ -92,11 +103,12 @@ def main(
         gpus=gpus,
         gpus_per_trial=gpus_per_trial,
         lanes=lanes,
+        max_disk_gib=max_disk,
         address=address,
     )
-    if resume:
+    if resume is not None:
         given = [key for key in _KEPT_FROM_THE_SEARCH if _is_given(context, key)]
-        raise typer.Exit(_resume(flags, given))
+        raise typer.Exit(_resume(flags, resume, given, trials if _is_given(context, "trials") else None))
     raise typer.Exit(_search(flags))
 
 
@@ -107,6 +119,7 @@ def _is_given(context: typer.Context, key: str) -> bool:
 
 def _search(flags: "Flags") -> int:
     from tune_sa2va.data.__main__ import print_report
+    from tune_sa2va.search import job
     from tune_sa2va.search.preflight import examine_data, plan
 
     settings = plan(flags)
@@ -116,10 +129,11 @@ def _search(flags: "Flags") -> int:
     if not samples:
         typer.echo("Nothing was started: cure the errors above first.", err=True)
         return 1
-    return _run(settings, samples)
+    return job.start(settings, samples)
 
 
-def _resume(flags: "Flags", given: list[str]) -> int:
+def _resume(flags: "Flags", run: Path, given: list[str], trials: int | None) -> int:
+    from tune_sa2va.search import job
     from tune_sa2va.search.settings import SearchSettings
 
     if given:
@@ -127,40 +141,13 @@ def _resume(flags: "Flags", given: list[str]) -> int:
         raise UserError(
             f"--resume keeps the settings of the search and does not take {names}. Leave out, or start anew."
         )
-    if flags.name is None:
-        raise UserError("--resume needs --name: the search to go on with.")
-    settings = SearchSettings.load(flags.out.expanduser() / flags.name)
-    return _run(settings.model_copy(update={"address": flags.address}), None)
-
-
-def _run(settings: "SearchSettings", samples: "tuple[Sample, ...] | None") -> int:
-    """Runs the trials on `samples`, or goes on with those of an earlier run; then exports and scores the winner."""
-    from tune_sa2va.search import tuner
-    from tune_sa2va.search.finish import finish
-    from tune_sa2va.search.preflight import prepare
-    from tune_sa2va.search.records import read_trials
-
-    try:
-        with tuner.cluster(settings):
-            if samples is not None:
-                prepare(settings, samples)
-            typer.echo(f"Results: {settings.folder}")
-            tuner.run(settings, resume=samples is None)
-    except KeyboardInterrupt:
-        again = shlex.join(["python", "-m", "tune_sa2va.search", "--out", str(settings.out), "--name", settings.name])
-        typer.echo(
-            f"Interrupted; everything up to here is in {settings.folder}. Go on with: {again} --resume", err=True
-        )
-        return 130
-    if not any((settings.tune_folder).glob("*/checkpoint_*")):
-        failures = sorted(set(read_trials(settings.folder)["failure"]) - {""})
-        reason = f", first for this reason: {failures[0]}" if failures else ""
-        typer.echo(
-            f"No trial finished an epoch{reason}. {settings.folder / 'trials.parquet'} has all reasons.", err=True
-        )
-        return 1
-    finish(settings.folder)
-    return 0
+    settings = SearchSettings.load(run)
+    changed = {"address": flags.address, "max_disk_gib": flags.max_disk_gib or settings.max_disk_gib}
+    if trials is not None:
+        if trials < settings.trials:
+            raise UserError(f"--trials {trials}: the search was asked for {settings.trials}; it can only be extended.")
+        changed["trials"] = trials
+    return job.resume(settings.model_copy(update=changed))
 
 
 if __name__ == "__main__":

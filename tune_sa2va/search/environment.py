@@ -1,6 +1,5 @@
 """Where a search ran and on what: `environment.json`, which traces a number to versions, hardware and weights."""
 
-import hashlib
 import json
 import os
 import platform
@@ -10,16 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import tune_sa2va
-from tune_sa2va.search.records import write_whole
+from tune_sa2va.durable import write_whole
+from tune_sa2va.model.identity import model_hash
 
 FILE_NAME = "environment.json"
 
 _PACKAGES = ("tune-sa2va", "torch", "transformers", "peft", "ray", "optuna", "numpy", "pyarrow")
-
-_WHOLE_BYTES = 64 * 2**20
-"""Files up to this size are hashed whole."""
-_NUM_SAMPLES = 256
-_SAMPLE_BYTES = 64 * 2**10
 
 
 def write_environment(folder: Path, *, model: str, model_folder: Path, data_fingerprint: str) -> None:
@@ -32,30 +27,6 @@ def write_environment(folder: Path, *, model: str, model_folder: Path, data_fing
         "base_model": {"id": model, "sha256": model_hash(model_folder)},
     }
     write_whole(folder / FILE_NAME, (json.dumps(environment, indent=2) + "\n").encode())
-
-
-def model_hash(folder: Path) -> str:
-    """SHA-256 over the names, sizes and contents of a model folder's .json and .safetensors files.
-
-    Files over 64 MiB are sampled, as 16 GB would take a minute: their first and last 64 KiB (the first holds the index
-    of a safetensors file) and 254 pieces evenly between. Another training of all weights does not go unnoticed.
-    """
-    total = hashlib.sha256()
-    for file in sorted(file for file in folder.iterdir() if file.suffix in (".json", ".safetensors")):
-        total.update(json.dumps([file.name, file.stat().st_size, _file_hash(file)]).encode())
-    return total.hexdigest()
-
-
-def _file_hash(file: Path) -> str:
-    size = file.stat().st_size
-    with file.open("rb") as content:
-        if size <= _WHOLE_BYTES:
-            return hashlib.file_digest(content, "sha256").hexdigest()
-        digest = hashlib.sha256()
-        for number in range(_NUM_SAMPLES):
-            content.seek((size - _SAMPLE_BYTES) * number // (_NUM_SAMPLES - 1))
-            digest.update(content.read(_SAMPLE_BYTES))
-        return digest.hexdigest()
 
 
 def _hardware() -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The end of a search: the best adapter exported, and the table that says whether it is better than the recipe."""
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -10,7 +11,7 @@ from tune_sa2va.errors import UserError
 from tune_sa2va.evaluate.bootstrap import Interval, mean_interval, verdict
 from tune_sa2va.evaluate.metrics import Counts
 from tune_sa2va.export import TrialCheckpoint, export_adapter, find_checkpoints
-from tune_sa2va.search.scoring import TestScores, score_test_part
+from tune_sa2va.search.scoring import Contender, read_counts, score_test_part
 from tune_sa2va.search.settings import SearchSettings
 
 UNTUNED, RECIPE, WINNER = "untuned base", "recipe", "winner"
@@ -21,6 +22,8 @@ _WORDS = {"better": "better than", "worse": "worse than", "tie": "a tie with"}
 def finish(folder: Path) -> None:
     """Export the winner of the results folder, score winner, recipe and untuned base on the test part, print the table.
 
+    Inside a running Ray, which scores.
+
     Raises:
         UserError: no trial of the search has finished an epoch.
     """
@@ -30,13 +33,18 @@ def finish(folder: Path) -> None:
         raise UserError(f"{folder}: no trial finished an epoch; trials.parquet has the reasons. Nothing to export.")
     winner, recipe = checkpoints[0], _recipe_of(settings, checkpoints)
     export_adapter(folder, winner, folder / "best_adapter")
-    adapters: dict[str, Path | None] = {UNTUNED: None}
+    contenders = [Contender(row=UNTUNED, checkpoint=UNTUNED, adapter=None)]
     if recipe is not None and recipe.trial_id != winner.trial_id:
-        adapters[RECIPE] = recipe.folder / "adapter"
-    adapters[WINNER] = winner.folder / "adapter"
-    text = _report(settings, winner, recipe, score_test_part(settings, adapters))
+        contenders.append(_contender(RECIPE, recipe))
+    score_test_part(settings, [*contenders, _contender(WINNER, winner)])
+    text = _report(settings, winner, recipe, read_counts(folder))
     (folder / "summary.txt").write_text(text)
     print(text, end="", flush=True)
+
+
+def _contender(row: str, checkpoint: TrialCheckpoint) -> Contender:
+    name = f"{checkpoint.trial_id}, epoch {checkpoint.epoch}"
+    return Contender(row=row, checkpoint=name, adapter=checkpoint.folder / "adapter")
 
 
 def _recipe_of(settings: SearchSettings, checkpoints: list[TrialCheckpoint]) -> TrialCheckpoint | None:
@@ -45,7 +53,10 @@ def _recipe_of(settings: SearchSettings, checkpoints: list[TrialCheckpoint]) -> 
 
 
 def _report(
-    settings: SearchSettings, winner: TrialCheckpoint, recipe: TrialCheckpoint | None, scores: TestScores
+    settings: SearchSettings,
+    winner: TrialCheckpoint,
+    recipe: TrialCheckpoint | None,
+    scores: Mapping[str, list[Counts]],
 ) -> str:
     num_images = len(scores[WINNER])
     table = Table(title=f"Test part, scored once: {num_images} images, mean [95% bootstrap interval]")
@@ -64,7 +75,7 @@ def _report(
     return console.export_text()
 
 
-def _conclusion(scores: TestScores) -> str:
+def _conclusion(scores: Mapping[str, list[Counts]]) -> str:
     def dices(label: str) -> list[float]:
         return [counts.dice for counts in scores[label]]
 

@@ -6,6 +6,7 @@ folder. Each fault is one sentence with its cure.
 
 import os
 import re
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ class Flags:
     """The command line as given; None where a flag was left out and its default depends on the machine."""
 
     data: str | None
+    allow_outside: bool
     model: str
     space: str
     out: Path
@@ -44,6 +46,7 @@ class Flags:
     gpus: int | None
     gpus_per_trial: int
     lanes: int | None
+    max_disk_gib: float | None
     address: str | None
 
 
@@ -61,15 +64,18 @@ def plan(flags: Flags) -> SearchSettings:
     """
     _check_numbers(flags)
     name = flags.name if flags.name is not None else time.strftime("%Y%m%d-%H%M%S")
-    out = flags.out.expanduser().resolve()
+    out = Path(os.path.expanduser(flags.out)).resolve()  # noqa: PTH111 (Path.expanduser raises for unknown users)
     _check_folder(out, name)
+    sampler = _sampler(flags.sampler)
     space = load_space(flags.space)
     gpus, lanes = _devices(flags)
     return SearchSettings(
         name=name,
         out=out,
         model=ModelSettings(model=_model(flags.model), precision="bf16" if gpus else "fp32"),
-        data=DataSettings(source=str(_data_source(flags.data)), split_seed=flags.seed),
+        data=DataSettings(
+            source=str(_data_source(flags.data)), split_seed=flags.seed, allow_outside=flags.allow_outside
+        ),
         space_file=space.source,
         space=space.to_dict(),
         gpus=gpus,
@@ -79,8 +85,9 @@ def plan(flags: Flags) -> SearchSettings:
         trials=flags.trials,
         epochs=flags.epochs,
         time_budget_s=flags.time_budget_s,
-        sampler=_sampler(flags.sampler),
+        sampler=sampler,
         seed=flags.seed,
+        max_disk_gib=flags.max_disk_gib,
         address=flags.address,
         feature_cache=cache_folder() / "features",
         raw_high_res=_may_train_mask_decoder(space),
@@ -105,20 +112,23 @@ def prepare(settings: SearchSettings, samples: tuple[Sample, ...]) -> None:
     Raises:
         UserError: the folder cannot be made, or another search took the name meanwhile.
     """
-    try:
-        settings.folder.mkdir(parents=True)
-    except FileExistsError as error:
-        raise UserError(_name_used(settings.folder)) from error
-    except OSError as error:
-        raise UserError(f"{settings.folder}: cannot be made ({error.strerror}). Choose another --out.") from error
     from tune_sa2va.model.checkpoint import model_folder
 
-    write_split(settings.folder, samples)
-    model = settings.model.model
-    write_environment(
-        settings.folder, model=model, model_folder=model_folder(model), data_fingerprint=fingerprint(samples)
-    )
-    settings.save()
+    unfinished = settings.folder.with_name(f".{settings.name}.{os.getpid()}.part")
+    try:
+        unfinished.mkdir(parents=True)
+        write_split(unfinished, samples)
+        model = settings.model.model
+        write_environment(
+            unfinished, model=model, model_folder=model_folder(model), data_fingerprint=fingerprint(samples)
+        )
+        settings.save(unfinished)
+        unfinished.rename(settings.folder)  # whole or not at all; fails where another search's files are
+    except OSError as error:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        if settings.folder.exists():
+            raise UserError(_name_used(settings.folder)) from error
+        raise UserError(f"{settings.folder}: cannot be made ({error.strerror}). Choose another --out.") from error
 
 
 def check_cluster(settings: SearchSettings, resources: dict[str, float]) -> None:
@@ -159,9 +169,7 @@ def _check_folder(out: Path, name: str) -> None:
 
 
 def _name_used(folder: Path) -> str:
-    return (
-        f"{folder} exists already. Choose another --name, or go on with that search by --name {folder.name} --resume."
-    )
+    return f"{folder} exists already. Choose another --name, or go on with that search by --resume {folder}."
 
 
 def _sampler(name: str) -> SamplerName:
@@ -233,7 +241,8 @@ def _cpus_per_worker(flags: Flags, lanes: int, gpus: int) -> int:
 
 def _data_source(data: str | None) -> Path:
     if data is not None:
-        return Path(data).expanduser().absolute()  # not resolved: a link to a list stays in its folder
+        given = os.path.expanduser(data)  # noqa: PTH111
+        return Path(given).absolute()  # not resolved: a link to a list stays in its folder
     folder = cache_folder() / "builtin" / f"{DEMO_FAMILY}-{_BUILTIN_IMAGES}x{_BUILTIN_SIZE_PX}-{_BUILTIN_SEED}"
     if not folder.exists():
         try:

@@ -1,7 +1,6 @@
 """The one listener that Tune calls: what happens in a search goes to the records and to the screen, as it happens.
 
-Tune keeps it with its own state, pickled, so that a resumed search goes on with it. What cannot be pickled is made in
-`setup`.
+It also keeps what Tune's state cannot say: snapshots of that state (`snapshots`), and which checkpoints may go.
 """
 
 import dataclasses
@@ -11,9 +10,13 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial
 
+from tune_sa2va.durable import folder_bytes
+from tune_sa2va.lane.store import prune_ended
+from tune_sa2va.lane.trainable import PAUSE
 from tune_sa2va.search.records import RunRecords, TrialState
 from tune_sa2va.search.screen import Screen
 from tune_sa2va.search.settings import SearchSettings
+from tune_sa2va.search.snapshots import Snapshots
 from tune_sa2va.train.records import EpochRecord
 
 _EPOCH_FIELDS = tuple(field.name for field in dataclasses.fields(EpochRecord))
@@ -22,50 +25,59 @@ _EPOCH_FIELDS = tuple(field.name for field in dataclasses.fields(EpochRecord))
 class Recorder(tune.Callback):
     """Records the trials of one search, and shows them."""
 
-    def __init__(self, settings: SearchSettings) -> None:
+    def __init__(self, settings: SearchSettings, snapshots: Snapshots) -> None:
+        self.pause_reason = ""
+        """Why the search should be resumed later; empty as long as nothing is in its way."""
         self._settings = settings
+        self._snapshots = snapshots
+        self._is_taken_up = False
         self._ended: set[str] = set()
+        self._to_prune: set[str] = set()
         self._numbers: dict[str, int] = {}
         self._lanes: dict[str, str] = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_settings": self._settings, "_ended": set(), "_numbers": {}, "_lanes": {}}
 
     def setup(self, *args: Any, **info: Any) -> None:
         """Before the first trial, of a new search or of a resumed one."""
         settings = self._settings
         self._records = RunRecords.open(settings.folder)
         self._screen = Screen(trials=settings.trials, epochs=settings.epochs, lanes=settings.lanes)
-        for row in self._records.trials().to_dict("records"):
-            ended = row["state"] in (TrialState.COMPLETE, TrialState.STOPPED, TrialState.FAILED)
-            self._numbers[row["trial_id"]] = row["number"]
-            self._screen.knows(
-                row["trial_id"], number=row["number"], epoch=row["epochs"], best=row["best_val_dice"], ended=ended
-            )
-            if ended:
-                self._ended.add(row["trial_id"])
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Before each event; before the first we learn which trials of an earlier run Tune knows."""
+        if not self._is_taken_up:
+            self._take_up(trials)
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """After each event, and after Tune has saved its state if it was time to."""
+        if trials and self._snapshots.take(Path(trials[0].storage.experiment_driver_staging_path)):
+            # Only now: a trial whose end no snapshot knows would be taken up again, and need its checkpoint.
+            for trial_id in self._to_prune:
+                prune_ended(self._settings.checkpoints / trial_id)
+            self._to_prune.clear()
+            self._watch_disk()
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial has a lane, for the first time or again."""
-        # Tune's tag starts with the trial's place among the proposed ones: the recipe is 0, whichever lane is first.
-        number = self._numbers.setdefault(trial.trial_id, int(trial.experiment_tag.split("_")[0]) - 1)
+        number = self._numbers.setdefault(trial_id_of(trial), int(trial_id_of(trial)))
         actor = str(trial.temporary_state.ray_actor)
         lane = self._lanes.setdefault(actor, f"lane {len(self._lanes) + 1}")
-        self._records.trial_started(trial.trial_id, number, self._settings.trial_config(trial.config), lane)
-        self._screen.started(trial.trial_id, number)
+        self._records.trial_started(trial_id_of(trial), number, self._settings.trial_config(trial.config), lane)
+        self._screen.started(trial_id_of(trial), number)
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         """A trial has an epoch more, or cannot go on."""
+        if result.get(PAUSE):
+            self._pause(result[PAUSE])
         if result["failure"]:
-            self._keep_traceback(trial.trial_id, result["traceback"])
-            self._end(trial.trial_id, TrialState.FAILED, result["failure"])
+            self._keep_traceback(trial_id_of(trial), result["traceback"])
+            self._end(trial_id_of(trial), TrialState.FAILED, result["failure"])
             return
         record = {name: result[name] for name in _EPOCH_FIELDS}
-        self._records.epoch(trial.trial_id, record)
+        self._records.epoch(trial_id_of(trial), record)
         self._screen.epoch(
-            trial.trial_id,
+            trial_id_of(trial),
             epoch=record["epoch"],
             val_dice=record["val_dice"],
             loss=record["train_loss"],
@@ -76,27 +88,61 @@ class Recorder(tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial is over: Tune calls it TERMINATED whether it ran all epochs or ASHA stopped it."""
         whole = (trial.last_result or {}).get("epoch", 0) >= self._settings.epochs
-        self._end(trial.trial_id, TrialState.COMPLETE if whole else TrialState.STOPPED)
+        self._end(trial_id_of(trial), TrialState.COMPLETE if whole else TrialState.STOPPED)
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial lost its workers and will be tried again."""
-        self._records.trial_ended(trial.trial_id, TrialState.WAITING)
-        self._screen.interrupted(trial.trial_id, _reason(trial))
+        if trial_id_of(trial) not in self._numbers:
+            return  # its lane never came up
+        self._records.trial_ended(trial_id_of(trial), TrialState.WAITING)
+        self._screen.interrupted(trial_id_of(trial), _reason(trial))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial lost its workers too often."""
-        self._end(trial.trial_id, TrialState.FAILED, _reason(trial))
+        self._end(trial_id_of(trial), TrialState.FAILED, _reason(trial))
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
         """What is still under way now, the time budget has stopped."""
+        if not self._is_taken_up:
+            self._take_up(trials)
         for trial_id in self._numbers:
             self._end(trial_id, TrialState.STOPPED)
         self._screen.close()
+
+    def _take_up(self, trials: list[Trial]) -> None:
+        """A trial that Tune's state does not know is proposed again: what we had of it goes."""
+        self._is_taken_up = True
+        self._records.keep_only({trial_id_of(trial) for trial in trials})
+        self._ended = {trial_id_of(trial) for trial in trials if trial.is_finished()}
+        for row in self._records.trials().to_dict("records"):
+            trial_id = row["trial_id"]
+            self._numbers[trial_id] = row["number"]
+            self._screen.knows(
+                trial_id,
+                number=row["number"],
+                epoch=row["epochs"],
+                best=row["best_val_dice"],
+                ended=trial_id in self._ended,
+            )
+
+    def _pause(self, reason: str) -> None:
+        """Leaves Tune as Ctrl-C does: the trials under way stay so, in Tune's state, for a resumed search."""
+        self.pause_reason = reason
+        raise KeyboardInterrupt
+
+    def _watch_disk(self) -> None:
+        limit_gib = self._settings.max_disk_gib
+        if limit_gib is None:
+            return
+        used_gib = folder_bytes(self._settings.folder) / 2**30
+        if used_gib > limit_gib:
+            self._pause(f"{self._settings.folder} takes {used_gib:.2f} GiB, --max-disk allows {limit_gib:g}.")
 
     def _end(self, trial_id: str, state: TrialState, failure: str = "") -> None:
         if trial_id in self._ended or trial_id not in self._numbers:
             return
         self._ended.add(trial_id)
+        self._to_prune.add(trial_id)
         self._records.trial_ended(trial_id, state, failure)
         self._screen.ended(trial_id, state, failure)
 
@@ -104,6 +150,16 @@ class Recorder(tune.Callback):
         folder: Path = self._settings.tune_folder / trial_id
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "failure.txt").write_text(traceback, encoding="utf-8")
+
+
+def trial_id_of(trial: Trial) -> str:
+    """The trial's place among the proposed ones, "0000" for the recipe, as it is called in the records.
+
+    Not Tune's own id, which is drawn anew: a trial that is proposed again after a kill, because no snapshot knew it,
+    has the same place and finds its checkpoints.
+    """
+    # Tune's tag starts with the place, from 1.
+    return f"{int(trial.experiment_tag.split('_')[0]) - 1:04d}"
 
 
 def _reason(trial: Trial) -> str:

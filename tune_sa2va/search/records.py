@@ -9,8 +9,7 @@ No Ray and no torch: reports read these files on any machine.
 
 import dataclasses
 import math
-import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -21,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tune_sa2va.config import RECIPE, TrialConfig
+from tune_sa2va.durable import write_whole
 from tune_sa2va.errors import UserError
 from tune_sa2va.train.records import EpochRecord
 
@@ -145,6 +145,13 @@ class RunRecords:
         self._trials[trial_id] |= {"state": str(state), "failure": failure, "ended_at": _now()}
         self._write_trials()
 
+    def keep_only(self, trial_ids: Collection[str]) -> None:
+        """Forgets every other trial."""
+        self._trials = {trial_id: row for trial_id, row in self._trials.items() if trial_id in trial_ids}
+        self._epochs = {key: row for key, row in self._epochs.items() if key[0] in trial_ids}
+        self._write_epochs()
+        self._write_trials()
+
     def trials(self) -> pd.DataFrame:
         """A row a trial, in the order in which they started."""
         return self._trials_table().to_pandas()
@@ -194,16 +201,6 @@ def read_trials(folder: Path) -> pd.DataFrame:
 def read_epochs(folder: Path) -> pd.DataFrame:
     """`epochs.parquet` of a results folder, as the search last wrote it. Empty where there is none yet."""
     return _table(_read(folder / EPOCHS_FILE, EPOCHS_SCHEMA), EPOCHS_SCHEMA).to_pandas()
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Puts a file in place so that a reader, or a kill, finds the old one or the new one and nothing between."""
-    temporary = path.with_name(f".{path.name}.part")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _table(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:

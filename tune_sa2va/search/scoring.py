@@ -1,59 +1,138 @@
-"""The locked test part, scored once: the winner, the user's recipe and the untuned base on the same images."""
+"""The locked test part, scored once: the winner, the user's recipe and the untuned base on the same images.
 
-from collections.abc import Mapping
-from dataclasses import asdict
+It runs where the lanes ran, as a Ray task with a GPU of its own: the process that drives a cluster may have none.
+"""
+
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import ray
 import torch
+from jaxtyping import Bool
+from PIL import Image
 
-from tune_sa2va.data import Sample
+from tune_sa2va.data.codes import group_codes, image_code
 from tune_sa2va.data.split_file import read_split
-from tune_sa2va.evaluate.metrics import Counts
-from tune_sa2va.evaluate.predict import pixel_counts, predict, to_counts
+from tune_sa2va.evaluate.distance import hausdorff_95
+from tune_sa2va.evaluate.metrics import Counts, count
+from tune_sa2va.evaluate.predict import predict
+from tune_sa2va.evaluate.topology import betti_error, cl_dice
 from tune_sa2va.model.adapter import load_adapter
 from tune_sa2va.search.settings import SearchSettings
-from tune_sa2va.train.workbench import open_examples, open_model
+from tune_sa2va.train.workbench import Examples, open_examples, open_model
 
-TestScores = dict[str, list[Counts]]
-"""Label -> counts of each test image, in the order of the split file."""
+SCORES_FILE = "test_scores.parquet"
+MASKS_FOLDER = "test_masks"
+"""test_masks/<row>/<image code>.png: what each model found, 0 or 255, on the image's own pixels."""
+
+THRESHOLD = 0.5
+"""On the sigmoid of the mask logits, as in Sa2VA."""
 
 _SCHEMA = pa.schema(
     [
-        *(("row", pa.string()), ("name", pa.string()), ("text", pa.string()), ("group", pa.string())),
+        *((name, pa.string()) for name in ("row", "checkpoint", "image_code", "group_code", "text")),
+        ("threshold", pa.float64()),
         *((part, pa.int64()) for part in ("tp", "fp", "fn", "tn")),
+        *((measure, pa.float64()) for measure in ("cl_dice", "hd95_px", "betti_error")),
     ],
-    metadata={"schema_version": "1"},
+    metadata={"schema_version": "2"},
 )
 
 
-def score_test_part(settings: SearchSettings, adapters: Mapping[str, Path | None]) -> TestScores:
-    """Counts on every test image with each adapter (None: the base as it is), at threshold 0.5, on its own pixels."""
-    device = torch.device("cuda") if settings.gpus and torch.cuda.is_available() else torch.device("cpu")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Contender:
+    """One row of the final table. adapter: a folder, or None for the base as it is; checkpoint: trial and epoch."""
+
+    row: str
+    checkpoint: str
+    adapter: Path | None
+
+
+def score_test_part(settings: SearchSettings, contenders: list[Contender]) -> None:
+    """Writes `test_scores.parquet` and the masks; inside a running Ray, on a device of its own.
+
+    A contender that the file has already is not scored again: a search that is resumed after its end, or extended,
+    opens the locked part for a new winner only.
+    """
+    known = [row for row in _read(settings.folder) if row["checkpoint"] in {c.checkpoint for c in contenders}]
+    rows = {
+        contender.row: [
+            entry | {"row": contender.row} for entry in known if entry["checkpoint"] == contender.checkpoint
+        ]
+        for contender in contenders
+    }
+    if missing := [contender for contender in contenders if not rows[contender.row]]:
+        task = ray.remote(num_cpus=settings.cpus_per_worker, num_gpus=1 if settings.gpus else 0, max_retries=1)(_score)
+        rows |= ray.get(task.remote(settings, missing))
+    _write(settings.folder / SCORES_FILE, [entry for contender in contenders for entry in rows[contender.row]])
+
+
+def read_counts(folder: Path) -> dict[str, list[Counts]]:
+    """Row -> counts of each test image, in the order of the split; from a results folder."""
+    counts: dict[str, list[Counts]] = {}
+    for entry in _read(folder):
+        counts.setdefault(entry["row"], []).append(
+            Counts(tp=entry["tp"], fp=entry["fp"], fn=entry["fn"], tn=entry["tn"])
+        )
+    return counts
+
+
+def _score(settings: SearchSettings, contenders: list[Contender]) -> dict[str, list[dict[str, Any]]]:
+    torch.set_num_threads(settings.cpus_per_worker)
+    device = torch.device("cuda") if settings.gpus else torch.device("cpu")
     model = open_model(settings.model, device)
-    samples = [s for s in read_split(settings.folder, settings.data) if s.split == "test"]
-    examples = open_examples(model, settings.lane, samples, device)
-    scores: TestScores = {}
-    for label, folder in adapters.items():
-        adapter = load_adapter(model, folder) if folder is not None else None
-        rows = []
-        for index in range(len(examples)):
-            example = examples[index]
-            rows.append(pixel_counts(predict(model, example), example.truth))
-        scores[label] = to_counts(torch.stack(rows))
-        if adapter is not None:
-            adapter.detach()
-    _write(settings.folder / "test_scores.parquet", scores, samples)
-    return scores
-
-
-def _write(path: Path, scores: TestScores, samples: list[Sample]) -> None:
-    rows = [
-        {"row": label, "name": sample.name, "text": sample.text, "group": sample.group, **asdict(counts)}
-        for label, all_counts in scores.items()
-        for sample, counts in zip(samples, all_counts, strict=True)
+    samples = read_split(settings.folder, settings.data)
+    groups = group_codes(samples)
+    test = [sample for sample in samples if sample.split == "test"]
+    examples = open_examples(model, settings.lane, test, device)
+    names = [
+        {"image_code": image_code(sample), "group_code": groups[sample.group], "text": sample.text} for sample in test
     ]
+    rows = {}
+    for contender in contenders:
+        adapter = load_adapter(model, contender.adapter) if contender.adapter is not None else None
+        try:
+            rows[contender.row] = _score_one(settings.folder, contender, examples, names, model)
+        finally:
+            if adapter is not None:
+                adapter.detach()
+    return rows
+
+
+def _score_one(
+    folder: Path, contender: Contender, examples: Examples, names: list[dict[str, str]], model: Any
+) -> list[dict[str, Any]]:
+    masks = folder / MASKS_FOLDER / contender.row
+    masks.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for index, name in enumerate(names):
+        example = examples[index]
+        mask = (predict(model, example) > 0).cpu().numpy()
+        Image.fromarray(mask.astype(np.uint8) * 255).save(masks / f"{name['image_code']}.png")
+        scores = _scores(mask, example.truth.cpu().numpy())
+        rows.append({"row": contender.row, "checkpoint": contender.checkpoint, "threshold": THRESHOLD} | name | scores)
+    return rows
+
+
+def _scores(mask: Bool[np.ndarray, "H W"], truth: Bool[np.ndarray, "H W"]) -> dict[str, Any]:
+    return asdict(count(mask, truth)) | {
+        "cl_dice": cl_dice(mask, truth),
+        "hd95_px": hausdorff_95(mask, truth),
+        "betti_error": betti_error(mask, truth),
+    }
+
+
+def _read(folder: Path) -> list[dict[str, Any]]:
+    path = folder / SCORES_FILE
+    rows: list[dict[str, Any]] = pq.read_table(path, schema=_SCHEMA).to_pylist() if path.exists() else []
+    return rows
+
+
+def _write(path: Path, rows: list[dict[str, Any]]) -> None:
     temporary = path.with_suffix(".tmp")
     pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), temporary)
     temporary.replace(path)

@@ -8,6 +8,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from tune_sa2va.config import DataSettings, Frozen, LaneSettings, ModelSettings, TrialConfig
+from tune_sa2va.durable import write_whole
 from tune_sa2va.errors import UserError
 from tune_sa2va.search.space import Dimension, Kind, SearchSpace
 
@@ -38,6 +39,8 @@ class SearchSettings(Frozen):
     sampler: SamplerName
     seed: int = Field(ge=0)
     """Of the sampler, of the split and of every trial's training."""
+    max_disk_gib: float | None = Field(gt=0)
+    """GiB that the results folder may take; None for no limit."""
     address: str | None
     """A running Ray cluster, or None for one of our own."""
     feature_cache: Path
@@ -50,8 +53,13 @@ class SearchSettings(Frozen):
         return self.out / self.name
 
     @property
+    def checkpoints(self) -> Path:
+        """A folder a trial, with its checkpoints (`lane.store`)."""
+        return self.folder / "ray" / "checkpoints"
+
+    @property
     def tune_folder(self) -> Path:
-        """Tune's own experiment folder; each trial's checkpoints are in a folder of the trial's id."""
+        """Tune's own experiment folder."""
         return self.folder / "ray" / "tune"
 
     @property
@@ -86,10 +94,10 @@ class SearchSettings(Frozen):
             given["train.seed"] = self.seed
         return space.config(params).replace(given)
 
-    def save(self) -> None:
-        """Writes `search.yaml`."""
+    def save(self, folder: Path) -> None:
+        """Writes `search.yaml` into `folder`."""
         text = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-        (self.folder / FILE_NAME).write_text(text, encoding="utf-8")
+        write_whole(folder / FILE_NAME, text.encode())
 
     @classmethod
     def load(cls, folder: Path) -> "SearchSettings":

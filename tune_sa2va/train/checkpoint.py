@@ -24,7 +24,7 @@ from tune_sa2va.model.sa2va import Sa2VA
 
 _VERSION = 1
 _ADAPTER = "adapter/adapter_model.safetensors"
-_OPTIMIZER = "optimizer.safetensors"
+OPTIMIZER_FILE = "optimizer.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,12 +52,12 @@ def save_checkpoint(
         for name, parameter in parameters.items()
         for key, value in optimizer.state[parameter].items()
     }
-    save_file(moments, folder / _OPTIMIZER)
+    save_file(moments, folder / OPTIMIZER_FILE)
     state = {
         "version": _VERSION,
         "config": config.to_dict(),
         "progress": asdict(progress),
-        "sha256": {name: _sha256(folder / name) for name in (_ADAPTER, _OPTIMIZER)},
+        "sha256": {name: _sha256(folder / name) for name in (_ADAPTER, OPTIMIZER_FILE)},
     }
     temporary = folder / "state.tmp"
     temporary.write_text(json.dumps(state, indent=1))
@@ -72,10 +72,10 @@ def load_checkpoint(
     Raises:
         CheckpointError: the folder is incomplete or damaged, or belongs to another configuration.
     """
-    state = _read_state(folder)
-    if TrialConfig.model_validate(state["config"]) != config:
+    state = read_state(folder)
+    if objective(TrialConfig.model_validate(state["config"])) != objective(config):
         raise CheckpointError(f"{folder}: belongs to a trial of another configuration. Start the trial anew.")
-    adapter, moments = load_file(folder / _ADAPTER), load_file(folder / _OPTIMIZER)
+    adapter, moments = load_file(folder / _ADAPTER), load_file(folder / OPTIMIZER_FILE)
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(adapter[name])
@@ -89,7 +89,19 @@ def load_checkpoint(
     return Progress(**state["progress"])
 
 
-def _read_state(folder: Path) -> dict[str, Any]:
+def objective(config: TrialConfig) -> TrialConfig:
+    """The configuration, however an optimizer step is cut into micro-batches: a trial that ran out of memory goes on
+    with smaller ones."""
+    chunk = config.train.micro_batch_size * config.train.accumulation_steps
+    return config.replace({"train.micro_batch_size": 1, "train.accumulation_steps": chunk})
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """The JSON of a checkpoint whose files are all as they were written.
+
+    Raises:
+        CheckpointError: the folder is incomplete or damaged.
+    """
     try:
         state: dict[str, Any] = json.loads((folder / "state.json").read_text())
         damaged = [name for name, wanted in state["sha256"].items() if _sha256(folder / name) != wanted]

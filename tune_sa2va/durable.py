@@ -1,0 +1,42 @@
+"""Files and folders that are there whole or not at all, whenever the machine stops."""
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Puts a file in place so that a reader, or a kill, finds the old one or the new one and nothing between."""
+    temporary = path.with_name(f".{path.name}.part")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def publish_folder(unfinished: Path, final: Path) -> None:
+    """Flushes the files below `unfinished` to the disk and renames it to `final`, in place of what is there."""
+    for path in unfinished.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    if final.exists():
+        shutil.rmtree(final)
+    unfinished.rename(final)
+    folder = os.open(final.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes of all files below a folder; what goes while we look does not count."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += (Path(place) / name).lstat().st_size
+    return total

@@ -1,0 +1,108 @@
+"""A trial's checkpoints and epoch records, kept by us and not by Tune.
+
+Tune saves its own state now and then; what a kill takes of it must not cost an epoch. So each epoch is on the disk
+before Tune hears of it: the checkpoint and the records of all epochs up to it, in one folder that appears whole. A
+trial that Tune takes up from an older state is told the epochs it has missed from here, without running them again.
+"""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tune_sa2va.config import TrialConfig
+from tune_sa2va.durable import publish_folder
+from tune_sa2va.errors import CheckpointError
+from tune_sa2va.lane.messages import FilesRef, unpack_folder
+from tune_sa2va.train.checkpoint import OPTIMIZER_FILE, objective, read_state
+
+RECORDS_FILE = "epochs.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stored:
+    """The newest sound state of a trial.
+
+    epoch: finished epochs, 0 for a trial with none. folder: the checkpoint after it. records: of epochs 1..epoch.
+    warning: what was found damaged and passed over; empty when all is well.
+    """
+
+    epoch: int = 0
+    folder: Path | None = None
+    records: tuple[dict[str, Any], ...] = ()
+    warning: str = ""
+
+
+class TrialStore:
+    """The checkpoints of one trial, in a folder of its own."""
+
+    def __init__(self, folder: Path, config: TrialConfig) -> None:
+        self._folder = folder
+        self._config = config
+
+    def save(self, records: tuple[dict[str, Any], ...], checkpoint: FilesRef) -> None:
+        """Keep the state after the last epoch of `records`; older ones go but for the best and the one before.
+
+        Raises:
+            OSError: the disk is full, or cannot be written.
+        """
+        epoch = records[-1]["epoch"]
+        unfinished = self._folder / f".checkpoint_{epoch:04d}.part"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        try:
+            unpack_folder(checkpoint, unfinished)
+            (unfinished / RECORDS_FILE).write_text(json.dumps(records), encoding="utf-8")
+            publish_folder(unfinished, _path(self._folder, epoch))
+        except OSError:
+            shutil.rmtree(unfinished, ignore_errors=True)  # a full disk should not stay so for our leavings
+            raise
+        _keep(self._folder, {epoch, epoch - 1, _best_epoch(records)})
+
+    def newest(self) -> Stored:
+        """The last epoch whose checkpoint is whole; earlier ones where a later one is damaged."""
+        warning = ""
+        for folder in _checkpoints(self._folder):
+            try:
+                state = read_state(folder)
+                records = tuple(json.loads((folder / RECORDS_FILE).read_text(encoding="utf-8")))
+            except (CheckpointError, OSError, ValueError) as error:
+                warning = f"the checkpoint {folder.name} is damaged, so the one before it was used ({error})"
+                continue
+            if objective(TrialConfig.model_validate(state["config"])) != objective(self._config):
+                shutil.rmtree(self._folder)  # proposed, not recorded by Tune, and proposed otherwise after a kill
+                return Stored()
+            return Stored(epoch=len(records), folder=folder, records=records, warning=warning)
+        return Stored(warning=warning)
+
+
+def prune_ended(folder: Path) -> None:
+    """Of a trial that is over, keep the best epoch's adapter; nobody will train it further."""
+    found = _checkpoints(folder)
+    if not found:
+        return
+    best = _best_epoch(tuple(json.loads((found[0] / RECORDS_FILE).read_text(encoding="utf-8"))))
+    _keep(folder, {best})
+    (_path(folder, best) / OPTIMIZER_FILE).unlink(missing_ok=True)
+
+
+def _keep(folder: Path, epochs: set[int]) -> None:
+    kept = {_path(folder, epoch) for epoch in epochs}
+    for checkpoint in _checkpoints(folder):
+        if checkpoint not in kept:
+            shutil.rmtree(checkpoint, ignore_errors=True)
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """The last epoch's first."""
+    return sorted(folder.glob("checkpoint_*"), reverse=True)
+
+
+def _path(folder: Path, epoch: int) -> Path:
+    return folder / f"checkpoint_{epoch:04d}"
+
+
+def _best_epoch(records: tuple[dict[str, Any], ...]) -> int:
+    """The first epoch with the highest validation Dice, as the records and the export choose it."""
+    best: int = max(records, key=lambda record: (record["val_dice"], -record["epoch"]))["epoch"]
+    return best

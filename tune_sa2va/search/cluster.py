@@ -1,0 +1,102 @@
+"""Ray for the length of a search: a cluster of our own on this machine, or the running one that the user names."""
+
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+
+from tune_sa2va.errors import UserError
+from tune_sa2va.search.preflight import check_cluster
+from tune_sa2va.search.settings import SearchSettings
+
+_DASHBOARD_PORT = 8265
+
+_QUIET = {
+    "RAY_AIR_NEW_OUTPUT": "0",  # the other output prints tables whatever the verbosity
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # CSV, JSON and TensorBoard copies of our records
+    "TUNE_GLOBAL_CHECKPOINT_S": "0.5",  # a trial that no saved state knows is proposed again after a kill
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # it waits for the epochs under way, which may take minutes
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing of ours goes out
+}
+
+_RAY_HUSHED: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+
+
+@contextmanager
+def cluster(settings: SearchSettings) -> Iterator[None]:
+    """Ray, up for the length of the block: a cluster of our own, or the running one at `settings.address`.
+
+    Raises:
+        UserError: no cluster at the address, or one that is too small.
+    """
+    if settings.address is None:
+        workers = settings.lanes * settings.lane.num_workers
+        # CPUs are bookkeeping here: as many as the workers have threads, and one for the owners of the lanes.
+        context = start_own_ray(num_cpus=workers * settings.cpus_per_worker + 1, num_gpus=settings.gpus)
+    else:
+        _knock(settings.address)
+        _hush()
+        context = ray.init(address=settings.address, runtime_env={"env_vars": _QUIET}, **_RAY_HUSHED)
+    try:
+        if settings.address is not None:
+            check_cluster(settings, ray.cluster_resources())
+        if context.dashboard_url:
+            print(f"Ray dashboard: http://{context.dashboard_url}", flush=True)
+        yield
+    finally:
+        ray.shutdown()
+
+
+def start_own_ray(*, num_cpus: int, num_gpus: int) -> Any:
+    """Starts Ray on this machine, with its dashboard on 127.0.0.1; gives back Ray's context."""
+    _hush()
+    port = _free_port(_DASHBOARD_PORT)
+    # Ray Train's clean-up of a stopped lane asks the dashboard, and with two clusters on a host asks the wrong one.
+    os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
+    return ray.init(
+        address="local",
+        num_cpus=num_cpus,
+        num_gpus=num_gpus,
+        include_dashboard=True,
+        dashboard_host="127.0.0.1",
+        dashboard_port=port,
+        **_RAY_HUSHED,
+    )
+
+
+def _hush() -> None:
+    """No pages of Ray's own on a normal run. Before `ray.init`, since its processes inherit the environment."""
+    os.environ.update(_QUIET)
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # names failed trials, which we have recorded
+
+
+def _knock(address: str) -> None:
+    """Whether anything answers at HOST:PORT; Ray itself would try for minutes and then abort the process."""
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise UserError(
+            f"--address {address}: no Ray cluster answers there. Give HOST:PORT of its head, or auto."
+        ) from error
+
+
+def _free_port(preferred: int) -> int:
+    for port in (preferred, 0):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise OSError("no free port on 127.0.0.1")

@@ -1,0 +1,73 @@
+"""A search from its first trial to its last line: run it, or go on with it; export and score the winner."""
+
+import contextlib
+import shlex
+from collections.abc import Iterator
+
+import typer
+
+from tune_sa2va.data import Sample
+from tune_sa2va.search import tuner
+from tune_sa2va.search.cluster import cluster
+from tune_sa2va.search.finish import finish
+from tune_sa2va.search.lock import locked
+from tune_sa2va.search.preflight import prepare
+from tune_sa2va.search.records import read_trials
+from tune_sa2va.search.settings import SearchSettings
+
+DONE, NOTHING_SUCCEEDED, PAUSED, INTERRUPTED = 0, 1, 75, 130
+"""Exit codes; 75 is sysexits' EX_TEMPFAIL: try again later."""
+
+
+def start(settings: SearchSettings, samples: tuple[Sample, ...]) -> int:
+    """A new search on `samples`; gives back the exit code.
+
+    Raises:
+        UserError: the results folder or the cluster cannot be had.
+    """
+    with cluster(settings):
+        prepare(settings, samples)
+        with locked(settings.folder), _interrupted(settings) as code:
+            code.append(_run(settings, goes_on=False))
+    return code[-1]
+
+
+def resume(settings: SearchSettings) -> int:
+    """Goes on with a search where it was; gives back the exit code.
+
+    Raises:
+        UserError: another process runs it, or the cluster cannot be had.
+    """
+    with locked(settings.folder), cluster(settings), _interrupted(settings) as code:
+        settings.save(settings.folder)
+        code.append(_run(settings, goes_on=True))
+    return code[-1]
+
+
+def _run(settings: SearchSettings, *, goes_on: bool) -> int:
+    typer.echo(f"Results: {settings.folder}")
+    if pause_reason := tuner.run(settings, resume=goes_on):
+        typer.echo(f"Paused: {pause_reason} {_how_to_go_on(settings)}", err=True)
+        return PAUSED
+    if not any(settings.checkpoints.glob("*/checkpoint_*")):
+        failures = sorted(set(read_trials(settings.folder)["failure"]) - {""})
+        reason = f", first for this reason: {failures[0]}" if failures else ""
+        typer.echo(f"No trial finished an epoch{reason}. {settings.folder}/trials.parquet has all reasons.", err=True)
+        return NOTHING_SUCCEEDED
+    finish(settings.folder)
+    return DONE
+
+
+@contextlib.contextmanager
+def _interrupted(settings: SearchSettings) -> Iterator[list[int]]:
+    """A list for the exit code; Ctrl-C in the block is one."""
+    code: list[int] = []
+    try:
+        yield code
+    except KeyboardInterrupt:
+        typer.echo(f"Interrupted; everything up to here is in {settings.folder}. {_how_to_go_on(settings)}", err=True)
+        code.append(INTERRUPTED)
+
+
+def _how_to_go_on(settings: SearchSettings) -> str:
+    return f"Go on with: {shlex.join(['python', '-m', 'tune_sa2va.search', '--resume', str(settings.folder)])}"

@@ -1,0 +1,59 @@
+"""One search, one process: the lock of a results folder.
+
+The kernel holds the lock (flock) and lets it go with the process, however that ends, so that a stale one cannot be. The
+file says who holds it, for the message and for `python -m tune_sa2va.status`.
+"""
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tune_sa2va.errors import UserError
+
+FILE_NAME = "lock.json"
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds the lock of a results folder for the length of the block.
+
+    Raises:
+        UserError: a process that runs holds it.
+    """
+    with (folder / FILE_NAME).open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{folder}: {_owner(folder)} is running this search. Wait for it, stop it, or choose another --name."
+            ) from None
+        owner = {"host": socket.gethostname(), "pid": os.getpid(), "started_at": datetime.now(UTC).isoformat()}
+        file.truncate(0)
+        file.write(json.dumps(owner) + "\n")
+        file.flush()
+        yield
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a running process holds the lock of a results folder."""
+    try:
+        with (folder / FILE_NAME).open("r", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _owner(folder: Path) -> str:
+    try:
+        owner = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
+        return f"process {owner['pid']} on {owner['host']} (since {owner['started_at'][:19]} UTC)"
+    except (OSError, ValueError, KeyError):
+        return "another process"
