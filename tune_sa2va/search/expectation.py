@@ -21,8 +21,8 @@ _LOW, _HIGH = 0.1, 0.9
 class Expectation:
     """Means over the rehearsals, and their 10% and 90% points.
 
-    rungs: epoch -> trials that reach it. epochs: of all trials together. rounds: epochs that pass until the last lane is
-    done, when all epochs take equally long; at least epochs / lanes.
+    rungs: epoch -> trials that reach it. epochs: of all trials together. rounds: epochs that pass until the last lane
+    is done, when all epochs take equally long; at least epochs / lanes.
     """
 
     rungs: dict[int, float]

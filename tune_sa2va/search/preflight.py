@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -63,8 +64,7 @@ def plan(flags: Flags) -> SearchSettings:
         UserError: a flag, the space file or the model cannot be used.
     """
     _check_numbers(flags)
-    name = flags.name if flags.name is not None else time.strftime("%Y%m%d-%H%M%S")
-    out = Path(os.path.expanduser(flags.out)).resolve()  # noqa: PTH111 (Path.expanduser raises for unknown users)
+    out, name = _out_and_name(flags)
     _check_folder(out, name)
     sampler = _sampler(flags.sampler)
     space = load_space(flags.space)
@@ -92,6 +92,26 @@ def plan(flags: Flags) -> SearchSettings:
         feature_cache=cache_folder() / "features",
         raw_high_res=_may_train_mask_decoder(space),
     )
+
+
+def faults(flags: Flags) -> list[str]:
+    """Everything that `plan` would refuse, where it stops at the first."""
+    checks: tuple[Callable[[], object], ...] = (
+        lambda: _check_numbers(flags),
+        lambda: _check_folder(*_out_and_name(flags)),
+        lambda: _sampler(flags.sampler),
+        lambda: load_space(flags.space),
+        lambda: _devices(flags),
+        lambda: _model(flags.model),
+        lambda: open_dataset(_data_source(flags.data), allow_outside=flags.allow_outside),
+    )
+    found = []
+    for check_one in checks:
+        try:
+            check_one()
+        except UserError as error:
+            found.append(str(error))
+    return found
 
 
 def examine_data(settings: SearchSettings) -> tuple[CheckReport, tuple[Sample, ...]]:
@@ -154,6 +174,11 @@ def _check_numbers(flags: Flags) -> None:
         raise UserError(f"--time-budget must be above 0 minutes, got {flags.time_budget_s / 60:g}.")
     if not 0 <= flags.seed < 2**31:
         raise UserError(f"--seed must be from 0 to 2147483647, got {flags.seed}.")
+
+
+def _out_and_name(flags: Flags) -> tuple[Path, str]:
+    out = Path(os.path.expanduser(flags.out)).resolve()  # noqa: PTH111 (Path.expanduser raises for unknown users)
+    return out, flags.name if flags.name is not None else time.strftime("%Y%m%d-%H%M%S")
 
 
 def _check_folder(out: Path, name: str) -> None:
