@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 FullModule = Literal["text_hidden_fcs", "mask_decoder"]
 Precision = Literal["bf16", "fp32"]
+Augment = Literal["none", "flips", "flips_turns"]
 
 
 class Frozen(BaseModel):
@@ -77,6 +78,14 @@ class TrainSettings(Frozen):
     seed: int = Field(default=0, ge=0, lt=2**31)
 
 
+class ImageSettings(Frozen):
+    """How a trial is shown its training images."""
+
+    augment: Augment = "none"
+    """`flips`: as they are, mirrored, upside down, or both; `flips_turns`: by quarter turns besides, eight ways in all.
+    Each epoch draws one way for each image; validation shows them as they are."""
+
+
 class TrialConfig(Frozen):
     """One trial, whole. The defaults are the user's recipe."""
 
@@ -84,6 +93,7 @@ class TrialConfig(Frozen):
     optimizer: OptimizerSettings = OptimizerSettings()
     loss: LossSettings = LossSettings()
     train: TrainSettings = TrainSettings()
+    data: ImageSettings = ImageSettings()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, defaults included; `TrialConfig.model_validate` of it gives an equal record."""
@@ -150,6 +160,10 @@ class LaneSettings(Frozen):
     feature_cache: Path
     raw_high_res: bool
     """Keep features before `conv_s0`/`conv_s1`, because some trial may train the mask decoder in full."""
+    augment: Augment = "none"
+    """The widest `data.augment` of any trial: features of all its variants are cached."""
+    cache_limit_gib: float | None = Field(default=None, gt=0)
+    """GiB that all feature caches of a node may take together; None for what the disk has."""
     num_workers: int = Field(ge=1)
     """Workers a trial: GPUs per trial, or CPU workers."""
     use_gpu: bool

@@ -17,6 +17,10 @@ class CheckpointError(UserError):
     """A model checkpoint, adapter or trial checkpoint cannot be used."""
 
 
+class CacheError(UserError):
+    """The feature cache has no room, or cannot be read or written."""
+
+
 class TrialFailure(Exception):
     """A trial cannot go on, for a reason that lies in its own configuration or data. The lane stays sound."""
 

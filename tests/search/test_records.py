@@ -12,8 +12,9 @@ import pytest
 
 from tune_sa2va.config import RECIPE
 from tune_sa2va.errors import UserError
+from tune_sa2va.model.identity import model_hash
 from tune_sa2va.search import records as module
-from tune_sa2va.search.environment import model_hash, write_environment
+from tune_sa2va.search.environment import write_environment
 from tune_sa2va.search.records import RunRecords, TrialState, read_epochs, read_trials
 from tune_sa2va.train.records import EpochRecord
 
@@ -203,22 +204,3 @@ def test_environment_names_versions_hardware_data_and_weights(tmp_path: Path) ->
     assert environment["hardware"]["cores"] >= 1 and environment["hardware"]["memory_gib"] > 0
     assert environment["data_fingerprint"] == "f00"
     assert environment["base_model"] == {"id": "mine", "sha256": model_hash(weights)}
-
-
-def test_the_model_hash_follows_the_weights_large_ones_too(tmp_path: Path) -> None:
-    file = tmp_path / "model.safetensors"
-    with file.open("wb") as large:
-        large.truncate(65 * 2**20)
-    (tmp_path / "README.md").write_text("no part of the model")
-    before = model_hash(tmp_path)
-    (tmp_path / "README.md").write_text("changed")
-    assert model_hash(tmp_path) == before
-    hashes = {before}
-    for place in (0, 65 * 2**20 - 1):
-        with file.open("r+b") as large:
-            large.seek(place)
-            large.write(b"x")
-        hashes.add(model_hash(tmp_path))
-    file.rename(tmp_path / "other.safetensors")
-    hashes.add(model_hash(tmp_path))
-    assert len(hashes) == 4

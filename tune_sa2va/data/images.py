@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Shaped, UInt8
-from PIL import Image, ImageOps, TiffImagePlugin
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
 
 from tune_sa2va.errors import DataError
 
@@ -30,6 +30,7 @@ MAX_PIXELS = 2**26
 """Largest height x width that is decoded (67 million pixels, 8192 x 8192: 0.2 GB as RGB)."""
 
 _DECODERS = ("JPEG", "PNG", "TIFF", "BMP")
+_QUARTER_TURNED = (5, 6, 7, 8)  # values of EXIF's orientation
 _WHITE_IS_ZERO = 0  # value of TIFF's PhotometricInterpretation
 # Detectors count in these; a picture is scaled by the smallest that holds its largest value.
 _GREY_BITS = (8, 10, 12, 14, 16)
@@ -56,6 +57,21 @@ def load_image(path: Path) -> UInt8[np.ndarray, "H W 3"]:
         grey_HW = _deep_grey_to_8_bits(path, image)
         return np.repeat(grey_HW[..., None], 3, axis=2)
     return np.array(_flat_rgb(path, image))  # a copy: asarray would give a read-only view, which torch warns of
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(height, width) of the upright picture in pixels, from the file's header alone.
+
+    Raises:
+        DataError: not an image.
+    """
+    try:
+        with path.open("rb") as file, Image.open(file, formats=_DECODERS) as image:
+            width, height = image.size
+            is_turned = image.getexif().get(ExifTags.Base.Orientation, 1) in _QUARTER_TURNED
+    except Exception as error:  # decoders raise OSError, SyntaxError, struct.error and more on broken files
+        raise DataError(f"{path}: cannot be read as an image ({error}). Save it again as PNG, or remove it.") from error
+    return (width, height) if is_turned else (height, width)
 
 
 def load_mask(path: Path) -> Bool[np.ndarray, "H W"]:

@@ -1,0 +1,193 @@
+"""One image's features as a file: safetensors, with a header of fixed length that is checked against damage.
+
+    8 bytes       length of the header, 4088, little-endian
+    4088 bytes    JSON, padded with spaces: dtype, shape and place of each tensor; in its metadata the fields that are
+                  no tensors, as JSON, and a CRC-32 of this header itself
+    from 4096 on  the tensors one after the other
+
+Any safetensors library reads it. The data begins at a page, so a file maps into memory and each tensor of it is a view:
+processes of one node share the pages, and a CPU computes on them without a copy. Tensors are aligned to their own
+element size at least; those of the published models to 4 KiB.
+"""
+
+import dataclasses
+import json
+import os
+import zlib
+from collections.abc import Mapping
+from math import prod
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import torch
+from torch import Tensor
+
+from tune_sa2va.model.sa2va import ImageFeatures
+
+DATA_START = 4096
+_LENGTH_BYTES = 8
+_NO_CRC = "00000000"
+_DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
+_DTYPE_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+
+
+class DamagedFileError(Exception):
+    """The file is not whole: cut short, or its header was changed."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TensorPlace:
+    """Where a tensor lies: bytes `start` to `stop` after DATA_START."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Layout:
+    """What the header says. values: fields that are no tensors (a tuple is one again). None is not kept."""
+
+    places: Mapping[str, TensorPlace]
+    values: Mapping[str, Any]
+
+    @property
+    def num_bytes(self) -> int:
+        """Of all tensors together."""
+        return max((place.stop for place in self.places.values()), default=0)
+
+    def features(self, data: Tensor) -> ImageFeatures:
+        """The features as views into `data`, the file's bytes from DATA_START on: (num_bytes or more,) uint8.
+
+        On any device: a copy of the bytes on a GPU becomes features there.
+        """
+        fields: dict[str, Any] = {
+            name: data[place.start : place.stop].view(place.dtype).view(place.shape)
+            for name, place in self.places.items()
+        }
+        return ImageFeatures(**fields, **self.values)
+
+
+def layout_of(features: ImageFeatures, dtype: torch.dtype) -> Layout:
+    """The places of features that are stored in `dtype`, whatever theirs is. Meta tensors will do."""
+    places: dict[str, TensorPlace] = {}
+    start = 0
+    for name, tensor in _tensors(features).items():
+        stop = start + tensor.numel() * dtype.itemsize
+        places[name] = TensorPlace(dtype, tuple(tensor.shape), start, stop)
+        start = stop
+    values = {name: value for name, value in _fields(features).items() if not isinstance(value, Tensor)}
+    return Layout(places, values)
+
+
+def write(file: BinaryIO, features: ImageFeatures, dtype: torch.dtype) -> None:
+    """Write features into an empty file."""
+    file.write(_header(layout_of(features, dtype)))
+    for tensor in _tensors(features).values():
+        stored = tensor.to("cpu", dtype).contiguous()
+        file.write(stored.view(-1).view(torch.uint8).numpy().data)
+
+
+def read_layout(path: Path) -> Layout:
+    """The header of a whole file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        DamagedFileError: cut short, or the header was changed.
+    """
+    with path.open("rb") as file:
+        return _checked_layout(file.read(DATA_START), os.fstat(file.fileno()).st_size)
+
+
+def map_file(path: Path) -> ImageFeatures:
+    """Views into the file, mapped copy-on-write: nothing is read before it is used, writing never reaches the file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        DamagedFileError: cut short, or the header was changed.
+    """
+    layout = read_layout(path)
+    # The mapping keeps its file through a rename over it or an unlink, so nothing moves under a running trial.
+    mapped = torch.UntypedStorage.from_file(str(path), shared=False, nbytes=DATA_START + layout.num_bytes)
+    storage = cast(torch.UntypedStorage, mapped)
+    return layout.features(torch.empty(0, dtype=torch.uint8).set_(storage)[DATA_START:])
+
+
+def read_into(path: Path, out: Tensor) -> Layout:
+    """Copy the file's tensors into `out`, a CPU tensor of (num_bytes or more,) uint8, pinned if a GPU is to take it.
+
+    Raises:
+        FileNotFoundError: no such file.
+        DamagedFileError: cut short, or the header was changed.
+    """
+    with path.open("rb", buffering=0) as file:
+        layout = _checked_layout(file.read(DATA_START), os.fstat(file.fileno()).st_size)
+        if out.numel() < layout.num_bytes:
+            raise ValueError(f"out must have {layout.num_bytes} bytes or more, got {out.numel()}")
+        view = out.numpy().data[: layout.num_bytes]
+        done = 0
+        while done < layout.num_bytes:
+            read = file.readinto(view[done:])
+            if not read:
+                raise DamagedFileError(f"{path.name}: ended while it was read")
+            done += read
+    return layout
+
+
+def _fields(features: ImageFeatures) -> dict[str, Any]:
+    found = {field.name: getattr(features, field.name) for field in dataclasses.fields(features)}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _tensors(features: ImageFeatures) -> dict[str, Tensor]:
+    return {name: value for name, value in _fields(features).items() if isinstance(value, Tensor)}
+
+
+def _header(layout: Layout) -> bytes:
+    entries: dict[str, Any] = {"__metadata__": {"format": "pt", "crc32": _NO_CRC, "values": json.dumps(layout.values)}}
+    for name, place in layout.places.items():
+        entries[name] = {
+            "dtype": _DTYPE_NAMES[place.dtype],
+            "shape": list(place.shape),
+            "data_offsets": [place.start, place.stop],
+        }
+    text = json.dumps(entries, separators=(",", ":")).encode().ljust(DATA_START - _LENGTH_BYTES)
+    assert len(text) == DATA_START - _LENGTH_BYTES, "the header needs more room"
+    crc = f"{zlib.crc32(text):08x}"
+    text = text.replace(_crc_entry(_NO_CRC), _crc_entry(crc), 1)
+    return len(text).to_bytes(_LENGTH_BYTES, "little") + text
+
+
+def _checked_layout(header: bytes, file_bytes: int) -> Layout:
+    text = header[_LENGTH_BYTES:]
+    if len(header) < DATA_START or header[:_LENGTH_BYTES] != len(text).to_bytes(_LENGTH_BYTES, "little"):
+        raise DamagedFileError("the header is not whole")
+    try:
+        entries = json.loads(text)
+        metadata = entries.pop("__metadata__")
+        crc = metadata["crc32"]
+        blank = text.replace(_crc_entry(crc), _crc_entry(_NO_CRC), 1)
+        if f"{zlib.crc32(blank):08x}" != crc:
+            raise DamagedFileError("the header was changed")
+        values = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in json.loads(metadata["values"]).items()
+        }
+        layout = Layout({name: _place(entry) for name, entry in entries.items()}, values)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedFileError("the header was changed") from error
+    if file_bytes != DATA_START + layout.num_bytes:
+        raise DamagedFileError(f"has {file_bytes} bytes, wanted {DATA_START + layout.num_bytes}")
+    return layout
+
+
+def _place(entry: Mapping[str, Any]) -> TensorPlace:
+    place = TensorPlace(_DTYPES[entry["dtype"]], tuple(entry["shape"]), *entry["data_offsets"])
+    if prod(place.shape) * place.dtype.itemsize != place.stop - place.start:
+        raise ValueError("shape and place differ")
+    return place
+
+
+def _crc_entry(crc: str) -> bytes:
+    return f'"crc32":"{crc}"'.encode()

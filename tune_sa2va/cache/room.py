@@ -1,0 +1,64 @@
+"""How much the features of a data set take, and whether there is room, before an encoder starts."""
+
+import shutil
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tune_sa2va.cache.feature_file import DATA_START, layout_of
+from tune_sa2va.cache.listing import cache_bytes
+from tune_sa2va.errors import CacheError
+from tune_sa2va.model.checkpoint import build_on_meta
+from tune_sa2va.model.dims import Sa2VADims
+from tune_sa2va.model.encoding import encode_batch
+from tune_sa2va.model.preprocess import EncoderInputs, encoder_inputs, num_tiles
+
+_GIB = 2**30
+SPARE_BYTES = 2**30
+"""Left free on the disk, for the results of the search and whatever else lives there."""
+
+
+def features_bytes(
+    dims: Sa2VADims, sizes_px: Iterable[tuple[int, int]], dtype: torch.dtype, *, raw_high_res: bool
+) -> int:
+    """Bytes of the files for pictures of these (height, width), from a model without weights: takes a second or two."""
+    pictures_of_tiles: Counter[int] = Counter()
+    example: dict[int, tuple[int, int]] = {}
+    for height, width in sizes_px:
+        tiles = num_tiles(width, height, dims)
+        pictures_of_tiles[tiles] += 1
+        example.setdefault(tiles, (height, width))
+    model = build_on_meta(dims)
+    total = 0
+    for tiles, count in pictures_of_tiles.items():
+        inputs = encoder_inputs(np.zeros((*example[tiles], 3), np.uint8), dims)
+        meta = EncoderInputs(inputs.pixel_values.to("meta"), inputs.g_pixel_values.to("meta"))
+        (features,) = encode_batch(model, [meta], raw_high_res=raw_high_res)
+        total += count * (DATA_START + layout_of(features, dtype).num_bytes)
+    return total
+
+
+def check_room(root: Path, needed_bytes: int, num_pictures: int, limit_gib: float | None) -> None:
+    """Whether `needed_bytes` more go into the cache below `root`.
+
+    Raises:
+        CacheError: the limit or the disk is too small; nothing was written.
+    """
+    needed = f"{num_pictures:,} pictures need {needed_bytes / _GIB:.1f} GiB of feature cache"
+    cure = "python -m tune_sa2va.cache rm --down-to GIB frees what was not used for longest"
+    if limit_gib is not None:
+        held = cache_bytes(root)
+        if held + needed_bytes > limit_gib * _GIB:
+            raise CacheError(
+                f"{root}: {needed}, which holds {held / _GIB:.1f} GiB already, and --cache-limit is {limit_gib:g} GiB. "
+                f"Raise it, or make room: {cure}."
+            )
+    free = shutil.disk_usage(next(folder for folder in (root, *root.parents) if folder.exists())).free
+    if needed_bytes + SPARE_BYTES > free:
+        raise CacheError(
+            f"{root}: {needed} (and {SPARE_BYTES / _GIB:.0f} GiB stays free), and the disk has {free / _GIB:.1f} GiB "
+            f"left. Set TUNE_SA2VA_CACHE to a folder on another disk, or make room: {cure}."
+        )

@@ -1,0 +1,109 @@
+"""One folder of the cache, opened: which pictures it lacks, and reading their features."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import torch
+from torch import Tensor
+
+from tune_sa2va.cache.about import note_model
+from tune_sa2va.cache.feature_file import DamagedFileError, map_file, read_into, read_layout
+from tune_sa2va.cache.key import CacheKey, file_name, image_hash
+from tune_sa2va.cache.usage import use
+from tune_sa2va.config import Augment
+from tune_sa2va.data import Sample
+from tune_sa2va.data.variants import Variant, variants_of
+from tune_sa2va.errors import CacheError
+from tune_sa2va.model.identity import model_hash
+from tune_sa2va.model.sa2va import ImageFeatures
+
+log = logging.getLogger(__name__)
+
+
+class Picture(NamedTuple):
+    """An image file as one variant shows it: what one file of the cache is about."""
+
+    image: Path
+    variant: Variant = Variant.AS_IS
+
+
+def pictures(samples: Iterable[Sample], augment: Augment) -> list[Picture]:
+    """Every picture that training on `samples` may show, each once; an image with several texts is one picture."""
+    images = dict.fromkeys(sample.image for sample in samples)
+    return [Picture(image, variant) for image in images for variant in variants_of(augment)]
+
+
+class FeatureCache:
+    """Features of one base model in one dtype. While it lives, `cache rm` leaves the folder alone."""
+
+    def __init__(self, root: Path, model_folder: Path, dtype: torch.dtype, *, raw_high_res: bool) -> None:
+        """Use (and make) the folder for this base below `root`.
+
+        raw_high_res: keep the FPN's levels before `conv_s0`/`conv_s1`, for trials that train the mask decoder in full.
+
+        Raises:
+            CacheError: the folder cannot be made or written.
+        """
+        key = CacheKey(
+            base=model_hash(model_folder), dtype=str(dtype).removeprefix("torch."), raw_high_res=raw_high_res
+        )
+        self.root, self.folder = root, root / key.folder_name
+        self.dtype, self.raw_high_res = dtype, raw_high_res
+        self._sound: set[Path] = set()
+        try:
+            self._lock: BinaryIO = use(self.folder)
+            note_model(self.folder, key, model_folder.name)
+        except OSError as error:
+            raise CacheError(
+                f"{self.folder}: features cannot be kept there ({error.strerror}). "
+                "Set TUNE_SA2VA_CACHE to a folder that can be written."
+            ) from error
+
+    def path(self, picture: Picture) -> Path:
+        """The file of a picture, there or not."""
+        return self.folder / file_name(image_hash(picture.image), picture.variant)
+
+    def missing(self, wanted: Sequence[Picture]) -> list[Picture]:
+        """Those of `wanted` that have no whole file. Says which files are damaged; they are as good as missing."""
+        return [picture for picture in wanted if not self.is_whole(self.path(picture))]
+
+    def is_whole(self, path: Path) -> bool:
+        """Whether a file is there, with the right length and header. Once whole, it is not looked at again."""
+        if path in self._sound:
+            return True
+        try:
+            read_layout(path)
+        except FileNotFoundError:
+            return False
+        except DamagedFileError as error:
+            log.warning("%s is damaged (%s); the image is encoded again.", path, error)
+            return False
+        self._sound.add(path)
+        return True
+
+    def load(self, sample: Sample, variant: Variant = Variant.AS_IS, *, out: Tensor | None = None) -> ImageFeatures:
+        """Features of one image on the CPU, in the cache's dtype.
+
+        Without `out` they are views into the mapped file: no copy, pages shared by all processes of the node. With
+        `out`, a CPU tensor of uint8 that is long enough (`num_bytes`), pinned or not, they are copied into it and are
+        views into it: one read, no page faults, and the buffer can go to a GPU in one piece.
+
+        Raises:
+            CacheError: the file is missing or damaged, though `fill` was there before.
+        """
+        path = self.path(Picture(sample.image, variant))
+        try:
+            if out is None:
+                return map_file(path)
+            return read_into(path, out).features(out)
+        except (OSError, DamagedFileError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise CacheError(
+                f"{path}: the features of an image cannot be read ({reason}). Start again; it is then encoded anew."
+            ) from error
+
+    def num_bytes(self, sample: Sample, variant: Variant = Variant.AS_IS) -> int:
+        """How long `out` of `load` must be."""
+        return read_layout(self.path(Picture(sample.image, variant))).num_bytes
