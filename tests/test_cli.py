@@ -73,6 +73,12 @@ def test_a_user_error_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().err == "error: x.yaml: lora.r must be >= 1, got 0.\n"
 
 
+def test_a_file_that_the_system_refuses_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code_of(PermissionError(13, "Permission denied", "a/b.csv")) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: a/b.csv: Permission denied. Check the path") and said.count("\n") == 1
+
+
 def test_a_name_cannot_drive_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     exit_code_of(UserError("\x1b[2J.png: bad"))
     assert capsys.readouterr().err == "error: \\x1b[2J.png: bad\n"
@@ -120,8 +126,9 @@ def test_wrong_use_is_one_sentence(arguments: list[str], said: str, capsys: pyte
 
 
 def test_our_own_mistakes_keep_their_traceback() -> None:
-    with pytest.raises(ZeroDivisionError):
-        run(app_that_raises(ZeroDivisionError()), [])
+    for error in (ZeroDivisionError(), OSError("without a file")):
+        with pytest.raises(type(error)):
+            run(app_that_raises(error), [])
 
 
 def test_interrupted_and_exit_codes() -> None:

@@ -50,8 +50,8 @@ def main() -> NoReturn:
 def run(app: typer.Typer, arguments: list[str] | None = None, *, program: str | None = None) -> NoReturn:
     """Runs a module's command and exits: what every `if __name__ == "__main__":` calls.
 
-    A `UserError`, and a flag or argument that the command does not take, is printed as one sentence, exit code 2.
-    Anything else is our own mistake and keeps its traceback.
+    A `UserError`, a flag or argument that the command does not take, and a file that the system does not let us read or
+    write are printed as one sentence, exit code 2. Anything else is our own mistake and keeps its traceback.
     """
     command = get_command(app)
     debug = _DebugFlag(command)
@@ -61,6 +61,11 @@ def run(app: typer.Typer, arguments: list[str] | None = None, *, program: str | 
         if debug.is_given:
             raise
         _say_error(str(error))
+        sys.exit(2)
+    except OSError as error:
+        if debug.is_given or error.filename is None:
+            raise
+        _say_error(f"{error.filename}: {error.strerror}. Check the path, who may read and write it, and the disk.")
         sys.exit(2)
     except TyperException as error:  # wrong use: an unknown flag, a missing argument, text for a number
         if error.format_message():  # none where no argument was given and Typer has shown the help

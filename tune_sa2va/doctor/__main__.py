@@ -39,7 +39,7 @@ def examine(out: Path, *, quick: bool) -> list[Finding]:
     from tune_sa2va.doctor.software import check_packages, check_python
     from tune_sa2va.search.preflight import cache_folder
 
-    folders = {"results": out.expanduser().resolve(), "caches": cache_folder()}
+    folders = {"results": out.resolve(), "caches": cache_folder()}
     return [
         check_python(),
         *check_packages(),

@@ -8,11 +8,12 @@ reference's keys. Run it again with the same --out to go on where it stopped.
 
 import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import typer
 
+from tune_sa2va.errors import UserError
 from tune_sa2va.model.checkpoint import model_folder
 from tune_sa2va.model.dims import read_dims
 from tune_sa2va.model.prompt import Prompter
@@ -25,20 +26,24 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def main(
     out: Annotated[Path, typer.Option(help="Folder of the training state and of the finished checkpoint.")],
-    minutes: Annotated[float, typer.Option(help="Training time in all, over all sessions.")] = 17.0,
+    minutes: Annotated[float, typer.Option(min=0.01, help="Training time in all, over all sessions.")] = 17.0,
     stop_after: Annotated[
-        float, typer.Option(help="Stop this session after so many minutes; run again to go on.")
+        float, typer.Option(min=0.01, help="Stop this session after so many minutes; run again to go on.")
     ] = 1e9,
-    batch_size: Annotated[int, typer.Option(help="Images a step.")] = 16,
-    workers: Annotated[int, typer.Option(help="Processes that draw scenes.")] = 15,
-    pool: Annotated[int, typer.Option(help="Scenes kept on the device (1.6 MB each).")] = 4096,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images a step.")] = 16,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that draw scenes.")] = 15,
+    pool: Annotated[int, typer.Option(min=1, help="Scenes kept on the device (1.6 MB each).")] = 4096,
     compile_blocks: Annotated[bool, typer.Option("--compile/--no-compile", help="Fuse Hiera's blocks first.")] = True,
     init: Annotated[
         Path | None, typer.Option(help="Checkpoint folder to start from.", show_default="random weights")
     ] = None,
-    device: Annotated[str, typer.Option(help="cuda, or cpu to try it out.")] = "cuda",
+    device: Annotated[Literal["cuda", "cpu"], typer.Option(help="cpu is there to try it out.")] = "cuda",
 ) -> None:
     """Pretrain the tiny preset's dimensions on procedural vessels, all parameters."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: this machine has no GPU that PyTorch can use. Give --device cpu to try it out.")
+    if init is not None:
+        read_dims(init)
     folder = model_folder("tiny")
     out.mkdir(parents=True, exist_ok=True)
     for name in ("config.json", "sam2_dims.json"):

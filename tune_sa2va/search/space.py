@@ -16,6 +16,8 @@ dashboard then shows: `["text_hidden_fcs", "mask_decoder"]`) and comes back as t
 
 import json
 import math
+import os
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -185,9 +187,10 @@ def _decode(dimension: Dimension, stored: Any) -> Any:
 def _find(source: str | Path) -> Path:
     given = Path(source)
     shipped = SHIPPED_SPACES / f"{given}.yaml"
-    if given.name == str(given) and not given.is_file() and shipped.is_file():
+    is_file = os.path.isfile(given)  # noqa: PTH113 (Path.is_file raises on a name of 300 characters)
+    if given.name == str(given) and not is_file and os.path.isfile(shipped):  # noqa: PTH113
         return shipped
-    if not given.is_file():
+    if not is_file:
         names = ", ".join(sorted(file.stem for file in SHIPPED_SPACES.glob("*.yaml"))) or "none found"
         raise UserError(f"{given}: no such search space. Give a YAML file, or the name of a shipped one ({names}).")
     return given
@@ -254,7 +257,7 @@ def _check_bounds(where: str, kind: Kind, recipe_value: Any, bounds: list[Any]) 
         )
     if len(bounds) != 2 or any(isinstance(bound, bool) or not isinstance(bound, int | float) for bound in bounds):
         raise UserError(f"{where}: {kind} must have two numbers, the lowest and the highest value, got {bounds!r}.")
-    if not all(math.isfinite(bound) for bound in bounds):
+    if not all(-sys.float_info.max <= bound <= sys.float_info.max for bound in bounds):  # not isfinite: it overflows
         raise UserError(f"{where}: {kind} must have finite bounds, got {bounds!r}.")
     if kind.is_whole and not all(isinstance(bound, int) for bound in bounds):
         raise UserError(f"{where}: {kind} must have whole numbers as bounds, got {bounds!r}.")
