@@ -67,7 +67,6 @@ def plan(flags: Flags) -> SearchSettings:
     out, name = _out_and_name(flags)
     _check_folder(out, name)
     sampler = _sampler(flags.sampler)
-    sampler = _sampler(flags.sampler)
     space = load_space(flags.space)
     gpus, lanes = _devices(flags)
     return SearchSettings(
