@@ -25,6 +25,11 @@ def golden_folder() -> Path:
 
 
 @pytest.fixture(scope="session")
+def qwen3_vl_folder() -> Path:
+    return _folder("sa2va-qwen3vl-tiny")
+
+
+@pytest.fixture(scope="session")
 def real_folder() -> Path:
     """A real checkpoint's index and tokenizer, without the weights."""
     return _folder("sa2va-internvl3-8b")

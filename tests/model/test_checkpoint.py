@@ -67,9 +67,9 @@ def test_missing_and_unexpected_keys_are_named_at_once(folder: Path, weights: di
 def test_all_misshaped_keys_are_named_at_once(folder: Path, weights: dict[str, Tensor]) -> None:
     wrong = {"text_hidden_fcs.0.bias": torch.zeros(5), "mlp1.0.weight": torch.zeros(2, 2)}
     save_file(weights | wrong, folder / "model.safetensors")
-    with pytest.raises(CheckpointError, match=r"text_hidden_fcs\.0\.bias gives \(5,\), wanted \(96,\)") as error:
+    with pytest.raises(CheckpointError, match=r"text_hidden_fcs\.0\.bias is \(5,\), wanted \(96,\)") as error:
         load(folder)
-    assert "mlp1.0.weight gives (2, 2), wanted (256,)" in str(error.value)
+    assert "mlp1.0.weight is (2, 2), wanted (256,)" in str(error.value)
 
 
 def test_a_truncated_file_is_an_error_that_names_it(folder: Path, golden_folder: Path) -> None:

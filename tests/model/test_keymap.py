@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tune_sa2va.model.families import Family
 from tune_sa2va.model.keymap import LEFTOVER_PATTERNS, Source, is_leftover, reference_module, source_of
 from tune_sa2va.model.sa2va import Sa2VA
+
+FAMILY = Family.INTERNVL_QWEN2
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +21,7 @@ def real_keys(real_folder: Path) -> set[str]:
 
 
 def test_every_key_of_the_real_index_is_used_once(real_keys: set[str], real_model: Sa2VA) -> None:
-    sources = [source_of(name) for name in real_model.state_dict()]
+    sources = [source_of(name, FAMILY) for name in real_model.state_dict()]
     uses = Counter((key, source.third) for source in sources for key in source.keys)
     assert max(uses.values()) == 1
     mapped = {key for key, _ in uses}
@@ -29,7 +32,7 @@ def test_every_key_of_the_real_index_is_used_once(real_keys: set[str], real_mode
 
 def test_fused_qkv_is_used_in_three_thirds(real_model: Sa2VA) -> None:
     thirds: dict[str, list[int]] = {}
-    for source in map(source_of, real_model.state_dict()):
+    for source in (source_of(name, FAMILY) for name in real_model.state_dict()):
         if source.third is not None:
             thirds.setdefault(source.keys[0], []).append(source.third)
     assert len(thirds) == 2 * 24  # weight and bias of every InternViT layer
@@ -78,10 +81,10 @@ def test_8b_has_the_real_number_of_values(real_model: Sa2VA) -> None:
     ],
 )
 def test_names(native: str, keys: tuple[str, ...], third: int | None) -> None:
-    assert source_of(native) == Source(keys, third)
+    assert source_of(native, FAMILY) == Source(keys, third)
 
 
 def test_reference_module_is_the_key_without_its_leaf() -> None:
     native = "sam_mask_decoder.transformer.final_attn_token_to_image.o_proj"
     expected = "grounding_encoder.sam2_model.sam_mask_decoder.transformer.final_attn_token_to_image.out_proj"
-    assert reference_module(native) == expected
+    assert reference_module(native, FAMILY) == expected

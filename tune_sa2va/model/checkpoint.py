@@ -1,19 +1,15 @@
 """A Sa2VA from a folder in the published layout, streamed tensor by tensor to the target device and dtype.
 
 The model is built on the meta device, so that no weight is initialised only to be overwritten, and no two copies of the
-model ever exist. A preset is such a folder inside the package; `8b` has no weights and gets random ones on the device.
+model ever exist. A preset is such a folder inside the package; one without weights gets random ones on the device.
 """
 
-import json
 import re
-from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers.models.qwen2.modeling_qwen2 import Qwen2RotaryEmbedding
 
 from tune_sa2va.errors import CheckpointError
 from tune_sa2va.model.dims import Sa2VADims, read_dims
@@ -22,9 +18,11 @@ from tune_sa2va.model.locate import is_preset
 from tune_sa2va.model.locate import model_folder as model_folder
 from tune_sa2va.model.locate import preset_names as preset_names
 from tune_sa2va.model.sa2va import Sa2VA
+from tune_sa2va.model.shards import Shards, has_weights, read_shards
 
 # The Fourier frequencies of SAM2's positional encoding: 2 x d/2 numbers that bf16 would shift by whole cells.
 _KEEP_FP32 = "sam_prompt_encoder.shared_embedding.positional_embedding"
+_LM_HEAD = "language_model.lm_head.weight"
 
 
 def load_model(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Sa2VA:
@@ -34,11 +32,12 @@ def load_model(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Sa2
         CheckpointError: a key is missing, unexpected or of the wrong shape (all are named), or a file cannot be read.
     """
     model = build_on_meta(read_dims(folder))
-    files = _weight_files(folder)
-    if files:
-        _fill(model, files, device=device, dtype=dtype)
-    else:
+    if is_preset(folder) and not has_weights(folder):
         _fill_randomly(model, device=device, dtype=dtype)
+    else:
+        _fill(model, read_shards(folder), folder, device=device, dtype=dtype)
+    if model.dims.ties_embeddings:
+        model.language_model.lm_head.weight = model.language_model.get_input_embeddings().weight
     _restore_rotary(model, device)
     return model.eval().requires_grad_(False)
 
@@ -54,7 +53,7 @@ def save_model(model: Sa2VA, path: Path, *, dtype: torch.dtype) -> None:
     pieces: dict[str, dict[int, Tensor]] = {}
     for name, tensor in model.state_dict().items():
         tensor = tensor.detach().to("cpu", torch.float32 if name == _KEEP_FP32 else dtype)
-        source = source_of(name)
+        source = source_of(name, model.dims.family)
         if source.third is not None:
             pieces.setdefault(source.keys[0], {})[source.third] = tensor
         elif len(source.keys) > 1:
@@ -66,86 +65,64 @@ def save_model(model: Sa2VA, path: Path, *, dtype: torch.dtype) -> None:
     save_file(merged, path, metadata={"format": "pt"})
 
 
-def _weight_files(folder: Path) -> dict[Path, list[str]]:
-    """The shards and the keys that each holds; empty when the folder has no weights at all."""
-    index = folder / "model.safetensors.index.json"
-    single = folder / "model.safetensors"
-    if not index.exists():
-        if not single.exists():
-            if not is_preset(folder):
-                raise CheckpointError(
-                    f"{folder}: has neither model.safetensors nor model.safetensors.index.json. "
-                    "Give the folder that holds the checkpoint's safetensors files (other formats are not loaded)."
-                )
-            return {}
-        with _open_shard(single) as shard:
-            return {single: list(shard.keys())}
-    try:
-        weight_map = json.loads(index.read_text())["weight_map"]
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{index}: is not a safetensors index ({error}). Copy it again.") from error
-    files: dict[Path, list[str]] = {}
-    for key, name in weight_map.items():
-        if Path(name).name != name:
-            raise CheckpointError(f"{index}: shard {name!r} of {key} lies outside the folder. Copy the index again.")
-        files.setdefault(folder / name, []).append(key)
-    if absent := sorted(path.name for path in files if not path.exists()):
-        raise CheckpointError(f"{folder}: {len(absent)} shards are missing: {', '.join(absent)}. Copy them here.")
-    return files
-
-
-def _open_shard(path: Path) -> safe_open:
-    try:
-        return safe_open(path, framework="pt")
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: is not a readable safetensors file ({error}). Copy it again.") from error
-
-
-def _fill(model: Sa2VA, files: dict[Path, list[str]], *, device: torch.device, dtype: torch.dtype) -> None:
-    targets = _targets_by_key(model)
-    found = {key for keys in files.values() for key in keys}
-    problems = [f"missing {key}" for key in sorted(targets.keys() - found)]
-    problems += [f"unexpected {key}" for key in sorted(found - targets.keys()) if not is_leftover(key)]
-    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    if not problems:
-        stacked: dict[str, dict[int, Tensor]] = {}
-        for key, tensor in _stream(files, targets.keys()):
-            for name, source in targets[key]:
-                target_dtype = torch.float32 if name == _KEEP_FP32 else dtype
-                piece = _piece(tensor, source).to(device=device, dtype=target_dtype, copy=True)
-                if len(source.keys) > 1:
-                    rows = stacked.setdefault(name, {})
-                    rows[source.keys.index(key)] = piece
-                    if len(rows) < len(source.keys):
-                        continue
-                    piece = torch.cat([rows[i] for i in range(len(rows))])
-                if piece.shape != shapes[name]:
-                    problems.append(f"{key} gives {tuple(piece.shape)}, wanted {tuple(shapes[name])}")
-                else:
-                    _assign(model, name, piece)
-    if problems:
+def _fill(model: Sa2VA, shards: Shards, folder: Path, *, device: torch.device, dtype: torch.dtype) -> None:
+    targets = targets_by_key(model)
+    if problems := _misfits(model, targets, shards):
         raise CheckpointError(
-            f"{next(iter(files)).parent}: {len(problems)} keys do not fit this Sa2VA: {'; '.join(problems[:20])}"
+            f"{folder}: {len(problems)} keys do not fit this Sa2VA ({model.dims.family}): {'; '.join(problems[:20])}"
             f"{' ...' if len(problems) > 20 else ''}. Check that config.json belongs to these weights."
         )
+    stacked: dict[str, dict[int, Tensor]] = {}
+    for key, tensor in shards.stream(targets.keys()):
+        for name, source in targets[key]:
+            target_dtype = torch.float32 if name == _KEEP_FP32 else dtype
+            piece = _piece(tensor, source).to(device=device, dtype=target_dtype, copy=True)
+            if len(source.keys) > 1:
+                rows = stacked.setdefault(name, {})
+                rows[source.keys.index(key)] = piece
+                if len(rows) < len(source.keys):
+                    continue
+                piece = torch.cat([rows[i] for i in range(len(rows))])
+            _assign(model, name, piece)
 
 
-def _targets_by_key(model: Sa2VA) -> dict[str, list[tuple[str, Source]]]:
+def targets_by_key(model: Sa2VA) -> dict[str, list[tuple[str, Source]]]:
     """For each checkpoint key the native tensors that it fills."""
     targets: dict[str, list[tuple[str, Source]]] = {}
     for name in model.state_dict():
-        source = source_of(name)
+        if name == _LM_HEAD and model.dims.ties_embeddings:
+            continue
+        source = source_of(name, model.dims.family)
         for key in source.keys:
             targets.setdefault(key, []).append((name, source))
     return targets
 
 
-def _stream(files: Mapping[Path, list[str]], wanted: Container[str]) -> Iterator[tuple[str, Tensor]]:
-    for path, keys in files.items():
-        with _open_shard(path) as shard:
-            for key in keys:
-                if key in wanted:
-                    yield key, shard.get_tensor(key)
+def leftovers(model: Sa2VA, keys: set[str]) -> set[str]:
+    """Those of a checkpoint's keys that the model rightly has no tensor for: video memory, and a head that is tied."""
+    tied = {source_of(_LM_HEAD, model.dims.family).keys[0]} if model.dims.ties_embeddings else set()
+    return {key for key in keys if is_leftover(key) or key in tied}
+
+
+def _misfits(model: Sa2VA, targets: dict[str, list[tuple[str, Source]]], shards: Shards) -> list[str]:
+    """Everything that is wrong with the checkpoint's keys, from its headers alone."""
+    found = set(shards.shapes)
+    problems = [f"missing {key}" for key in sorted(targets.keys() - found)]
+    problems += [f"unexpected {key}" for key in sorted(found - targets.keys() - leftovers(model, found))]
+    native = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    for key in sorted(targets.keys() & found):
+        name, source = targets[key][0]
+        wanted = _stored_shape(native[name], source)
+        if shards.shapes[key] != wanted:
+            problems.append(f"{key} is {shards.shapes[key]}, wanted {wanted}")
+    return problems
+
+
+def _stored_shape(native: tuple[int, ...], source: Source) -> tuple[int, ...]:
+    """Shape in the checkpoint of a tensor that is `native` here."""
+    if source.third is not None:
+        return (3 * native[0], *native[1:])
+    return (1, *native[1:]) if len(source.keys) > 1 else native
 
 
 def _piece(tensor: Tensor, source: Source) -> Tensor:
@@ -168,7 +145,7 @@ def _fill_randomly(model: Sa2VA, *, device: torch.device, dtype: torch.dtype) ->
         tensor = torch.empty(meta.shape, device=device, dtype=torch.float32 if name == _KEEP_FP32 else dtype)
         if re.search(r"lambda_[12]$", name):
             tensor.fill_(0.1)
-        elif re.search(r"norm\w*\.weight$|^mlp1\.0\.weight$", name):
+        elif re.search(r"norm\w*\.weight$|ln_q\.weight$|^mlp1\.0\.weight$", name):
             tensor.fill_(1.0)
         elif name.endswith(".bias"):
             tensor.zero_()
@@ -178,5 +155,7 @@ def _fill_randomly(model: Sa2VA, *, device: torch.device, dtype: torch.dtype) ->
 
 
 def _restore_rotary(model: Sa2VA, device: torch.device) -> None:
-    # inv_freq is computed, not stored, so the meta device left it without values.
-    model.language_model.model.rotary_emb = Qwen2RotaryEmbedding(model.dims.language_model).to(device)
+    """Rotary frequencies are computed, not stored, so the meta device left them without values."""
+    for name, module in list(model.named_modules()):
+        if name.rpartition(".")[2] in ("rotary_emb", "rotary_pos_emb"):
+            model.set_submodule(name, type(module)(module.config).to(device))

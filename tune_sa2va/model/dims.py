@@ -5,10 +5,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-from transformers import InternVLVisionConfig, Qwen2Config, Sam2Config
+from pydantic import BaseModel, ConfigDict
+from transformers import Sam2Config
 
 from tune_sa2va.errors import CheckpointError
+from tune_sa2va.model.families import Family
+from tune_sa2va.model.families.configs import (
+    TextConfig,
+    VisionConfig,
+    family_of,
+    text_config,
+    ties_embeddings,
+    vision_config,
+)
 
 
 class Sam2Dims(BaseModel):
@@ -86,37 +95,69 @@ class Sam2Dims(BaseModel):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Sa2VADims:
-    """Everything that fixes a Sa2VA's modules and the preparation of its inputs."""
+class Tiling:
+    """How InternVL cuts a picture: into `min_tiles` to `max_tiles` squares of `side` pixels, and a thumbnail."""
 
-    language_model: Qwen2Config
-    vision: InternVLVisionConfig
-    sam2: Sam2Dims
-    tile_size: int
+    side: int
     min_tiles: int
     max_tiles: int
     use_thumbnail: bool
 
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Patching:
+    """How Qwen-VL cuts a picture: resized to a multiple of merge x patch_size, within limits, into one grid.
+
+    min_pixels, max_pixels: of the resized picture. The reference's code fixes them at 512 and 2048 times 28 x 28,
+    whatever the checkpoint's files say (`modeling_sa2va_qwen.py`, and `min_pixels_single` of its training data).
+    """
+
+    patch_size: int
+    merge: int
+    temporal: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    min_pixels: int = 512 * 28 * 28
+    max_pixels: int = 2048 * 28 * 28
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sa2VADims:
+    """Everything that fixes a Sa2VA's modules and the preparation of its inputs."""
+
+    family: Family
+    language_model: TextConfig
+    vision: VisionConfig
+    sam2: Sam2Dims
+    picture: Tiling | Patching
+    ties_embeddings: bool
+
+    @property
+    def tiling(self) -> Tiling:
+        """How pictures are cut, in the InternVL families."""
+        assert isinstance(self.picture, Tiling), f"{self.family} cuts no tiles"
+        return self.picture
+
+    @property
+    def patching(self) -> Patching:
+        """How pictures are cut, in the Qwen-VL families."""
+        assert isinstance(self.picture, Patching), f"{self.family} cuts no single grid of patches"
+        return self.picture
+
+    @property
+    def tile_size(self) -> int:
+        """Side of a tile in pixels (InternVL)."""
+        return self.tiling.side
+
     @property
     def tokens_per_tile(self) -> int:
-        """Image tokens a tile: a quarter of its patches, 256 for 448 pixels."""
-        return (self.tile_size // self.vision.patch_size[0]) ** 2 // 4
+        """Image tokens a tile: a quarter of its patches, 256 for 448 pixels (InternVL)."""
+        return (self.tiling.side // self.vision.patch_size[0]) ** 2 // 4
 
 
-# Keys of InternVL's own llm_config that transformers' Qwen2Config knows under the same name.
-_QWEN2_FIELDS = (
-    "attention_dropout",
-    "hidden_act",
-    "hidden_size",
-    "intermediate_size",
-    "max_position_embeddings",
-    "num_attention_heads",
-    "num_hidden_layers",
-    "num_key_value_heads",
-    "rms_norm_eps",
-    "tie_word_embeddings",
-    "vocab_size",
-)
+_TEMPLATES: dict[Family, str] = dict.fromkeys(Family, "qwen_chat") | {Family.INTERNVL_INTERNLM2: "internlm2_chat"}
+# Without a system prompt the two templates are one text (`templates.py` of the reference), so either may be named.
+_KNOWN_TEMPLATES = frozenset(_TEMPLATES.values())
 
 
 def read_dims(folder: Path) -> Sa2VADims:
@@ -127,57 +168,66 @@ def read_dims(folder: Path) -> Sa2VADims:
     """
     config_path = folder / "config.json"
     config = _read_json(config_path)
-    llm, vision = config.get("llm_config"), config.get("vision_config")
-    if not isinstance(llm, dict) or not isinstance(vision, dict):
+    family = family_of(config)
+    if family is None:
         raise CheckpointError(
-            f"{config_path}: has no llm_config and vision_config, so it is not a Sa2VA of the InternVL kind. "
-            "Give the folder of a Sa2VA checkpoint."
+            f"{config_path}: describes {_described(config)}, which is no Sa2VA that loads here "
+            f"({', '.join(Family)}). Give the folder of one of these."
         )
-    if config.get("template", "qwen_chat") != "qwen_chat" or llm.get("model_type", "qwen2") != "qwen2":
+    template = str(config.get("template") or _TEMPLATES[family]).replace("-", "_")
+    if template not in _KNOWN_TEMPLATES:
         raise CheckpointError(
-            f"{config_path}: the language model is {llm.get('model_type')!r} with template {config.get('template')!r}; "
-            "only qwen2 with qwen_chat can be loaded. Give a Sa2VA-InternVL3 checkpoint."
+            f"{config_path}: template {template!r} is not known, wanted {' or '.join(sorted(_KNOWN_TEMPLATES))}. "
+            "Give a Sa2VA checkpoint as it was published."
         )
     sam2_path = folder / "sam2_dims.json"
     try:
         return Sa2VADims(
-            language_model=_qwen2(llm),
-            vision=_intern_vit(vision),
+            family=family,
+            language_model=text_config(family, config),
+            vision=vision_config(family, config),
             sam2=Sam2Dims(**(_read_json(sam2_path) if sam2_path.exists() else {})),
-            tile_size=config.get("force_image_size") or vision["image_size"],
-            min_tiles=config.get("min_dynamic_patch", 1),
-            max_tiles=config.get("max_dynamic_patch", 12) if config.get("dynamic_image_size", True) else 1,
-            use_thumbnail=config.get("use_thumbnail", True),
+            ties_embeddings=ties_embeddings(family, config),
+            picture=_tiling(config) if family.is_internvl else _patching(family, config["vision_config"]),
         )
-    except (KeyError, ValidationError) as error:
-        raise CheckpointError(f"{config_path}: cannot be read as a Sa2VA's dimensions: {error}") from error
+    except (KeyError, ValueError, TypeError) as error:  # pydantic's and huggingface_hub's are among these
+        reason = " ".join(str(error).split())
+        raise CheckpointError(
+            f"{config_path}: cannot be read as a Sa2VA's dimensions: {reason}. Copy it again from the checkpoint."
+        ) from error
 
 
-def _qwen2(llm: dict[str, Any]) -> Qwen2Config:
-    # The published configs ask for dynamic NTK rope, which changes nothing below max_position_embeddings (32,768);
-    # a training sequence has at most 12 x 256 image tokens and a line of text.
-    return Qwen2Config(
-        **{name: llm[name] for name in _QWEN2_FIELDS if name in llm},
-        rope_parameters={"rope_type": "default", "rope_theta": llm.get("rope_theta", 1_000_000.0)},
+def _tiling(config: dict[str, Any]) -> Tiling:
+    if config.get("ps_version", "v2") != "v2" or config.get("select_layer", -1) != -1:
+        raise ValueError("ps_version must be v2 and select_layer -1, as in every published Sa2VA")
+    return Tiling(
+        side=config.get("force_image_size") or config["vision_config"]["image_size"],
+        min_tiles=config.get("min_dynamic_patch", 1),
+        max_tiles=config.get("max_dynamic_patch", 12) if config.get("dynamic_image_size", True) else 1,
+        use_thumbnail=config.get("use_thumbnail", True),
     )
 
 
-def _intern_vit(vision: dict[str, Any]) -> InternVLVisionConfig:
-    return InternVLVisionConfig(
-        hidden_size=vision["hidden_size"],
-        num_hidden_layers=vision["num_hidden_layers"],
-        num_attention_heads=vision["num_attention_heads"],
-        intermediate_size=vision["intermediate_size"],
-        image_size=vision["image_size"],
-        patch_size=vision["patch_size"],
-        layer_norm_eps=vision.get("layer_norm_eps", 1e-6),
-        norm_type=vision.get("norm_type", "layer_norm"),
-        attention_bias=vision.get("qkv_bias", True),
-        use_qk_norm=vision.get("qk_normalization", False),
-        hidden_act=vision.get("hidden_act", "gelu"),
-        # Mean pooling in transformers' words: no norm after the last layer, as in the reference.
-        use_mean_pooling=True,
+def _patching(family: Family, vision: dict[str, Any]) -> Patching:
+    # preprocessor_config.json of Qwen2.5-VL-*-Instruct (CLIP's numbers) and of Qwen3-VL-*-Instruct.
+    clip = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+    mean, std = clip if family is Family.QWEN2_5_VL else ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    default_patch = 14 if family is Family.QWEN2_5_VL else 16
+    return Patching(
+        patch_size=vision.get("patch_size", default_patch),
+        merge=vision.get("spatial_merge_size", 2),
+        temporal=vision.get("temporal_patch_size", 2),
+        mean=mean,
+        std=std,
     )
+
+
+def _described(config: dict[str, Any]) -> str:
+    """What config.json says it is, in its own words."""
+    for part in ("llm_config", "text_config"):
+        if isinstance(inner := config.get(part), dict):
+            return f"a language model {inner.get('model_type', 'of no model_type')!r} ({part})"
+    return f"model_type {config.get('model_type')!r} without llm_config or text_config"
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """Native parameter names and the reference's checkpoint keys: which tensor of a checkpoint fills which parameter.
 
 The reference fuses InternViT's q, k and v in one `qkv`, keeps SAM2's four point embeddings apart, and calls modules
-otherwise than transformers does. One table of renames says it all, in the direction native -> reference; loading,
-saving, LoRA targets and adapters all go through it.
+otherwise than transformers does. Tables of renames say it all, in the direction native -> reference; loading, saving,
+LoRA targets and adapters all go through them. Beside SAM2 and `text_hidden_fcs` the names differ by family.
 """
 
 import re
 from dataclasses import dataclass
+
+from tune_sa2va.model.families import Family
 
 _SAM2 = "grounding_encoder.sam2_model."
 
@@ -31,12 +33,39 @@ LEFTOVER_PATTERNS: tuple[str, ...] = (
     r"grounding_encoder\.sam2_model\.(mask_downsample|obj_ptr_proj|obj_ptr_tpos_proj)\..*",
 )
 
-# (native, reference), applied in order to the start of a name.
-_PREFIXES: tuple[tuple[str, str], ...] = (
+_Renames = tuple[tuple[str, str], ...]
+
+# (native, reference) of a family's vision tower and language model: the first that fits the start of a name.
+_INTERN_VIT: _Renames = (
     (r"vision_model\.embeddings\.cls_token$", "vision_model.embeddings.class_embedding"),
     (r"vision_model\.embeddings\.position_embeddings$", "vision_model.embeddings.position_embedding"),
     (r"vision_model\.embeddings\.patch_embeddings\.projection\.", "vision_model.embeddings.patch_embedding."),
     (r"vision_model\.encoder\.layer\.", "vision_model.encoder.layers."),
+)  # fmt: skip
+_LAYER = r"language_model\.model\.layers\.(\d+)\."
+_INTERNLM2: _Renames = (
+    (r"language_model\.lm_head\.", "language_model.output."),
+    (r"language_model\.model\.embed_tokens\.", "language_model.model.tok_embeddings."),
+    (_LAYER + r"self_attn\.", r"language_model.model.layers.\1.attention."),
+    (_LAYER + r"mlp\.gate_proj\.", r"language_model.model.layers.\1.feed_forward.w1."),
+    (_LAYER + r"mlp\.down_proj\.", r"language_model.model.layers.\1.feed_forward.w2."),
+    (_LAYER + r"mlp\.up_proj\.", r"language_model.model.layers.\1.feed_forward.w3."),
+    (_LAYER + r"input_layernorm\.", r"language_model.model.layers.\1.attention_norm."),
+    (_LAYER + r"post_attention_layernorm\.", r"language_model.model.layers.\1.ffn_norm."),
+)  # fmt: skip
+_QWEN_VL: _Renames = (
+    (r"vision_model\.", "model.model.visual."),
+    (r"language_model\.model\.", "model.model.language_model."),
+    (r"language_model\.lm_head\.", "model.lm_head."),
+)
+_BY_FAMILY: dict[Family, _Renames] = {
+    Family.INTERNVL_QWEN2: _INTERN_VIT,
+    Family.INTERNVL_INTERNLM2: _INTERN_VIT + _INTERNLM2,
+    Family.QWEN2_5_VL: _QWEN_VL,
+    Family.QWEN3_VL: _QWEN_VL,
+}
+# The same for what every family has.
+_COMMON: _Renames = (
     (r"sam_vision\.backbone\.patch_embed\.projection\.", _SAM2 + "image_encoder.trunk.patch_embed.proj."),
     (r"sam_vision\.backbone\.", _SAM2 + "image_encoder.trunk."),
     (r"sam_vision\.neck\.convs\.(\d+)\.", _SAM2 + r"image_encoder.neck.convs.\1.conv."),
@@ -74,12 +103,12 @@ _FEED_FORWARD = re.compile(r"\.(proj_in|proj_out|layers\.(\d+))\.(weight|bias)$"
 _DEEP_MLP = re.compile(r"\.(output_hypernetworks_mlps\.\d+|iou_prediction_head|pred_obj_score_head)\.")
 
 
-def source_of(native: str) -> Source:
-    """Where the native parameter or buffer `native` lies in a reference checkpoint."""
+def source_of(native: str, family: Family) -> Source:
+    """Where the native parameter or buffer `native` lies in a reference checkpoint of this family."""
     if native == "sam_prompt_encoder.point_embed.weight":
         return Source(tuple(f"{_SAM2}sam_prompt_encoder.point_embeddings.{i}.weight" for i in range(4)))
     name = native
-    for pattern, replacement in _PREFIXES:
+    for pattern, replacement in _BY_FAMILY[family] + _COMMON:
         name, count = re.subn("^" + pattern, replacement, name)
         if count:
             break
@@ -108,9 +137,9 @@ def _number_mlp(name: str) -> str:
     return f"{name[: match.start()]}.layers.{index}.{match[3]}"
 
 
-def reference_module(native: str) -> str:
+def reference_module(native: str, family: Family) -> str:
     """The reference's name of the native linear module `native`. Only for modules that exist there one to one."""
-    source = source_of(native + ".weight")
+    source = source_of(f"{native}.weight", family)
     assert source.third is None and len(source.keys) == 1, f"{native} has no module of its own in the reference"
     return source.keys[0].removesuffix(".weight")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from tune_sa2va.errors import CheckpointError
 
 _PRESETS = Path(__file__).parent / "presets"
-_TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "tokenizer.model")
 # Ships a small tokenizer with Sa2VA's special tokens; its ids fit every preset's vocabulary.
 _TOKENIZER_PRESET = "tiny"
 

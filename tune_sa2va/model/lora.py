@@ -92,7 +92,7 @@ class TrialAdapters:
                 trained = nn.Parameter(original.detach().to(torch.float32, copy=True))
                 self._base_parameters[name] = original
                 _set(self._model, name, trained)
-                self.parameters[PEFT_PREFIX + source_of(name).keys[0]] = trained
+                self.parameters[PEFT_PREFIX + source_of(name, self._model.dims.family).keys[0]] = trained
 
     def _lora_layer(self, name: str) -> LoraLayer:
         layer = self._model.get_submodule(name)

@@ -1,6 +1,7 @@
-"""Pictures to the two inputs of Sa2VA: tiles for InternViT (`pixel_values`), one square for SAM2 (`g_pixel_values`).
+"""Pictures to the two inputs of Sa2VA: `pixel_values` for the vision tower, one square `g_pixel_values` for SAM2.
 
-Both resizes are Pillow's bicubic, as in the reference; another kernel would shift every feature.
+All resizes are Pillow's bicubic, as in the reference; another kernel would shift every feature. The vision tower's
+input is tiles for InternViT (here) or one grid of patches for Qwen-VL (`patches`).
 """
 
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from tune_sa2va.model.dims import Sa2VADims
+from tune_sa2va.model.dims import Patching, Sa2VADims
+from tune_sa2va.model.patches import patches_of, token_grid
 
 _MEAN = torch.tensor((0.485, 0.456, 0.406)).view(3, 1, 1)
 _STD = torch.tensor((0.229, 0.224, 0.225)).view(3, 1, 1)
@@ -19,20 +21,33 @@ _STD = torch.tensor((0.229, 0.224, 0.225)).view(3, 1, 1)
 
 @dataclass(frozen=True, slots=True)
 class EncoderInputs:
-    """pixel_values: (tiles, 3, P, P); g_pixel_values: (1, 3, G, G); both normalised fp32."""
+    """pixel_values: (tiles, 3, P, P), or (patches, F) in Qwen-VL; g_pixel_values: (1, 3, G, G); both normalised fp32.
 
-    pixel_values: Float[Tensor, "N 3 P P"]
+    grid: rows and columns of image tokens in Qwen-VL, None in InternVL; `Sa2VA.encode_image` takes it.
+    """
+
+    pixel_values: Float[Tensor, "N ..."]
     g_pixel_values: Float[Tensor, "1 3 G G"]
+    grid: tuple[int, int] | None = None
 
 
 def encoder_inputs(image: UInt8[np.ndarray, "H W 3"], dims: Sa2VADims) -> EncoderInputs:
     """Both inputs of one picture."""
     picture = Image.fromarray(image)
     square = picture.resize((dims.sam2.image_size, dims.sam2.image_size), Image.Resampling.BICUBIC)
-    return EncoderInputs(
-        pixel_values=torch.stack([_normalise(tile) for tile in tiles(picture, dims)]),
-        g_pixel_values=_normalise(square)[None],
-    )
+    g_pixel_values = _normalise(square)[None]
+    if isinstance(dims.picture, Patching):
+        patches, grid = patches_of(picture, dims.picture)
+        return EncoderInputs(patches, g_pixel_values, grid)
+    return EncoderInputs(torch.stack([_normalise(tile) for tile in tiles(picture, dims)]), g_pixel_values)
+
+
+def num_image_tokens(width: int, height: int, dims: Sa2VADims) -> int:
+    """Image tokens of a picture of this size, in every family."""
+    if isinstance(dims.picture, Patching):
+        rows, columns = token_grid(width, height, dims.picture)
+        return rows * columns
+    return num_tiles(width, height, dims) * dims.tokens_per_tile
 
 
 def tiles(picture: Image.Image, dims: Sa2VADims) -> list[Image.Image]:
@@ -43,7 +58,7 @@ def tiles(picture: Image.Image, dims: Sa2VADims) -> list[Image.Image]:
     cut = [
         resized.crop((x * side, y * side, (x + 1) * side, (y + 1) * side)) for y in range(rows) for x in range(columns)
     ]
-    if dims.use_thumbnail and len(cut) > 1:
+    if dims.tiling.use_thumbnail and len(cut) > 1:
         cut.append(picture.resize((side, side), Image.Resampling.BICUBIC))
     return cut
 
@@ -53,11 +68,12 @@ def tile_grid(width: int, height: int, dims: Sa2VADims) -> tuple[int, int]:
 
     As InternVL's `find_closest_aspect_ratio`: candidates by rising area, so that a tie is always with a smaller grid.
     """
+    tiling = dims.tiling
     grids = {
         (columns, rows)
-        for columns in range(1, dims.max_tiles + 1)
-        for rows in range(1, dims.max_tiles + 1)
-        if dims.min_tiles <= columns * rows <= dims.max_tiles
+        for columns in range(1, tiling.max_tiles + 1)
+        for rows in range(1, tiling.max_tiles + 1)
+        if tiling.min_tiles <= columns * rows <= tiling.max_tiles
     }
     best, best_difference = (1, 1), float("inf")
     for columns, rows in sorted(grids, key=lambda grid: (grid[0] * grid[1], grid)):
@@ -71,7 +87,7 @@ def tile_grid(width: int, height: int, dims: Sa2VADims) -> tuple[int, int]:
 def num_tiles(width: int, height: int, dims: Sa2VADims) -> int:
     """Tiles of a picture of this size, the thumbnail included."""
     columns, rows = tile_grid(width, height, dims)
-    return columns * rows + (1 if dims.use_thumbnail and columns * rows > 1 else 0)
+    return columns * rows + (1 if dims.tiling.use_thumbnail and columns * rows > 1 else 0)
 
 
 def _normalise(picture: Image.Image) -> Float[Tensor, "3 H W"]:

@@ -1,18 +1,28 @@
-"""Questions and answers as token sequences in Sa2VA's training format (`qwen_chat`: no system prompt, no BOS)."""
+"""Questions and answers as token sequences in Sa2VA's training format.
 
+`qwen_chat` and `internlm2_chat` are the same text where there is no system prompt; InternLM2 has a BOS before it, as
+its tokenizer gives and the reference trains (`tokenize_conversation` in its data_utils.py). Which tokens stand for the
+image the tokenizer tells: InternVL's has `<IMG_CONTEXT>`, Qwen-VL's has not.
+"""
+
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
-from transformers import Qwen2Tokenizer
+from transformers import PreTrainedTokenizerBase, Qwen2Tokenizer
 
 from tune_sa2va.errors import CheckpointError
+from tune_sa2va.model.families.internlm2_tokenizer import load_internlm2_tokenizer
 from tune_sa2va.model.locate import tokenizer_folder
 
 IGNORE_INDEX = -100
-_SPECIAL_TOKENS = ("<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>", "[SEG]")
+_CHAT_TOKENS = ("<|im_start|>", "<|im_end|>", "[SEG]")
+# What opens the image, stands for each of its tokens, and closes it.
+_INTERNVL_IMAGE = ("<img>", "<IMG_CONTEXT>", "</img>")
+_QWEN_VL_IMAGE = ("<|vision_start|>", "<|image_pad|>", "<|vision_end|>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +30,7 @@ class PromptTokens:
     """One sequence: prompt, answer, `<|im_end|>`, newline.
 
     input_ids: (T,). labels: (T,), -100 except on the answer and its `<|im_end|>`.
-    image_start: the first `<IMG_CONTEXT>`; seg_position: the `[SEG]` token; answer_start: the answer's first token.
+    image_start, answer_start: the first of the image's and of the answer's tokens; seg_position: the `[SEG]` token.
     """
 
     input_ids: Int[Tensor, " T"]
@@ -39,9 +49,10 @@ class Prompter:
         Raises:
             CheckpointError: no tokenizer there, or one without Sa2VA's special tokens.
         """
-        self.tokenizer = _load_tokenizer(folder)
+        self.tokenizer, self._bos = _load_tokenizer(folder)
         vocabulary = self.tokenizer.get_vocab()
-        if absent := [token for token in _SPECIAL_TOKENS if token not in vocabulary]:
+        self._image = _INTERNVL_IMAGE if "<IMG_CONTEXT>" in vocabulary else _QWEN_VL_IMAGE
+        if absent := [token for token in (*_CHAT_TOKENS, *self._image) if token not in vocabulary]:
             raise CheckpointError(
                 f"{folder}: the tokenizer lacks {', '.join(absent)}, so it is not Sa2VA's. "
                 "Copy the tokenizer files from the Sa2VA checkpoint."
@@ -52,13 +63,13 @@ class Prompter:
     def build(self, *, question: str, answer: str, num_image_tokens: int) -> PromptTokens:
         """The training sequence for an image of `num_image_tokens`; `answer` holds exactly one [SEG]."""
         assert answer.count("[SEG]") == 1, f"an answer holds one [SEG], got {answer!r}"
-        prompt_ids = self._encode(self.prompt_text(question, num_image_tokens))
+        prompt_ids = [*self._bos, *self._encode(self.prompt_text(question, num_image_tokens))]
         answer_ids = self._encode(answer)
         ids = [*prompt_ids, *answer_ids, self.end_id, *self._encode("\n")]
         labels = [IGNORE_INDEX] * len(ids)
         answer_end = len(prompt_ids) + len(answer_ids) + 1
         labels[len(prompt_ids) : answer_end] = ids[len(prompt_ids) : answer_end]
-        image_token = self.tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>")
+        image_token = self.tokenizer.convert_tokens_to_ids(self._image[1])
         return PromptTokens(
             input_ids=torch.tensor(ids),
             labels=torch.tensor(labels),
@@ -67,10 +78,10 @@ class Prompter:
             answer_start=len(prompt_ids),
         )
 
-    @staticmethod
-    def prompt_text(question: str, num_image_tokens: int) -> str:
-        """The user's turn with the image in front, up to where the answer starts."""
-        image = f"<img>{'<IMG_CONTEXT>' * num_image_tokens}</img>"
+    def prompt_text(self, question: str, num_image_tokens: int) -> str:
+        """The user's turn with the image in front, up to where the answer starts (a BOS is not part of the text)."""
+        opening, token, closing = self._image
+        image = f"{opening}{token * num_image_tokens}{closing}"
         return f"<|im_start|>user\n{image}\n{question}<|im_end|>\n<|im_start|>assistant\n"
 
     def _encode(self, text: str) -> list[int]:
@@ -78,6 +89,24 @@ class Prompter:
         return ids
 
 
-def _load_tokenizer(folder: Path) -> Qwen2Tokenizer:
-    # The class itself, not AutoTokenizer, which asks to run the checkpoint's own code when config.json has an auto_map.
-    return Qwen2Tokenizer.from_pretrained(tokenizer_folder(folder), local_files_only=True)
+def _load_tokenizer(folder: Path) -> tuple[PreTrainedTokenizerBase, list[int]]:
+    """The tokenizer, and the ids that open every sequence.
+
+    The classes themselves, not AutoTokenizer, which asks to run the checkpoint's own code when config.json has an
+    auto_map.
+    """
+    folder = tokenizer_folder(folder)
+    if _tokenizer_class(folder).startswith("InternLM2"):
+        tokenizer = load_internlm2_tokenizer(folder)
+        return tokenizer, [tokenizer.bos_token_id]
+    return Qwen2Tokenizer.from_pretrained(folder, local_files_only=True), []
+
+
+def _tokenizer_class(folder: Path) -> str:
+    path = folder / "tokenizer_config.json"
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8")).get("tokenizer_class", ""))
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path}: cannot be read as JSON: {error}. Copy it again from the checkpoint.") from error

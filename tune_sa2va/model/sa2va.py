@@ -1,37 +1,66 @@
-"""Sa2VA from transformers' own modules: InternViT, `mlp1`, Qwen2, `text_hidden_fcs`, SAM2. No remote code.
+"""Sa2VA from transformers' own modules: vision tower, language model, `text_hidden_fcs`, SAM2. No remote code.
 
 The forward is cut where training cuts it: `encode_image` (frozen, run once an image) gives `ImageFeatures`;
-`seg_embeddings` runs the language model over them; `decode_masks` runs SAM2's prompt encoder and mask decoder.
+`embed_text` and `hidden_states` run the language model over them; `seg_embeddings` and `decode_masks` give the mask.
+
+Code that is to work for every family passes what `features.context(image_start)` gives to `hidden_states`, and asks
+`logits` for tokens. In the InternVL families the context is None and may be left out; in Qwen-VL it must be there.
 
 Shape letters: B images, T text positions, D width of the language model, d width of SAM2, S side of the mask logits.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import InternVLVisionModel, Qwen2ForCausalLM
+from transformers import Cache, InternVLVisionModel, Qwen2ForCausalLM
 from transformers.models.sam2.modeling_sam2 import Sam2MaskDecoder, Sam2PromptEncoder, Sam2VisionModel
 
 from tune_sa2va.model.dims import Sa2VADims
+from tune_sa2va.model.families import Family, qwen_vl
+from tune_sa2va.model.families.internlm2 import build_internlm2
+from tune_sa2va.model.families.qwen_vl import VisualContext
+from tune_sa2va.model.families.rotary import DynamicNtkRotary
 
 
 @dataclass(frozen=True, slots=True)
 class ImageFeatures:
     """What the frozen encoders make of one image; a trial needs nothing else of it.
 
-    image_tokens: (tiles x tokens_per_tile, D), what replaces the `<IMG_CONTEXT>` embeddings.
+    image_tokens: (I, D), what replaces the image's placeholder embeddings; I is tiles x tokens_per_tile in InternVL.
     embed: (d, S/4, S/4), the stride-16 level with `no_mem_embed` added.
     high_res_1: (d, S/2, S/2) the FPN's stride-8 level before `conv_s1`, or (d/4, S/2, S/2) after it.
     high_res_0: (d, S, S) the FPN's stride-4 level before `conv_s0`, or (d/8, S, S) after it.
+
+    Only in the Qwen-VL families, None in the others (a cache must keep both; images of one batch share the grid):
+    grid: rows and columns of image tokens, whose product is I; positions of the text follow from it.
+    deepstack: (L, I, D), what Qwen3-VL adds to the image's tokens after its first L layers; L is 0 in Qwen2.5-VL.
     """
 
     image_tokens: Float[Tensor, "I D"]
     embed: Float[Tensor, "d h w"]
     high_res_1: Float[Tensor, "c1 2h 2w"]
     high_res_0: Float[Tensor, "c0 4h 4w"]
+    grid: tuple[int, int] | None = None
+    deepstack: Float[Tensor, "L I D"] | None = None
+
+    def context(self, image_start: int) -> VisualContext | None:
+        """For `Sa2VA.hidden_states` of a batch of one: None in the InternVL families."""
+        return context_of([self], image_start)
+
+
+def context_of(images: Sequence[ImageFeatures], image_start: int) -> VisualContext | None:
+    """For `Sa2VA.hidden_states` of a batch: each image's tokens begin at `image_start`, and all have one grid."""
+    grids = {image.grid for image in images}
+    assert len(grids) == 1, f"images of one batch share their grid, got {grids}"
+    grid = grids.pop()
+    if grid is None:
+        return None
+    deepstack = [image.deepstack for image in images if image.deepstack is not None]
+    return VisualContext(image_start, grid, torch.stack(deepstack))
 
 
 class MaskOutput(NamedTuple):
@@ -59,12 +88,9 @@ class Sa2VA(nn.Module):
         for config in (dims.vision, dims.language_model, sam2.vision_config, sam2.mask_decoder_config):
             config._attn_implementation = "sdpa"
         sam2.vision_config.backbone_config._attn_implementation = "sdpa"
-        width, vit_width = dims.language_model.hidden_size, dims.vision.hidden_size
-        self.vision_model = InternVLVisionModel(dims.vision)
-        self.mlp1 = nn.Sequential(
-            nn.LayerNorm(4 * vit_width), nn.Linear(4 * vit_width, width), nn.GELU(), nn.Linear(width, width)
-        )
-        self.language_model = Qwen2ForCausalLM(dims.language_model)
+        width = dims.language_model.hidden_size
+        self.vision_model, self.mlp1 = _build_vision(dims)
+        self.language_model = _build_language_model(dims)
         self.text_hidden_fcs = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, dims.sam2.d))
         self.sam_vision = Sam2VisionModel(sam2.vision_config)
         self.sam_prompt_encoder = Sam2PromptEncoder(sam2.prompt_encoder_config)
@@ -74,7 +100,7 @@ class Sa2VA(nn.Module):
     # -- frozen encoders --------------------------------------------------------------------------------------------
 
     def encode_tiles(self, pixel_values: Float[Tensor, "N 3 P P"]) -> Float[Tensor, "N I D"]:
-        """Image tokens of each tile: InternViT without a final norm, class token dropped, pixel shuffle v2, `mlp1`."""
+        """InternVL: image tokens of each tile. No final norm, class token dropped, pixel shuffle v2, `mlp1`."""
         patches = self.vision_model(pixel_values).last_hidden_state[:, 1:]
         return self.mlp1(pixel_shuffle(patches))
 
@@ -87,31 +113,67 @@ class Sa2VA(nn.Module):
 
     def encode_image(
         self,
-        pixel_values: Float[Tensor, "N 3 P P"],
+        pixel_values: Float[Tensor, "N ..."],
         g_pixel_values: Float[Tensor, "1 3 G G"],
         *,
         project_high_res: bool,
+        grid: tuple[int, int] | None = None,
     ) -> ImageFeatures:
-        """Features of one image of N tiles. `project_high_res` applies `conv_s0` and `conv_s1` (an 8th of the size)."""
-        image_tokens = self.encode_tiles(pixel_values).flatten(0, 1)
+        """Features of one image. `project_high_res` applies `conv_s0` and `conv_s1` (an 8th of the size).
+
+        pixel_values: (tiles, 3, P, P) in InternVL, (patches, F) in Qwen-VL, which needs `grid` too: pass what
+        `encoder_inputs` gave.
+        """
+        deepstack = None
+        if self.dims.family.is_internvl:
+            image_tokens = self.encode_tiles(pixel_values).flatten(0, 1)
+        else:
+            assert grid is not None, "Qwen-VL needs the picture's grid"
+            image_tokens, deepstack = qwen_vl.encode_patches(self.vision_model, pixel_values, grid)
         embed, high_res_1, high_res_0 = self.encode_sam(g_pixel_values)
         if project_high_res:
             high_res_1, high_res_0 = self.project_high_res(high_res_1, high_res_0)
-        return ImageFeatures(image_tokens, embed[0], high_res_1[0], high_res_0[0])
+        return ImageFeatures(image_tokens, embed[0], high_res_1[0], high_res_0[0], grid, deepstack)
 
     # -- what a trial trains ----------------------------------------------------------------------------------------
 
     def embed_text(
         self, input_ids: Int[Tensor, "B T"], image_tokens: Float[Tensor, "B I D"], image_start: int
     ) -> Float[Tensor, "B T D"]:
-        """Token embeddings with the `<IMG_CONTEXT>` ones, I positions from `image_start` on, replaced."""
+        """Token embeddings with the image's placeholders, I positions from `image_start` on, replaced."""
         embeds = self.language_model.get_input_embeddings()(input_ids)
         image_end = image_start + image_tokens.shape[1]
         return torch.cat((embeds[:, :image_start], image_tokens.to(embeds.dtype), embeds[:, image_end:]), dim=1)
 
-    def hidden_states(self, inputs_embeds: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
-        """The language model's last hidden state, after the final norm. Causal, no padding mask: pad on the right."""
-        return self.language_model.model(inputs_embeds=inputs_embeds, use_cache=False).last_hidden_state
+    def hidden_states(
+        self,
+        inputs_embeds: Float[Tensor, "B T D"],
+        context: VisualContext | None = None,
+        *,
+        cache: Cache | None = None,
+    ) -> Float[Tensor, "B T D"]:
+        """The hidden state that `seg_embeddings` and `logits` take. Causal, no padding mask: pad on the right.
+
+        After the final norm, but before it in Qwen3-VL: the reference takes `hidden_states[-1]`, which transformers
+        4.57, with which those checkpoints were trained, gives unnormed there.
+
+        context: `ImageFeatures.context` of the same images; needed in Qwen-VL, None in InternVL.
+        cache: takes these positions up, after those that it holds.
+        """
+        text = self.language_model.model
+        if self.dims.family.is_internvl:
+            return text(
+                inputs_embeds=inputs_embeds, past_key_values=cache, use_cache=cache is not None
+            ).last_hidden_state
+        assert context is not None, "Qwen-VL needs the images' context"
+        final_norm = self.dims.family is not Family.QWEN3_VL
+        return qwen_vl.run_text(text, inputs_embeds, context, final_norm=final_norm, cache=cache)
+
+    def logits(self, hidden: Float[Tensor, "... D"]) -> Float[Tensor, "... V"]:
+        """Scores of the next token, from what `hidden_states` gave."""
+        if self.dims.family is Family.QWEN3_VL:
+            hidden = self.language_model.model.norm(hidden)
+        return self.language_model.lm_head(hidden)
 
     def seg_embeddings(self, hidden: Float[Tensor, "B T D"], seg_positions: Int[Tensor, " B"]) -> Float[Tensor, "B d"]:
         """`text_hidden_fcs` of the hidden state at each sequence's [SEG] token itself."""
@@ -160,6 +222,25 @@ class Sa2VA(nn.Module):
             y, x = torch.meshgrid(centres, centres, indexing="ij")
             encoding = self.sam_prompt_encoder.shared_embedding(torch.stack((x, y), dim=-1)[None])
         return encoding.permute(0, 3, 1, 2)
+
+
+def _build_vision(dims: Sa2VADims) -> tuple[Any, nn.Module]:
+    """The vision tower, and what projects its output to the language model (inside the tower in Qwen-VL)."""
+    if not dims.family.is_internvl:
+        return qwen_vl.build_vision(dims.family, dims.vision), nn.Identity()
+    width, wide = dims.language_model.hidden_size, 4 * dims.vision.hidden_size
+    mlp1 = nn.Sequential(nn.LayerNorm(wide), nn.Linear(wide, width), nn.GELU(), nn.Linear(width, width))
+    return InternVLVisionModel(dims.vision), mlp1
+
+
+def _build_language_model(dims: Sa2VADims) -> Any:
+    config = dims.language_model
+    if not dims.family.is_internvl:
+        return qwen_vl.CausalText(dims.family, config)
+    is_internlm2 = dims.family is Family.INTERNVL_INTERNLM2
+    model = build_internlm2(config) if is_internlm2 else Qwen2ForCausalLM(config)
+    model.model.rotary_emb = DynamicNtkRotary(config)
+    return model
 
 
 def pixel_shuffle(patches: Float[Tensor, "N L C"]) -> Float[Tensor, "N L/4 4C"]:

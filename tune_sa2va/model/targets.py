@@ -39,7 +39,7 @@ def find_targets(model: Sa2VA, patterns: Sequence[str], full_modules: Iterable[F
         UserError: a pattern names nothing, a module of a frozen encoder, or one that is not linear; or none is left.
     """
     weights = [name.removesuffix(".weight") for name in model.state_dict() if name.endswith(".weight")]
-    modules = [Target(native, source_of(f"{native}.weight").keys[0].removesuffix(".weight")) for native in weights]
+    modules = [Target(native, _reference(native, model)) for native in weights]
     memory = memory_attention_shapes(model.dims.sam2)
     for pattern in patterns:
         _check_pattern(pattern, [module for module in modules if matches(module.reference, pattern)], memory, model)
@@ -102,7 +102,11 @@ def _check_pattern(pattern: str, found: list[Target], memory: Iterable[str], mod
 def _linear_references(model: Sa2VA) -> list[str]:
     """The reference's names of the linear modules outside the encoders."""
     return [
-        source_of(f"{name}.weight").keys[0].removesuffix(".weight")
+        _reference(name, model)
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear) and not name.startswith(_ENCODERS)
     ]
+
+
+def _reference(native: str, model: Sa2VA) -> str:
+    return source_of(f"{native}.weight", model.dims.family).keys[0].removesuffix(".weight")

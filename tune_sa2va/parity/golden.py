@@ -5,17 +5,18 @@
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from tune_sa2va.errors import CheckpointError
-from tune_sa2va.model.checkpoint import build_on_meta
+from tune_sa2va.model.checkpoint import build_on_meta, leftovers, targets_by_key
 from tune_sa2va.model.dims import Sa2VADims, read_dims
-from tune_sa2va.model.keymap import is_leftover, source_of
+from tune_sa2va.model.shards import read_shards
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +47,9 @@ def read_golden(folder: Path) -> Golden:
     Raises:
         CheckpointError: something that belongs to golden data is not there or cannot be read.
     """
-    dims = read_dims(folder)
-    question, answer = _read_sample(folder / "sample.json")
+    sample = _read_sample(folder / "sample.json")
+    question, answer = _question_and_answer(folder / "sample.json", sample)
+    dims = _with_pixel_limits(read_dims(folder), sample)
     inputs = read_tensors(folder / "inputs.safetensors")
     if absent := [name for name in ("image", "mask") if name not in inputs]:
         raise CheckpointError(
@@ -79,24 +81,37 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def key_use(folder: Path, dims: Sa2VADims) -> KeyUse:
-    """What becomes of every key in the folder's model*.safetensors."""
-    found: set[str] = set()
-    for path in sorted(folder.glob("model*.safetensors")):
-        try:
-            with safe_open(path, framework="pt") as shard:
-                found.update(shard.keys())
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"{path}: is not a readable safetensors file ({error}). Copy it again.") from error
-    mapped = {key for name in build_on_meta(dims).state_dict() for key in source_of(name).keys}
-    leftover = {key for key in found - mapped if is_leftover(key)}
-    return KeyUse(len(found & mapped), len(leftover), sorted(found - mapped - leftover))
+    """What becomes of every key in the folder's weights."""
+    model = build_on_meta(dims)
+    found = set(read_shards(folder).shapes)
+    mapped = targets_by_key(model).keys() & found
+    leftover = leftovers(model, found - mapped)
+    return KeyUse(len(mapped), len(leftover), sorted(found - mapped - leftover))
 
 
-def _read_sample(path: Path) -> tuple[str, str]:
+def _read_sample(path: Path) -> dict[str, Any]:
     try:
-        sample = json.loads(path.read_text(encoding="utf-8"))
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(
+            f"{path}: is not the description of a golden sample ({type(error).__name__}: {error}). "
+            "Give a folder that the reference's code wrote golden data to."
+        ) from error
+
+
+def _with_pixel_limits(dims: Sa2VADims, sample: dict[str, Any]) -> Sa2VADims:
+    """Golden data of Qwen-VL is small: its picture is smaller than the reference lets them be, and says so."""
+    limits = sample.get("image_processor")
+    if dims.family.is_internvl or not isinstance(limits, dict):
+        return dims
+    picture = replace(dims.patching, min_pixels=int(limits["min_pixels"]), max_pixels=int(limits["max_pixels"]))
+    return replace(dims, picture=picture)
+
+
+def _question_and_answer(path: Path, sample: dict[str, Any]) -> tuple[str, str]:
+    try:
         question, answer = str(sample["question"]), str(sample["answer"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except KeyError as error:
         raise CheckpointError(
             f"{path}: has no question and answer of a golden sample ({type(error).__name__}: {error}). "
             "Give a folder that the reference's code wrote golden data to."

@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from tune_sa2va.model.families.qwen_vl import positions
 from tune_sa2va.model.keymap import source_of
-from tune_sa2va.model.preprocess import EncoderInputs, encoder_inputs
+from tune_sa2va.model.preprocess import EncoderInputs, encoder_inputs, num_image_tokens
 from tune_sa2va.model.prompt import IGNORE_INDEX, Prompter, PromptTokens
 from tune_sa2va.model.sa2va import ImageFeatures, MaskOutput, Sa2VA
 from tune_sa2va.model.upsample import to_image_size
@@ -32,11 +33,12 @@ class Sample:
     prompt: PromptTokens
     truth: Tensor
     end_id: int
+    merge: int
 
     def named(self) -> dict[str, Tensor]:
         """Under golden names. The native path takes neither a padding mask nor positions: it assumes these."""
         length = len(self.prompt.input_ids)
-        return {
+        named = {
             "input_ids": self.prompt.input_ids[None],
             "labels": self.prompt.labels[None],
             "attention_mask": torch.ones(1, length, dtype=torch.int64),
@@ -44,18 +46,24 @@ class Sample:
             "pixel_values": self.encoder.pixel_values,
             "g_pixel_values": self.encoder.g_pixel_values,
         }
+        if self.encoder.grid is not None:
+            rows, columns = self.encoder.grid
+            named["image_grid_thw"] = torch.tensor([[1, rows * self.merge, columns * self.merge]])
+        return named
 
 
 def prepare(golden: Golden) -> Sample:
     """Inputs made from the raw picture and the text, by the code that training uses."""
     prompter = Prompter(golden.folder)
     encoder = encoder_inputs(golden.inputs["image"].numpy(), golden.dims)
-    num_image_tokens = len(encoder.pixel_values) * golden.dims.tokens_per_tile
+    height, width = golden.inputs["image"].shape[:2]
+    count = num_image_tokens(width, height, golden.dims)
     return Sample(
         encoder=encoder,
-        prompt=prompter.build(question=golden.question, answer=golden.answer, num_image_tokens=num_image_tokens),
+        prompt=prompter.build(question=golden.question, answer=golden.answer, num_image_tokens=count),
         truth=golden.inputs["mask"][None, None].float(),
         end_id=prompter.end_id,
+        merge=1 if golden.dims.family.is_internvl else golden.dims.patching.merge,
     )
 
 
@@ -64,11 +72,14 @@ def run(model: Sa2VA, sample: Sample, *, dtype: torch.dtype) -> dict[str, Tensor
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
         with _captured(model) as tensors:
             features = model.encode_image(
-                sample.encoder.pixel_values.to(dtype), sample.encoder.g_pixel_values.to(dtype), project_high_res=True
+                sample.encoder.pixel_values.to(dtype),
+                sample.encoder.g_pixel_values.to(dtype),
+                project_high_res=True,
+                grid=sample.encoder.grid,
             )
             ids = sample.prompt.input_ids[None]
             embeds = model.embed_text(ids, features.image_tokens[None], sample.prompt.image_start)
-            hidden = model.hidden_states(embeds)
+            hidden = model.hidden_states(embeds, features.context(sample.prompt.image_start))
             seg_embedding = model.seg_embeddings(hidden, torch.tensor([sample.prompt.seg_position]))
             output = model.decode_masks(
                 features.embed[None], features.high_res_1[None], features.high_res_0[None], seg_embedding
@@ -77,6 +88,9 @@ def run(model: Sa2VA, sample: Sample, *, dtype: torch.dtype) -> dict[str, Tensor
         tensors |= _image_tensors(model, features, seg_embedding)
         tensors |= _mask_tensors(model, output, sample)
         tensors |= _text_tensors(model, hidden, sample)
+        if features.grid is not None:
+            length = len(sample.prompt.input_ids)
+            tensors["position_ids_mrope"] = positions(length, sample.prompt.image_start, features.grid)[:, None]
         tensors["greedy_first_8_ids"] = _greedy(model, features, sample)
     return tensors
 
@@ -94,7 +108,7 @@ def joiners_by_key(model: Sa2VA) -> dict[str, Callable[[Mapping[str, Tensor]], T
     """For each checkpoint key, what puts its tensor together from native ones (or their gradients) by name."""
     pieces: dict[str, dict[int, tuple[str, slice]]] = {}
     for name, _ in model.named_parameters():
-        source = source_of(name)
+        source = source_of(name, model.dims.family)
         for row, key in enumerate(source.keys):
             rows = slice(row, row + 1) if len(source.keys) > 1 else slice(None)
             pieces.setdefault(key, {})[source.third or 0] = (name, rows)
@@ -134,7 +148,7 @@ def _captured(model: Sa2VA) -> Iterator[dict[str, Tensor]]:
 
 def _image_tensors(model: Sa2VA, features: ImageFeatures, seg_embedding: Tensor) -> dict[str, Tensor]:
     return {
-        "vit_embeds": features.image_tokens.unflatten(0, (-1, model.dims.tokens_per_tile)),
+        **_token_tensors(model, features),
         "sam_image_embed_no_mem": features.embed[None],
         "sam_high_res_0": features.high_res_0[None],
         "sam_high_res_1": features.high_res_1[None],
@@ -142,6 +156,13 @@ def _image_tensors(model: Sa2VA, features: ImageFeatures, seg_embedding: Tensor)
         "sam_sparse_prompts": model.sparse_prompts(seg_embedding),
         "sam_dense_prompt_pixel": model.sam_prompt_encoder.no_mask_embed.weight,
     }
+
+
+def _token_tensors(model: Sa2VA, features: ImageFeatures) -> dict[str, Tensor]:
+    if features.deepstack is None:
+        return {"vit_embeds": features.image_tokens.unflatten(0, (-1, model.dims.tokens_per_tile))}
+    deepstack = {f"visual_deepstack_{level}": added for level, added in enumerate(features.deepstack)}
+    return {"visual_embeds": features.image_tokens, **deepstack}
 
 
 def _mask_tensors(model: Sa2VA, output: MaskOutput, sample: Sample) -> dict[str, Tensor]:
@@ -167,8 +188,12 @@ def _mask_tensors(model: Sa2VA, output: MaskOutput, sample: Sample) -> dict[str,
 
 def _text_tensors(model: Sa2VA, hidden: Tensor, sample: Sample) -> dict[str, Tensor]:
     labelled = (sample.prompt.labels != IGNORE_INDEX).nonzero()[:, 0]
-    logits = model.language_model.lm_head(hidden[0, labelled - 1]).float()
-    return {"logits_answer": logits, "loss_ce": F.cross_entropy(logits, sample.prompt.labels[labelled])}
+    logits = model.logits(hidden[0, labelled - 1]).float()
+    return {
+        "llm_normed_hidden_state": model.language_model.model.norm(hidden),
+        "logits_answer": logits,
+        "loss_ce": F.cross_entropy(logits, sample.prompt.labels[labelled]),
+    }
 
 
 @torch.no_grad()
@@ -176,8 +201,9 @@ def _greedy(model: Sa2VA, features: ImageFeatures, sample: Sample) -> Int[Tensor
     """The first tokens of free greedy decoding after the prompt, the end token suppressed."""
     ids = sample.prompt.input_ids[None, : sample.prompt.answer_start]
     for _ in range(_NUM_GREEDY):
-        hidden = model.hidden_states(model.embed_text(ids, features.image_tokens[None], sample.prompt.image_start))
-        logits = model.language_model.lm_head(hidden[:, -1]).float()
+        embeds = model.embed_text(ids, features.image_tokens[None], sample.prompt.image_start)
+        hidden = model.hidden_states(embeds, features.context(sample.prompt.image_start))
+        logits = model.logits(hidden[:, -1]).float()
         logits[:, sample.end_id] = -torch.inf
         ids = torch.cat((ids, logits.argmax(dim=1, keepdim=True)), dim=1)
     return ids[0, sample.prompt.answer_start :]

@@ -1,0 +1,118 @@
+"""The safetensors files of a checkpoint folder: which key lies in which, of what shape, read one tensor at a time.
+
+Headers alone say what does not fit, so that nothing of the weights is read before. Only safetensors are opened: no
+pickle, no Python file of the folder.
+"""
+
+import json
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from tune_sa2va.errors import CheckpointError
+
+_INDEX, _SINGLE = "model.safetensors.index.json", "model.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Shards:
+    """keys: each file's keys; shapes: each key's shape."""
+
+    keys: Mapping[Path, tuple[str, ...]]
+    shapes: Mapping[str, tuple[int, ...]]
+
+    def stream(self, wanted: Container[str]) -> Iterator[tuple[str, Tensor]]:
+        """The wanted tensors, file by file; a file's pages are let go before the next is opened.
+
+        A tensor is a view of its mapped file: copy what is to be kept.
+        """
+        for path, keys in self.keys.items():
+            with open_shard(path) as shard:
+                for key in keys:
+                    if key in wanted:
+                        yield key, shard.get_tensor(key)
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether the folder holds a model in safetensors."""
+    return (folder / _INDEX).exists() or (folder / _SINGLE).exists()
+
+
+def read_shards(folder: Path) -> Shards:
+    """The headers of the folder's files.
+
+    Raises:
+        CheckpointError: no safetensors, a file is missing or cut short, or the index names keys that are not there.
+    """
+    if (folder / _INDEX).exists():
+        listed = _read_index(folder)
+    elif (folder / _SINGLE).exists():
+        listed = {folder / _SINGLE: None}
+    else:
+        raise CheckpointError(_no_safetensors(folder))
+    keys: dict[Path, tuple[str, ...]] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path, promised in listed.items():
+        with open_shard(path) as shard:
+            found = tuple(shard.keys())
+            shapes |= {key: tuple(shard.get_slice(key).get_shape()) for key in found}
+        if absent := sorted(set(promised or ()) - set(found)):
+            raise CheckpointError(
+                f"{path}: lacks {len(absent)} keys that {_INDEX} says it holds, {absent[0]} among them. "
+                "Copy shards and index again from the same checkpoint."
+            )
+        keys[path] = found
+    return Shards(keys, shapes)
+
+
+def open_shard(path: Path) -> safe_open:
+    """One safetensors file, its header checked against its size.
+
+    Raises:
+        CheckpointError: it cannot be read or is cut short.
+    """
+    try:
+        return safe_open(path, framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path}: is not a readable safetensors file, perhaps cut short ({error}). Copy it again."
+        ) from error
+
+
+def _read_index(folder: Path) -> dict[Path, list[str] | None]:
+    index = folder / _INDEX
+    try:
+        weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        names = {str(key): str(name) for key, name in weight_map.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{index}: is not a safetensors index ({error}). Copy it again.") from error
+    files: dict[Path, list[str] | None] = {}
+    by_name: dict[str, list[str]] = {}
+    for key, name in names.items():
+        by_name.setdefault(name, []).append(key)
+    for name, keys in by_name.items():
+        if Path(name).name != name or Path(name).suffix != ".safetensors":
+            raise CheckpointError(
+                f"{index}: says that {keys[0]} lies in {name!r}, which is no safetensors file of this folder; a shard "
+                "that lies outside the folder is not read. Copy the index again."
+            )
+        files[folder / name] = keys
+    if absent := sorted(path.name for path in files if not path.exists()):
+        raise CheckpointError(f"{folder}: {len(absent)} shards are missing: {', '.join(absent)}. Copy them here.")
+    return files
+
+
+def _no_safetensors(folder: Path) -> str:
+    pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
+    if pickles:
+        return (
+            f"{folder}: has no {_SINGLE}; {pickles[0]} is a pickle, which can run code when opened, so it is not "
+            "loaded. Save the model again with save_pretrained(..., safe_serialization=True)."
+        )
+    return (
+        f"{folder}: has neither {_SINGLE} nor {_INDEX}. "
+        "Give the folder that holds the checkpoint's safetensors files (other formats are not loaded)."
+    )
