@@ -98,7 +98,7 @@ def test_a_folder_without_weights_is_an_error(folder: Path) -> None:
 
 
 def test_neither_folder_nor_preset(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"neither a folder nor a preset \(8b, tiny\)"):
+    with pytest.raises(CheckpointError, match=r"neither a folder nor a preset \(8b, .*tiny\)"):
         model_folder(str(tmp_path / "absent"))
 
 

@@ -1,8 +1,9 @@
-"""Where a model's files lie: a preset inside the package, or a folder on this machine."""
+"""Where a model's files lie: a preset inside the package, a folder on this machine, or a hub that the user names."""
 
 from pathlib import Path
 
 from tune_sa2va.errors import CheckpointError
+from tune_sa2va.model.hub import download, is_hub_id
 
 _PRESETS = Path(__file__).parent / "presets"
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "tokenizer.model")
@@ -21,20 +22,22 @@ def is_preset(folder: Path) -> bool:
 
 
 def model_folder(model: str) -> Path:
-    """The folder of a preset's name or of a path.
+    """The folder of a preset's name, of a path, or of a hub's `organisation/name` (fetched once, then cached).
 
     Raises:
-        CheckpointError: neither a preset nor an existing folder.
+        CheckpointError: none of these, or the hub does not give it.
     """
     if model in preset_names():
         return _PRESETS / model
     folder = Path(model)
-    if not folder.is_dir():
-        raise CheckpointError(
-            f"--model {model}: neither a folder nor a preset ({', '.join(preset_names())}). "
-            "Give the folder of a Sa2VA checkpoint on this machine."
-        )
-    return folder
+    if folder.is_dir():
+        return folder
+    if is_hub_id(model):
+        return download(model)
+    raise CheckpointError(
+        f"--model {model}: neither a folder nor a preset ({', '.join(preset_names())}). "
+        "Give the folder of a Sa2VA checkpoint on this machine."
+    )
 
 
 def tokenizer_folder(folder: Path) -> Path:

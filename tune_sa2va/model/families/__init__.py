@@ -13,7 +13,7 @@ class Family(StrEnum):
     QWEN2_5_VL = "Qwen2.5-VL"
     """Sa2VA-Qwen2_5-VL-3B, 7B."""
     QWEN3_VL = "Qwen3-VL"
-    """Sa2VA-Qwen3-VL-2B, 4B, 8B."""
+    """Sa2VA-Qwen3-VL-4B."""
 
     @property
     def is_internvl(self) -> bool:
