@@ -13,6 +13,7 @@ from torch import nn
 from tune_sa2va.config import FullModule
 from tune_sa2va.errors import UserError
 from tune_sa2va.model.dims import Sam2Dims
+from tune_sa2va.model.families import Family
 from tune_sa2va.model.keymap import source_of
 from tune_sa2va.model.sa2va import Sa2VA
 
@@ -21,6 +22,7 @@ NATIVE_FULL_MODULES: dict[FullModule, str] = {"text_hidden_fcs": "text_hidden_fc
 
 # Run once an image and cached: an adapter inside them would never act.
 _ENCODERS = ("vision_model.", "mlp1.", "sam_vision.", "sam_prompt_encoder.")
+_INTERNLM2_NAMES = " Its language model (InternLM2) has wqkv and wo for q_proj, k_proj, v_proj and o_proj; w1, w3, w2."
 _MEMORY_ATTENTION = "grounding_encoder.sam2_model.memory_attention.layers"
 
 
@@ -95,7 +97,8 @@ def _check_pattern(pattern: str, found: list[Target], memory: Iterable[str], mod
         known = {name.rpartition(".")[2] for name in _linear_references(model)}
         near = get_close_matches(pattern, sorted(known), n=3, cutoff=0.3) or sorted(known)
         raise UserError(
-            f"lora.target_modules {pattern!r}: no module's name in Sa2VA ends with it. Nearest: {', '.join(near)}."
+            f"lora.target_modules {pattern!r}: no module's name in this Sa2VA ends with it. Nearest: {', '.join(near)}."
+            f"{_INTERNLM2_NAMES if model.dims.family is Family.INTERNVL_INTERNLM2 else ''}"
         )
 
 
