@@ -21,6 +21,10 @@ class CacheError(UserError):
     """The feature cache has no room, or cannot be read or written."""
 
 
+class NotReproducedError(CheckpointError):
+    """An export, loaded again, does not score what the search recorded."""
+
+
 class TrialFailure(Exception):
     """A trial cannot go on, for a reason that lies in its own configuration or data. The lane stays sound."""
 

@@ -8,6 +8,7 @@ runs it, is in the file too: the targets name it in the reference, and a strict 
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,10 @@ from torch import Tensor
 from tune_sa2va.config import FullModule, LoraSettings
 from tune_sa2va.errors import CheckpointError
 from tune_sa2va.model.dims import Sam2Dims
+from tune_sa2va.model.keymap import source_of
 from tune_sa2va.model.lora import PEFT_PREFIX, TrialAdapters, initial_a
 from tune_sa2va.model.sa2va import Sa2VA
-from tune_sa2va.model.targets import NATIVE_FULL_MODULES, matches, memory_attention_shapes
+from tune_sa2va.model.targets import NATIVE_FULL_MODULES, find_targets, matches, memory_attention_shapes
 
 _TENSORS = "adapter_model.safetensors"
 _CONFIG = "adapter_config.json"
@@ -48,14 +50,17 @@ def save_adapter(
     """
     live = {name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in tensors.items()}
     dead = {} if live_only else _memory_attention(model.dims.sam2, lora)
-    config = _peft_config(lora, full_modules, exclude_memory=live_only)
     folder.mkdir(parents=True, exist_ok=True)
-    unfinished = folder / f"{_TENSORS}.tmp"
-    save_file(live | dead, unfinished, metadata={"format": "pt"})
-    _publish(unfinished, folder / _TENSORS)
-    unfinished = folder / f"{_CONFIG}.tmp"
-    unfinished.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    _publish(unfinished, folder / _CONFIG)
+    _write(folder, live | dead, _peft_config(lora, full_modules, exclude_memory=live_only))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AdapterFile:
+    """An adapter as it was read: tensors by the names in its file, the memory attention's left out."""
+
+    lora: LoraSettings
+    full_modules: tuple[FullModule, ...]
+    tensors: dict[str, Tensor]
 
 
 def load_adapter(model: Sa2VA, folder: Path) -> TrialAdapters:
@@ -65,37 +70,78 @@ def load_adapter(model: Sa2VA, folder: Path) -> TrialAdapters:
         CheckpointError: a file is missing or unreadable, a setting has no counterpart here, or keys do not fit.
         UserError: `target_modules` names modules that the native model does not train.
     """
-    lora, full_modules = _read_config(folder / _CONFIG)
-    tensors = _read_tensors(folder)
-    adapters = TrialAdapters(model, lora, full_modules, seed=0)
+    read = read_adapter(model, folder)
+    adapters = TrialAdapters(model, read.lora, read.full_modules, seed=0)
     try:
-        memory = {name: tensor.shape for name, tensor in _memory_attention(model.dims.sam2, lora).items()}
-        wanted = {name: parameter.shape for name, parameter in adapters.parameters.items()}
-        if tensors.keys() & memory.keys():
-            wanted |= memory
-        if problems := _misfits(wanted, {name: tensor.shape for name, tensor in tensors.items()}):
-            raise CheckpointError(
-                f"{folder / _TENSORS}: {len(problems)} keys do not fit this model and {_CONFIG}: "
-                f"{'; '.join(problems[:20])}{' ...' if len(problems) > 20 else ''}. "
-                "Use the base model that the adapter was trained on, or copy the adapter again."
-            )
         with torch.no_grad():
             for name, parameter in adapters.parameters.items():
-                parameter.copy_(tensors[name])
+                parameter.copy_(read.tensors[name])
     except BaseException:
         adapters.detach()
         raise
     return adapters
 
 
+def read_adapter(model: Sa2VA, folder: Path) -> AdapterFile:
+    """The adapter of `folder`, whose keys all fit `model` (which may be without storage).
+
+    Raises:
+        CheckpointError: as `load_adapter`.
+        UserError: as `load_adapter`.
+    """
+    lora, full_modules = _read_config(folder / _CONFIG)
+    tensors = _read_tensors(folder)
+    memory = {name: torch.Size(shape) for name, shape in _memory_attention_shapes(model.dims.sam2, lora).items()}
+    live = _live_shapes(model, lora, full_modules)
+    wanted = live | memory if tensors.keys() & memory.keys() else live
+    if problems := _misfits(wanted, {name: tensor.shape for name, tensor in tensors.items()}):
+        raise CheckpointError(
+            f"{folder / _TENSORS}: {len(problems)} keys do not fit this model and {_CONFIG}: "
+            f"{'; '.join(problems[:20])}{' ...' if len(problems) > 20 else ''}. "
+            "Use the base model that the adapter was trained on, or copy the adapter again."
+        )
+    return AdapterFile(lora=lora, full_modules=full_modules, tensors={name: tensors[name] for name in live})
+
+
+def drop_memory_attention(folder: Path) -> None:
+    """Take the memory attention's modules out of an adapter of ours, and out of its configuration."""
+    lora, full_modules = _read_config(folder / _CONFIG)
+    tensors = {name: tensor for name, tensor in _read_tensors(folder).items() if ".memory_attention." not in name}
+    _write(folder, tensors, _peft_config(lora, full_modules, exclude_memory=True))
+
+
+def _live_shapes(model: Sa2VA, lora: LoraSettings, full_modules: tuple[FullModule, ...]) -> dict[str, torch.Size]:
+    """What `TrialAdapters` trains, by the names in the file."""
+    shapes: dict[str, torch.Size] = {}
+    for target in find_targets(model, lora.target_modules, full_modules):
+        out_features, in_features = model.get_parameter(f"{target.native}.weight").shape
+        shapes[f"{PEFT_PREFIX}{target.reference}.lora_A.weight"] = torch.Size((lora.r, in_features))
+        shapes[f"{PEFT_PREFIX}{target.reference}.lora_B.weight"] = torch.Size((out_features, lora.r))
+    for module in full_modules:
+        native = NATIVE_FULL_MODULES[module]
+        for leaf, parameter in model.get_submodule(native).named_parameters():
+            shapes[PEFT_PREFIX + source_of(f"{native}.{leaf}", model.dims.family).keys[0]] = parameter.shape
+    return shapes
+
+
 def _memory_attention(sam2: Sam2Dims, lora: LoraSettings) -> dict[str, Tensor]:
     """The untrained A and B of the memory attention's modules that the targets name."""
     tensors: dict[str, Tensor] = {}
+    for name, (rows, columns) in _memory_attention_shapes(sam2, lora).items():
+        module, _, matrix = name.removesuffix(".weight").rpartition(".")
+        is_a = matrix == "lora_A"
+        module = module.removeprefix(PEFT_PREFIX)
+        tensors[name] = initial_a(module, rows, columns, seed=0) if is_a else torch.zeros(rows, columns)
+    return tensors
+
+
+def _memory_attention_shapes(sam2: Sam2Dims, lora: LoraSettings) -> dict[str, tuple[int, int]]:
+    shapes: dict[str, tuple[int, int]] = {}
     for name, (in_features, out_features) in memory_attention_shapes(sam2).items():
         if any(matches(name, pattern) for pattern in lora.target_modules):
-            tensors[f"{PEFT_PREFIX}{name}.lora_A.weight"] = initial_a(name, lora.r, in_features, seed=0)
-            tensors[f"{PEFT_PREFIX}{name}.lora_B.weight"] = torch.zeros(out_features, lora.r)
-    return tensors
+            shapes[f"{PEFT_PREFIX}{name}.lora_A.weight"] = (lora.r, in_features)
+            shapes[f"{PEFT_PREFIX}{name}.lora_B.weight"] = (out_features, lora.r)
+    return shapes
 
 
 def _peft_config(lora: LoraSettings, full_modules: tuple[FullModule, ...], *, exclude_memory: bool) -> dict[str, Any]:
@@ -189,6 +235,16 @@ def _misfits(wanted: Mapping[str, torch.Size], got: Mapping[str, torch.Size]) ->
         if got[name] != wanted[name]
     ]
     return missing + unknown + misshaped
+
+
+def _write(folder: Path, tensors: dict[str, Tensor], config: dict[str, Any]) -> None:
+    """Both files, each by rename."""
+    unfinished = folder / f"{_TENSORS}.tmp"
+    save_file(tensors, unfinished, metadata={"format": "pt"})
+    _publish(unfinished, folder / _TENSORS)
+    unfinished = folder / f"{_CONFIG}.tmp"
+    unfinished.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    _publish(unfinished, folder / _CONFIG)
 
 
 def _publish(unfinished: Path, path: Path) -> None:

@@ -1,0 +1,51 @@
+"""A results folder as a search leaves it, made by the training loop itself; only Ray and Optuna are not there."""
+
+from pathlib import Path
+
+import yaml
+
+from tests.train.bench import lane_settings
+from tune_sa2va.config import RECIPE, TrialConfig
+from tune_sa2va.data import fingerprint
+from tune_sa2va.data.split_file import read_split
+from tune_sa2va.model.locate import model_folder
+from tune_sa2va.search.environment import write_environment
+from tune_sa2va.train.workbench import Workbench
+
+CONFIGS: dict[str, TrialConfig] = {
+    "aa": RECIPE.replace({"train.epochs": 1, "lora.r": 4, "optimizer.lr": 2e-3}),
+    "bb": RECIPE.replace(
+        {"train.epochs": 1, "lora.r": 8, "optimizer.lr": 5e-4, "train.full_modules": ["text_hidden_fcs"]}
+    ),
+}
+
+
+def make_search(folder: Path) -> Path:
+    """Trials `aa` and `bb`, one epoch each, of the tiny preset on a few procedural images."""
+    settings = lane_settings(folder, images=12, size=96)
+    (folder / "search.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "model": settings.model.model_dump(mode="json"),
+                "data": settings.data.model_dump(mode="json"),
+                "gpus": 0,
+                "cpus_per_worker": 1,
+                "feature_cache": str(settings.feature_cache),
+                "raw_high_res": settings.raw_high_res,
+            }
+        )
+    )
+    samples = read_split(folder, settings.data)
+    write_environment(
+        folder,
+        model=settings.model.model,
+        model_folder=model_folder(settings.model.model),
+        data_fingerprint=fingerprint(samples),
+    )
+    bench = Workbench.open(settings, rank=0, world_size=1)
+    for name, config in CONFIGS.items():
+        trial = bench.trial(config)
+        list(trial.epochs())
+        trial.save(folder / "ray" / "checkpoints" / name / "checkpoint_0001")
+        trial.close()
+    return folder

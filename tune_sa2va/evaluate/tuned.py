@@ -1,0 +1,117 @@
+"""`tune_sa2va.json`: what goes with an exported adapter or merged checkpoint; export writes it, its users read it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from tune_sa2va.config import DataSettings, Frozen, Precision, TrialConfig
+from tune_sa2va.errors import CheckpointError
+from tune_sa2va.evaluate.bootstrap import Interval
+
+TUNED_FILE = "tune_sa2va.json"
+MEASURES = ("dice", "iou", "recall", "precision")
+
+
+class Measure(Frozen):
+    """A mean over images, with its 95% bootstrap interval (None: too few images)."""
+
+    mean: float
+    low: float | None
+    high: float | None
+
+    @classmethod
+    def of(cls, interval: Interval) -> "Measure":
+        """The same without what JSON cannot say."""
+        ends = (None if value != value else value for value in (interval.low, interval.high))
+        return cls(mean=interval.mean, low=next(ends), high=next(ends))
+
+
+class PartScores(Frozen):
+    """Scores of one part of the data at one threshold, each image counted once."""
+
+    num_images: int
+    threshold: float
+    dice: Measure
+    iou: Measure
+    recall: Measure
+    precision: Measure
+
+
+class Metrics(Frozen):
+    """val_default: the validation part at 0.5; val_chosen: at the chosen threshold; test: the locked part."""
+
+    val_default: PartScores
+    val_chosen: PartScores
+    test: PartScores | None = None
+
+
+class BaseModelName(Frozen):
+    """A base model: what its folder or preset is called, and the hash of its files (`model_hash`)."""
+
+    id: str
+    sha256: str
+
+
+class Verification(Frozen):
+    """The export, loaded by a fresh process, against what the search recorded: Dice of the validation part at 0.5."""
+
+    recorded_val_dice: float
+    val_dice: float
+    difference: float
+    tolerance: float
+    precision: Precision
+    device: str
+
+
+class SplitRule(Frozen):
+    """How the data was cut, so that its parts can be found again."""
+
+    ratios: tuple[float, float, float]
+    seed: int
+
+
+class Tuned(Frozen):
+    """Everything about an adapter that its tensors do not say."""
+
+    format: int = 1
+    trial: str
+    epoch: int
+    merged: bool = False
+    """The folder is a whole checkpoint, with the adapter inside its weights."""
+    base_model: BaseModelName
+    data_fingerprint: str
+    split: SplitRule
+    question: str = DataSettings.model_fields["question"].default
+    """With {text} for what is asked for."""
+    answer: str = DataSettings.model_fields["answer"].default
+    threshold: float
+    """On the sigmoid of the mask logits; chosen on the validation part."""
+    metrics: Metrics
+    verification: Verification
+    config: TrialConfig
+
+    def to_json(self) -> str:
+        """The file's text."""
+        return json.dumps(self.model_dump(mode="json"), indent=1) + "\n"
+
+
+def read_tuned(folder: Path) -> Tuned | None:
+    """What `folder` says of itself; None for an adapter that another program made.
+
+    Raises:
+        CheckpointError: the file is damaged, or of another version.
+    """
+    path = folder / TUNED_FILE
+    try:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return Tuned.model_validate(values)
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise CheckpointError(f"{path}: {where}: {first['msg']}. Export the trial again.") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({error}). Copy it again, or export the trial again.") from error

@@ -1,0 +1,7 @@
+"""The adapter of a search's best trial, or of any trial, as files for Sa2VA, scored again first."""
+
+from tune_sa2va.export.checkpoints import TrialCheckpoint, best_checkpoint, find_checkpoints
+from tune_sa2va.export.command import app
+from tune_sa2va.export.write import export_adapter, export_merged
+
+__all__ = ["TrialCheckpoint", "app", "best_checkpoint", "export_adapter", "export_merged", "find_checkpoints"]

@@ -1,0 +1,91 @@
+"""The model card, README.md of an export: what it is, what it was tuned on, how good it is, how to load it.
+
+It names no file of the data, and all text that comes from settings or folders is written so that Markdown and HTML take
+it for text.
+"""
+
+import html
+
+from tune_sa2va.evaluate.tuned import MEASURES, Measure, PartScores, Tuned
+
+_USE_ADAPTER = """```python
+from peft import PeftModel
+model = PeftModel.from_pretrained(sa2va, "this/folder").merge_and_unload()  # sa2va: the base, loaded as usual
+```
+
+Module names are Sa2VA's own. Adapters of SAM2's memory attention, which a single image never runs, have B = 0 (or are
+left out, where the export was asked for the live ones only).
+"""
+_USE_MERGED = """The folder has the base's layout and keys, and loads as the base does. It holds no code:
+copy the `*.py` files of the base checkpoint beside `config.json`, where `auto_map` names them.
+"""
+
+
+def card(tuned: Tuned) -> str:
+    """The card's text."""
+    what = "Merged Sa2VA checkpoint" if tuned.merged else "LoRA adapter for Sa2VA"
+    lora, train = tuned.config.lora, tuned.config.train
+    verification = tuned.verification
+    return f"""# {what}: vessel segmentation
+
+Found by tune_sa2va: trial {literal(tuned.trial)}, epoch {tuned.epoch}.
+
+- Base model: {literal(tuned.base_model.id)}, SHA-256 of its files {literal(tuned.base_model.sha256)}
+- Data: fingerprint {literal(tuned.data_fingerprint)}; split by group, shares {_shares(tuned)}, seed {tuned.split.seed}
+- LoRA: r={lora.r}, alpha={lora.lora_alpha:g}, dropout {lora.dropout:g} on {literal(", ".join(lora.target_modules))};
+  trained in full: {literal(", ".join(train.full_modules) or "none")}
+- Training: {train.epochs} epochs planned, AdamW, learning rate {tuned.config.optimizer.lr:.3g}; the whole configuration
+  is in `tune_sa2va.json`
+- Question: {literal(tuned.question)}; answer: {literal(tuned.answer)}
+- Mask: sigmoid > {tuned.threshold:g}, chosen on the validation part; Sa2VA's own threshold is 0.5
+
+## Scores
+
+Means over images on their own pixels, with 95% bootstrap intervals.
+
+| part | images | threshold | Dice | IoU | recall | precision |
+|---|---|---|---|---|---|---|
+{_rows(tuned)}
+
+The validation part chose trial, epoch and threshold, so its scores are optimistic{_about_test(tuned)}.
+Loaded by a fresh process ({verification.precision}, {literal(verification.device)}), the validation Dice at 0.5 is \
+{verification.val_dice:.6f}; the
+search recorded {verification.recorded_val_dice:.6f}, {verification.difference:.1e} apart \
+(at most {verification.tolerance:.0e} is allowed).
+
+## Use in Sa2VA
+
+{_USE_MERGED if tuned.merged else _USE_ADAPTER}"""
+
+
+def literal(text: str) -> str:
+    """`text` as code that neither Markdown nor HTML acts upon."""
+    plain = " ".join(text.split()).replace("`", "'").replace("|", "/")
+    return f"<code>{html.escape(plain)}</code>" if plain else "unknown"
+
+
+def _rows(tuned: Tuned) -> str:
+    metrics = tuned.metrics
+    parts = [("validation", metrics.val_default), ("validation", metrics.val_chosen)]
+    if metrics.test is not None:
+        parts.append(("test", metrics.test))
+    return "\n".join(_row(name, scores) for name, scores in parts)
+
+
+def _row(name: str, scores: PartScores) -> str:
+    cells = [_cell(getattr(scores, measure)) for measure in MEASURES]
+    return f"| {name} | {scores.num_images} | {scores.threshold:g} | {' | '.join(cells)} |"
+
+
+def _cell(measure: Measure) -> str:
+    if measure.low is None or measure.high is None:
+        return f"{measure.mean:.3f}"
+    return f"{measure.mean:.3f} [{measure.low:.3f}, {measure.high:.3f}]"
+
+
+def _shares(tuned: Tuned) -> str:
+    return " / ".join(f"{share:g}" for share in tuned.split.ratios)
+
+
+def _about_test(tuned: Tuned) -> str:
+    return "; the locked test part was scored once" if tuned.metrics.test else "; the test part was not scored yet"

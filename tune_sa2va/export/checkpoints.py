@@ -1,0 +1,93 @@
+"""Which states of its trials a search has on the disk, while it runs or afterwards."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from tune_sa2va.config import TrialConfig
+from tune_sa2va.errors import CheckpointError, UserError
+
+ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialCheckpoint:
+    """A trial's state after one epoch, as it lies in the results folder."""
+
+    folder: Path
+    trial_id: str
+    epoch: int
+    val_dice: float
+    config: TrialConfig
+
+    @property
+    def label(self) -> str:
+        """Names this state among all of its search, as `test_scores.parquet` does."""
+        return f"{self.trial_id}, epoch {self.epoch}"
+
+
+def find_checkpoints(run: Path) -> list[TrialCheckpoint]:
+    """Every readable checkpoint of the search in `run`, best validation Dice first (ties: the earlier epoch first).
+
+    Raises:
+        UserError: `run` is not a results folder.
+    """
+    if not (run / "search.yaml").exists():
+        raise UserError(f"{run}: holds no search (no search.yaml). Give the folder results/NAME of a search.")
+    found = []
+    for path in (run / "ray").glob("*/*/checkpoint_*/state.json"):
+        try:
+            state = json.loads(path.read_text())
+            found.append(
+                TrialCheckpoint(
+                    folder=path.parent,
+                    trial_id=path.parents[1].name,
+                    epoch=state["progress"]["epoch"],
+                    val_dice=state["progress"]["val_dice"],
+                    config=TrialConfig.model_validate(state["config"]),
+                )
+            )
+        except FileNotFoundError:
+            continue  # replaced by the running search between the listing and the reading
+    return sorted(found, key=lambda checkpoint: (-checkpoint.val_dice, checkpoint.epoch))
+
+
+def best_checkpoint(run: Path, trial_id: str | None = None) -> TrialCheckpoint:
+    """The checkpoint with the highest validation Dice of the search, or of one trial.
+
+    Raises:
+        UserError: there is none, or no such trial.
+    """
+    checkpoints = find_checkpoints(run)
+    if not checkpoints:
+        raise UserError(f"{run}: no trial has finished an epoch yet. Wait for the first one, or look at its failures.")
+    if trial_id is None:
+        return checkpoints[0]
+    own = [checkpoint for checkpoint in checkpoints if checkpoint.trial_id == trial_id]
+    if not own:
+        known = ", ".join(sorted({checkpoint.trial_id for checkpoint in checkpoints})[:10])
+        raise UserError(f"--trial {trial_id}: no checkpoint of it in {run}. Trials with one: {known}.")
+    return own[0]
+
+
+def copy_checked(checkpoint: TrialCheckpoint, to: Path) -> None:
+    """Copy the checkpoint's adapter into `to`, and compare it with the checksum that the trial wrote.
+
+    Raises:
+        CheckpointError: the files are gone (a running search replaces them) or damaged.
+    """
+    try:
+        for name in ADAPTER_FILES:
+            (to / name).write_bytes((checkpoint.folder / "adapter" / name).read_bytes())
+        wanted = json.loads((checkpoint.folder / "state.json").read_text())["sha256"]
+    except OSError as error:
+        raise CheckpointError(
+            f"{checkpoint.folder}: the adapter cannot be copied ({error.strerror}). "
+            "If the search runs, it has a better one by now: export again."
+        ) from error
+    tensors = ADAPTER_FILES[0]
+    if hashlib.sha256((to / tensors).read_bytes()).hexdigest() != wanted[f"adapter/{tensors}"]:
+        raise CheckpointError(
+            f"{checkpoint.folder}: {tensors} is damaged (its checksum differs). Give another --trial, or resume."
+        )

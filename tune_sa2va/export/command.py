@@ -1,0 +1,58 @@
+"""`python -m tune_sa2va.export`: the adapter of a search's best trial, or of any trial, as files for Sa2VA.
+
+    python -m tune_sa2va.export --run results/NAME --to best_adapter
+    python -m tune_sa2va.export --run results/NAME --trial 1a2b3c --to adapter_4
+    python -m tune_sa2va.export --run results/NAME --merge --to tuned_sa2va
+
+It works while the search runs, too.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tune_sa2va.errors import NotReproducedError, UserError
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def main(
+    run: Annotated[Path, typer.Option(help="Results folder of a search, results/NAME; it may still be running.")],
+    to: Annotated[Path, typer.Option(help="Folder to write; new, empty, or an earlier export.")],
+    trial: Annotated[str | None, typer.Option(help="A trial's id.", show_default="the best by Val Dice")] = None,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Write a whole checkpoint with the adapter inside, in the base's layout.")
+    ] = False,
+    live_only: Annotated[
+        bool,
+        typer.Option("--live-only", help="Leave out SAM2's memory attention, which no image reaches and PEFT expects."),
+    ] = False,
+) -> None:
+    """Write a trial's adapter in PEFT's format with Sa2VA's own module names, or a merged checkpoint.
+
+    A fresh process loads what was written and scores the validation part; unless it gets what the search recorded,
+    nothing is left behind (exit code 1). The threshold that suits the validation part best goes into tune_sa2va.json.
+    """
+    if merge and live_only:
+        raise UserError("--live-only is about adapters; with --merge there is none. Leave out one of the two.")
+
+    from tune_sa2va.export.checkpoints import best_checkpoint
+    from tune_sa2va.export.write import export_adapter, export_merged
+
+    checkpoint = best_checkpoint(run, trial)
+    try:
+        if merge:
+            tuned = export_merged(run, checkpoint, to)
+        else:
+            tuned = export_adapter(run, checkpoint, to, live_only=live_only)
+    except NotReproducedError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+    val = tuned.metrics.val_default, tuned.metrics.val_chosen
+    typer.echo(
+        f"{to}: trial {checkpoint.label}, validation Dice {val[0].dice.mean:.4f} at 0.5, "
+        f"{val[1].dice.mean:.4f} at {tuned.threshold:g} (chosen); "
+        f"verified, {tuned.verification.difference:.1e} from the search's record."
+    )

@@ -1,0 +1,103 @@
+"""A base checkpoint with an adapter inside its weights, in the base's own layout: same shards, same keys, same dtypes.
+
+Shard by shard, so one shard is in memory at a time. A merged weight is W + scale B A, summed in fp32 and stored in the
+base's dtype; modules trained in full take the base's place; all other keys, those of SAM2's video memory among them,
+are copied as they are. The base's code files are not copied: nothing here reads or hands on code.
+"""
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tune_sa2va.errors import CheckpointError
+from tune_sa2va.model.adapter import AdapterFile, read_adapter
+from tune_sa2va.model.checkpoint import build_on_meta
+from tune_sa2va.model.dims import read_dims
+from tune_sa2va.model.locate import tokenizer_folder
+from tune_sa2va.model.lora import PEFT_PREFIX
+
+_INDEX = "model.safetensors.index.json"
+_SINGLE = "model.safetensors"
+_COPIED_SUFFIXES = (".json", ".jinja", ".txt", ".model")
+"""Configuration and tokenizer files; weights are written anew."""
+
+
+def merge(base: Path, adapter: Path, to: Path) -> None:
+    """Write the checkpoint in `base`, with the adapter in `adapter` merged in, to the folder `to`.
+
+    Raises:
+        CheckpointError: the base has no weights, or lacks a weight that the adapter changes; or see `read_adapter`.
+    """
+    shards = _shards(base)
+    read = read_adapter(build_on_meta(read_dims(base)), adapter)
+    left = _changed_keys(read)
+    for name in shards:
+        left -= _merge_shard(base / name, to / name, read)
+    if left:
+        raise CheckpointError(
+            f"{base}: lacks {len(left)} weights that the adapter changes, {sorted(left)[0]} among them. "
+            "Give the base model that the adapter was trained on."
+        )
+    for folder in {tokenizer_folder(base), base}:  # the same for all but presets
+        for path in sorted(folder.iterdir()):
+            if path.is_file() and path.suffix in _COPIED_SUFFIXES and path.name != "README.md":
+                shutil.copyfile(path, to / path.name)
+
+
+def _shards(base: Path) -> list[str]:
+    if (base / _INDEX).exists():
+        try:
+            names = set(json.loads((base / _INDEX).read_text(encoding="utf-8"))["weight_map"].values())
+        except (OSError, ValueError, KeyError, AttributeError) as error:
+            raise CheckpointError(f"{base / _INDEX}: is not a safetensors index ({error}). Copy it again.") from error
+        if outside := [name for name in names if Path(name).name != name]:
+            raise CheckpointError(f"{base / _INDEX}: shard {outside[0]!r} lies outside the folder. Copy it again.")
+        return sorted(names)
+    if (base / _SINGLE).exists():
+        return [_SINGLE]
+    raise CheckpointError(f"{base}: has no weights to merge into. Give a checkpoint, or export without --merge.")
+
+
+def _changed_keys(read: AdapterFile) -> set[str]:
+    """The checkpoint's keys that merging changes."""
+    keys = {name.removeprefix(PEFT_PREFIX) for name in read.tensors if ".lora_A." not in name}
+    return {key.replace(".lora_B.weight", ".weight") for key in keys}
+
+
+def _merge_shard(source: Path, target: Path, read: AdapterFile) -> set[str]:
+    """Write one shard; returns the keys in it that were changed."""
+    changed = set()
+    try:
+        with safe_open(source, framework="pt") as shard:
+            tensors = {key: shard.get_tensor(key) for key in shard.keys()}  # noqa: SIM118 - no mapping
+            metadata = shard.metadata() or {"format": "pt"}
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{source}: is not a readable safetensors file ({error}). Copy it again.") from error
+    for key, weight in tensors.items():
+        merged = _merged(key, weight, read)
+        if merged is not None:
+            tensors[key] = merged
+            changed.add(key)
+    save_file(tensors, target, metadata=metadata)
+    return changed
+
+
+def _merged(key: str, weight: Tensor, read: AdapterFile) -> Tensor | None:
+    """What the adapter makes of one weight, in its dtype; None where it leaves it alone."""
+    full = read.tensors.get(PEFT_PREFIX + key)
+    if full is not None:
+        return full.to(weight.dtype).contiguous()
+    module = PEFT_PREFIX + key.removesuffix(".weight")
+    lora_b = read.tensors.get(f"{module}.lora_B.weight")
+    if lora_b is None or not key.endswith(".weight"):
+        return None
+    lora = read.lora
+    scale = lora.lora_alpha / (math.sqrt(lora.r) if lora.use_rslora else lora.r)
+    delta = scale * (lora_b.float() @ read.tensors[f"{module}.lora_A.weight"].float())
+    return torch.add(weight.float(), delta).to(weight.dtype).contiguous()

@@ -1,0 +1,169 @@
+"""Writing an export: beside its place first, scored by a fresh process there, and moved only if the score is right."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import yaml
+
+from tune_sa2va.config import Precision
+from tune_sa2va.durable import publish_folder
+from tune_sa2va.errors import NotReproducedError, UserError
+from tune_sa2va.evaluate.bootstrap import mean_interval
+from tune_sa2va.evaluate.metrics import Counts, mean_scores
+from tune_sa2va.evaluate.tuned import (
+    MEASURES,
+    TUNED_FILE,
+    BaseModelName,
+    Measure,
+    Metrics,
+    PartScores,
+    SplitRule,
+    Tuned,
+    Verification,
+)
+from tune_sa2va.export.card import card
+from tune_sa2va.export.checkpoints import TrialCheckpoint, copy_checked
+from tune_sa2va.export.verify import Proof, prove
+
+_DEFAULT_THRESHOLD = 0.5
+
+# How far the validation Dice may be from the recorded one. In fp32 the same process order gives the same sums, and a
+# pixel that changes sides is seen. bf16 keeps 8 bits: batches and kernels of another size move pixels at the border.
+# Merged weights are rounded to the dtype in which the base is stored, most often bf16.
+_TOLERANCES: dict[Precision, float] = {"fp32": 1e-6, "bf16": 2e-3}
+_MERGED_TOLERANCE = 5e-3
+
+
+def export_adapter(run: Path, checkpoint: TrialCheckpoint, to: Path, *, live_only: bool = False) -> Tuned:
+    """Write the adapter, `tune_sa2va.json` and a model card to `to`, which appears whole, verified, or not at all.
+
+    live_only: leave out the memory attention's modules, which no image reaches.
+
+    Raises:
+        UserError: `to` holds something else, or the checkpoint, the base model or the data cannot be used.
+        NotReproducedError: loaded by a fresh process, the adapter does not score what the search recorded.
+    """
+    unfinished = _start(to)
+    try:
+        copy_checked(checkpoint, unfinished)
+        if live_only:
+            from tune_sa2va.model.adapter import drop_memory_attention
+
+            drop_memory_attention(unfinished)
+        return _finish(run, checkpoint, unfinished, to, merged=False)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def export_merged(run: Path, checkpoint: TrialCheckpoint, to: Path) -> Tuned:
+    """Write a whole checkpoint in the base's layout, the adapter inside its weights, to `to`; else as `export_adapter`.
+
+    Raises:
+        UserError: as `export_adapter`, or the base is a preset without weights.
+        NotReproducedError: as `export_adapter`.
+    """
+    from tune_sa2va.export.merge import merge
+    from tune_sa2va.model.locate import model_folder
+
+    unfinished = _start(to)
+    try:
+        adapter = unfinished / "adapter"
+        adapter.mkdir()
+        copy_checked(checkpoint, adapter)
+        merge(model_folder(_search(run)["model"]["model"]), adapter, unfinished)
+        shutil.rmtree(adapter)
+        return _finish(run, checkpoint, unfinished, to, merged=True)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _start(to: Path) -> Path:
+    """A new folder beside `to`, on the same disk."""
+    if to.exists() and (not to.is_dir() or (any(to.iterdir()) and not (to / TUNED_FILE).exists())):
+        raise UserError(f"--to {to}: holds other files. Give an empty or a new folder.")
+    unfinished = to.with_name(f".{to.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    return unfinished
+
+
+def _finish(run: Path, checkpoint: TrialCheckpoint, unfinished: Path, to: Path, *, merged: bool) -> Tuned:
+    proof = prove(run, unfinished, merged=merged)
+    verification = _verify(checkpoint, proof, to, merged=merged)
+    tuned = _tuned(run, checkpoint, proof, verification, merged=merged)
+    (unfinished / TUNED_FILE).write_text(tuned.to_json(), encoding="utf-8")
+    (unfinished / "README.md").write_text(card(tuned), encoding="utf-8")
+    publish_folder(unfinished, to)
+    return tuned
+
+
+def _verify(checkpoint: TrialCheckpoint, proof: Proof, to: Path, *, merged: bool) -> Verification:
+    found = mean_scores([Counts(*row) for row in proof.default_counts]).dice
+    precision: Precision = "bf16" if proof.precision == "bf16" else "fp32"
+    verification = Verification(
+        recorded_val_dice=checkpoint.val_dice,
+        val_dice=found,
+        difference=abs(found - checkpoint.val_dice),
+        tolerance=_MERGED_TOLERANCE if merged else _TOLERANCES[precision],
+        precision=precision,
+        device=proof.device,
+    )
+    if not verification.difference <= verification.tolerance:  # NaN is not
+        raise NotReproducedError(
+            f"{to}: not written. Loaded by a fresh process, trial {checkpoint.label} has a validation Dice of "
+            f"{found:.6f}, but the search recorded {checkpoint.val_dice:.6f}; at most {verification.tolerance:.0e} "
+            f"apart was wanted ({precision}, {proof.device}). Check that the base model and the images are those of "
+            "the search."
+        )
+    return verification
+
+
+def _tuned(run: Path, checkpoint: TrialCheckpoint, proof: Proof, verification: Verification, *, merged: bool) -> Tuned:
+    search = _search(run)
+    environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
+    base = environment["base_model"]
+    data = search["data"]
+    return Tuned(
+        trial=checkpoint.trial_id,
+        epoch=checkpoint.epoch,
+        merged=merged,
+        base_model=BaseModelName(id=Path(base["id"]).name, sha256=base["sha256"]),
+        data_fingerprint=environment["data_fingerprint"],
+        split=SplitRule(ratios=data["ratios"], seed=data["split_seed"]),
+        question=data["question"],
+        answer=data["answer"],
+        threshold=proof.threshold,
+        metrics=Metrics(
+            val_default=_part([Counts(*row) for row in proof.default_counts], _DEFAULT_THRESHOLD),
+            val_chosen=_part([Counts(*row) for row in proof.chosen_counts], proof.threshold),
+            test=_test_scores(run, checkpoint),
+        ),
+        verification=verification,
+        config=checkpoint.config,
+    )
+
+
+def _test_scores(run: Path, checkpoint: TrialCheckpoint) -> PartScores | None:
+    """Of this very checkpoint, where the search has scored it on the test part."""
+    path = run / "test_scores.parquet"
+    rows = pq.read_table(path).to_pylist() if path.exists() else []
+    own = [row for row in rows if row.get("checkpoint") == checkpoint.label]
+    scored = [row for row in own if row["row"] == own[0]["row"]]  # the recipe's and the winner's row may be one
+    if not scored:
+        return None
+    counts = [Counts(tp=row["tp"], fp=row["fp"], fn=row["fn"], tn=row["tn"]) for row in scored]
+    return _part(counts, scored[0]["threshold"])
+
+
+def _part(counts: Sequence[Counts], threshold: float) -> PartScores:
+    measures = {name: Measure.of(mean_interval([getattr(image, name) for image in counts])) for name in MEASURES}
+    return PartScores(num_images=len(counts), threshold=threshold, **measures)
+
+
+def _search(run: Path) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((run / "search.yaml").read_text(encoding="utf-8"))
+    return found
