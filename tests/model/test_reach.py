@@ -6,11 +6,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tune_sa2va.config import FullModule, LoraSettings
-from tune_sa2va.model.keymap import source_of
 from tune_sa2va.model.lora import TrialAdapters
 from tune_sa2va.model.reach import is_reached
 from tune_sa2va.model.sa2va import Sa2VA
-from tune_sa2va.model.targets import _ENCODERS, NATIVE_FULL_MODULES
+from tune_sa2va.model.targets import NATIVE_FULL_MODULES, _linear_references
 
 
 def any_loss(model: Sa2VA, *, lm_loss: bool) -> Tensor:
@@ -30,11 +29,7 @@ def trained(model: Sa2VA) -> dict[str, nn.Parameter]:
 
 @pytest.mark.parametrize("lm_loss", [False, True])
 def test_adapters(model: Sa2VA, lm_loss: bool) -> None:
-    linear = [
-        source_of(f"{name}.weight").keys[0].removesuffix(".weight")
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and not name.startswith(_ENCODERS)
-    ]
+    linear = _linear_references(model)
     adapters = TrialAdapters(model, LoraSettings(r=2, target_modules=tuple(linear)), (), seed=0)
     try:
         with torch.no_grad():

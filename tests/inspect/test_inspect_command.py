@@ -1,0 +1,55 @@
+"""The command: tables within 80 columns, JSON with the same numbers, one sentence for wrong use."""
+
+import json
+
+import pytest
+
+from tune_sa2va.cli import run
+from tune_sa2va.inspect.__main__ import app
+
+
+def inspect(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[object, str, str]:
+    with pytest.raises(SystemExit) as left:
+        run(app, list(arguments))
+    out, err = capsys.readouterr()
+    return left.value.code, out, err
+
+
+def test_tables(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = inspect(capsys, "--model", "tiny", "--image-size", "512x512", "--precision", "fp32")
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 80
+    assert "…" not in out
+    assert "layers.{0-2}.self_attn" in out
+    assert "512x512" in out and "no gradient reaches it" in out
+
+
+def test_json_has_the_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ("--model", "tiny", "--rank", "8", "--full-modules", "mask_decoder", "--image-size", "300x200")
+    code, out, _ = inspect(capsys, *flags, "--json")
+    values = json.loads(out)
+    assert code == 0
+    assert values["parameters"]["total"] == sum(values["parameters"]["parts"].values()) == 6_760_514
+    assert values["trained_in_full"]["parts"] == {"SAM2 mask decoder": 795_813}
+    assert values["adapters"]["reached_by_a_gradient"] < values["adapters"]["trainable"]
+    [memory] = values["memory"]
+    assert (memory["width_px"], memory["height_px"], memory["image_tokens"]) == (300, 200, 64)
+    assert memory["card_gib"] >= memory["step_gib"] > memory["base_gib"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--model", "absent"], "neither a folder nor a preset"),
+        (["--model", "tiny", "--rank", "0"], "--rank must be from 1 to 512"),
+        (["--model", "tiny", "--alpha", "0"], "--alpha must be above 0"),
+        (["--model", "tiny", "--targets", "qkv"], "encoders are frozen"),
+        (["--model", "tiny", "--targets", ","], "--targets must name at least one module"),
+        (["--model", "tiny", "--full-modules", "llm"], "--full-modules must be among text_hidden_fcs, mask_decoder"),
+        (["--model", "tiny", "--image-size", "512"], "--image-size must be WIDTHxHEIGHT"),
+        (["--model", "tiny", "--image-size", "512x99999"], "--image-size must be WIDTHxHEIGHT"),
+    ],
+)
+def test_wrong_use(capsys: pytest.CaptureFixture[str], arguments: list[str], said: str) -> None:
+    code, out, err = inspect(capsys, *arguments)
+    assert code == 2 and out == "" and said in err and err.count("\n") == 1

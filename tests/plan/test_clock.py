@@ -1,0 +1,48 @@
+"""The time from a pace that is given, added up by hand."""
+
+from pathlib import Path
+
+import pytest
+
+from tune_sa2va.plan.clock import LANE_START_S, predict
+from tune_sa2va.plan.pace import Pace
+from tune_sa2va.plan.show import duration
+from tune_sa2va.search.expectation import Expectation
+from tune_sa2va.search.preflight import Flags, plan
+
+PACE = Pace(load_s=5.0, encode_s=0.5, start_s=0.25, train_s=0.1, val_s=0.02, peak_gib=0.0, source="given")
+IMAGES = {"train": 100, "val": 20, "test": 10}
+EXPECTED = Expectation(rungs={1: 8, 3: 3}, epochs=20.0, epochs_range=(15, 30), rounds=12.0)
+
+
+def flags(out: Path, **changed: object) -> Flags:
+    values = {
+        "data": None, "allow_outside": False, "model": "tiny", "space": "smoke", "out": out, "name": "plan",
+        "trials": 8, "epochs": 3, "time_budget_s": None, "sampler": "tpe", "seed": 0, "gpus": 0,
+        "gpus_per_trial": 1, "lanes": 2,
+        "max_disk_gib": None, "address": None,
+    }  # fmt: skip
+    return Flags(**(values | changed))
+
+
+def test_the_sum(tmp_path: Path) -> None:
+    hours = predict(plan(flags(tmp_path)), IMAGES, EXPECTED, PACE)
+    assert hours.starting == pytest.approx(LANE_START_S + 5 + 120 * 0.5 / 2)
+    assert hours.training == pytest.approx(12 * 100 * 0.1)
+    assert hours.validation == pytest.approx(12 * 20 * 0.02)
+    assert hours.between_trials == pytest.approx(8 / 2 * 0.25)
+    assert hours.scoring == pytest.approx(5 + 10 * (0.5 + 3 * 0.02))
+    assert hours.low < hours.total < hours.high and not hours.cut_short
+    moving = hours.training + hours.validation + hours.between_trials
+    assert hours.high - hours.total == pytest.approx(0.5 * moving)
+
+
+def test_a_time_budget_is_told(tmp_path: Path) -> None:
+    assert predict(plan(flags(tmp_path, time_budget_s=60.0)), IMAGES, EXPECTED, PACE).cut_short
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(7.2, "7 s"), (99, "99 s"), (150, "2 min"), (3600, "60 min"), (7500, "2 h 05 min")]
+)
+def test_durations(seconds: float, said: str) -> None:
+    assert duration(seconds) == said

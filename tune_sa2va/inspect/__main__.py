@@ -1,0 +1,111 @@
+"""`python -m tune_sa2va.inspect --model DIR|PRESET`: what the model holds, what would be trained, what it takes.
+
+Only shapes are looked at, so it takes seconds and no memory, whatever the size of the model.
+"""
+
+import json
+import re
+from typing import Annotated, get_args
+
+import typer
+
+from tune_sa2va.config import FullModule, LoraSettings, Precision, TrainSettings, TrialConfig
+from tune_sa2va.errors import UserError
+
+app = typer.Typer(add_completion=False)
+
+_SMALLEST_PX, _LARGEST_PX = 16, 16_384
+
+
+@app.command()
+def main(
+    model: Annotated[str, typer.Option(help="Folder of a Sa2VA checkpoint, or a preset's name.")],
+    rank: Annotated[int, typer.Option(help="Rank of the adapters.")] = 64,
+    alpha: Annotated[float, typer.Option(help="lora_alpha of the adapters.")] = 128,
+    targets: Annotated[
+        str, typer.Option(help="Ends of the names of the modules that get an adapter, with commas between.")
+    ] = "q_proj,k_proj,v_proj,o_proj",
+    full_modules: Annotated[
+        str,
+        typer.Option(help="Trained in full: text_hidden_fcs, mask_decoder, or both with a comma.", show_default="none"),
+    ] = "",
+    image_size: Annotated[
+        list[str] | None,
+        typer.Option(help="WIDTHxHEIGHT in pixels; may be given again.", show_default="512x512, 768x768, 1024x1024"),
+    ] = None,
+    precision: Annotated[Precision, typer.Option(help="bf16 as on GPUs, fp32 as on CPUs.")] = "bf16",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of tables.")] = False,
+) -> None:
+    """Count a model's parameters, the adapters' among them, and the memory that training would take.
+
+    Nothing is loaded: the answer comes from the shapes alone. "Reached" counts adapters that a gradient can reach;
+    SAM2's memory attention, which the recipe's names match too, never runs on a single image.
+    """
+    sizes = [_size(text) for text in image_size or ("512x512", "768x768", "1024x1024")]
+    config = _config(rank, alpha, targets, full_modules)
+
+    from rich.console import Console  # heavy imports wait, so that --help is quick
+
+    from tune_sa2va.inspect.counts import count
+    from tune_sa2va.inspect.show import print_counts, print_memory, to_plain
+    from tune_sa2va.model.checkpoint import build_on_meta
+    from tune_sa2va.model.dims import read_dims
+    from tune_sa2va.model.locate import model_folder
+    from tune_sa2va.train.memory import estimate_memory
+
+    folder = model_folder(model)
+    counts = count(build_on_meta(read_dims(folder)), config.lora, config.train.full_modules, lm_loss=False)
+    memory = [
+        estimate_memory(
+            folder, config, precision=precision, width_px=width, height_px=height, on_gpu=precision == "bf16"
+        )
+        for width, height in sizes
+    ]
+    if as_json:
+        print(json.dumps(to_plain(model, counts, memory), indent=2))
+        return
+    console = Console(highlight=False)
+    print_counts(console, counts)
+    print_memory(console, memory, precision)
+
+
+def _config(rank: int, alpha: float, targets: str, full_modules: str) -> TrialConfig:
+    low, high = 1, 512  # LoraSettings' own bounds, said in the words of the flag
+    if not low <= rank <= high:
+        raise UserError(f"--rank must be from {low} to {high}, got {rank}.")
+    if not 0 < alpha <= 64 * rank:
+        raise UserError(f"--alpha must be above 0 and at most 64 times the rank, got {alpha:g}.")
+    names = _names(targets)
+    if not names:
+        raise UserError("--targets must name at least one module, for example q_proj.")
+    full: list[FullModule] = []
+    for name in _names(full_modules):
+        known = next((module for module in get_args(FullModule) if module == name), None)
+        if known is None:
+            raise UserError(f"--full-modules must be among {', '.join(get_args(FullModule))}, got {name!r}.")
+        full.append(known)
+    return TrialConfig(
+        lora=LoraSettings(r=rank, alpha_over_r=alpha / rank, target_modules=names),
+        train=TrainSettings(full_modules=tuple(full)),
+    )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _size(text: str) -> tuple[int, int]:
+    """Width and height of `WxH`."""
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text.lower())
+    if not match or not all(_SMALLEST_PX <= int(side) <= _LARGEST_PX for side in match.groups()):
+        raise UserError(
+            f"--image-size must be WIDTHxHEIGHT with sides from {_SMALLEST_PX} to {_LARGEST_PX}, got {text!r}. "
+            "For example 512x512."
+        )
+    return int(match[1]), int(match[2])
+
+
+if __name__ == "__main__":
+    from tune_sa2va.cli import run
+
+    run(app)

@@ -1,0 +1,64 @@
+"""`python -m tune_sa2va.plan` with the search's own flags: what it would do, take and need, and why it would fail.
+
+Exit codes: 0 the search can run, 1 it would fail (every reason found is printed).
+"""
+
+import inspect
+import json
+from typing import Annotated, Any
+
+import typer
+
+from tune_sa2va.search.__main__ import main as search_command
+
+app = typer.Typer(add_completion=False)
+
+_NOT_PLANNED = ("context", "resume")
+"""Parameters of the search command that a plan has no use for."""
+
+
+def main(
+    no_probe: Annotated[
+        bool, typer.Option("--no-probe", help="Do not run 20 steps to find out how long the search will take.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of lines.")] = False,
+    **flags: Any,
+) -> None:
+    """Say what a search with these flags would do, and everything that would make it fail. Runs no search.
+
+    Lanes, trials, what ASHA is expected to stop, memory, cache, disk and time. The time comes from 20 steps of the
+    search's first trial on a few of the images, which loads the model.
+    """
+    from rich.console import Console  # heavy imports wait, so that --help is quick
+
+    from tune_sa2va.plan.outlook import look
+    from tune_sa2va.plan.show import show, to_plain
+    from tune_sa2va.search.preflight import Flags
+
+    minutes, max_disk_gib = flags.pop("time_budget"), flags.pop("max_disk")
+    wanted = Flags(**flags, time_budget_s=None if minutes is None else minutes * 60, max_disk_gib=max_disk_gib)
+    outlook = look(wanted, with_probe=not no_probe)
+    if as_json:
+        print(json.dumps(to_plain(outlook), indent=2))
+    else:
+        show(Console(highlight=False), outlook)
+    raise typer.Exit(1 if outlook.problems else 0)
+
+
+def _with_flags_of_the_search() -> Any:
+    """`main` with the search's options in its signature: they are declared once, there."""
+    own = [one for one in inspect.signature(main).parameters.values() if one.kind is not one.VAR_KEYWORD]
+    theirs = [one for name, one in inspect.signature(search_command).parameters.items() if name not in _NOT_PLANNED]
+    parameters = [one.replace(kind=one.KEYWORD_ONLY) for one in (*theirs, *own)]
+    command: Any = main
+    command.__signature__ = inspect.Signature(parameters)
+    command.__annotations__ = {one.name: one.annotation for one in parameters}
+    return command
+
+
+app.command()(_with_flags_of_the_search())
+
+if __name__ == "__main__":
+    from tune_sa2va.cli import run
+
+    run(app)

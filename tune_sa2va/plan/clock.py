@@ -1,0 +1,58 @@
+"""The time of a search from the pace of one worker and what ASHA is expected to let run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tune_sa2va.plan.pace import Pace
+from tune_sa2va.search.expectation import Expectation
+from tune_sa2va.search.settings import SearchSettings
+
+LANE_START_S = 20.0
+"""Ray and the processes of a lane with their imports: 15 to 24 s where it was measured (two cores; an H200 machine)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """Seconds by what they are spent on, for the lane that ends last. low, high: total at ASHA's 10% and 90% points.
+
+    cut_short: --time-budget ends the trials before that.
+    """
+
+    starting: float
+    training: float
+    validation: float
+    between_trials: float
+    scoring: float
+    low: float
+    high: float
+    cut_short: bool
+
+    @property
+    def total(self) -> float:
+        """From the start to the last line, unless the time budget ends it."""
+        return self.starting + self.training + self.validation + self.between_trials + self.scoring
+
+
+def predict(settings: SearchSettings, images: Mapping[str, int], expected: Expectation, pace: Pace) -> Hours:
+    """The search's time. images: how many in each part."""
+    workers = settings.lane.num_workers
+    encoding = sum(images[part] for part in ("train", "val")) * pace.encode_s / (settings.lanes * workers)
+    starting = LANE_START_S + pace.load_s + encoding
+    training = expected.rounds * images["train"] * pace.train_s / workers
+    validation = expected.rounds * images["val"] * pace.val_s / workers
+    between_trials = settings.trials / settings.lanes * pace.start_s
+    # Winner, recipe and untuned base on the test part, in one process.
+    scoring = pace.load_s + images["test"] * (pace.encode_s + 3 * pace.val_s)
+    low, high = (limit / expected.epochs for limit in expected.epochs_range)
+    rest, moving = starting + scoring, training + validation + between_trials
+    budget = settings.time_budget_s
+    return Hours(
+        starting=starting,
+        training=training,
+        validation=validation,
+        between_trials=between_trials,
+        scoring=scoring,
+        low=rest + low * moving,
+        high=rest + high * moving,
+        cut_short=budget is not None and starting + moving > budget,
+    )

@@ -1,0 +1,107 @@
+"""How fast this machine is: twenty steps of the very trial that a search would run, on a few of its images."""
+
+import gc
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from tune_sa2va.config import LaneSettings
+from tune_sa2va.data import Sample
+from tune_sa2va.data.split_file import write_split
+from tune_sa2va.search.settings import SearchSettings
+from tune_sa2va.train.workbench import Workbench
+
+STEPS = 20
+_TRAIN_IMAGES, _VAL_IMAGES = 10, 5
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds of one worker. load: the base model. encode, train, val: an image; start: a trial in an open lane.
+
+    peak_gib: of the card in training, 0 on a CPU. source: where the numbers come from.
+    """
+
+    load_s: float
+    encode_s: float
+    start_s: float
+    train_s: float
+    val_s: float
+    peak_gib: float
+    source: str
+
+
+def probe(settings: SearchSettings, samples: Sequence[Sample], sizes_px: Sequence[tuple[int, int]]) -> Pace:
+    """Runs the recipe on a few images spread over their sizes. Nothing is kept.
+
+    samples: with their parts; sizes_px: (height, width) of each.
+
+    Raises:
+        UserError: the model or an image cannot be used. What else a trial raises would be raised in the search too.
+    """
+    few = _few(samples, sizes_px)
+    threads = torch.get_num_threads()
+    with tempfile.TemporaryDirectory(prefix="tune_sa2va-plan-") as name:
+        folder = Path(name)
+        write_split(folder, few)
+        lane = settings.lane.model_copy(update={"split_folder": folder, "feature_cache": folder / "features"})
+        torch.set_num_threads(lane.cpus_per_worker)  # as a lane's worker does
+        try:
+            return _run(settings, lane)
+        finally:
+            torch.set_num_threads(threads)
+            gc.collect()
+            if lane.use_gpu:
+                torch.cuda.empty_cache()
+
+
+def _run(settings: SearchSettings, lane: LaneSettings) -> Pace:
+    opened = []
+    for _ in range(2):  # the second finds the features there: the difference is what the encoders take
+        bench, seconds = _timed_open(lane)
+        opened.append(seconds)
+        if len(opened) == 1:
+            del bench
+            gc.collect()
+    images = len(bench.train) + len(bench.val)
+    config = settings.trial_config(settings.search_space.recipe_point())
+    epochs = 1 + -(-STEPS // len(bench.train))
+    started = time.monotonic()
+    trial = bench.trial(config.replace({"train.epochs": epochs}))
+    start_s = time.monotonic() - started
+    try:
+        records = list(trial.epochs())[1:]  # the first one warms up: kernels are chosen, maybe compiled
+    finally:
+        trial.close()
+    return Pace(
+        load_s=opened[1],
+        encode_s=max(0.0, opened[0] - opened[1]) / images,
+        start_s=start_s,
+        train_s=sum(record.train_seconds for record in records) / (len(records) * len(bench.train)),
+        val_s=sum(record.val_seconds for record in records) / (len(records) * len(bench.val)),
+        peak_gib=max(record.peak_gib for record in records),
+        source=f"measured here now: {len(records) * len(bench.train)} steps on {len(bench.train)} images"
+        + ("" if lane.use_gpu else f", {lane.cpus_per_worker} of {os.cpu_count()} cores"),
+    )
+
+
+def _timed_open(lane: LaneSettings) -> tuple[Workbench, float]:
+    started = time.monotonic()
+    bench = Workbench.open(lane, rank=0, world_size=1)
+    return bench, time.monotonic() - started
+
+
+def _few(samples: Sequence[Sample], sizes_px: Sequence[tuple[int, int]]) -> list[Sample]:
+    """Images of the two parts, evenly spread from the smallest to the largest."""
+    by_size = [sample for _, sample in sorted(zip(sizes_px, samples, strict=True), key=lambda pair: pair[0])]
+    chosen = []
+    for part, wanted in (("train", _TRAIN_IMAGES), ("val", _VAL_IMAGES)):
+        mine = [sample for sample in by_size if sample.split == part]
+        count = min(wanted, len(mine))
+        chosen += [mine[(2 * number + 1) * len(mine) // (2 * count)] for number in range(count)]
+    return [replace(sample) for sample in chosen]

@@ -1,0 +1,123 @@
+"""The outlook as lines within 80 columns, and as plain values for JSON."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tune_sa2va.inspect.show import memory_to_plain
+from tune_sa2va.plan.clock import Hours
+from tune_sa2va.plan.outlook import Outlook
+from tune_sa2va.plan.room import Room
+from tune_sa2va.search.settings import SearchSettings
+
+
+def to_plain(outlook: Outlook) -> dict[str, Any]:
+    """Everything as plain values."""
+    room = outlook.room
+    return {
+        "would_fail": bool(outlook.problems),
+        "problems": outlook.problems,
+        "warnings": outlook.warnings,
+        "settings": None if outlook.settings is None else outlook.settings.model_dump(mode="json"),
+        "expected": None if outlook.expected is None else asdict(outlook.expected),
+        "images": outlook.images,
+        "groups": outlook.groups,
+        "room": None if room is None else asdict(room) | {"estimate": memory_to_plain(room.estimate)},
+        "pace": None if outlook.pace is None else asdict(outlook.pace),
+        "seconds": None if outlook.hours is None else asdict(outlook.hours) | {"total": outlook.hours.total},
+    }
+
+
+def show(console: Console, outlook: Outlook) -> None:
+    """Prints the outlook, problems last: there they are seen."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for label, text in _rows(outlook):
+        table.add_row(label, Text(text))
+    console.print(table)
+    for title, style, sentences in (
+        ("may go wrong", "yellow", outlook.warnings),
+        ("would fail", "bold red", outlook.problems),
+    ):
+        if sentences:
+            console.print(f"\n{len(sentences)} {title}:", style=style)
+            for sentence in sentences:
+                console.print(Text(f"- {_printable(sentence)}", overflow="fold"))
+    if not outlook.problems:
+        console.print("\nNothing found that would make it fail.", style="green")
+
+
+def duration(seconds: float) -> str:
+    """Such as 2 h 05 min, 12 min or 40 s."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _rows(outlook: Outlook) -> Iterator[tuple[str, str]]:
+    settings, expected = outlook.settings, outlook.expected
+    if settings is None or expected is None:
+        return
+    yield "model", f"{settings.model.model} in {settings.model.precision}"
+    if outlook.images:
+        parts = ", ".join(f"{outlook.images.get(part, 0)} {part}" for part in ("train", "val", "test"))
+        yield "data", f"{settings.data.source}: {parts} ({outlook.groups} groups)"
+    yield "lanes", _lanes(settings)
+    yield "trials", f"{settings.trials} of at most {settings.epochs} epochs, proposed by {settings.sampler}"
+    rungs = ", ".join(f"{trials:.0f} reach epoch {epoch}" for epoch, trials in expected.rungs.items())
+    yield "ASHA", f"{rungs} (expected)"
+    low, high = expected.epochs_range
+    yield (
+        "epochs",
+        f"about {expected.epochs:.0f} ({low} to {high}) of {settings.trials * settings.epochs} without stops",
+    )
+    if outlook.room is not None:
+        yield from _room_rows(settings, outlook.room)
+    if outlook.hours is not None and outlook.pace is not None:
+        pace, hours = outlook.pace, outlook.hours
+        yield "time", _time(hours)
+        yield (
+            "",
+            (
+                f"start {duration(hours.starting)}, training {duration(hours.training)}, validation "
+                f"{duration(hours.validation)}, between trials {duration(hours.between_trials)}, test scores "
+                f"{duration(hours.scoring)}"
+            ),
+        )
+        yield "pace", f"{pace.train_s * 1e3:.0f} ms a training image, {pace.val_s * 1e3:.0f} ms a validation image"
+        yield "", pace.source
+    else:
+        yield "time", "not known: no probe was run"
+
+
+def _lanes(settings: SearchSettings) -> str:
+    if settings.gpus:
+        return f"{settings.lanes}, each on {settings.gpus_per_trial} of {settings.gpus} GPUs"
+    return f"{settings.lanes} on CPUs, {settings.cpus_per_worker} threads each"
+
+
+def _room_rows(settings: SearchSettings, room: Room) -> Iterator[tuple[str, str]]:
+    estimate = room.estimate
+    size = f"{estimate.width_px}x{estimate.height_px}, {estimate.tokens} tokens"
+    yield "memory", f"{room.needed_gib:.2f} GiB a lane at its largest trial and image ({size})"
+    for card in room.cards:
+        yield "", f"{card.name}: {card.free_gib:.1f} of {card.total_gib:.1f} GiB free"
+    if not settings.gpus and room.free_gib is not None:
+        yield "", f"main memory: {room.free_gib:.1f} GiB free for each lane"
+    yield "cache", f"{room.cache_gib:.2f} GiB of features at most; {room.cache_free_gib:.1f} GiB free"
+    yield "results", f"{room.results_gib:.2f} GiB, mostly checkpoints; {room.results_free_gib:.1f} GiB free"
+
+
+def _time(hours: Hours) -> str:
+    text = f"about {duration(hours.total)} ({duration(hours.low)} to {duration(hours.high)})"
+    return text + (", cut short by --time-budget" if hours.cut_short else "")
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

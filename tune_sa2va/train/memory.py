@@ -1,0 +1,224 @@
+"""How much memory of the card a trial takes, before anything is loaded.
+
+Nothing is estimated by a formula that would have to follow each change of the code: the model, the adapters and the
+step are built and run as ever, on fake tensors (shapes without numbers), while the bytes that are alive are counted;
+see `live_bytes`. On a GPU the layers are compiled, which keeps less for the backward pass; see `partition`. What the
+CUDA driver takes besides is added as a measured constant.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from tune_sa2va.config import DataSettings, Precision, TrialConfig
+from tune_sa2va.evaluate.batch import Collator, Shape
+from tune_sa2va.evaluate.predict import Example
+from tune_sa2va.model.checkpoint import build_on_meta
+from tune_sa2va.model.dims import read_dims
+from tune_sa2va.model.lora import TrialAdapters, make_store
+from tune_sa2va.model.preprocess import encoder_inputs, num_image_tokens
+from tune_sa2va.model.prompt import Prompter
+from tune_sa2va.model.sa2va import ImageFeatures, Sa2VA
+from tune_sa2va.model.trunk import Trunk
+from tune_sa2va.train.engine import _CANVAS_MULTIPLE as CANVAS_MULTIPLE
+from tune_sa2va.train.engine import _GPU_VALIDATION_BATCH as GPU_VALIDATION_BATCH
+from tune_sa2va.train.engine import _TOKEN_MULTIPLE as TOKEN_MULTIPLE
+from tune_sa2va.train.live_bytes import LiveBytes, total_bytes
+from tune_sa2va.train.partition import partitioned
+from tune_sa2va.train.step import Stepper
+
+CUDA_CONTEXT_GIB = 0.55
+"""What a process takes on a card besides its tensors: the CUDA context and the kernels of cuBLAS and cuDNN."""
+
+_ENCODERS = ("vision_model", "mlp1", "sam_vision")
+_QUESTION = "Please segment the blood vessel."
+
+
+MemoryMode = Literal["auto", "fast", "checkpoint"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MemoryEstimate:
+    """Predicted GiB of one trial at one image size.
+
+    image_tokens: of the sequence of `tokens` that is computed. base, encoders: weights. adapters: trained values, their
+    gradients, AdamW's moments and the copies in the base's dtype. activations: the most that a step, or a batch of
+    validation, holds besides all of these. encoding: the most that the encoders' forward holds besides the weights.
+    trained_values: numbers that a trial trains.
+    """
+
+    width_px: int
+    height_px: int
+    image_tokens: int
+    tokens: int
+    checkpointed: bool
+    base_gib: float
+    encoders_gib: float
+    adapters_gib: float
+    activations_gib: float
+    encoding_gib: float
+    context_gib: float
+    trained_values: int
+
+    @property
+    def loading_gib(self) -> float:
+        """Peak of the tensors while the model is loaded and the images' features are computed."""
+        return self.base_gib + self.encoders_gib + self.encoding_gib
+
+    @property
+    def step_gib(self) -> float:
+        """Peak of the tensors in a training step: what `torch.cuda.max_memory_allocated` says."""
+        return self.base_gib + self.adapters_gib + self.activations_gib
+
+    @property
+    def card_gib(self) -> float:
+        """What the card must have free."""
+        return max(self.loading_gib, self.step_gib) + self.context_gib
+
+    def fits(self, free_gib: float) -> bool:
+        """Whether the trial runs on a card with so much free memory."""
+        return self.card_gib <= free_gib
+
+
+def estimate_memory(
+    folder: Path,
+    config: TrialConfig,
+    *,
+    precision: Precision,
+    on_gpu: bool,
+    width_px: int,
+    height_px: int,
+    largest_r: int | None = None,
+    any_dropout: bool = False,
+    checkpointed: bool = False,
+) -> MemoryEstimate:
+    """The estimate for the model in `folder` and images of this size. Takes seconds, reads no weights.
+
+    largest_r, any_dropout: of the search, since the steps of every trial are made for all of them.
+
+    Raises:
+        UserError: the folder is no checkpoint, or `config` does not fit the model.
+    """
+    model = build_on_meta(read_dims(folder))
+    rank = max(config.lora.r, largest_r or 0)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        _give_storage(model, torch.bfloat16 if precision == "bf16" else torch.float32)
+        features, encoding = _encode(model, config, width_px, height_px)
+        trunk = _PartitionedTrunk(model) if on_gpu else Trunk(model, compiled=False)
+        encoders = total_bytes(tensor for name in _ENCODERS for tensor in _tensors(getattr(model, name)))
+        base = total_bytes(_tensors(model)) - encoders
+        with LiveBytes(_tensors(model)) as live:
+            store = make_store(model, config.lora, config.train.full_modules, rank=rank, drops=any_dropout)
+            adapters = TrialAdapters(model, config.lora, config.train.full_modules, seed=0, store=store)
+            stepper = Stepper(model, trunk, store, world_size=1)
+            stepper.reset(config.loss, config.optimizer)
+        trained = live.live
+        stepper.checkpointed = checkpointed
+        adapters.train(True)
+        collator = Collator(
+            model, token_multiple=TOKEN_MULTIPLE if on_gpu else 1, canvas_multiple=CANVAS_MULTIPLE if on_gpu else 1
+        )
+        example = _example(model, features, folder, width_px, height_px)
+        with live:
+            shape = _rehearse(stepper, collator, example, config, on_gpu=on_gpu)
+    return MemoryEstimate(
+        width_px=width_px,
+        height_px=height_px,
+        image_tokens=len(features.image_tokens),
+        tokens=shape.tokens,
+        checkpointed=checkpointed,
+        base_gib=base / 2**30,
+        encoders_gib=encoders / 2**30,
+        adapters_gib=trained / 2**30,
+        activations_gib=(live.peak - trained) / 2**30,
+        encoding_gib=encoding / 2**30,
+        context_gib=CUDA_CONTEXT_GIB if on_gpu else 0.0,
+        trained_values=sum(values.numel() for values in adapters.parameters.values()),
+    )
+
+
+class _PartitionedTrunk(Trunk):
+    """The trunk as the compiled one keeps activations."""
+
+    def __init__(self, model: Sa2VA) -> None:
+        super().__init__(model, compiled=False)
+        self._attend, self._feed_forward = partitioned(self._attend), partitioned(self._feed_forward)
+
+
+def _give_storage(model: Sa2VA, dtype: torch.dtype) -> None:
+    """Puts a fake tensor in the place of each meta one, under the mode that is entered."""
+    for module in model.modules():
+        for name, parameter in list(module._parameters.items()):
+            if parameter is not None:
+                fake = torch.empty(parameter.shape, dtype=dtype)
+                module._parameters[name] = nn.Parameter(fake, requires_grad=False)
+        for name, buffer in list(module._buffers.items()):
+            if buffer is not None:
+                module._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype)
+    model.eval()
+
+
+def choose_checkpointing(
+    mode: MemoryMode, free_gib: float, estimate: Callable[[bool], MemoryEstimate]
+) -> tuple[bool, MemoryEstimate]:
+    """Whether to compute activations again in the backward pass in place of keeping them, and the estimate with that.
+
+    fast: never; checkpoint: always, at a third more time a step; auto: only where a step would not fit otherwise.
+    estimate: what is needed without (False) and with it (True).
+    """
+    plain = estimate(mode == "checkpoint")
+    if mode != "auto" or plain.fits(free_gib):
+        return mode == "checkpoint", plain
+    return True, estimate(True)
+
+
+def _encode(model: Sa2VA, config: TrialConfig, width_px: int, height_px: int) -> tuple[ImageFeatures, int]:
+    """The features of an image of this size, and the most bytes that the encoders hold besides their weights."""
+    dims, dtype = model.dims, model.no_mem_embed.dtype
+    inputs = encoder_inputs(np.zeros((height_px, width_px, 3), np.uint8), dims)
+    pixel_values, g_pixel_values = (
+        torch.empty(real.shape, dtype=dtype) for real in (inputs.pixel_values, inputs.g_pixel_values)
+    )
+    projects = "mask_decoder" not in config.train.full_modules
+    with torch.no_grad(), LiveBytes(_tensors(model)) as live:
+        if dims.family.is_internvl:
+            features = model.encode_image(pixel_values, g_pixel_values, project_high_res=projects)
+        else:
+            # Qwen-VL's tower computes its windows from numbers, which fake tensors have not; SAM2's is the larger one.
+            embed, high_res_1, high_res_0 = model.encode_sam(g_pixel_values)
+            if projects:
+                high_res_1, high_res_0 = model.project_high_res(high_res_1, high_res_0)
+            length = num_image_tokens(width_px, height_px, dims)
+            image_tokens = torch.empty(length, dims.language_model.hidden_size, dtype=dtype)
+            features = ImageFeatures(image_tokens, embed[0], high_res_1[0], high_res_0[0])
+    return features, live.peak
+
+
+def _example(model: Sa2VA, features: ImageFeatures, folder: Path, width_px: int, height_px: int) -> Example:
+    tokens = Prompter(folder).build(
+        question=_QUESTION, answer=DataSettings(source="").answer, num_image_tokens=len(features.image_tokens)
+    )
+    return Example(features, tokens, torch.empty(height_px, width_px, dtype=torch.bool))
+
+
+def _rehearse(stepper: Stepper, collator: Collator, example: Example, config: TrialConfig, *, on_gpu: bool) -> Shape:
+    """An optimizer step and a batch of validation, on batches of `example` made as training makes them."""
+    shape = collator.shape(example, with_answer=config.loss.lm > 0)
+    batch = collator.collate([example] * config.train.micro_batch_size, shape)
+    stepper.accumulate(batch, shape, chunk_size=config.train.micro_batch_size)
+    if not on_gpu:  # there the update is one compiled kernel, which keeps nothing on the way
+        stepper.update(lr=config.optimizer.lr)
+    del batch
+    stepper.count(collator.collate([example] * (GPU_VALIDATION_BATCH if on_gpu else 1), shape), shape)
+    return shape
+
+
+def _tensors(module: nn.Module) -> Iterable[Tensor]:
+    yield from module.parameters()
+    yield from module.buffers()
