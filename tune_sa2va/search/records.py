@@ -220,7 +220,8 @@ def _read(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     try:
-        table = pq.read_table(path)
+        # The bytes first: a running search may replace the file, and pyarrow opens a path more than once.
+        table = pq.read_table(pa.BufferReader(path.read_bytes()))
     except (pa.ArrowException, OSError) as error:
         raise UserError(
             f"{path}: damaged or not readable ({str(error).splitlines()[0]}). "
