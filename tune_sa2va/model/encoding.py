@@ -26,14 +26,19 @@ def encode(model: Sa2VA, image: UInt8[ndarray, "H W 3"], *, raw_high_res: bool) 
 
 @torch.no_grad()
 def encode_batch(model: Sa2VA, inputs: Sequence[EncoderInputs], *, raw_high_res: bool) -> list[ImageFeatures]:
-    """Features of several pictures with equally many tiles, each as `encode` gives it, up to the kernels' rounding.
+    """Features of several pictures whose inputs have one shape, each as `encode` gives it but for kernels' rounding.
 
     raw_high_res: leave the FPN's finer levels before `conv_s0`/`conv_s1`.
     """
     reference = model.no_mem_embed
-    pixel_values = torch.cat([each.pixel_values for each in inputs]).to(reference)
-    g_pixel_values = torch.cat([each.g_pixel_values for each in inputs]).to(reference)
-    tokens = model.encode_tiles(pixel_values).unflatten(0, (len(inputs), -1)).flatten(1, 2)
+    pixel_values = [each.pixel_values.to(reference) for each in inputs]
+    g_pixel_values = torch.cat([each.g_pixel_values.to(reference) for each in inputs])
+    if len(inputs) == 1 or not model.dims.family.is_internvl:  # Qwen-VL's tower takes the patches of one picture
+        return [
+            model.encode_image(pixels, square[None], project_high_res=not raw_high_res, grid=each.grid)
+            for pixels, square, each in zip(pixel_values, g_pixel_values, inputs, strict=True)
+        ]
+    tokens = model.encode_tiles(torch.cat(pixel_values)).unflatten(0, (len(inputs), -1)).flatten(1, 2)
     embed, high_res_1, high_res_0 = model.encode_sam(g_pixel_values)
     if not raw_high_res:
         high_res_1, high_res_0 = model.project_high_res(high_res_1, high_res_0)

@@ -1,4 +1,4 @@
-"""What the model writes by itself: greedy decoding with a key-value cache, and the hidden states at the [SEG] it writes.
+"""What the model writes by itself: greedy decoding with a key-value cache, and the hidden states at its [SEG].
 
 transformers' `generate` gives no hidden state for the last token that it writes, so an answer cut right after [SEG]
 would lose its mask. Here each written token is fed before the next is chosen, so every [SEG] has one.
@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import DynamicCache
 
+from tune_sa2va.model.families.qwen_vl import VisualContext
 from tune_sa2va.model.prompt import Prompter, PromptTokens
 from tune_sa2va.model.sa2va import Sa2VA
 
@@ -20,7 +21,7 @@ MAX_NEW_TOKENS = 32
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """token_ids: (N,) what was written, the end token left out. seg_hidden: (S, D), the last hidden state at each [SEG].
+    """token_ids: (N,) what was written, the end token left out. seg_hidden: (S, D), the hidden state at each [SEG].
 
     ended: the end token was written before the limit was reached.
     """
@@ -37,22 +38,24 @@ def greedy(
     image_tokens: Float[Tensor, "I D"],
     *,
     prompter: Prompter,
+    context: VisualContext | None = None,
     max_new_tokens: int = MAX_NEW_TOKENS,
     may_end: bool = True,
 ) -> Written:
     """The most likely token, one after the other, from where the answer of `tokens` would start.
 
+    context: `ImageFeatures.context(tokens.image_start)` of the same image; only Qwen-VL needs it.
     may_end: False passes over the end token, as golden data does to get a fixed number of tokens.
     """
     base_dtype = model.no_mem_embed.dtype
     with torch.autocast(tokens.input_ids.device.type, torch.bfloat16, enabled=base_dtype == torch.bfloat16):
         cache = DynamicCache(config=model.dims.language_model)
         prompt_ids = tokens.input_ids[None, : tokens.answer_start]
-        hidden = _feed(model, model.embed_text(prompt_ids, image_tokens[None], tokens.image_start), cache)
+        hidden = _feed(model, model.embed_text(prompt_ids, image_tokens[None], tokens.image_start), context, cache)
         written: list[int] = []
         seg_hidden = [hidden.new_zeros(0, hidden.shape[-1])]
         while len(written) < max_new_tokens:
-            logits = model.language_model.lm_head(hidden)[0].float()
+            logits = model.logits(hidden)[0].float()
             if not may_end:
                 logits[prompter.end_id] = -torch.inf
             token = int(logits.argmax())
@@ -60,13 +63,14 @@ def greedy(
                 return Written(prompt_ids.new_tensor(written), torch.cat(seg_hidden), ended=True)
             written.append(token)
             embed = model.language_model.get_input_embeddings()(prompt_ids.new_tensor([[token]]))
-            hidden = _feed(model, embed, cache)
+            hidden = _feed(model, embed, context, cache)
             if token == prompter.seg_id:
                 seg_hidden.append(hidden)
         return Written(prompt_ids.new_tensor(written), torch.cat(seg_hidden), ended=False)
 
 
-def _feed(model: Sa2VA, embeds: Float[Tensor, "1 T D"], cache: DynamicCache) -> Float[Tensor, "1 D"]:
+def _feed(
+    model: Sa2VA, embeds: Float[Tensor, "1 T D"], context: VisualContext | None, cache: DynamicCache
+) -> Float[Tensor, "1 D"]:
     """The last hidden state at the last of the given positions, which the cache takes up."""
-    output = model.language_model.model(inputs_embeds=embeds, past_key_values=cache, use_cache=True)
-    return output.last_hidden_state[:, -1]
+    return model.hidden_states(embeds, context, cache=cache)[:, -1]

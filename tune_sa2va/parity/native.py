@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Int
 from torch import Tensor, nn
 
 from tune_sa2va.model.families.qwen_vl import positions
+from tune_sa2va.model.generate import greedy
 from tune_sa2va.model.keymap import source_of
 from tune_sa2va.model.preprocess import EncoderInputs, encoder_inputs, num_image_tokens
 from tune_sa2va.model.prompt import IGNORE_INDEX, Prompter, PromptTokens
@@ -32,7 +32,7 @@ class Sample:
     encoder: EncoderInputs
     prompt: PromptTokens
     truth: Tensor
-    end_id: int
+    prompter: Prompter
     merge: int
 
     def named(self) -> dict[str, Tensor]:
@@ -62,7 +62,7 @@ def prepare(golden: Golden) -> Sample:
         encoder=encoder,
         prompt=prompter.build(question=golden.question, answer=golden.answer, num_image_tokens=count),
         truth=golden.inputs["mask"][None, None].float(),
-        end_id=prompter.end_id,
+        prompter=prompter,
         merge=1 if golden.dims.family.is_internvl else golden.dims.patching.merge,
     )
 
@@ -91,7 +91,15 @@ def run(model: Sa2VA, sample: Sample, *, dtype: torch.dtype) -> dict[str, Tensor
         if features.grid is not None:
             length = len(sample.prompt.input_ids)
             tensors["position_ids_mrope"] = positions(length, sample.prompt.image_start, features.grid)[:, None]
-        tensors["greedy_first_8_ids"] = _greedy(model, features, sample)
+        tensors["greedy_first_8_ids"] = greedy(
+            model,
+            sample.prompt,
+            features.image_tokens,
+            prompter=sample.prompter,
+            context=features.context(sample.prompt.image_start),
+            max_new_tokens=_NUM_GREEDY,
+            may_end=False,
+        ).token_ids
     return tensors
 
 
@@ -194,16 +202,3 @@ def _text_tensors(model: Sa2VA, hidden: Tensor, sample: Sample) -> dict[str, Ten
         "logits_answer": logits,
         "loss_ce": F.cross_entropy(logits, sample.prompt.labels[labelled]),
     }
-
-
-@torch.no_grad()
-def _greedy(model: Sa2VA, features: ImageFeatures, sample: Sample) -> Int[Tensor, " 8"]:
-    """The first tokens of free greedy decoding after the prompt, the end token suppressed."""
-    ids = sample.prompt.input_ids[None, : sample.prompt.answer_start]
-    for _ in range(_NUM_GREEDY):
-        embeds = model.embed_text(ids, features.image_tokens[None], sample.prompt.image_start)
-        hidden = model.hidden_states(embeds, features.context(sample.prompt.image_start))
-        logits = model.logits(hidden[:, -1]).float()
-        logits[:, sample.end_id] = -torch.inf
-        ids = torch.cat((ids, logits.argmax(dim=1, keepdim=True)), dim=1)
-    return ids[0, sample.prompt.answer_start :]

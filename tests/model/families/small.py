@@ -1,4 +1,4 @@
-"""Small checkpoints of every family, written as a user has them: config.json of the published layout, random weights."""
+"""Small checkpoints of every family, as a user has them: config.json of the published layout, random weights."""
 
 import json
 from pathlib import Path
