@@ -10,9 +10,11 @@ from tune_sa2va import cli
 
 from .case import Case
 from .flags import FLAGS
+from .lists import LISTS
+from .pictures import PICTURES
 from .spaces import SPACES
 
-CORPUS = [*SPACES, *FLAGS]
+CORPUS = [*SPACES, *FLAGS, *PICTURES, *LISTS]
 
 
 @pytest.fixture
