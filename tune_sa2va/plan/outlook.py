@@ -15,6 +15,7 @@ from tune_sa2va.model.locate import model_folder
 from tune_sa2va.plan.clock import Hours, predict
 from tune_sa2va.plan.pace import Pace, probe
 from tune_sa2va.plan.room import Room, largest_config, measure_room
+from tune_sa2va.plan.table import TABLES, pace_from_tables
 from tune_sa2va.search.expectation import Expectation, expect
 from tune_sa2va.search.preflight import Flags, examine_data, faults, plan
 from tune_sa2va.search.settings import SearchSettings
@@ -40,7 +41,7 @@ class Outlook:
 
 
 def look(flags: Flags, *, with_probe: bool) -> Outlook:
-    """Looks ahead as far as the flags allow; with the probe only where nothing speaks against it."""
+    """Looks ahead as far as the flags allow; the time only where nothing speaks against the search."""
     outlook = Outlook(problems=faults(flags))
     if outlook.problems:
         return outlook
@@ -68,8 +69,8 @@ def look(flags: Flags, *, with_probe: bool) -> Outlook:
     outlook.images = dict(Counter(str(sample.split) for sample in samples))
     outlook.groups = report.num_groups
     _try(outlook, lambda: _look_at_room(outlook, settings, report))
-    if with_probe and not outlook.problems and settings.address is None:
-        _try(outlook, lambda: _look_at_time(outlook, settings, report, samples))
+    if not outlook.problems:
+        _try(outlook, lambda: _look_at_time(outlook, settings, report, samples, with_probe=with_probe))
     return outlook
 
 
@@ -124,7 +125,20 @@ def _compare(outlook: Outlook, needed_gib: float, free_gib: float, sentence: str
         outlook.warnings.append(f"{sentence} {free_gib:.2f} GiB free, which is tight. {cure}")
 
 
-def _look_at_time(outlook: Outlook, settings: SearchSettings, report: CheckReport, samples: tuple[Sample, ...]) -> None:
+def _look_at_time(
+    outlook: Outlook,
+    settings: SearchSettings,
+    report: CheckReport,
+    samples: tuple[Sample, ...],
+    *,
+    with_probe: bool,
+) -> None:
     assert outlook.expected is not None, "expected comes first"
-    outlook.pace = probe(settings, samples, report.sizes_px)
-    outlook.hours = predict(settings, outlook.images, outlook.expected, outlook.pace)
+    if with_probe and settings.address is None:
+        outlook.pace = probe(settings, samples, report.sizes_px)
+    elif outlook.room is not None and outlook.room.cards:
+        outlook.pace = pace_from_tables(
+            TABLES, model=settings.model.model, device=outlook.room.cards[0].name, sizes_px=report.sizes_px
+        )
+    if outlook.pace is not None:
+        outlook.hours = predict(settings, outlook.images, outlook.expected, outlook.pace)

@@ -93,7 +93,7 @@ def _rows(outlook: Outlook) -> Iterator[tuple[str, str]]:
         yield "pace", f"{pace.train_s * 1e3:.0f} ms a training image, {pace.val_s * 1e3:.0f} ms a validation image"
         yield "", pace.source
     else:
-        yield "time", "not known: no probe was run"
+        yield "time", "not known: no probe was run, and no benchmark of this card and size is there"
 
 
 def _lanes(settings: SearchSettings) -> str:

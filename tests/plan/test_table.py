@@ -1,0 +1,47 @@
+"""Benchmarks are taken for a plan only where card, model and image size are alike."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tune_sa2va.plan.table import pace_from_tables
+
+CASE = {
+    "height": 512, "width": 512, "eager": False, "train_ms_per_image": 25.0, "val_ms_per_image": 8.0, "start_s": 0.4,
+    "reserved_gib": 16.5,
+}  # fmt: skip
+CARD = "NVIDIA H200"
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Path:
+    def write(day: str, cases: list[dict[str, object]]) -> None:
+        folder = tmp_path / f"{day}_h200"
+        folder.mkdir()
+        content = {"model": "8b", "hardware": {"device": CARD}, "seconds": {"load_model": 12.5}, "steps": cases}
+        (folder / "step.json").write_text(json.dumps(content))
+
+    write("2026-01-01", [CASE | {"train_ms_per_image": 99.0}])
+    write("2026-02-01", [CASE | {"eager": True}, CASE, CASE | {"height": 1024, "width": 1024}])
+    (tmp_path / "2026-03-01_h200").mkdir()
+    (tmp_path / "2026-03-01_h200" / "broken.json").write_text("{")
+    return tmp_path
+
+
+def test_the_newest_alike_is_taken(tables: Path) -> None:
+    pace = pace_from_tables(tables, model="8b", device=CARD, sizes_px=[(500, 520)] * 3)
+    assert pace is not None
+    assert (pace.train_s, pace.val_s, pace.start_s, pace.load_s) == (0.025, 0.008, 0.4, 12.5)
+    assert "2026-02-01_h200/step.json" in pace.source and "512x512" in pace.source
+
+
+@pytest.mark.parametrize(
+    ("model", "device", "size"), [("8b", "NVIDIA A100", 512), ("tiny", CARD, 512), ("8b", CARD, 256)]
+)
+def test_another_card_model_or_size_is_not(tables: Path, model: str, device: str, size: int) -> None:
+    assert pace_from_tables(tables, model=model, device=device, sizes_px=[(size, size)]) is None
+
+
+def test_no_tables_at_all(tmp_path: Path) -> None:
+    assert pace_from_tables(tmp_path / "absent", model="8b", device=CARD, sizes_px=[(512, 512)]) is None

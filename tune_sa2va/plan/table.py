@@ -1,0 +1,79 @@
+"""The pace from benchmarks that were run before, on the same kind of card: for plans that run no probe."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import tune_sa2va
+from tune_sa2va.errors import UserError
+from tune_sa2va.model.dims import read_dims
+from tune_sa2va.model.locate import model_folder
+from tune_sa2va.plan.pace import Pace
+
+TABLES = Path(tune_sa2va.__file__).parents[1] / "results" / "bench"
+"""Beside the package in a checkout; an installed package has none."""
+
+_ALIKE = 1.25
+"""How many times more or fewer pixels an image may have for a measurement to count."""
+
+
+def pace_from_tables(tables: Path, *, model: str, device: str, sizes_px: Sequence[tuple[int, int]]) -> Pace | None:
+    """The newest measurement of such a model on such a device at about these image sizes, or None.
+
+    device: as torch names the card. sizes_px: (height, width); their median number of pixels is looked for.
+    """
+    pixels = sorted(height * width for height, width in sizes_px)[len(sizes_px) // 2]
+    for file in sorted(tables.glob("*/*.json"), reverse=True):  # folders begin with the date
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if not isinstance(content, dict) or content.get("hardware", {}).get("device") != device:
+            continue
+        if not _is_alike(content.get("model"), model):
+            continue
+        fitting = [case for case in _cases(content) if _distance(case, pixels) <= _ALIKE]
+        if fitting:
+            return _pace(min(fitting, key=lambda case: _distance(case, pixels)), content, file)
+    return None
+
+
+def _pace(case: dict[str, Any], content: dict[str, Any], file: Path) -> Pace:
+    where = f"{file.parent.name}/{file.name}"
+    missing = "" if "encode_ms_per_image" in case else "; the encoders' time is not in it"
+    return Pace(
+        load_s=float(content.get("seconds", {}).get("load_model", 0.0)),
+        encode_s=float(case.get("encode_ms_per_image", 0.0)) / 1e3,
+        start_s=float(case.get("start_s", 0.0)),
+        train_s=case["train_ms_per_image"] / 1e3,
+        val_s=case["val_ms_per_image"] / 1e3,
+        peak_gib=float(case.get("reserved_gib", 0.0)),
+        source=f"results/bench/{where}: {case['width']}x{case['height']} on {content['hardware']['device']}{missing}",
+    )
+
+
+def _cases(value: Any) -> Iterator[dict[str, Any]]:
+    """Every measurement of a step in a file, however deep."""
+    if isinstance(value, dict):
+        if {"train_ms_per_image", "val_ms_per_image", "height", "width"} <= value.keys() and not value.get("eager"):
+            yield value
+        value = list(value.values())
+    if isinstance(value, list):
+        for each in value:
+            yield from _cases(each)
+
+
+def _distance(case: dict[str, Any], pixels: int) -> float:
+    measured = case["height"] * case["width"]
+    return max(measured, pixels) / min(measured, pixels)
+
+
+def _is_alike(measured: Any, model: str) -> bool:
+    """Whether both have a language model of the same size: a preset stands for the checkpoints of its dimensions."""
+    try:
+        theirs, ours = (read_dims(model_folder(str(name))).language_model for name in (measured, model))
+    except UserError:
+        return False
+    keys = ("hidden_size", "num_hidden_layers", "intermediate_size")
+    return all(getattr(theirs, key) == getattr(ours, key) for key in keys)
