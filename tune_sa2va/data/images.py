@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Shaped, UInt8
+from jaxtyping import Bool, Float, Shaped, UInt8, UInt32
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
 
 from tune_sa2va.errors import DataError
@@ -31,6 +31,8 @@ MAX_PIXELS = 2**26
 
 _DECODERS = ("JPEG", "PNG", "TIFF", "BMP")
 _QUARTER_TURNED = (5, 6, 7, 8)  # values of EXIF's orientation
+_CROSSINGS_AT_ONCE = 2**22
+_RED_GREEN_BLUE = 0xFFFFFF  # white, as a colour's code
 _WHITE_IS_ZERO = 0  # value of TIFF's PhotometricInterpretation
 # Detectors count in these; a picture is scaled by the smallest that holds its largest value.
 _GREY_BITS = (8, 10, 12, 14, 16)
@@ -93,7 +95,10 @@ def load_mask(path: Path) -> Bool[np.ndarray, "H W"]:
     elif image.mode in ("1", "L"):
         values_HW = np.asarray(image.convert("L"))
     else:
-        values_HW = _brightness_codes(np.asarray(_flat_rgb(path, image)))
+        values_HW = _colour_codes(_flat_rgb(path, image))
+        low, high = (int(values_HW.min()), int(values_HW.max()))
+        if _brightness(low) > _brightness(high):
+            values_HW = _RED_GREEN_BLUE - values_HW
     return _split_two_values(path, values_HW)
 
 
@@ -106,22 +111,31 @@ def rasterise(polygons: Sequence[Sequence[float]], height: int, width: int) -> B
     mask_HW = np.zeros((height, width), dtype=bool)
     for outline in polygons:
         x0, y0 = np.asarray(outline, dtype=np.float64).reshape(-1, 2).T
-        x1, y1 = np.roll(x0, -1), np.roll(y0, -1)
-        # The rows whose centre line each edge crosses; half open, so a corner on a centre line is counted once.
-        first = np.clip(np.ceil(np.minimum(y0, y1) - 0.5), 0, height).astype(int)
-        rows_of_edge = np.clip(np.ceil(np.maximum(y0, y1) - 0.5), 0, height).astype(int) - first
-        edge = np.repeat(np.arange(len(x0)), rows_of_edge)
-        if not len(edge):
-            continue
-        row = first[edge] + np.arange(len(edge)) - (np.cumsum(rows_of_edge) - rows_of_edge)[edge]
-        x = x0[edge] + (row + 0.5 - y0[edge]) * ((x1 - x0)[edge] / (y1 - y0)[edge])
-        column = np.clip(np.ceil(x - 0.5), 0, width).astype(int)
-        top, bottom = row.min(), row.max() + 1
-        # A pixel is inside when the number of edges at or left of its centre is odd.
-        crossings = np.bincount((row - top) * (width + 1) + column, minlength=(bottom - top) * (width + 1))
-        crossings = crossings.reshape(bottom - top, width + 1)[:, :width]
-        mask_HW[top:bottom] |= np.cumsum(crossings, axis=1) % 2 == 1
+        # In bands of rows: each edge may cross each row, and all crossings at once would fill the memory.
+        rows = max(1, _CROSSINGS_AT_ONCE // max(len(x0), width + 1))
+        top = int(np.clip(np.ceil(y0.min(initial=height) - 0.5), 0, height))
+        bottom = int(np.clip(np.ceil(y0.max(initial=0) - 0.5), 0, height))
+        for start in range(top, bottom, rows):
+            stop = min(start + rows, bottom)
+            mask_HW[start:stop] |= _inside(x0, y0, start, stop, width)
     return mask_HW
+
+
+def _inside(
+    x0: Float[np.ndarray, " N"], y0: Float[np.ndarray, " N"], start: int, stop: int, width: int
+) -> Bool[np.ndarray, "R W"]:
+    """Which pixels of the rows from `start` up to `stop` lie inside the outline with the corners (x0, y0)."""
+    x1, y1 = np.roll(x0, -1), np.roll(y0, -1)
+    # The rows whose centre line each edge crosses; half open, so a corner on a centre line is counted once.
+    first = np.clip(np.ceil(np.minimum(y0, y1) - 0.5), start, stop).astype(int)
+    rows_of_edge = np.clip(np.ceil(np.maximum(y0, y1) - 0.5), start, stop).astype(int) - first
+    edge = np.repeat(np.arange(len(x0)), rows_of_edge)
+    row = first[edge] + np.arange(len(edge)) - (np.cumsum(rows_of_edge) - rows_of_edge)[edge]
+    x = x0[edge] + (row + 0.5 - y0[edge]) * ((x1 - x0)[edge] / (y1 - y0)[edge])
+    column = np.clip(np.ceil(x - 0.5), 0, width).astype(int)
+    # A pixel is inside when the number of edges at or left of its centre is odd.
+    crossings = np.bincount((row - start) * (width + 1) + column, minlength=(stop - start) * (width + 1))
+    return np.cumsum(crossings.reshape(stop - start, width + 1)[:, :width], axis=1) % 2 == 1
 
 
 def _decode(path: Path) -> Image.Image:
@@ -171,8 +185,12 @@ def _deep_grey_to_8_bits(path: Path, image: Image.Image) -> UInt8[np.ndarray, "H
     if low < 0 or high >= 2 ** _GREY_BITS[-1]:
         raise DataError(f"{path}: grey values must be in [0, 65535], got {low} to {high}. Save it with 8 or 16 bits.")
     full_scale = next(2**bits - 1 for bits in _GREY_BITS if high < 2**bits)
-    scaled_HW = np.rint(values_HW * (255.0 / full_scale)).astype(np.uint8)
-    return 255 - scaled_HW if image.info.get("white_is_zero") else scaled_HW
+    scaled = np.rint(np.arange(full_scale + 1) * (255.0 / full_scale)).astype(
+        np.uint8
+    )  # a table: 1 byte a pixel, not 8
+    if image.info.get("white_is_zero"):
+        scaled = 255 - scaled
+    return scaled[values_HW]
 
 
 def _flat_rgb(path: Path, image: Image.Image) -> Image.Image:
@@ -186,10 +204,14 @@ def _flat_rgb(path: Path, image: Image.Image) -> Image.Image:
         raise DataError(f"{path}: colours of mode {image.mode} cannot be read. Save it as RGB.") from error
 
 
-def _brightness_codes(rgb_HW3: UInt8[np.ndarray, "H W 3"]) -> Shaped[np.ndarray, "H W"]:
-    """One number for each colour: equal where colours are, larger where red + green + blue is."""
-    red, green, blue = (rgb_HW3[..., channel].astype(np.int64) for channel in range(3))
-    return ((red + green + blue) << 24) | (red << 16) | (green << 8) | blue
+def _colour_codes(image: Image.Image) -> UInt32[np.ndarray, "H W"]:
+    """One number for each colour, black 0."""
+    rgba = np.asarray(image.convert("RGBA"))
+    return rgba.view("<u4")[..., 0] & np.uint32(_RED_GREEN_BLUE)
+
+
+def _brightness(code: int) -> int:
+    return sum(code.to_bytes(3, "little"))
 
 
 def _split_two_values(path: Path, values_HW: Shaped[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
