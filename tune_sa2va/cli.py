@@ -21,9 +21,11 @@ from tune_sa2va.errors import UserError
 COMMANDS = {
     "search": ("tune_sa2va.search.__main__", "Tune LoRA fine-tuning on your vessel images: the main job."),
     "plan": ("tune_sa2va.plan.__main__", "What a search with the same flags would do, take and fail at."),
+    "status": ("tune_sa2va.status", "Where a search is, from its files: running, ended or killed."),
     "inspect": ("tune_sa2va.inspect.__main__", "Count a model's parameters, its adapters' and the memory they take."),
     "doctor": ("tune_sa2va.doctor.__main__", "Is this machine ready? What is missing, and the cure."),
     "data": ("tune_sa2va.data.__main__", "Check a data set."),
+    "cache": ("tune_sa2va.cache.__main__", "Show or delete the features that are kept between searches."),
     "export": ("tune_sa2va.export", "Write a trial's adapter, during a search or after it."),
     "parity": ("tune_sa2va.parity", "Compare the model with tensors of the reference implementation."),
     "pretrain": ("tune_sa2va.pretrain.__main__", "Remake the weights of the tiny model (needs a GPU)."),

@@ -1,0 +1,93 @@
+"""`python -m tune_sa2va.status results/NAME`: where a search is, from its files alone, from any shell that sees them.
+
+Exit codes: 0 running or ended, 3 neither (killed or interrupted: it can be resumed), 2 wrong use.
+"""
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from tune_sa2va.search.watch.life import Pulse
+    from tune_sa2va.search.watch.view import View
+
+app = typer.Typer(add_completion=False)
+
+_WATCH_S = 2.0
+_NOT_RUNNING = 3
+
+
+@app.callback(invoke_without_command=True)
+def main(
+    run: Annotated[Path, typer.Argument(help="Results folder of a search.")],
+    as_json: Annotated[bool, typer.Option("--json", help="For programs: one JSON object.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again every 2 s until the search ends.")] = False,
+) -> None:
+    """Show where a search is: its lanes, its best trial, how many trials were stopped or failed, and when it will end.
+
+    It reads only the files of the results folder, so that it works from another shell, from another machine that sees
+    the folder, and after the end.
+    """
+    import json
+
+    from rich.console import Console
+    from rich.live import Live
+
+    from tune_sa2va.search.watch.life import Life
+
+    view, pulse, picture = _look(run)
+    if as_json:
+        typer.echo(json.dumps(as_values(view, pulse, datetime.now(UTC)), indent=2))
+    elif not watch:
+        Console(highlight=False).print(picture)
+    else:
+        with Live(picture, console=Console(highlight=False), auto_refresh=False) as live:
+            while pulse.life == Life.RUNNING:
+                time.sleep(_WATCH_S)
+                view, pulse, picture = _look(run)
+                live.update(picture, refresh=True)
+    raise typer.Exit(_NOT_RUNNING if pulse.life == Life.INTERRUPTED else 0)
+
+
+def as_values(view: "View", pulse: "Pulse", now: datetime) -> dict[str, Any]:
+    """The same as plain values; times in ISO 8601, UTC."""
+    from tune_sa2va.search.watch.estimate import estimate_end
+    from tune_sa2va.search.watch.life import Life
+
+    estimate = estimate_end(view, now) if pulse.life == Life.RUNNING else None
+    best = view.best
+    return {
+        "name": view.plan.name,
+        "state": str(pulse.life),
+        "trials": view.plan.trials,
+        "epochs": view.plan.epochs,
+        "counts": {str(state).lower(): number for state, number in sorted(view.counts.items())},
+        "best": {"trial": best.trial_id, "val_dice": best.best_val_dice} if best else None,
+        "running": [{"lane": trial.lane, "trial": trial.trial_id, "epochs": trial.epochs} for trial in view.running],
+        "started_at": view.started_at.isoformat() if view.started_at else None,
+        "last_event_at": view.last_event_at.isoformat() if view.last_event_at else None,
+        "ends_at": [time.isoformat() for time in (estimate.low, estimate.middle, estimate.high)] if estimate else None,
+    }
+
+
+def _look(run: Path) -> "tuple[View, Pulse, Any]":
+    from tune_sa2va.search.watch.estimate import estimate_end
+    from tune_sa2va.search.watch.life import Life, pulse
+    from tune_sa2va.search.watch.read import read_view
+    from tune_sa2va.search.watch.table import show
+
+    view, now = read_view(run), datetime.now(UTC)
+    beat = pulse(run, view, now)
+    runs = beat.life == Life.RUNNING
+    estimate = estimate_end(view, now) if runs else None
+    then = now if runs else view.last_event_at or now
+    return view, beat, show(view, then, estimate, (), beat.words, runs=runs)
+
+
+if __name__ == "__main__":
+    from tune_sa2va.cli import run
+
+    run(app)
