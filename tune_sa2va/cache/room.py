@@ -3,6 +3,7 @@
 import shutil
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from tune_sa2va.errors import CacheError
 from tune_sa2va.model.checkpoint import build_on_meta
 from tune_sa2va.model.dims import Sa2VADims
 from tune_sa2va.model.encoding import encode_batch
-from tune_sa2va.model.preprocess import EncoderInputs, encoder_inputs, num_tiles
+from tune_sa2va.model.preprocess import encoder_inputs, num_image_tokens
 
 _GIB = 2**30
 SPARE_BYTES = 2**30
@@ -25,17 +26,19 @@ def features_bytes(
     dims: Sa2VADims, sizes_px: Iterable[tuple[int, int]], dtype: torch.dtype, *, raw_high_res: bool
 ) -> int:
     """Bytes of the files for pictures of these (height, width), from a model without weights: takes a second or two."""
-    pictures_of_tiles: Counter[int] = Counter()
+    pictures: Counter[int] = Counter()
     example: dict[int, tuple[int, int]] = {}
     for height, width in sizes_px:
-        tiles = num_tiles(width, height, dims)
-        pictures_of_tiles[tiles] += 1
-        example.setdefault(tiles, (height, width))
+        tokens = num_image_tokens(width, height, dims)
+        pictures[tokens] += 1
+        example.setdefault(tokens, (height, width))
     model = build_on_meta(dims)
     total = 0
-    for tiles, count in pictures_of_tiles.items():
-        inputs = encoder_inputs(np.zeros((*example[tiles], 3), np.uint8), dims)
-        meta = EncoderInputs(inputs.pixel_values.to("meta"), inputs.g_pixel_values.to("meta"))
+    for tokens, count in pictures.items():
+        inputs = encoder_inputs(np.zeros((*example[tokens], 3), np.uint8), dims)
+        meta = replace(
+            inputs, pixel_values=inputs.pixel_values.to("meta"), g_pixel_values=inputs.g_pixel_values.to("meta")
+        )
         (features,) = encode_batch(model, [meta], raw_high_res=raw_high_res)
         total += count * (DATA_START + layout_of(features, dtype).num_bytes)
     return total

@@ -52,6 +52,7 @@ class FeatureCache:
         self.root, self.folder = root, root / key.folder_name
         self.dtype, self.raw_high_res = dtype, raw_high_res
         self._sound: set[Path] = set()
+        self._damaged: set[Path] = set()
         try:
             self._lock: BinaryIO = use(self.folder)
             note_model(self.folder, key, model_folder.name)
@@ -60,6 +61,10 @@ class FeatureCache:
                 f"{self.folder}: features cannot be kept there ({error.strerror}). "
                 "Set TUNE_SA2VA_CACHE to a folder that can be written."
             ) from error
+
+    def close(self) -> None:
+        """Let `cache rm` have the folder; features that are loaded stay valid. The end of the process does it too."""
+        self._lock.close()
 
     def path(self, picture: Picture) -> Path:
         """The file of a picture, there or not."""
@@ -78,7 +83,9 @@ class FeatureCache:
         except FileNotFoundError:
             return False
         except DamagedFileError as error:
-            log.warning("%s is damaged (%s); the image is encoded again.", path, error)
+            if path not in self._damaged:
+                log.warning("%s is damaged (%s); the image is encoded again.", path, error)
+                self._damaged.add(path)
             return False
         self._sound.add(path)
         return True
