@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 FullModule = Literal["text_hidden_fcs", "mask_decoder"]
 Precision = Literal["bf16", "fp32"]
+MemoryMode = Literal["auto", "fast", "checkpoint"]
 Augment = Literal["none", "flips", "flips_turns"]
 
 
@@ -168,3 +169,9 @@ class LaneSettings(Frozen):
     """Workers a trial: GPUs per trial, or CPU workers."""
     use_gpu: bool
     cpus_per_worker: int = Field(default=1, ge=1)
+    max_rank: int | None = Field(default=None, ge=1)
+    """The largest `lora.r` of any trial: adapters are laid out for it once. None lays them out for each trial's own."""
+    checkpointed: bool = False
+    """Compute activations again in the backward pass in place of keeping them: less memory, more time a step."""
+    any_dropout: bool = False
+    """Some trial may have `lora.dropout` above 0, so all run the steps that can apply it."""

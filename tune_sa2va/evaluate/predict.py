@@ -1,9 +1,9 @@
 """Masks of one image on its own pixels, from cached features and a question."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from tune_sa2va.evaluate.metrics import Counts
@@ -21,11 +21,25 @@ class Example:
     truth: Bool[Tensor, "H W"]
 
 
+def to_device(example: Example, device: torch.device) -> Example:
+    """The same example on `device`."""
+    features, tokens = example.features, example.tokens
+    return Example(
+        ImageFeatures(
+            features.image_tokens.to(device), features.embed.to(device),
+            features.high_res_1.to(device), features.high_res_0.to(device),
+            features.grid, None if features.deepstack is None else features.deepstack.to(device),
+        ),
+        replace(tokens, input_ids=tokens.input_ids.to(device), labels=tokens.labels.to(device)),
+        example.truth.to(device),
+    )  # fmt: skip
+
+
 def last_hidden(model: Sa2VA, example: Example) -> Float[Tensor, "1 T D"]:
     """The language model's last hidden states over the example's whole sequence."""
     tokens = example.tokens
     embeds = model.embed_text(tokens.input_ids[None], example.features.image_tokens[None], tokens.image_start)
-    return model.hidden_states(embeds)
+    return model.hidden_states(embeds, example.features.context(tokens.image_start))
 
 
 def mask_logits(model: Sa2VA, example: Example, hidden: Float[Tensor, "1 T D"]) -> Float[Tensor, "H W"]:
@@ -55,6 +69,6 @@ def pixel_counts(logits: Float[Tensor, "H W"], truth: Bool[Tensor, "H W"]) -> Fl
     ).double()
 
 
-def to_counts(rows: Float[Tensor, "N 4"]) -> list[Counts]:
+def to_counts(rows: Shaped[Tensor, "N 4"]) -> list[Counts]:
     """Rows of `pixel_counts` as plain records; waits for the device."""
     return [Counts(*(int(value) for value in row)) for row in rows.tolist()]

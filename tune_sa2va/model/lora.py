@@ -1,4 +1,7 @@
-"""What a trial trains, on top of a frozen base: LoRA layers through PEFT, and whole modules where asked.
+"""What a trial trains, on top of a frozen base: LoRA on linear modules, and whole modules where asked.
+
+The layer computes what PEFT's does and is saved in PEFT's format. It is our own because its numbers live in an
+`AdapterStore`, so that rank, scale and dropout change from trial to trial without another compilation or capture.
 
 The base is given back by putting the original modules and parameters in their places, so it is the same bit for bit,
 costs no copy, and works after any error.
@@ -8,53 +11,79 @@ import hashlib
 import math
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.lora import LoraLayer
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tune_sa2va.config import FullModule, LoraSettings
+from tune_sa2va.model.adapter_store import AdapterStore, Slot
 from tune_sa2va.model.keymap import source_of
 from tune_sa2va.model.sa2va import Sa2VA
 from tune_sa2va.model.targets import NATIVE_FULL_MODULES, Target, find_targets
 
-_ADAPTER = "default"
 PEFT_PREFIX = "base_model.model."
 """PEFT puts it before every name in adapter_model.safetensors."""
 
 
-class TrialAdapters:
-    """One trial's trainable parameters, attached to `model` until `detach`.
+class LoraLinear(nn.Module):
+    """A linear module with an adapter: W x + b + scale B A dropout(x)."""
 
-    parameters: everything trainable, by its name in the reference's adapter_model.safetensors; fp32 on any base.
+    def __init__(self, base_layer: nn.Linear, lora_a: nn.Parameter, lora_b: nn.Parameter, store: AdapterStore) -> None:
+        """lora_a: (R, in), lora_b: (out, R); scale and dropout are the store's."""
+        super().__init__()
+        self.base_layer, self.lora_A, self.lora_B = base_layer, lora_a, lora_b
+        self.store = store
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The module's output for `x`, in the base's dtype (or autocast's)."""
+        reduced = F.linear(self.store.drop(x), self.lora_A) * self.store.scale
+        return self.base_layer(x) + F.linear(reduced, self.lora_B)
+
+
+class TrialAdapters:
+    """One trial's trainable numbers, attached to `model` until `detach`.
+
+    parameters: the trial's own values by their names in the reference's adapter_model.safetensors, fp32 on any base, at
+    the trial's own rank. Whoever writes them calls `store.refresh`.
+    store: where they live, with what autograd differentiates (`store.leaves`).
 
     On a bf16 base fully trained modules are held in fp32 too, so run them under autocast (or cast their inputs).
     Nothing here depends on the training mode of the model: it stays in eval mode, and `train` switches the adapters'
     dropout alone. Dropout is off at first.
     """
 
-    def __init__(self, model: Sa2VA, lora: LoraSettings, full_modules: tuple[FullModule, ...], *, seed: int) -> None:
+    def __init__(
+        self,
+        model: Sa2VA,
+        lora: LoraSettings,
+        full_modules: tuple[FullModule, ...],
+        *,
+        seed: int,
+        store: AdapterStore | None = None,
+    ) -> None:
         """Attach. A depends on `seed` and the module's name alone, B is zero: the model computes as before.
+
+        store: one made by `make_store` for the same modules, of the same rank or a larger one; None makes one.
 
         Raises:
             UserError: `lora.target_modules` names what cannot be trained (see `find_targets`).
         """
         targets = find_targets(model, lora.target_modules, full_modules)
-        self.parameters: dict[str, nn.Parameter] = {}
+        self.store = store or make_store(model, lora, full_modules, rank=lora.r)
+        self.parameters: dict[str, Tensor] = {}
+        self._drops = lora.dropout > 0 or self.store.drops
         self._model = model
         self._base_modules = {target.native: model.get_submodule(target.native) for target in targets}
         self._base_parameters: dict[str, nn.Parameter] = {}
         try:
-            self._attach_lora(targets, lora, seed)
-            self._attach_full(full_modules)
+            self._fill(targets, lora, full_modules, seed)
+            self._attach(targets, full_modules)
         except BaseException:  # out of memory too: the base must be usable by the next trial
             self.detach()
             raise
-        self.train(False)
 
     def train(self, mode: bool) -> None:
         """Switch the adapters' dropout on or off, and nothing else."""
-        for name in self._base_modules:
-            self._lora_layer(name).lora_dropout.train(mode)
+        self.store.is_dropping = mode and self._drops
 
     def detach(self) -> None:
         """Give the base back exactly as it was. May be called again."""
@@ -63,41 +92,51 @@ class TrialAdapters:
         for name, parameter in self._base_parameters.items():
             _set(self._model, name, parameter)
         self._base_modules, self._base_parameters, self.parameters = {}, {}, {}
-        self._model.__dict__.pop("peft_config", None)  # where PEFT leaves its configuration
 
-    def _attach_lora(self, targets: list[Target], lora: LoraSettings, seed: int) -> None:
-        config = LoraConfig(
-            r=lora.r,
-            lora_alpha=lora.lora_alpha,
-            lora_dropout=lora.dropout,
-            use_rslora=lora.use_rslora,
-            target_modules=[target.native for target in targets],
-        )
-        # On the meta device: PEFT would draw from the global RNG, and round A to the base's bf16 before widening it.
-        inject_adapter_in_model(config, self._model, adapter_name=_ADAPTER, low_cpu_mem_usage=True)
+    @torch.no_grad()
+    def _fill(self, targets: list[Target], lora: LoraSettings, full_modules: tuple[FullModule, ...], seed: int) -> None:
+        store = self.store
+        store.values.zero_()
+        store.scale.fill_(lora.lora_alpha / (math.sqrt(lora.r) if lora.use_rslora else lora.r))
+        store.dropout.fill_(lora.dropout)
+        store.is_dropping = False
+        self.parameters = dict(store.leaves) if _is_whole(store, lora.r) else store.views(store.values, lora.r)
         for target in targets:
-            layer = self._lora_layer(target.native)
-            device = layer.get_base_layer().weight.device
-            a = initial_a(target.reference, lora.r, layer.in_features, seed=seed).to(device)
-            b = torch.zeros(layer.out_features, lora.r, device=device)
-            for matrices, name, value in ((layer.lora_A, "lora_A", a), (layer.lora_B, "lora_B", b)):
-                matrices[_ADAPTER].weight = nn.Parameter(value)
-                self.parameters[f"{PEFT_PREFIX}{target.reference}.{name}.weight"] = matrices[_ADAPTER].weight
+            a = self.parameters[f"{PEFT_PREFIX}{target.reference}.lora_A.weight"]
+            a.copy_(initial_a(target.reference, lora.r, a.shape[1], seed=seed))
+        for name, reference in _full_parameters(self._model, full_modules).items():
+            self.parameters[reference].copy_(self._model.get_parameter(name))
+        store.refresh()
 
-    def _attach_full(self, full_modules: tuple[FullModule, ...]) -> None:
-        for module in full_modules:
-            prefix = NATIVE_FULL_MODULES[module]
-            for leaf, original in list(self._model.get_submodule(prefix).named_parameters()):
-                name = f"{prefix}.{leaf}"
-                trained = nn.Parameter(original.detach().to(torch.float32, copy=True))
-                self._base_parameters[name] = original
-                _set(self._model, name, trained)
-                self.parameters[PEFT_PREFIX + source_of(name, self._model.dims.family).keys[0]] = trained
+    def _attach(self, targets: list[Target], full_modules: tuple[FullModule, ...]) -> None:
+        for target in targets:
+            base, name = self._base_modules[target.native], PEFT_PREFIX + target.reference
+            assert isinstance(base, nn.Linear), f"{target.native} is not linear"
+            a, b = (self.store.leaves[f"{name}.lora_{part}.weight"] for part in "AB")
+            _set(self._model, target.native, LoraLinear(base, a, b, self.store).eval())
+        for name, reference in _full_parameters(self._model, full_modules).items():
+            self._base_parameters[name] = self._model.get_parameter(name)
+            _set(self._model, name, self.store.leaves[reference])
 
-    def _lora_layer(self, name: str) -> LoraLayer:
-        layer = self._model.get_submodule(name)
-        assert isinstance(layer, LoraLayer), f"{name} has no adapter"
-        return layer
+
+def make_store(
+    model: Sa2VA, lora: LoraSettings, full_modules: tuple[FullModule, ...], *, rank: int, drops: bool = False
+) -> AdapterStore:
+    """Room for the adapters and modules of such trials, at ranks up to `rank`, on the model's device.
+
+    Raises:
+        UserError: `lora.target_modules` names what cannot be trained (see `find_targets`).
+    """
+    slots = []
+    for target in find_targets(model, lora.target_modules, full_modules):
+        linear, name = model.get_submodule(target.native), PEFT_PREFIX + target.reference
+        assert isinstance(linear, nn.Linear), f"{target.native} is not linear"
+        slots.append(Slot(f"{name}.lora_A.weight", (rank, linear.in_features), low=True, rank_dim=0))
+        slots.append(Slot(f"{name}.lora_B.weight", (linear.out_features, rank), low=True, rank_dim=1))
+    for name, reference in _full_parameters(model, full_modules).items():
+        slots.append(Slot(reference, tuple(model.get_parameter(name).shape), low=False))
+    reference_tensor = model.no_mem_embed
+    return AdapterStore(slots, rank, device=reference_tensor.device, dtype=reference_tensor.dtype, drops=drops)
 
 
 def initial_a(reference: str, r: int, in_features: int, *, seed: int) -> Tensor:
@@ -107,6 +146,21 @@ def initial_a(reference: str, r: int, in_features: int, *, seed: int) -> Tensor:
     # nn.Linear's own: kaiming_uniform_ with a = sqrt(5).
     bound = 1 / math.sqrt(in_features)
     return torch.empty(r, in_features).uniform_(-bound, bound, generator=generator)
+
+
+def _full_parameters(model: Sa2VA, full_modules: tuple[FullModule, ...]) -> dict[str, str]:
+    """Native name -> name in the adapter's file, of every tensor in the modules trained in full."""
+    natives = [
+        f"{NATIVE_FULL_MODULES[module]}.{leaf}"
+        for module in full_modules
+        for leaf, _ in model.get_submodule(NATIVE_FULL_MODULES[module]).named_parameters()
+    ]
+    return {native: PEFT_PREFIX + source_of(native, model.dims.family).keys[0] for native in natives}
+
+
+def _is_whole(store: AdapterStore, rank: int) -> bool:
+    """Whether the leaves are the values themselves: nothing padded and nothing copied to another dtype."""
+    return store.rank == rank and all(leaf.dtype == torch.float32 for leaf in store.leaves.values())
 
 
 def _set(model: nn.Module, name: str, value: nn.Module | nn.Parameter) -> None:

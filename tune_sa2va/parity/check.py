@@ -68,7 +68,7 @@ def _adapter_tensors(model: Sa2VA, sample: Sample, golden: Golden, dtype: torch.
     tensors = run(model, sample, dtype=dtype)
     found: dict[str, Tensor] = {}
     for loss in _losses(golden.adapter_outputs or {}):
-        native = gradients(tensors[f"loss_{loss}"], adapters.parameters)
+        native = gradients(tensors[f"loss_{loss}"], adapters.store.leaves)
         found |= {f"grad_{loss}.{name}": gradient for name, gradient in native.items()}
     adapters.detach()
     return tensors | found

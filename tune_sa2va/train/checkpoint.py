@@ -15,12 +15,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from tune_sa2va.config import TrialConfig
 from tune_sa2va.errors import CheckpointError
 from tune_sa2va.model.adapter import save_adapter
 from tune_sa2va.model.sa2va import Sa2VA
+from tune_sa2va.train.optimizer import FlatAdamW
 
 _VERSION = 1
 _ADAPTER = "adapter/adapter_model.safetensors"
@@ -40,18 +41,14 @@ def save_checkpoint(
     folder: Path,
     model: Sa2VA,
     config: TrialConfig,
-    parameters: Mapping[str, nn.Parameter],
-    optimizer: torch.optim.Optimizer,
+    parameters: Mapping[str, Tensor],
+    optimizer: FlatAdamW,
     progress: Progress,
 ) -> None:
     """Write everything that the trial needs to go on into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     save_adapter(folder / "adapter", model, parameters, config.lora, config.train.full_modules)
-    moments = {
-        f"{name}|{key}": value.detach().cpu().contiguous()
-        for name, parameter in parameters.items()
-        for key, value in optimizer.state[parameter].items()
-    }
+    moments = {name: view.cpu().contiguous() for name, view in optimizer.moments(config.lora.r).items()}
     save_file(moments, folder / OPTIMIZER_FILE)
     state = {
         "version": _VERSION,
@@ -65,9 +62,9 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    folder: Path, config: TrialConfig, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
+    folder: Path, config: TrialConfig, parameters: Mapping[str, Tensor], optimizer: FlatAdamW
 ) -> Progress:
-    """Put parameters and optimizer back where `save_checkpoint` left them.
+    """Put parameters and optimizer back where `save_checkpoint` left them; refresh the adapters' store afterwards.
 
     Raises:
         CheckpointError: the folder is incomplete or damaged, or belongs to another configuration.
@@ -79,14 +76,9 @@ def load_checkpoint(
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(adapter[name])
-    by_name: dict[str, dict[str, Tensor]] = {}
-    for key, value in moments.items():
-        name, _, field = key.rpartition("|")
-        by_name.setdefault(name, {})[field] = value
-    whole = optimizer.state_dict()
-    whole["state"] = {index: by_name[name] for index, name in enumerate(parameters) if name in by_name}
-    optimizer.load_state_dict(whole)
-    return Progress(**state["progress"])
+    progress = Progress(**state["progress"])
+    optimizer.load_moments(moments, config.lora.r, steps=progress.step)
+    return progress
 
 
 def objective(config: TrialConfig) -> TrialConfig:

@@ -7,7 +7,7 @@ last digit for fifteen epochs. Three steps are enough to know.
 from collections.abc import Mapping
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from tune_sa2va.errors import DeadGradientError
 
@@ -22,24 +22,27 @@ class Liveness:
     masks that were not chosen).
     """
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
+    def __init__(self, parameters: Mapping[str, Tensor]) -> None:
         parameters = {name: parameter for name, parameter in parameters.items() if ".lora_" in name}
         self._parameters = parameters
         self._before = {name: parameter.detach().clone() for name, parameter in parameters.items()}
         self._unproven = set(parameters)
 
-    def observe(self, step: int) -> None:
-        """Look at the gradients and weights after optimizer step number `step`, from 0.
+    def before_step(self, step: int, gradients: Mapping[str, Tensor]) -> None:
+        """Look at the gradients that optimizer step number `step`, from 0, is about to use."""
+        if step >= STEPS_TO_PROVE or not self._unproven:
+            return
+        names = sorted(self._unproven)
+        norms = torch.stack(torch._foreach_norm([gradients[name] for name in names])).tolist()
+        self._unproven -= {name for name, norm in zip(names, norms, strict=True) if norm != 0}
+
+    def after_step(self, step: int) -> None:
+        """Look at the weights once the last of the proving steps is done.
 
         Raises:
             DeadGradientError: a matrix had no gradient in the first steps, or did not move. Names them.
         """
-        if step >= STEPS_TO_PROVE:
-            return
-        names = sorted(self._unproven)
-        norms = torch.stack([self._gradient_norm(name) for name in names]).tolist() if names else []
-        self._unproven -= {name for name, norm in zip(names, norms, strict=True) if norm > 0}
-        if step < STEPS_TO_PROVE - 1:
+        if step != STEPS_TO_PROVE - 1:
             return
         still = [name for name, parameter in self._parameters.items() if torch.equal(parameter, self._before[name])]
         self._before.clear()
@@ -49,10 +52,6 @@ class Liveness:
                 f"{STEPS_TO_PROVE} steps: {', '.join(dead[:5])}{' ...' if len(dead) > 5 else ''}. "
                 "Leave these modules out of lora.target_modules."
             )
-
-    def _gradient_norm(self, name: str) -> torch.Tensor:
-        gradient = self._parameters[name].grad
-        return torch.zeros((), device=self._parameters[name].device) if gradient is None else gradient.norm()
 
 
 def frozen_validation(previous: float | None, current: float, *, moved: bool) -> str:

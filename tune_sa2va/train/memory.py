@@ -9,14 +9,13 @@ CUDA driver takes besides is added as a measured constant.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from tune_sa2va.config import DataSettings, Precision, TrialConfig
+from tune_sa2va.config import DataSettings, MemoryMode, Precision, TrialConfig
 from tune_sa2va.evaluate.batch import Collator, Shape
 from tune_sa2va.evaluate.predict import Example
 from tune_sa2va.model.checkpoint import build_on_meta
@@ -38,9 +37,6 @@ CUDA_CONTEXT_GIB = 0.55
 
 _ENCODERS = ("vision_model", "mlp1", "sam_vision")
 _QUESTION = "Please segment the blood vessel."
-
-
-MemoryMode = Literal["auto", "fast", "checkpoint"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,119 +1,159 @@
-"""One optimizer step over a chunk of images, on any number of workers, with the checks that keep a trial honest.
+"""The parts of an optimizer step, on static tensors: gradients of a batch, the sum over workers, the update.
 
-Each worker takes its share of the chunk; gradients are summed over workers after each image's loss was divided by the
-chunk's size, so two workers with one image each do what one worker with two images does. (No DDP wrapper: adapters come
-and go with every trial, and one flat all-reduce after the last backward is all that it would add.)
+Each worker takes its share of a chunk; each image's loss is divided by the chunk's size and gradients are summed, so
+two workers with one image each do what one worker with two images does. (No DDP wrapper: adapters come and go with
+every trial, and one all-reduce of a flat tensor after the last backward is all that it would add.)
+
+Nothing here waits for the device: losses, counts and the check for NaN stay there until an epoch's end asks for them.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from jaxtyping import Float
-from torch import Tensor, nn
+from jaxtyping import Float, Int
+from torch import Tensor
 
-from tune_sa2va.config import LossSettings
+from tune_sa2va.config import LossSettings, OptimizerSettings
 from tune_sa2va.errors import NonFiniteError
-from tune_sa2va.evaluate.predict import Example, last_hidden, mask_logits, pixel_counts
+from tune_sa2va.evaluate.batch import Batch, Shape, batch_counts, canvas_logits, hidden_rows
+from tune_sa2va.model.adapter_store import AdapterStore
 from tune_sa2va.model.sa2va import Sa2VA
+from tune_sa2va.model.trunk import Trunk
+from tune_sa2va.train.graphs import Graphs
 from tune_sa2va.train.loss import combo_loss
+from tune_sa2va.train.optimizer import FlatAdamW
 
 LOSS_PARTS = ("total", "dice", "focal", "bce", "lm")
 
 
-@dataclass(frozen=True, slots=True)
-class StepResult:
-    """Left on the device. losses: sums over this worker's images in the order of LOSS_PARTS; counts: a row an image."""
+class LossKnobs(NamedTuple):
+    """The numbers of `LossSettings` on the device, so that they change without another capture."""
 
-    losses: Float[Tensor, "5"]
-    counts: Float[Tensor, "N 4"]
-    grad_norm: float
+    dice: Tensor
+    focal: Tensor
+    bce: Tensor
+    lm: Tensor
+    focal_alpha: Tensor
+    focal_gamma: Tensor
+
+    @classmethod
+    def on(cls, device: torch.device) -> "LossKnobs":
+        """Zeros, to be `set`."""
+        return cls(*(torch.zeros((), device=device) for _ in cls._fields))
+
+    def set(self, settings: LossSettings) -> None:
+        """Take over a trial's settings."""
+        for name, tensor in zip(self._fields, self, strict=True):
+            tensor.fill_(getattr(settings, name))
 
 
-def training_step(
-    model: Sa2VA,
-    examples: Sequence[Example],
-    parameters: Mapping[str, nn.Parameter],
-    optimizer: torch.optim.Optimizer,
-    loss_settings: LossSettings,
-    *,
-    chunk_size: int,
-    max_grad_norm: float,
-) -> StepResult:
-    """Zero, forward and backward image by image, reduce, clip, check, step.
+def batch_loss(
+    model: Sa2VA, batch: Batch, hidden: Float[Tensor, "B R D"], knobs: LossKnobs
+) -> tuple[Float[Tensor, "B 5"], Int[Tensor, "B 4"]]:
+    """Loss parts of each image (order of LOSS_PARTS; the total is weighted, the parts are not) and its pixel counts."""
+    logits = canvas_logits(model, batch, hidden[:, 0])
+    valid = batch.valid()
+    parts = combo_loss(logits, batch.truth.to(logits.dtype), knobs, valid)
+    if batch.answer_ids.shape[1]:
+        # Mean cross entropy of the answer's tokens and its <|im_end|>; scored on those positions alone.
+        scores = model.logits(hidden[:, 1:]).float()
+        lm_loss = F.cross_entropy(scores.transpose(1, 2), batch.answer_ids, reduction="none").mean(dim=1)
+    else:
+        lm_loss = torch.zeros_like(parts.total)
+    total = parts.total + knobs.lm * lm_loss
+    losses = torch.stack((total, parts.dice, parts.focal, parts.bce, lm_loss), dim=1)
+    return losses, batch_counts(logits.detach(), batch.truth, valid)
 
-    examples: this worker's share, possibly empty; chunk_size: images of all workers together.
 
-    Raises:
-        NonFiniteError: the loss or a gradient is NaN or infinite; the weights have not changed.
+class Stepper:
+    """Steps of one store's trials: static tensors, the optimizer and the CUDA graphs that read and write them.
+
+    losses: sums over this worker's images, in the order of LOSS_PARTS, since they were last zeroed.
     """
-    optimizer.zero_grad(set_to_none=True)
-    device = model.no_mem_embed.device
-    losses = torch.zeros(len(LOSS_PARTS), device=device)
-    counts = []
-    for example in examples:
-        parts, logits = image_loss(model, example, loss_settings)
-        (parts[0] / chunk_size).backward()
-        losses += parts.detach()
-        counts.append(pixel_counts(logits.detach(), example.truth))
-    gradients = reduce_gradients(list(parameters.values()))
-    grad_norm = nn.utils.get_total_norm(gradients)
-    # The one wait for the device in a step: a NaN has to stop the trial before it reaches the weights.
-    norm, total = torch.stack((grad_norm, losses[0])).tolist()
-    if not (_is_finite(norm) and _is_finite(total)):
-        raise NonFiniteError(
-            f"loss {total}, gradient norm {norm}: not finite, so the weights were left alone. "
-            f"A lower learning rate than {optimizer.param_groups[0]['lr']:.2g} usually helps."
-        )
-    nn.utils.clip_grads_with_norm_(parameters.values(), max_grad_norm, grad_norm)
-    optimizer.step()
-    return StepResult(losses, torch.stack(counts) if counts else losses.new_zeros(0, 4, dtype=torch.float64), norm)
 
+    def __init__(self, model: Sa2VA, trunk: Trunk, store: AdapterStore, *, world_size: int) -> None:
+        device = store.values.device
+        self.store, self.knobs = store, LossKnobs.on(device)
+        self.optimizer = FlatAdamW(store, compiled=trunk.compiled)
+        self.losses = torch.zeros(len(LOSS_PARTS), device=device)
+        self.checkpointed = False
+        self._share = torch.ones((), device=device)
+        self._model, self._trunk = model, trunk
+        self._world_size = world_size
+        self._graphs = Graphs(device, enabled=trunk.compiled)
+        self._loss: Callable[..., tuple[Tensor, Tensor]] = torch.compile(batch_loss) if trunk.compiled else batch_loss
 
-def image_loss(
-    model: Sa2VA, example: Example, settings: LossSettings
-) -> tuple[Float[Tensor, "5"], Float[Tensor, "H W"]]:
-    """Loss parts of one image (order of LOSS_PARTS; the total is weighted, the parts are not) and its mask logits."""
-    with torch.autocast(example.truth.device.type, torch.bfloat16, enabled=model.no_mem_embed.dtype == torch.bfloat16):
-        hidden = last_hidden(model, example)
-        logits = mask_logits(model, example, hidden)
-        lm_loss = answer_loss(model, example, hidden) if settings.lm > 0 else logits.new_zeros(())
-    parts = combo_loss(logits, example.truth.to(logits.dtype), settings)
-    total = parts.total + settings.lm * lm_loss
-    return torch.stack((total, parts.dice, parts.focal, parts.bce, lm_loss)), logits
+    def reset(self, loss: LossSettings, optimizer: OptimizerSettings) -> None:
+        """Ready for a new trial's first step."""
+        self.knobs.set(loss)
+        self.optimizer.reset(optimizer)
+        self.losses.zero_()
 
+    def accumulate(self, batch: Batch, shape: Shape, *, chunk_size: int) -> Int[Tensor, "B 4"]:
+        """Add the gradients of a batch; returns its pixel counts, valid until the next call.
 
-def answer_loss(model: Sa2VA, example: Example, hidden: Float[Tensor, "1 T D"]) -> Float[Tensor, ""]:
-    """Mean cross entropy of the answer's tokens and its `<|im_end|>`; `lm_head` runs on those positions alone."""
-    tokens = example.tokens
-    length = int((tokens.labels[tokens.answer_start :] != -100).sum())
-    answer = slice(tokens.answer_start, tokens.answer_start + length)
-    before = slice(tokens.answer_start - 1, tokens.answer_start + length - 1)
-    return F.cross_entropy(model.language_model.lm_head(hidden[0, before]).float(), tokens.input_ids[answer])
+        chunk_size: images of all batches and workers in this optimizer step.
+        """
+        self._share.fill_(1 / chunk_size)
+        variant = (self.store.is_dropping, self.checkpointed)
+        return self._graphs.run("train", self._accumulate, batch, shape, variant=variant)
 
+    def reduce(self) -> None:
+        """Sum gradients over the workers."""
+        if self._world_size > 1:
+            dist.all_reduce(self.optimizer.gradients)
 
-def reduce_gradients(parameters: list[nn.Parameter]) -> list[Tensor]:
-    """Gradients summed over all workers, in place; of those parameters that some worker has one for.
+    def spare_unreached(self) -> None:
+        """Keep weight decay off what no worker's loss reached in the step under way: the same in all later ones."""
+        self.optimizer.spare_unreached()
+        if self._world_size > 1:
+            decays = self.optimizer.decays.to(torch.uint8)
+            dist.all_reduce(decays, dist.ReduceOp.MIN)
+            self.optimizer.decays.copy_(decays)
 
-    The others keep None, so that weight decay leaves alone what the loss never reaches (SAM2's IoU head, say).
-    """
-    if dist.is_initialized() and dist.get_world_size() > 1:
-        reached = torch.tensor([parameter.grad is not None for parameter in parameters], dtype=torch.float32)
-        reached = reached.to(parameters[0].device)
-        dist.all_reduce(reached)
-        shared = [parameter for parameter, count in zip(parameters, reached.tolist(), strict=True) if count > 0]
-        for parameter in shared:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-        gradients = [parameter.grad for parameter in shared if parameter.grad is not None]
-        flat = torch.cat([gradient.flatten() for gradient in gradients])
-        dist.all_reduce(flat)
-        for gradient, piece in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-            gradient.copy_(piece.view_as(gradient))
-    return [parameter.grad for parameter in parameters if parameter.grad is not None]
+    def update(self, lr: float) -> None:
+        """Clip, check, step, zero."""
+        self.optimizer.lr.fill_(lr)
+        self._graphs.run_alone("update", self._update)
 
+    def count(self, batch: Batch, shape: Shape) -> Int[Tensor, "B 4"]:
+        """Pixel counts of a batch's predictions, forward only; valid until the next call."""
+        return self._graphs.run("count", self._count, batch, shape)
 
-def _is_finite(value: float) -> bool:
-    return value - value == 0.0
+    def check(self) -> None:
+        """Wait for the device and look whether every step so far was finite.
+
+        Raises:
+            NonFiniteError: a loss or gradient was NaN or infinite; the weights have not changed since.
+        """
+        is_failed, loss, norm = self.optimizer.failure.tolist()
+        if is_failed:
+            raise NonFiniteError(
+                f"loss {loss}, gradient norm {norm}: not finite, so the weights were left alone. "
+                f"A lower learning rate than {self.optimizer.lr.item():.2g} usually helps."
+            )
+
+    @property
+    def num_graphs(self) -> int:
+        """CUDA graphs captured so far; 0 on a CPU."""
+        return len(self._graphs)
+
+    def _accumulate(self, batch: Batch, shape: Shape) -> Tensor:
+        hidden = hidden_rows(self._model, self._trunk, batch, shape, self.store, checkpointed=self.checkpointed)
+        losses, counts = self._loss(self._model, batch, hidden, self.knobs)
+        self.optimizer.accumulate(losses[:, 0].sum() * self._share)
+        self.losses += losses.detach().sum(dim=0)
+        return counts
+
+    @torch.no_grad()
+    def _count(self, batch: Batch, shape: Shape) -> Tensor:
+        hidden = hidden_rows(self._model, self._trunk, batch, shape, self.store)
+        _, counts = self._loss(self._model, batch, hidden, self.knobs)
+        return counts
+
+    def _update(self) -> Tensor:
+        self.optimizer.step()
+        return self.optimizer.norm_sum

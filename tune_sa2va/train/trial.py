@@ -1,31 +1,27 @@
 """The SFT loop of one trial: a plain generator of epoch records that knows nothing of Ray or of other trials."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from tune_sa2va.config import TrialConfig
-from tune_sa2va.evaluate.metrics import mean_scores
-from tune_sa2va.evaluate.predict import Example, pixel_counts, predict, to_counts
+from tune_sa2va.evaluate.metrics import Counts, mean_scores
+from tune_sa2va.evaluate.predict import to_counts
 from tune_sa2va.model.lora import TrialAdapters
-from tune_sa2va.model.sa2va import Sa2VA
 from tune_sa2va.train.checkpoint import Progress, load_checkpoint, save_checkpoint
-from tune_sa2va.train.liveness import Liveness, frozen_validation
+from tune_sa2va.train.engine import Engine
+from tune_sa2va.train.feed import ExampleSource, Feed, TrainingSource
+from tune_sa2va.train.liveness import STEPS_TO_PROVE, Liveness, frozen_validation
 from tune_sa2va.train.records import EpochRecord
 from tune_sa2va.train.schedule import learning_rate
-from tune_sa2va.train.step import LOSS_PARTS, StepResult, training_step
+from tune_sa2va.train.step import LOSS_PARTS
 
-
-class ExampleSource(Protocol):
-    """Images by number."""
-
-    def __len__(self) -> int: ...
-    def __getitem__(self, index: int) -> Example: ...
+_STEPS_BETWEEN_CHECKS = 50
+"""Optimizer steps after which the host looks whether all were finite: it waits for the device, so not at each."""
 
 
 class Trial:
@@ -33,8 +29,8 @@ class Trial:
 
     def __init__(
         self,
-        model: Sa2VA,
-        train: ExampleSource,
+        engine: Engine,
+        train: TrainingSource,
         val: ExampleSource,
         config: TrialConfig,
         *,
@@ -48,18 +44,23 @@ class Trial:
             UserError: the configuration does not fit the model, or the checkpoint cannot be used.
         """
         self.config = config
-        self._model, self._train, self._val = model, train, val
+        self.val_counts: list[Counts] = []
+        """Pixel counts of each validation image after the last epoch, in the order of the images."""
+        self._engine, self._train, self._val = engine, train, val
         self._rank, self._world_size = rank, world_size
-        self._adapters = TrialAdapters(model, config.lora, config.train.full_modules, seed=config.train.seed)
-        self._parameters = self._adapters.parameters
-        self._optimizer = torch.optim.AdamW(
-            self._parameters.values(), lr=config.optimizer.lr, weight_decay=config.optimizer.weight_decay
+        self._stepper = engine.stepper(config)
+        self._feed = Feed(engine.collator, engine.device, with_answer=config.loss.lm > 0)
+        self._adapters = TrialAdapters(
+            engine.model, config.lora, config.train.full_modules, seed=config.train.seed, store=self._stepper.store
         )
+        self._parameters = self._adapters.parameters
         self._progress = Progress(epoch=0, step=0, val_dice=None)
         self._liveness: Liveness | None = None
         try:
+            self._stepper.reset(config.loss, config.optimizer)
             if resume_from is not None:
-                self._progress = load_checkpoint(resume_from, config, self._parameters, self._optimizer)
+                self._progress = load_checkpoint(resume_from, config, self._parameters, self._stepper.optimizer)
+                self._stepper.store.refresh()
             if self._progress.step == 0:
                 self._liveness = Liveness(self._parameters)
         except BaseException:
@@ -73,11 +74,22 @@ class Trial:
             TrialFailure: a loss or gradient is not finite, or training does not train.
         """
         while self._progress.epoch < self.config.train.epochs:
-            yield self._epoch(self._progress.epoch + 1)
+            try:
+                yield self._epoch(self._progress.epoch + 1)
+            except torch.OutOfMemoryError:
+                self._engine.forget()
+                raise
 
     def save(self, folder: Path) -> None:
         """Write the checkpoint after the last finished epoch."""
-        save_checkpoint(folder, self._model, self.config, self._parameters, self._optimizer, self._progress)
+        save_checkpoint(
+            folder, self._engine.model, self.config, self._parameters, self._stepper.optimizer, self._progress
+        )
+
+    @property
+    def num_graphs(self) -> int:
+        """CUDA graphs of the steps so far; 0 on a CPU."""
+        return self._stepper.num_graphs
 
     def close(self) -> None:
         """Give the base model back as it was."""
@@ -85,30 +97,30 @@ class Trial:
 
     def _epoch(self, epoch: int) -> EpochRecord:
         started = time.monotonic()
-        device = self._model.no_mem_embed.device
+        device = self._engine.device
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         before = self._weight_sum()
-        results = self._train_epoch(epoch)
-        losses, train_counts = self._reduced(results, device)
+        num_steps, counts = self._train_epoch(epoch)
+        losses, train_counts = self._reduced(counts)
+        grad_norm = float(self._stepper.optimizer.norm_sum) / num_steps
         trained = time.monotonic()
-        scores = mean_scores(to_counts(self._validate(device)))
+        self.val_counts = to_counts(self._validate())
+        scores = mean_scores(self.val_counts)
         ended = time.monotonic()
         warning = frozen_validation(self._progress.val_dice, scores.dice, moved=self._weight_sum() != before)
-        step = self._progress.step + len(results)
-        self._progress = Progress(epoch=epoch, step=step, val_dice=scores.dice)
-        images_here = sum(len(result.counts) for result in results)
+        self._progress = Progress(epoch=epoch, step=self._progress.step + num_steps, val_dice=scores.dice)
         return EpochRecord(
             epoch=epoch,
             **dict(zip(("train_loss", *(f"train_loss_{part}" for part in LOSS_PARTS[1:])), losses, strict=True)),
-            lr=self._optimizer.param_groups[0]["lr"],
-            grad_norm=sum(result.grad_norm for result in results) / len(results),
+            lr=float(self._stepper.optimizer.lr),
+            grad_norm=grad_norm,
             train_dice=mean_scores(to_counts(train_counts)).dice,
             val_dice=scores.dice,
             val_iou=scores.iou,
             val_recall=scores.recall,
             val_precision=scores.precision,
-            it_per_s=images_here / (trained - started),
+            it_per_s=len(counts) / (trained - started),
             seconds=ended - started,
             train_seconds=trained - started,
             val_seconds=ended - trained,
@@ -116,58 +128,69 @@ class Trial:
             warning=warning,
         )
 
-    def _train_epoch(self, epoch: int) -> list[StepResult]:
-        train = self.config.train
+    def _train_epoch(self, epoch: int) -> tuple[int, Tensor]:
+        """Optimizer steps done, and the pixel counts of this worker's images."""
+        train, stepper = self.config.train, self._stepper
         # All random numbers of an epoch come from the trial's seed and the epoch's number, so nothing needs saving.
         torch.manual_seed((train.seed * 100_003 + epoch) * 1_009 + self._rank)
         order = torch.randperm(len(self._train), generator=torch.Generator().manual_seed(train.seed * 100_003 + epoch))
         chunks = order.split(train.micro_batch_size * train.accumulation_steps * self._world_size)
-        total_steps = len(chunks) * train.epochs
-        results = []
+        shares = [chunk[self._rank :: self._world_size].tolist() for chunk in chunks]
+        counts = torch.zeros(sum(map(len, shares)), 4, dtype=torch.int64, device=self._engine.device)
+        stepper.losses.zero_()
+        stepper.optimizer.norm_sum.zero_()
         self._adapters.train(True)
-        for number, chunk in enumerate(chunks):
+        row = 0
+        shown = self._train.in_epoch(epoch, seed=train.seed, augment=self.config.data.augment)
+        batches = self._feed.chunks(shown, shares, batch_size=train.micro_batch_size)
+        for number, (chunk, share) in enumerate(zip(chunks, batches, strict=True)):
             step = self._progress.step + number
-            for group in self._optimizer.param_groups:
-                group["lr"] = learning_rate(step, total_steps, self.config.optimizer)
-            results.append(
-                training_step(
-                    self._model,
-                    [self._train[index] for index in chunk[self._rank :: self._world_size].tolist()],
-                    self._parameters,
-                    self._optimizer,
-                    self.config.loss,
-                    chunk_size=len(chunk),
-                    max_grad_norm=self.config.optimizer.max_grad_norm,
-                )
-            )
-            if self._liveness is not None:
-                self._liveness.observe(step)
+            for fed in share:
+                found = stepper.accumulate(fed.batch, fed.shape, chunk_size=len(chunk))
+                counts[row : row + len(found)] = found
+                row += len(found)
+            stepper.reduce()
+            if number == 0 and train.full_modules:
+                stepper.spare_unreached()
+            self._update(step, len(chunks) * train.epochs)
+        stepper.check()
         self._adapters.train(False)
-        return results
+        return len(chunks), counts
 
-    def _reduced(self, results: Sequence[StepResult], device: torch.device) -> tuple[list[float], Tensor]:
+    def _update(self, step: int, total_steps: int) -> None:
+        """One optimizer step with the gradients that all workers have."""
+        stepper = self._stepper
+        if self._liveness is not None and step < STEPS_TO_PROVE:
+            gradients = stepper.store.views(stepper.optimizer.gradients[:-1], self.config.lora.r)
+            self._liveness.before_step(step, gradients)
+        stepper.update(learning_rate(step, total_steps, self.config.optimizer))
+        if step % _STEPS_BETWEEN_CHECKS == 0 or step < STEPS_TO_PROVE:
+            stepper.check()
+        if self._liveness is not None:
+            self._liveness.after_step(step)
+
+    def _reduced(self, counts: Tensor) -> tuple[list[float], Tensor]:
         """Mean losses over all workers' images, and every image's counts (all-zero rows where there is no image)."""
-        losses = torch.stack([result.losses for result in results]).sum(dim=0)
-        counts = torch.cat([result.counts for result in results])
+        losses = self._stepper.losses.clone()
         if self._world_size > 1:
             dist.all_reduce(losses)
-            rows = torch.zeros(self._world_size, len(self._train), 4, dtype=torch.float64, device=device)
+            rows = counts.new_zeros(self._world_size, len(self._train), 4)
             rows[self._rank, : len(counts)] = counts
             dist.all_reduce(rows)
             counts = rows.flatten(0, 1)
             counts = counts[counts.sum(dim=1) > 0]
         return (losses / len(self._train)).tolist(), counts
 
-    def _validate(self, device: torch.device) -> Tensor:
+    def _validate(self) -> Tensor:
         """Counts of every validation image; each worker predicts its share."""
-        rows = torch.zeros(len(self._val), 4, dtype=torch.float64, device=device)
-        for index in range(self._rank, len(self._val), self._world_size):
-            example = self._val[index]
-            rows[index] = pixel_counts(predict(self._model, example), example.truth)
+        rows = torch.zeros(len(self._val), 4, dtype=torch.int64, device=self._engine.device)
+        share = range(self._rank, len(self._val), self._world_size)
+        for fed in self._feed.whole(self._val, share, batch_size=self._engine.validation_batch):
+            found = self._stepper.count(fed.batch, fed.shape)
+            rows[torch.tensor(fed.indices, device=rows.device)] = found[: len(fed.indices)]
         if self._world_size > 1:
             dist.all_reduce(rows)
         return rows
 
-    @torch.no_grad()
     def _weight_sum(self) -> float:
-        return float(torch.stack(torch._foreach_norm(list(self._parameters.values()))).double().sum())
+        return float(self._stepper.store.values.abs().sum(dtype=torch.float64))

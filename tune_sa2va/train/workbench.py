@@ -1,25 +1,30 @@
 """What one worker keeps between trials: the base model, the features of its images, the questions about them."""
 
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from tune_sa2va.config import DataSettings, LaneSettings, ModelSettings, TrialConfig
+from tune_sa2va.cache.fill import FillProgress, fill
+from tune_sa2va.cache.key import image_hash
+from tune_sa2va.cache.store import FeatureCache, pictures
+from tune_sa2va.config import Augment, DataSettings, LaneSettings, ModelSettings, TrialConfig
 from tune_sa2va.data import Sample, load_image, load_truth
 from tune_sa2va.data.split_file import read_split
-from tune_sa2va.evaluate.predict import Example
+from tune_sa2va.data.variants import Variant, laid_out, variant_in, variants_of
+from tune_sa2va.errors import UserError
+from tune_sa2va.evaluate.predict import Example, to_device
 from tune_sa2va.model.checkpoint import load_model, model_folder
-from tune_sa2va.model.features import FeatureCache, base_id
+from tune_sa2va.model.encoding import release_encoders
 from tune_sa2va.model.prompt import Prompter, PromptTokens
 from tune_sa2va.model.sa2va import Sa2VA
+from tune_sa2va.train.engine import Engine
 from tune_sa2va.train.trial import Trial
 
 
 class Examples:
-    """Images of one part as `Example`s on the device: truth and tokens kept, features read when asked for."""
+    """Images of one part as `Example`s: truth and tokens kept, features read when asked for."""
 
     def __init__(
         self,
@@ -32,32 +37,58 @@ class Examples:
         self.samples = tuple(samples)
         self._cache, self._prompter, self._data, self._device = cache, prompter, data, device
         self._truths: dict[int, torch.Tensor] = {}
+        self._prompts: dict[tuple[str, int], PromptTokens] = {}
 
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, index: int) -> Example:
+    def on_cpu(self, index: int, variant: Variant = Variant.AS_IS) -> Example:
+        """An image with its question, on the CPU; image and truth laid out as `variant` says."""
         sample = self.samples[index]
-        features = self._cache.load(sample, self._device)
-        return Example(features, self._tokens(sample, len(features.image_tokens)), self._truth(index))
+        features = self._cache.load(sample, variant)
+        truth = self._truth(index)
+        if variant is not Variant.AS_IS:
+            truth = torch.from_numpy(laid_out(truth.numpy(), variant))
+        return Example(features, self._tokens(sample, len(features.image_tokens)), truth)
+
+    def in_epoch(self, epoch: int, *, seed: int, augment: Augment) -> "EpochExamples":
+        """The images as one epoch shows them: which way each lies follows from seed, epoch and the image's content."""
+        shown = (variant_in(augment, seed=seed, epoch=epoch, image=image_hash(sample.image)) for sample in self.samples)
+        return EpochExamples(self, tuple(shown))
+
+    def __getitem__(self, index: int) -> Example:
+        return to_device(self.on_cpu(index), self._device)
 
     def _truth(self, index: int) -> torch.Tensor:
         if index not in self._truths:
             sample = self.samples[index]
             height, width, _ = load_image(sample.image).shape
-            self._truths[index] = torch.from_numpy(load_truth(sample, height, width)).to(self._device)
+            self._truths[index] = torch.from_numpy(load_truth(sample, height, width))
         return self._truths[index]
 
     def _tokens(self, sample: Sample, num_image_tokens: int) -> PromptTokens:
-        tokens = self._prompter.build(
-            question=self._data.question.format(text=sample.text),
-            answer=self._data.answer,
-            num_image_tokens=num_image_tokens,
-        )
-        return PromptTokens(
-            input_ids=tokens.input_ids.to(self._device), labels=tokens.labels.to(self._device),
-            image_start=tokens.image_start, seg_position=tokens.seg_position, answer_start=tokens.answer_start,
-        )  # fmt: skip
+        question = self._data.question.format(text=sample.text)
+        key = (question, num_image_tokens)
+        if key not in self._prompts:
+            self._prompts[key] = self._prompter.build(
+                question=question, answer=self._data.answer, num_image_tokens=num_image_tokens
+            )
+        return self._prompts[key]
+
+
+@dataclass(frozen=True, slots=True)
+class EpochExamples:
+    """The images of one part, each as its variant of the epoch."""
+
+    examples: Examples
+    variants: tuple[Variant, ...]
+
+    def __len__(self) -> int:
+        return len(self.variants)
+
+    def on_cpu(self, index: int) -> Example:
+        """An image with its question, on the CPU."""
+        return self.examples.on_cpu(index, self.variants[index])
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +96,25 @@ class Workbench:
     """Opened once a worker; gives out one trial at a time."""
 
     model: Sa2VA
+    engine: Engine
     train: Examples
     val: Examples
+    augment: Augment
     rank: int
     world_size: int
 
     @classmethod
-    def open(cls, settings: LaneSettings, *, rank: int, world_size: int) -> "Workbench":
-        """Load the base model, read the split, fill the feature cache where it lacks something.
+    def open(
+        cls,
+        settings: LaneSettings,
+        *,
+        rank: int,
+        world_size: int,
+        on_progress: Callable[[FillProgress], None] | None = None,
+    ) -> "Workbench":
+        """Load the base model, read the split, fill the feature cache where it lacks something, let the encoders go.
+
+        on_progress: see `cache.fill`; called for the training images, then for those of validation.
 
         Raises:
             UserError: the model, the data or the split file cannot be used.
@@ -80,18 +122,25 @@ class Workbench:
         device = torch.device("cuda", torch.cuda.current_device()) if settings.use_gpu else torch.device("cpu")
         model = open_model(settings.model, device)
         samples = read_split(settings.split_folder, settings.data)
-        parts = {
-            part: open_examples(
-                model, settings, [s for s in samples if s.split == part], device, start=time.monotonic_ns() % 997
-            )
-            for part in ("train", "val")
-        }
-        return cls(model, parts["train"], parts["val"], rank, world_size)
+        of_part = {part: [sample for sample in samples if sample.split == part] for part in ("train", "val")}
+        train = open_examples(
+            model, settings, of_part["train"], device, augment=settings.augment, on_progress=on_progress
+        )
+        val = open_examples(model, settings, of_part["val"], device, on_progress=on_progress)
+        release_encoders(model)
+        engine = Engine(model, max_rank=settings.max_rank, any_dropout=settings.any_dropout, world_size=world_size)
+        engine.checkpointed = settings.checkpointed
+        return cls(model, engine, train, val, settings.augment, rank, world_size)
 
     def trial(self, config: TrialConfig, resume_from: Path | None = None) -> Trial:
         """A new trial, or one that goes on from its checkpoint. Close it before the next."""
+        if not set(variants_of(config.data.augment)) <= set(variants_of(self.augment)):
+            raise UserError(
+                f"data.augment is {config.data.augment!r}, but this lane cached the variants of {self.augment!r}. "
+                "Name every value that a trial may have in the search space."
+            )
         return Trial(
-            self.model, self.train, self.val, config,
+            self.engine, self.train, self.val, config,
             resume_from=resume_from, rank=self.rank, world_size=self.world_size,
         )  # fmt: skip
 
@@ -103,12 +152,16 @@ def open_model(settings: ModelSettings, device: torch.device) -> Sa2VA:
 
 
 def open_examples(
-    model: Sa2VA, settings: LaneSettings, samples: Sequence[Sample], device: torch.device, *, start: int = 0
+    model: Sa2VA,
+    settings: LaneSettings,
+    samples: Sequence[Sample],
+    device: torch.device,
+    *,
+    augment: Augment = "none",
+    on_progress: Callable[[FillProgress], None] | None = None,
 ) -> Examples:
-    """The samples with their features in the cache; encodes what is missing, beginning at number `start`."""
+    """The samples with their features in the cache, in the variants of `augment`; encodes what is missing."""
     folder = model_folder(settings.model.model)
-    cache = FeatureCache(
-        settings.feature_cache, base_id(folder), model.no_mem_embed.dtype, raw_high_res=settings.raw_high_res
-    )
-    cache.fill(model, samples, start=start)
+    cache = FeatureCache(settings.feature_cache, folder, model.no_mem_embed.dtype, raw_high_res=settings.raw_high_res)
+    fill(cache, model, pictures(samples, augment), limit_gib=settings.cache_limit_gib, on_progress=on_progress)
     return Examples(samples, cache, Prompter(folder), settings.data, device)

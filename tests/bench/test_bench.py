@@ -1,0 +1,30 @@
+"""The benchmarks run on a CPU through the tiny preset, and write what they print."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tune_sa2va.bench.__main__ import app
+
+
+def test_step(tmp_path: Path) -> None:
+    flags = ["--size", "64", "--images", "2", "--rank", "2", "--max-rank", "4", "--out", str(tmp_path)]
+    result = CliRunner().invoke(app, ["step", *flags])
+    assert result.exit_code == 0, result.output
+    written = json.loads((tmp_path / "step.json").read_text())
+    (case,) = written["cases"]
+    assert case["it_per_s"] == pytest.approx(1e3 / case["train_ms_per_image"])
+    assert case["ms"]["llm_forward"] > 0
+    assert written["ceiling_tflops"] > case["tflops"] > 0
+    assert "it_per_s" in result.output
+
+
+def test_turnaround(tmp_path: Path) -> None:
+    flags = ["--size", "64", "--rank", "2", "--rank", "4", "--out", str(tmp_path)]
+    result = CliRunner().invoke(app, ["turnaround", *flags])
+    assert result.exit_code == 0, result.output
+    cases = json.loads((tmp_path / "turnaround.json").read_text())["cases"]
+    assert [case["r"] for case in cases] == [2, 4]
+    assert all(0 < case["turnaround_s"] for case in cases)

@@ -1,0 +1,101 @@
+"""`python -m tune_sa2va.bench step|turnaround`: how fast this machine trains, and how soon a lane's next trial starts.
+
+Images are made up, features and all: no data set is needed. The numbers go to a JSON file and a table.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tune_sa2va.cli import run
+
+app = typer.Typer(no_args_is_help=True, help=__doc__)
+
+Model = Annotated[str, typer.Option(help="A preset's name or a checkpoint folder; 8b has random weights.")]
+Out = Annotated[Path, typer.Option(help="Folder for the JSON file.")]
+Cap = Annotated[float, typer.Option(help="GiB of the card that this process may take; 0 for all of it.")]
+
+
+@app.command()
+def step(
+    model: Model = "tiny",
+    out: Out = Path("bench"),
+    cap_gib: Cap = 0.0,
+    size: Annotated[list[int], typer.Option(help="Side of the square images in pixels; may be repeated.")] = [512],  # noqa: B006
+    rank: Annotated[int, typer.Option(help="Rank of the adapters.")] = 64,
+    max_rank: Annotated[int, typer.Option(help="Rank that adapters are laid out for.")] = 128,
+    images: Annotated[int, typer.Option(help="Training images an epoch; a quarter as many are validated.")] = 64,
+    dropout: Annotated[float, typer.Option(help="Dropout of the adapters.")] = 0.0,
+    checkpoint: Annotated[bool, typer.Option(help="Compute activations again in the backward pass.")] = False,
+    curves: Annotated[bool, typer.Option(help="Compare 50 captured steps with eager ones too.")] = False,
+) -> None:
+    """Training and validation through the loop that lanes run: it/s, ms by part, TFLOP/s, peak GiB."""
+    from tune_sa2va.bench import step as steps
+
+    bench = _open(model, cap_gib)
+    cases = [
+        steps.Case(
+            height=side, width=side, r=rank, max_rank=max(rank, max_rank), train_images=images,
+            val_images=max(1, images // 4), dropout=dropout, checkpointed=checkpoint,
+        )
+        for side in size
+    ]  # fmt: skip
+    rows = []
+    for case in cases:
+        rows.append(steps.measure(bench, case) | {"ms": steps.parts(bench, case)})
+        if curves:
+            rows[-1]["loss"] = steps.loss_curves(bench, case)
+    _report(
+        "step", bench, out, rows,
+        ("height", "tokens", "r", "max_rank", "it_per_s", "tflops", "share_of_ceiling", "val_244_over_train_976",
+         "reserved_gib", "graphs"),
+    )  # fmt: skip
+
+
+@app.command()
+def turnaround(
+    model: Model = "tiny",
+    out: Out = Path("bench"),
+    cap_gib: Cap = 0.0,
+    size: Annotated[int, typer.Option(help="Side of the square images in pixels.")] = 512,
+    rank: Annotated[list[int], typer.Option(help="Ranks of the trials in turn.")] = [64, 8, 128],  # noqa: B006
+) -> None:
+    """Seconds from the end of one trial to the end of the next one's first step, in one lane."""
+    from tune_sa2va.bench import step as steps
+
+    bench = _open(model, cap_gib)
+    case = steps.Case(height=size, width=size, r=rank[0], max_rank=max(rank), train_images=1, val_images=8)
+    rows = steps.turnarounds(bench, case, tuple(rank))
+    _report("turnaround", bench, out, rows, ("r", "open_s", "first_step_s", "turnaround_s"))
+
+
+def _open(model: str, cap_gib: float) -> Any:
+    import torch
+
+    from tune_sa2va.bench.step import Bench
+    from tune_sa2va.config import ModelSettings
+
+    device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    if cap_gib and device.type == "cuda":
+        total = torch.cuda.get_device_properties(device).total_memory / 2**30
+        torch.cuda.set_per_process_memory_fraction(min(1.0, cap_gib / total), device)
+    return Bench.open(ModelSettings(model=model, precision="bf16" if device.type == "cuda" else "fp32"), device)
+
+
+def _report(name: str, bench: Any, out: Path, rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
+    from tune_sa2va.bench.machine import describe
+    from tune_sa2va.bench.report import show, write_json
+
+    about = describe(bench.device) | {
+        "model": bench.name,
+        "seconds": bench.seconds,
+        "ceiling_tflops": bench.ceiling_tflops,
+    }
+    write_json(out / f"{name}.json", about | {"cases": rows})
+    show(f"{name}: {bench.name} on {about['hardware']['device']}", rows, columns)
+    print(f"written to {out / f'{name}.json'}; matrix products reach {bench.ceiling_tflops:.3g} TFLOP/s here")
+
+
+if __name__ == "__main__":
+    run(app)

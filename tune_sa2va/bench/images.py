@@ -1,0 +1,64 @@
+"""Images with cached features, made up: random numbers of the true shapes, for timing without data or encoders."""
+
+from dataclasses import dataclass
+
+import torch
+
+from tune_sa2va.config import Augment
+from tune_sa2va.evaluate.predict import Example
+from tune_sa2va.model.checkpoint import model_folder
+from tune_sa2va.model.preprocess import num_tiles
+from tune_sa2va.model.prompt import Prompter
+from tune_sa2va.model.sa2va import ImageFeatures, Sa2VA
+
+_NUM_DISTINCT = 16
+
+
+@dataclass(frozen=True, slots=True)
+class MadeUpImages:
+    """`count` images of one size; 16 are distinct. Truths are stripes: about a tenth is vessel."""
+
+    examples: tuple[Example, ...]
+    count: int
+
+    @classmethod
+    def make(cls, model: Sa2VA, name: str, *, height: int, width: int, count: int) -> "MadeUpImages":
+        """For the model of folder or preset `name`."""
+        generator = torch.Generator().manual_seed(0)
+        dims, dtype = model.dims, model.no_mem_embed.dtype
+        tokens = dims.tokens_per_tile * num_tiles(width, height, dims)
+        prompt = Prompter(model_folder(name)).build(
+            question="Please segment the blood vessel.", answer="It is [SEG].", num_image_tokens=tokens
+        )
+        side, d = dims.sam2.embed_side, dims.sam2.d
+
+        def draw(*shape: int) -> torch.Tensor:
+            return torch.randn(*shape, generator=generator).to(dtype)
+
+        examples = []
+        for number in range(min(count, _NUM_DISTINCT)):
+            features = ImageFeatures(
+                draw(tokens, dims.language_model.hidden_size),
+                draw(d, side, side),
+                draw(d // 4, 2 * side, 2 * side),
+                draw(d // 8, 4 * side, 4 * side),
+            )
+            stripes = (torch.arange(width) + torch.arange(height)[:, None] + number) % 40 < 4
+            examples.append(Example(features, prompt, stripes))
+        return cls(tuple(examples), count)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def on_cpu(self, index: int) -> Example:
+        """One of the examples."""
+        return self.examples[index % len(self.examples)]
+
+    def in_epoch(self, epoch: int, *, seed: int, augment: Augment) -> "MadeUpImages":
+        """The same in every epoch: there is nothing to turn."""
+        return self
+
+    @property
+    def num_tokens(self) -> int:
+        """Text and image tokens of a sequence."""
+        return len(self.examples[0].tokens.input_ids)

@@ -1,0 +1,65 @@
+"""What a measurement was made on, and the ceiling that its numbers are held against."""
+
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from importlib import metadata
+from typing import Any
+
+import torch
+
+_PACKAGES = ("torch", "transformers", "triton", "numpy")
+
+
+def describe(device: torch.device) -> dict[str, Any]:
+    """Versions and hardware."""
+    versions = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "absent"
+    hardware: dict[str, Any] = {"platform": platform.platform(), "device": "cpu", "threads": torch.get_num_threads()}
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        hardware |= {"device": properties.name, "memory_gib": round(properties.total_memory / 2**30, 1)}
+        versions["cuda"] = str(torch.version.cuda)
+    return {"versions": versions, "hardware": hardware}
+
+
+def matmul_tflops(device: torch.device, dtype: torch.dtype) -> float:
+    """TFLOP/s of a large square product of random numbers: what this machine gives in this run, not a data sheet."""
+    side = 8192 if device.type == "cuda" else 1024
+    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    return 2 * side**3 / median_ms(lambda: a @ b, device, repeats=10) / 1e9
+
+
+def median_ms(function: Callable[[], object], device: torch.device, *, repeats: int, warm_up: int = 3) -> float:
+    """Median wall time of a call in milliseconds, the device's work included."""
+    for _ in range(warm_up):
+        function()
+    times = []
+    for _ in range(repeats):
+        synchronize(device)
+        started = time.perf_counter()
+        function()
+        synchronize(device)
+        times.append(time.perf_counter() - started)
+    return 1e3 * statistics.median(times)
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for everything given to the device."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def peak_gib(device: torch.device) -> dict[str, float]:
+    """Most memory that tensors took, and that the allocator held for them, since the last reset; zeros on a CPU."""
+    if device.type != "cuda":
+        return {"allocated_gib": 0.0, "reserved_gib": 0.0}
+    return {
+        "allocated_gib": round(torch.cuda.max_memory_allocated(device) / 2**30, 2),
+        "reserved_gib": round(torch.cuda.max_memory_reserved(device) / 2**30, 2),
+    }

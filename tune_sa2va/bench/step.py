@@ -1,0 +1,241 @@
+"""How fast training and validation are on one device, measured through the very loop that a lane runs."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tune_sa2va.bench.images import MadeUpImages
+from tune_sa2va.bench.machine import matmul_tflops, median_ms, peak_gib, synchronize
+from tune_sa2va.config import RECIPE, ModelSettings, TrialConfig
+from tune_sa2va.evaluate.batch import Batch, Shape, hidden_rows
+from tune_sa2va.model.encoding import release_encoders
+from tune_sa2va.model.encoding import release_encoders
+from tune_sa2va.model.lora import TrialAdapters
+from tune_sa2va.model.sa2va import Sa2VA
+from tune_sa2va.train.engine import Engine
+from tune_sa2va.train.feed import Feed
+from tune_sa2va.train.graphs import Graphs
+from tune_sa2va.train.trial import Trial
+from tune_sa2va.train.workbench import open_model
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Case:
+    """One thing to measure: images of one size through trials of one rank, stored for ranks up to `max_rank`."""
+
+    height: int
+    width: int
+    r: int
+    max_rank: int
+    train_images: int
+    val_images: int
+    micro_batch_size: int = 1
+    dropout: float = 0.0
+    checkpointed: bool = False
+
+    @property
+    def config(self) -> TrialConfig:
+        """The recipe at this rank."""
+        return RECIPE.replace(
+            {
+                "lora.r": self.r,
+                "lora.dropout": self.dropout,
+                "train.epochs": 3,
+                "train.micro_batch_size": self.micro_batch_size,
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A loaded model and what loading took."""
+
+    model: Sa2VA
+    name: str
+    device: torch.device
+    seconds: dict[str, float]
+    ceiling_tflops: float
+
+    @classmethod
+    def open(cls, settings: ModelSettings, device: torch.device) -> "Bench":
+        """Load the model, its encoders off the card as when training starts."""
+        started = time.perf_counter()
+        model = open_model(settings, device)
+        release_encoders(model)
+        synchronize(device)
+        seconds = {"load_model": round(time.perf_counter() - started, 2)}
+        return cls(model, settings.model, device, seconds, matmul_tflops(device, model.no_mem_embed.dtype))
+
+
+def measure(bench: Bench, case: Case, *, eager: bool = False) -> dict[str, Any]:
+    """Numbers of one case; the first epoch compiles and captures, the second is measured."""
+    if bench.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(bench.device)
+    started = time.perf_counter()
+    engine = Engine(bench.model, max_rank=case.max_rank, eager=eager)
+    engine.checkpointed = case.checkpointed
+    train, val = (
+        MadeUpImages.make(bench.model, bench.name, height=case.height, width=case.width, count=count)
+        for count in (case.train_images, case.val_images)
+    )
+    trial = Trial(engine, train, val, case.config)
+    try:
+        opened = time.perf_counter()
+        epochs = trial.epochs()
+        next(epochs)
+        first = time.perf_counter()
+        record = next(epochs)
+    finally:
+        trial.close()
+    flops = step_flops(bench.model, train.num_tokens)
+    result = {
+        "height": case.height, "width": case.width, "tokens": train.num_tokens, "r": case.r,
+        "max_rank": case.max_rank, "micro_batch_size": case.micro_batch_size, "eager": eager,
+        "dropout": case.dropout, "checkpointed": case.checkpointed,
+        "it_per_s": record.it_per_s, "tflops": record.it_per_s * flops / 1e12,
+        "share_of_ceiling": record.it_per_s * flops / 1e12 / bench.ceiling_tflops,
+        "train_ms_per_image": 1e3 * record.train_seconds / case.train_images,
+        "val_ms_per_image": 1e3 * record.val_seconds / case.val_images,
+        "val_244_over_train_976": (record.val_seconds / case.val_images * 244)
+        / (record.train_seconds / case.train_images * 976),
+        "start_s": opened - started, "first_epoch_s": first - opened,
+        "graphs": trial.num_graphs, "train_loss": record.train_loss, **peak_gib(bench.device),
+    }  # fmt: skip
+    engine.forget()
+    return result
+
+
+def step_flops(model: Sa2VA, tokens: int) -> float:
+    """Floating point operations of a step that nothing can avoid: the language model's products, there and back.
+
+    2 a weight and token forward, 2 backward (no gradient of frozen weights), and causal attention's two products.
+    """
+    llm = model.dims.language_model
+    weights = sum(weight.numel() for weight in model.language_model.model.layers.parameters())
+    attention = 2 * 2 * tokens**2 / 2 * llm.hidden_size * llm.num_hidden_layers
+    return 2 * 2 * weights * tokens + 3.5 * attention
+
+
+def parts(bench: Bench, case: Case) -> dict[str, float]:
+    """Milliseconds of a step's parts, each captured by itself (eager on a CPU)."""
+    engine = Engine(bench.model, max_rank=case.max_rank)
+    stepper = engine.stepper(case.config)
+    source = MadeUpImages.make(bench.model, bench.name, height=case.height, width=case.width, count=1)
+    adapters = TrialAdapters(bench.model, case.config.lora, (), seed=0, store=stepper.store)
+    stepper.reset(case.config.loss, case.config.optimizer)
+    (fed,) = Feed(engine.collator, bench.device, with_answer=False).whole(source, [0], batch_size=1)
+    graphs = Graphs(bench.device, enabled=bench.device.type == "cuda")
+
+    def llm(batch: Batch, shape: Shape) -> Tensor:
+        return hidden_rows(bench.model, engine.trunk, batch, shape, stepper.store)
+
+    def llm_and_back(batch: Batch, shape: Shape) -> Tensor:
+        hidden = llm(batch, shape)
+        leaves = list(stepper.store.leaves.values())
+        torch.autograd.grad(hidden.float().square().sum(), leaves, allow_unused=True)
+        return hidden.detach()
+
+    def timed(name: str, function: Any) -> float:
+        return median_ms(lambda: graphs.run(name, function, fed.batch, fed.shape), bench.device, repeats=20)
+
+    with torch.no_grad():
+        forward = timed("llm", llm)
+    both = timed("llm and back", llm_and_back)
+    whole = median_ms(lambda: stepper.accumulate(fed.batch, fed.shape, chunk_size=1), bench.device, repeats=20)
+    update = median_ms(lambda: stepper.update(0.0), bench.device, repeats=20)
+    adapters.detach()
+    engine.forget()
+    return {
+        "llm_forward": forward, "llm_backward": both - forward, "masks_and_loss_both_ways": whole - both,
+        "gradients_of_an_image": whole, "optimizer": update,
+    }  # fmt: skip
+
+
+def loss_curves(bench: Bench, case: Case, *, steps: int = 50) -> dict[str, Any]:
+    """Losses of the first steps, captured and eager, and how far one bf16 rounding of the input moves them."""
+    curves = {
+        "captured": _curve(bench, case, steps, eager=False, nudge=0.0),
+        "eager": _curve(bench, case, steps, eager=True, nudge=0.0),
+        "eager_nudged": _curve(bench, case, steps, eager=True, nudge=2.0**-8),
+    }
+    eager = torch.tensor(curves["eager"])
+    difference = {name: float((torch.tensor(curves[name]) - eager).abs().max()) for name in curves}
+    return {"curves": curves, "largest_difference_from_eager": difference}
+
+
+def _curve(bench: Bench, case: Case, steps: int, *, eager: bool, nudge: float) -> list[float]:
+    engine = Engine(bench.model, max_rank=case.max_rank, eager=eager)
+    source = MadeUpImages.make(bench.model, bench.name, height=case.height, width=case.width, count=steps)
+    if nudge:
+        for example in source.examples:
+            example.features.image_tokens.mul_(1 + nudge)
+    stepper = engine.stepper(case.config)
+    adapters = TrialAdapters(bench.model, case.config.lora, (), seed=0, store=stepper.store)
+    stepper.reset(case.config.loss, case.config.optimizer)
+    losses = []
+    for (fed,) in Feed(engine.collator, bench.device, with_answer=False).chunks(
+        source, [[number] for number in range(steps)], batch_size=1
+    ):
+        stepper.losses.zero_()
+        stepper.accumulate(fed.batch, fed.shape, chunk_size=1)
+        losses.append(stepper.losses[0].clone())
+        stepper.update(case.config.optimizer.lr)
+    stepper.check()
+    adapters.detach()
+    engine.forget()
+    return torch.stack(losses).tolist()
+
+
+def turnarounds(bench: Bench, case: Case, ranks: tuple[int, ...]) -> list[dict[str, float]]:
+    """For trials of these ranks in a row: seconds from the end of one to the end of the next one's first step.
+
+    The first pays compilation and capture. Each trial trains on two images, so that the second step replays a graph.
+    """
+    engine = Engine(bench.model, max_rank=max(ranks))
+    first, rest = (
+        MadeUpImages.make(bench.model, bench.name, height=case.height, width=case.width, count=count)
+        for count in (1, 8)
+    )
+    results = []
+    for r in ranks:
+        started = time.perf_counter()
+        trial = Trial(engine, first, rest, case.config.replace({"lora.r": r}))
+        opened = time.perf_counter()
+        record = next(iter(trial.epochs()))
+        trial.close()
+        results.append({
+            "r": r, "open_s": opened - started, "first_step_s": record.train_seconds,
+            "turnaround_s": opened - started + record.train_seconds, "val_8_s": record.val_seconds,
+        })  # fmt: skip
+    engine.forget()
+    return results
+
+
+def profile(bench: Bench, case: Case) -> str:
+    """A table of the kernels in which a few captured steps spend their time."""
+    engine = Engine(bench.model, max_rank=case.max_rank)
+    stepper = engine.stepper(case.config)
+    source = MadeUpImages.make(bench.model, bench.name, height=case.height, width=case.width, count=1)
+    adapters = TrialAdapters(bench.model, case.config.lora, (), seed=0, store=stepper.store)
+    stepper.reset(case.config.loss, case.config.optimizer)
+    (fed,) = Feed(engine.collator, bench.device, with_answer=False).whole(source, [0], batch_size=1)
+
+    def step() -> None:
+        stepper.accumulate(fed.batch, fed.shape, chunk_size=1)
+        stepper.update(0.0)
+
+    for _ in range(3):
+        step()
+    synchronize(bench.device)
+    activities = [torch.profiler.ProfilerActivity.CUDA] if bench.device.type == "cuda" else None
+    with torch.profiler.profile(activities=activities) as profiler:
+        for _ in range(5):
+            step()
+        synchronize(bench.device)
+    adapters.detach()
+    engine.forget()
+    order = "self_cuda_time_total" if bench.device.type == "cuda" else "self_cpu_time_total"
+    return str(profiler.key_averages().table(sort_by=order, row_limit=45, max_name_column_width=90))

@@ -1,0 +1,163 @@
+"""Images of one shape as one batch, and its mask logits: the forward that training steps and validation share.
+
+Shapes are what a CUDA graph is captured for, so few of them may differ: sequences are cut after the last row that
+anything reads and padded to a multiple, and logits lie on a canvas whose sides are padded too. An image's own size is
+data: the matrices that resize its mask have zero rows where the canvas goes beyond it.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from tune_sa2va.evaluate.predict import Example
+from tune_sa2va.model.adapter_store import AdapterStore
+from tune_sa2va.model.families.qwen_vl import VisualContext
+from tune_sa2va.model.prompt import IGNORE_INDEX
+from tune_sa2va.model.sa2va import ImageFeatures, Sa2VA
+from tune_sa2va.model.trunk import Trunk
+from tune_sa2va.model.upsample import resize_matrix
+
+
+class Shape(NamedTuple):
+    """What the images of a batch have in common. tokens: sequence length; answer: rows that the answer's loss reads;
+    grid: of the image's tokens in the Qwen-VL families, else None."""
+
+    image_start: int
+    image_tokens: int
+    tokens: int
+    answer: int
+    height: int
+    width: int
+    grid: tuple[int, int] | None
+
+
+class Batch(NamedTuple):
+    """B images. rows: positions whose hidden states are read, [SEG] first, then those before the answer's tokens.
+
+    to_height, to_width: see `resize_matrix`. deepstack: see `ImageFeatures`; L is 0 where there is none.
+    answer_ids: the answer's tokens (A of them, none without its loss).
+    """
+
+    input_ids: Int[Tensor, "B T"]
+    rows: Int[Tensor, "B R"]
+    answer_ids: Int[Tensor, "B A"]
+    image_tokens: Float[Tensor, "B I D"]
+    embed: Float[Tensor, "B d h w"]
+    high_res_1: Float[Tensor, "B c1 2h 2w"]
+    high_res_0: Float[Tensor, "B c0 4h 4w"]
+    truth: Bool[Tensor, "B H W"]
+    to_height: Float[Tensor, "B H S"]
+    to_width: Float[Tensor, "B W S"]
+    deepstack: Float[Tensor, "B L I D"]
+
+    def context(self, shape: Shape) -> VisualContext | None:
+        """For the language model: None in the InternVL families."""
+        return None if shape.grid is None else VisualContext(shape.image_start, shape.grid, self.deepstack)
+
+    def copy_from(self, other: "Batch") -> None:
+        """Take over `other`'s numbers; shapes are equal."""
+        for mine, new in zip(self, other, strict=True):
+            mine.copy_(new, non_blocking=True)
+
+    def valid(self) -> Bool[Tensor, "B H W"]:
+        """Where the canvas is the image: every row of a resize matrix sums to 1 there, to 0 beyond."""
+        return (self.to_height.sum(-1) > 0.5)[:, :, None] & (self.to_width.sum(-1) > 0.5)[:, None, :]
+
+
+class Collator:
+    """Puts examples (on the CPU) into batches for one model. The multiples are 1 where shapes need not be few."""
+
+    def __init__(self, model: Sa2VA, *, token_multiple: int, canvas_multiple: int) -> None:
+        self._sam2 = model.dims.sam2
+        self._token_multiple, self._canvas_multiple = token_multiple, canvas_multiple
+        self._matrices: dict[tuple[int, int], Tensor] = {}
+
+    def shape(self, example: Example, *, with_answer: bool) -> Shape:
+        """The shape of the batch that `example` can be in. with_answer: the answer's loss is part of the sum."""
+        tokens = example.tokens
+        answer = int((tokens.labels[tokens.answer_start :] != IGNORE_INDEX).sum()) if with_answer else 0
+        needed = max(tokens.seg_position + 1, tokens.answer_start + answer if with_answer else 0)
+        height, width = example.truth.shape
+        return Shape(
+            image_start=tokens.image_start,
+            image_tokens=len(example.features.image_tokens),
+            tokens=_round_up(needed, self._token_multiple),
+            answer=answer,
+            height=_round_up(height, self._canvas_multiple),
+            width=_round_up(width, self._canvas_multiple),
+            grid=example.features.grid,
+        )
+
+    def collate(self, examples: Sequence[Example], shape: Shape) -> Batch:
+        """Examples of one shape as a batch on the CPU."""
+        features = [example.features for example in examples]
+        truth = torch.zeros(len(examples), shape.height, shape.width, dtype=torch.bool)
+        for place, example in zip(truth, examples, strict=True):
+            place[: example.truth.shape[0], : example.truth.shape[1]] = example.truth
+        rows, answer_ids, input_ids = [], [], torch.zeros(len(examples), shape.tokens, dtype=torch.long)
+        for place, example in zip(input_ids, examples, strict=True):
+            tokens = example.tokens
+            length = min(len(tokens.input_ids), shape.tokens)
+            place[:length] = tokens.input_ids[:length]
+            answer = torch.arange(tokens.answer_start, tokens.answer_start + shape.answer)
+            rows.append(torch.cat((torch.tensor([tokens.seg_position]), answer - 1)))
+            answer_ids.append(tokens.input_ids[answer])
+        return Batch(
+            input_ids=input_ids,
+            rows=torch.stack(rows),
+            answer_ids=torch.stack(answer_ids),
+            image_tokens=torch.stack([each.image_tokens for each in features]),
+            embed=torch.stack([each.embed for each in features]),
+            high_res_1=torch.stack([each.high_res_1 for each in features]),
+            high_res_0=torch.stack([each.high_res_0 for each in features]),
+            truth=truth,
+            to_height=torch.stack([self._matrix(example.truth.shape[0], shape.height) for example in examples]),
+            to_width=torch.stack([self._matrix(example.truth.shape[1], shape.width) for example in examples]),
+            deepstack=torch.stack([_deepstack(each) for each in features]),
+        )
+
+    def _matrix(self, length: int, canvas: int) -> Tensor:
+        if (length, canvas) not in self._matrices:
+            self._matrices[length, canvas] = resize_matrix(
+                length, mask_side=self._sam2.mask_side, sam_side=self._sam2.image_size, canvas=canvas,
+                device=torch.device("cpu"),
+            )  # fmt: skip
+        return self._matrices[length, canvas]
+
+
+def hidden_rows(
+    model: Sa2VA, trunk: Trunk, batch: Batch, shape: Shape, store: AdapterStore | None, *, checkpointed: bool = False
+) -> Float[Tensor, "B R D"]:
+    """The language model's hidden states at the batch's rows."""
+    embeds = model.embed_text(batch.input_ids, batch.image_tokens, shape.image_start)
+    return trunk.hidden_rows(embeds, batch.rows, store, batch.context(shape), checkpointed=checkpointed)
+
+
+def canvas_logits(model: Sa2VA, batch: Batch, seg_hidden: Float[Tensor, "B D"]) -> Float[Tensor, "B H W"]:
+    """Logits on the images' own pixels, fp32, of the mask with the highest predicted IoU; 0 beyond the image."""
+    with torch.autocast(seg_hidden.device.type, torch.bfloat16, enabled=model.no_mem_embed.dtype == torch.bfloat16):
+        seg = model.text_hidden_fcs(seg_hidden)
+        masks = model.decode_masks(batch.embed, batch.high_res_1, batch.high_res_0, seg).best()
+    return batch.to_height @ masks.float() @ batch.to_width.transpose(1, 2)
+
+
+def batch_counts(
+    logits: Float[Tensor, "B H W"], truth: Bool[Tensor, "B H W"], valid: Bool[Tensor, "B H W"]
+) -> Int[Tensor, "B 4"]:
+    """(TP, FP, FN, TN) of each image at threshold 0.5 (logit 0), left on the device."""
+    mask = (logits > 0) & valid
+    parts = (mask & truth, mask & ~truth, ~mask & truth, ~mask & ~truth & valid)
+    return torch.stack([part.sum(dim=(1, 2)) for part in parts], dim=1)
+
+
+def _deepstack(features: ImageFeatures) -> Tensor:
+    if features.deepstack is None:
+        return features.image_tokens.new_zeros(0, *features.image_tokens.shape)
+    return features.deepstack
+
+
+def _round_up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple

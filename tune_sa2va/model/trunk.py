@@ -1,0 +1,275 @@
+"""The language model's layers as functions of tensors: what training and evaluation run for `Sa2VA.hidden_states`.
+
+The same numbers (a test says so) with fewer and larger products: q, k and v are one matrix, gate and up another, and so
+are the adapters' A that read one input. Functions of tensors alone are compiled once for all layers. In the last layer
+only the asked rows go past the attention: a mask needs the [SEG] row alone.
+
+The base's weights are merged in place: q_proj.weight becomes a view of the merged matrix, at no cost in memory.
+"""
+
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from tune_sa2va.model.adapter_store import AdapterStore
+from tune_sa2va.model.families import Family
+from tune_sa2va.model.families.qwen_vl import VisualContext, add_to_image, positions
+from tune_sa2va.model.lora import LoraLinear
+from tune_sa2va.model.sa2va import Sa2VA
+
+
+class Projection(NamedTuple):
+    """Linear modules that read one input, as one matrix. widths: rows of each; adapters: (A, B) of each, or None."""
+
+    weight: Float[Tensor, "out in"]
+    bias: Float[Tensor, " out"] | None
+    widths: tuple[int, ...]
+    adapters: tuple[tuple[Tensor, Tensor] | None, ...]
+
+
+class AttentionWeights(NamedTuple):
+    """What `attend` reads. q_norm, k_norm: per-head norms of Qwen3, None elsewhere. num_kv: key and value heads."""
+
+    num_kv: int
+    norm: Tensor
+    qkv: Projection
+    out: Projection
+    q_norm: Tensor | None
+    k_norm: Tensor | None
+
+
+class MlpWeights(NamedTuple):
+    """What `feed_forward` reads."""
+
+    norm: Tensor
+    gate_up: Projection
+    down: Projection
+
+
+class Drop(NamedTuple):
+    """Adapters' dropout: masks of a layer's two inputs (None: off), and the probability they were drawn with."""
+
+    first: Tensor | None
+    second: Tensor | None
+    probability: Tensor
+
+
+def project(projection: Projection, x: Tensor, scale: Tensor, keep: Tensor | None, probability: Tensor) -> list[Tensor]:
+    """Each module's output for `x`. Modules that read one input share its dropout mask (`keep`)."""
+    outputs = list(F.linear(x, projection.weight, projection.bias).split(projection.widths, dim=-1))
+    matrices = [pair[0] for pair in projection.adapters if pair is not None]
+    if not matrices:
+        return outputs
+    dropped = x if keep is None else x * keep / (1 - probability).to(x.dtype)
+    reduced = F.linear(dropped, matrices[0] if len(matrices) == 1 else torch.cat(matrices)) * scale
+    parts = iter(reduced.split([matrix.shape[0] for matrix in matrices], dim=-1))
+    for index, pair in enumerate(projection.adapters):
+        if pair is not None:
+            outputs[index] = outputs[index] + F.linear(next(parts), pair[1])
+    return outputs
+
+
+def attend(
+    x: Float[Tensor, "B T D"],
+    weights: AttentionWeights,
+    cos: Float[Tensor, "1 T h"],
+    sin: Float[Tensor, "1 T h"],
+    scale: Tensor,
+    drop: Drop,
+    eps: float,
+) -> Float[Tensor, "B T D"]:
+    """A layer's first half: norm, causal attention (no mask tensor), residual."""
+    normed = rms_norm(x, weights.norm, eps)
+    parts = project(weights.qkv, normed, scale, drop.first, drop.probability)
+    if len(parts) == 1:  # InternLM2's one module, grouped by key and value heads
+        groups = parts[0].unflatten(-1, (weights.num_kv, -1, cos.shape[-1]))
+        q, k, v = groups[..., :-2, :].flatten(2, 3), groups[..., -2, :], groups[..., -1, :]
+    else:
+        q, k, v = (part.unflatten(-1, (-1, cos.shape[-1])) for part in parts)
+    if weights.q_norm is not None and weights.k_norm is not None:
+        q, k = rms_norm(q, weights.q_norm, eps), rms_norm(k, weights.k_norm, eps)
+    q, k = rotate(q, cos, sin).transpose(1, 2), rotate(k, cos, sin).transpose(1, 2)
+    mixed = F.scaled_dot_product_attention(q, k, v.transpose(1, 2), is_causal=True, enable_gqa=True)
+    (out,) = project(weights.out, mixed.transpose(1, 2).flatten(2), scale, drop.second, drop.probability)
+    return x + out
+
+
+def feed_forward(
+    x: Float[Tensor, "B T D"], weights: MlpWeights, scale: Tensor, drop: Drop, eps: float
+) -> Float[Tensor, "B T D"]:
+    """A layer's second half: norm, gated MLP, residual."""
+    normed = rms_norm(x, weights.norm, eps)
+    gate, up = project(weights.gate_up, normed, scale, drop.first, drop.probability)
+    (out,) = project(weights.down, F.silu(gate) * up, scale, drop.second, drop.probability)
+    return x + out
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """Root mean square norm over the last dimension, in fp32 inside."""
+    wide = x.float()
+    return weight * (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)).to(x.dtype)
+
+
+def rotate(x: Float[Tensor, "B T H h"], cos: Float[Tensor, "1 T h"], sin: Float[Tensor, "1 T h"]) -> Tensor:
+    """Rotary position embedding, halves as in transformers."""
+    low, high = x.chunk(2, dim=-1)
+    return x * cos[:, :, None] + torch.cat((-high, low), dim=-1) * sin[:, :, None]
+
+
+class Trunk:
+    """The language model of one base. `compiled` runs its layers through torch.compile."""
+
+    def __init__(self, model: Sa2VA, *, compiled: bool) -> None:
+        """Merge the base's weights; no adapters may be attached."""
+        self._model = model
+        self._text = model.language_model.model
+        self._merged: dict[int, tuple[Tensor, Tensor | None]] = {}
+        self._positions: dict[Hashable, tuple[Tensor, Tensor]] = {}
+        for layer in self._text.layers:
+            self._merge(*_inputs(layer.self_attn))
+            self._merge(layer.mlp.gate_proj, layer.mlp.up_proj)
+        self.compiled = compiled
+        self._attend: Callable[..., Tensor] = torch.compile(attend) if compiled else attend
+        self._feed_forward: Callable[..., Tensor] = torch.compile(feed_forward) if compiled else feed_forward
+
+    def hidden_rows(
+        self,
+        embeds: Float[Tensor, "B T D"],
+        rows: Int[Tensor, "B R"],
+        store: AdapterStore | None,
+        context: VisualContext | None = None,
+        *,
+        checkpointed: bool = False,
+    ) -> Float[Tensor, "B R D"]:
+        """What `Sa2VA.hidden_states` gives, at the given positions. Pad on the right.
+
+        checkpointed: keep only each layer's input for the backward pass, and compute the rest again there.
+        """
+        cos, sin = self._cos_sin(embeds.shape[1], context)
+        eps = self._model.dims.language_model.rms_norm_eps
+        zero = embeds.new_zeros((), dtype=torch.float32)
+        scale, probability = (store.scale, store.dropout) if store is not None else (zero, zero)
+        weights = self._weights()
+        x = embeds
+        for number, (attention, mlp) in enumerate(weights):
+            is_last = number == len(weights) - 1
+
+            def layer(
+                x: Tensor,
+                attend_drop: Drop,
+                mlp_drop: Drop,
+                attention: AttentionWeights = attention,
+                mlp: MlpWeights = mlp,
+                is_last: bool = is_last,
+            ) -> Tensor:
+                x = self._attend(x, attention, cos, sin, scale, attend_drop, eps)
+                if is_last:  # a handful of rows: compiling another shape costs more than it saves
+                    x = x.gather(1, rows[:, :, None].expand(-1, -1, x.shape[2]))
+                    return feed_forward(x, mlp, scale, mlp_drop, eps)
+                return self._feed_forward(x, mlp, scale, mlp_drop, eps)
+
+            num_rows = rows.shape[1] if is_last else x.shape[1]
+            drops = (
+                _drop(store, x, x.shape[1], attention.qkv, attention.out, probability),
+                _drop(store, x, num_rows, mlp.gate_up, mlp.down, probability),
+            )
+            if checkpointed and torch.is_grad_enabled():
+                # Masks are drawn outside, so nothing random has to be repeated (a capture could not restore a state).
+                x = checkpoint(layer, x, *drops, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x = layer(x, *drops)
+            if context is not None and number < context.deepstack.shape[1]:
+                assert not is_last, "deepstack features go to the first layers"
+                x = add_to_image(x, context.deepstack[:, number], context.image_start)
+        if self._model.dims.family is Family.QWEN3_VL:
+            return x
+        return rms_norm(x, self._text.norm.weight, eps)
+
+    def _cos_sin(self, length: int, context: VisualContext | None) -> tuple[Tensor, Tensor]:
+        """Of a sequence's positions, (1, T, h); kept for the next time."""
+        key = (length, context and (context.image_start, context.grid))
+        if key not in self._positions:
+            reference = self._model.no_mem_embed
+            numbers = (
+                torch.arange(length)[None]
+                if context is None
+                else positions(length, context.image_start, context.grid)[:, None]
+            )
+            self._positions[key] = self._text.rotary_emb(reference, numbers.to(reference.device))
+        return self._positions[key]
+
+    def _weights(self) -> list[tuple[AttentionWeights, MlpWeights]]:
+        """Each layer's tensors, with the adapters that are attached now."""
+        layers = []
+        for layer in self._text.layers:
+            attention, mlp = layer.self_attn, layer.mlp
+            q_norm, k_norm = getattr(attention, "q_norm", None), getattr(attention, "k_norm", None)
+            out = attention.wo if hasattr(attention, "wo") else attention.o_proj
+            layers.append(
+                (
+                    AttentionWeights(
+                        self._model.dims.language_model.num_key_value_heads,
+                        layer.input_layernorm.weight,
+                        self._projection(*_inputs(attention)),
+                        self._projection(out),
+                        None if q_norm is None else q_norm.weight,
+                        None if k_norm is None else k_norm.weight,
+                    ),
+                    MlpWeights(
+                        layer.post_attention_layernorm.weight,
+                        self._projection(mlp.gate_proj, mlp.up_proj),
+                        self._projection(mlp.down_proj),
+                    ),
+                )
+            )
+        return layers
+
+    def _merge(self, *linears: nn.Linear) -> None:
+        if len(linears) == 1:
+            return
+        widths = [linear.out_features for linear in linears]
+        weight = torch.cat([linear.weight.detach() for linear in linears])
+        for linear, part in zip(linears, weight.split(widths), strict=True):
+            linear.weight.data = part
+        biases = [linear.bias.detach() for linear in linears if linear.bias is not None]
+        assert len(biases) in (0, len(linears)), "modules that read one input have all a bias, or none"
+        self._merged[id(linears[0])] = (weight, torch.cat(biases) if biases else None)
+
+    def _projection(self, *modules: nn.Module) -> Projection:
+        bases: list[nn.Linear] = []
+        adapters: list[tuple[Tensor, Tensor] | None] = []
+        for module in modules:
+            if isinstance(module, LoraLinear):
+                bases.append(module.base_layer)
+                adapters.append((module.lora_A, module.lora_B))
+            else:
+                assert isinstance(module, nn.Linear), f"{type(module).__name__} is no linear module"
+                bases.append(module)
+                adapters.append(None)
+        weight, bias = self._merged.get(id(bases[0]), (bases[0].weight, bases[0].bias))
+        return Projection(weight, bias, tuple(base.out_features for base in bases), tuple(adapters))
+
+
+def _inputs(attention: Any) -> tuple[nn.Linear, ...]:
+    """The modules that give queries, keys and values: three, or InternLM2's one."""
+    if hasattr(attention, "wqkv"):
+        return (attention.wqkv,)
+    return attention.q_proj, attention.k_proj, attention.v_proj
+
+
+def _drop(
+    store: AdapterStore | None, x: Tensor, length: int, first: Projection, second: Projection, probability: Tensor
+) -> Drop:
+    """Masks for the inputs that some adapter reads, where dropout is on."""
+
+    def mask(projection: Projection) -> Tensor | None:
+        if store is None or not store.is_dropping or not any(projection.adapters):
+            return None
+        return store.keep(x.new_empty(x.shape[0], length, projection.weight.shape[1]))
+
+    return Drop(mask(first), mask(second), probability)

@@ -1,0 +1,69 @@
+"""What a lane keeps from trial to trial, so that the next one starts at once: the merged base, storage and graphs."""
+
+import logging
+from collections.abc import Hashable
+
+import torch
+
+from tune_sa2va.config import TrialConfig
+from tune_sa2va.evaluate.batch import Collator
+from tune_sa2va.model.lora import make_store
+from tune_sa2va.model.sa2va import Sa2VA
+from tune_sa2va.model.trunk import Trunk
+from tune_sa2va.train.step import Stepper
+
+log = logging.getLogger(__name__)
+
+# Graphs and compiled kernels are made for shapes, so a GPU gets few of them; a CPU computes no row more than it must.
+_TOKEN_MULTIPLE, _CANVAS_MULTIPLE = 16, 256
+_GPU_VALIDATION_BATCH = 8
+
+
+class Engine:
+    """One base model, ready for one trial at a time."""
+
+    def __init__(
+        self,
+        model: Sa2VA,
+        *,
+        max_rank: int | None = None,
+        any_dropout: bool = False,
+        world_size: int = 1,
+        eager: bool = False,
+    ) -> None:
+        """max_rank, any_dropout: see `LaneSettings`. eager: neither compile nor capture, as on a CPU."""
+        self.model = model
+        self.device = model.no_mem_embed.device
+        on_gpu = self.device.type == "cuda"
+        self.trunk = Trunk(model, compiled=on_gpu and not eager)
+        self._max_rank, self._any_dropout, self._world_size = max_rank, any_dropout, world_size
+        self.collator = Collator(
+            model, token_multiple=_TOKEN_MULTIPLE if on_gpu else 1, canvas_multiple=_CANVAS_MULTIPLE if on_gpu else 1
+        )
+        self.checkpointed = False
+        """Whether steps compute activations again in place of keeping them."""
+        self.validation_batch = _GPU_VALIDATION_BATCH if on_gpu else 1
+        self._key: Hashable = None
+        self._stepper: Stepper | None = None
+
+    def stepper(self, config: TrialConfig) -> Stepper:
+        """Storage and graphs for trials like `config`: those of the trial before, where modules and rank allow it.
+
+        Raises:
+            UserError: `lora.target_modules` names what cannot be trained.
+        """
+        rank = max(config.lora.r, self._max_rank or 0)
+        drops = self._any_dropout or config.lora.dropout > 0
+        key = (config.lora.target_modules, config.train.full_modules, rank, drops)
+        if self._stepper is None or key != self._key:
+            self.forget()
+            store = make_store(self.model, config.lora, config.train.full_modules, rank=rank, drops=drops)
+            self._stepper, self._key = Stepper(self.model, self.trunk, store, world_size=self._world_size), key
+        self._stepper.checkpointed = self.checkpointed
+        return self._stepper
+
+    def forget(self) -> None:
+        """Let storage and graphs go: the next trial has others, or memory ran out."""
+        self._stepper, self._key = None, None
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()

@@ -1,0 +1,123 @@
+"""AdamW over flat tensors, with everything that changes from trial to trial or step to step held on the device.
+
+torch's AdamW bakes weight decay into a captured graph, so that each value would need a capture of its own, and it
+cannot leave a step out without asking the host. Here a gradient or loss that is not finite leaves weights and moments
+as they were, by a select on the device; `failure` says later that it happened.
+"""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from tune_sa2va.config import OptimizerSettings
+from tune_sa2va.model.adapter_store import AdapterStore
+
+_BETA_1, _BETA_2, _EPS = 0.9, 0.999, 1e-8
+
+
+class FlatAdamW:
+    """The optimizer of one store; `reset` makes it a new trial's.
+
+    gradients: fp32, of the layout of `store.values`, summed by `accumulate`; one more element at the end carries the
+    step's loss, so that workers agree in one reduction whether it was finite.
+    decays: where weight decay acts; it leaves alone what no loss reaches (SAM2's IoU head, say).
+    norm_sum: gradient norms summed since it was last zeroed. failure: (1, loss, norm) of the first step left out.
+    """
+
+    def __init__(self, store: AdapterStore, *, compiled: bool) -> None:
+        values = store.values
+        self._store = store
+        self.gradients = values.new_zeros(store.numel + 1)
+        self.exp_avg, self.exp_avg_sq = torch.zeros_like(values), torch.zeros_like(values)
+        self.decays = torch.ones_like(values, dtype=torch.bool)
+        self.lr, self.weight_decay, self.max_grad_norm, self.steps, self.norm_sum = (
+            values.new_zeros(()) for _ in range(5)
+        )
+        self.failure = values.new_zeros(3)
+        self._unreached: list[str] = []
+        self._update: Callable[..., None] = torch.compile(_update) if compiled else _update
+
+    def reset(self, settings: OptimizerSettings) -> None:
+        """Forget everything of the last trial."""
+        for tensor in (self.gradients, self.exp_avg, self.exp_avg_sq, self.steps, self.norm_sum, self.failure):
+            tensor.zero_()
+        self.decays.fill_(True)
+        self.weight_decay.fill_(settings.weight_decay)
+        self.max_grad_norm.fill_(settings.max_grad_norm)
+
+    def accumulate(self, loss: Tensor) -> None:
+        """Add the gradients of `loss` and its value. Nothing here waits for the device."""
+        leaves = list(self._store.leaves.values())
+        found = torch.autograd.grad(loss, leaves, allow_unused=True)
+        pieces = []
+        for slot, leaf, gradient in zip(self._store.slots, leaves, found, strict=True):
+            flat = leaf.new_zeros(leaf.numel()) if gradient is None else gradient.flatten()
+            pieces.append(flat)
+            if slot.size > leaf.numel():
+                pieces.append(flat.new_zeros(slot.size - leaf.numel()))
+        self._unreached = [
+            slot.name for slot, gradient in zip(self._store.slots, found, strict=True) if gradient is None
+        ]
+        low = [piece for piece in pieces if piece.dtype == leaves[0].dtype]
+        full = [piece for piece in pieces if piece.dtype != leaves[0].dtype]
+        start = 0
+        for part in (low, full):
+            if part:
+                joined = torch.cat(part)
+                self.gradients[start : start + len(joined)] += joined
+                start += len(joined)
+        self.gradients[-1] += loss.detach()
+
+    def spare_unreached(self) -> None:
+        """Keep weight decay off what the last `accumulate` found no way to."""
+        views = self._store.views(self.decays, self._store.rank)
+        for name in self._unreached:
+            views[name].fill_(False)
+
+    def step(self) -> None:
+        """Clip, update, and zero the gradients; or only zero them, where something is not finite."""
+        self._update(
+            self._store.values, self.gradients, self.exp_avg, self.exp_avg_sq, self.decays,
+            self.lr, self.weight_decay, self.max_grad_norm, self.steps, self.norm_sum, self.failure,
+        )  # fmt: skip
+        self.gradients.zero_()
+        self._store.refresh()
+
+    def moments(self, rank: int) -> dict[str, Tensor]:
+        """What a checkpoint keeps, by `name|moment`."""
+        both = {"exp_avg": self.exp_avg, "exp_avg_sq": self.exp_avg_sq}
+        return {
+            f"{name}|{key}": view for key, flat in both.items() for name, view in self._store.views(flat, rank).items()
+        }
+
+    @torch.no_grad()
+    def load_moments(self, saved: Mapping[str, Tensor], rank: int, *, steps: int) -> None:
+        """Put `moments` back, after `steps` optimizer steps."""
+        for name, view in self.moments(rank).items():
+            view.copy_(saved[name])
+        self.steps.fill_(steps)
+
+
+@torch.no_grad()
+def _update(
+    values: Tensor, gradients: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor, decays: Tensor,
+    lr: Tensor, weight_decay: Tensor, max_grad_norm: Tensor, steps: Tensor, norm_sum: Tensor, failure: Tensor,
+) -> None:  # fmt: skip
+    """One step of AdamW (arXiv 1711.05101, as torch computes it) after clipping to `max_grad_norm`."""
+    gradient, loss = gradients[:-1], gradients[-1]
+    norm = torch.linalg.vector_norm(gradient)
+    is_finite = norm.isfinite() & loss.isfinite()
+    clipped = gradient * (max_grad_norm / (norm + 1e-6)).clamp(max=1.0)
+    new_steps = steps + 1
+    mean = exp_avg + (1 - _BETA_1) * (clipped - exp_avg)
+    square = _BETA_2 * exp_avg_sq + (1 - _BETA_2) * clipped * clipped
+    denominator = (square / (1 - _BETA_2**new_steps)).sqrt() + _EPS
+    moved = values - values * (lr * weight_decay * decays) - lr / (1 - _BETA_1**new_steps) * mean / denominator
+    first_failure = torch.stack((torch.ones_like(norm), loss, norm))
+    failure.copy_(torch.where(is_finite | (failure[0] > 0), failure, first_failure))
+    norm_sum.add_(norm)
+    values.copy_(torch.where(is_finite, moved, values))
+    exp_avg.copy_(torch.where(is_finite, mean, exp_avg))
+    exp_avg_sq.copy_(torch.where(is_finite, square, exp_avg_sq))
+    steps.copy_(torch.where(is_finite, new_steps, steps))
