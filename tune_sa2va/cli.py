@@ -20,6 +20,7 @@ from tune_sa2va.errors import UserError
 
 COMMANDS = {
     "search": ("tune_sa2va.search.__main__", "Tune LoRA fine-tuning on your vessel images: the main job."),
+    "report": ("tune_sa2va.report.__main__", "What a search did and found, as a page that opens offline."),
     "plan": ("tune_sa2va.plan.__main__", "What a search with the same flags would do, take and fail at."),
     "status": ("tune_sa2va.status", "Where a search is, from its files: running, ended or killed."),
     "inspect": ("tune_sa2va.inspect.__main__", "Count a model's parameters, its adapters' and the memory they take."),

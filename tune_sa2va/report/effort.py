@@ -1,0 +1,95 @@
+"""Where the lanes' time went, and what stopping early saved."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import pandas as pd
+
+from tune_sa2va.search.records import TrialState
+
+_SHORTEST_PAUSE_S = 60.0
+"""Shorter times with no lane at work are kept: starting lanes, scoring."""
+
+
+@dataclass(frozen=True, slots=True)
+class Savings:
+    """Lane time: one lane for one second is one lane-second, whatever it holds of GPUs."""
+
+    used_s: float
+    saved_s: float
+    """What the stopped trials' missing epochs would have taken, at each trial's own mean time an epoch."""
+    num_stopped: int
+    num_ended: int
+    """Trials that are COMPLETE or STOPPED."""
+    stops: dict[int, int]
+    """Epoch after which trials were stopped -> how many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """spans: trial_id, number, label, state, lane, epoch, start_s, end_s: seconds since the search's first, with
+    pauses cut out. pauses: (where it was cut, seconds cut out); busy: lane -> share of the time it worked."""
+
+    spans: pd.DataFrame
+    pauses: list[tuple[float, float]]
+    busy: dict[str, float]
+    total_s: float
+
+
+def savings(trials: pd.DataFrame, epochs: pd.DataFrame) -> Savings:
+    """Counts only what was decided: waiting, running and failed trials ended, or go on, for other reasons."""
+    stopped = trials[(trials["state"] == TrialState.STOPPED) & (trials["epochs"] > 0)]
+    per_epoch = epochs.groupby("trial_id")["seconds"].mean()
+    missing = stopped["train.epochs"] - stopped["epochs"]
+    return Savings(
+        used_s=float(epochs["seconds"].sum()),
+        saved_s=float((missing * stopped["trial_id"].map(per_epoch)).sum()),
+        num_stopped=len(stopped),
+        num_ended=int(trials["state"].isin([TrialState.COMPLETE, TrialState.STOPPED]).sum()),
+        stops=dict(sorted(Counter(stopped["epochs"].tolist()).items())),
+    )
+
+
+def timeline(trials: pd.DataFrame, epochs: pd.DataFrame) -> Timeline:
+    """Every epoch, and every failure without one, as a span of its lane."""
+    spans = pd.concat([_epoch_spans(trials, epochs), _spans_without_epoch(trials, epochs)], ignore_index=True)
+    if spans.empty:
+        return Timeline(spans=spans, pauses=[], busy={}, total_s=0.0)
+    origin = spans["start"].min()
+    spans["start_s"] = (spans["start"] - origin).dt.total_seconds()
+    spans["end_s"] = (spans["end"] - origin).dt.total_seconds()
+    spans, pauses = _cut_pauses(spans.sort_values("start_s").reset_index(drop=True))
+    total_s = float(spans["end_s"].max())
+    worked = (spans["end_s"] - spans["start_s"]).groupby(spans["lane"]).sum()
+    busy = {str(lane): min(1.0, float(seconds) / total_s) if total_s else 0.0 for lane, seconds in worked.items()}
+    return Timeline(spans=spans.drop(columns=["start", "end"]), pauses=pauses, busy=busy, total_s=total_s)
+
+
+def _epoch_spans(trials: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
+    spans = epochs[["trial_id", "number", "label", "epoch", "lane", "ended_at", "seconds"]].merge(
+        trials[["trial_id", "state"]], on="trial_id"
+    )
+    spans["start"] = spans["ended_at"] - pd.to_timedelta(spans["seconds"], unit="s")
+    return spans.rename(columns={"ended_at": "end"}).drop(columns="seconds")
+
+
+def _spans_without_epoch(trials: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
+    none = trials[~trials["trial_id"].isin(epochs["trial_id"]) & trials["ended_at"].notna()]
+    spans = none[["trial_id", "number", "label", "state", "lane", "started_at", "ended_at"]].assign(epoch=0)
+    return spans.rename(columns={"started_at": "start", "ended_at": "end"})
+
+
+def _cut_pauses(spans: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[float, float]]]:
+    """Moves all that follows a pause of all lanes to where it began, so that a night between two days takes no room."""
+    work = float((spans["end_s"] - spans["start_s"]).sum())
+    longest_kept = max(_SHORTEST_PAUSE_S, 0.1 * work)
+    pauses: list[tuple[float, float]] = []
+    shifts, reached, cut = [], 0.0, 0.0
+    for start, end in spans[["start_s", "end_s"]].itertuples(index=False, name=None):
+        if start - reached > longest_kept:
+            pauses.append((reached - cut, start - reached))
+            cut += start - reached
+        shifts.append(cut)
+        reached = max(reached, end)
+    shift = pd.Series(shifts, index=spans.index)
+    return spans.assign(start_s=spans["start_s"] - shift, end_s=spans["end_s"] - shift), pauses

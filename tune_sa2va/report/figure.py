@@ -1,0 +1,60 @@
+"""A figure with what to see in it, and the colours and frame that all figures share."""
+
+import html
+from dataclasses import dataclass
+from typing import Any
+
+import plotly.graph_objects as go
+
+BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#3b82c4", "#d9822b", "#2a9d8f", "#d1495b", "#8b6fc0", "#8a93a0"
+"""Middle tones, told apart on white and on near black, and by the colour-blind (after Okabe and Ito)."""
+
+_FONT = "system-ui, -apple-system, 'Segoe UI', 'Noto Sans', sans-serif"
+
+
+def _theme(ink: str, grid: str) -> dict[str, Any]:
+    axis = {"gridcolor": grid, "linecolor": grid, "zerolinecolor": grid, "tickcolor": grid}
+    return {
+        "layout": {
+            "font": {"color": ink, "family": _FONT, "size": 13},
+            "xaxis": axis,
+            "yaxis": axis,
+            "hoverlabel": {"font": {"family": _FONT}},
+        }
+    }
+
+
+THEMES = {"light": _theme("#1f2933", "#d9dee5"), "dark": _theme("#e4e7eb", "#3a424d")}
+"""Plotly templates; the page swaps them with the reader's colour scheme."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figure:
+    """key: file name and anchor. reading: what to see, computed from the run. plot: None where there is too little."""
+
+    key: str
+    title: str
+    reading: str
+    plot: go.Figure | None
+
+
+def frame(traces: list[go.Scatter | go.Bar], *, height: int, **layout: Any) -> go.Figure:
+    """Traces in the shared frame; text in them must be `plain`."""
+    plot = go.Figure(traces)
+    plot.update_layout(
+        template=None,
+        height=height,
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        margin={"l": 8, "r": 12, "t": 12, "b": 8},
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.01, "x": 0},
+        **layout,
+    )
+    plot.update_xaxes(automargin=True)
+    plot.update_yaxes(automargin=True)
+    return plot
+
+
+def plain(text: str) -> str:
+    """Text for a figure with nothing that plotly would take for markup."""
+    return html.escape(text, quote=False)

@@ -1,0 +1,88 @@
+"""Which hyperparameters told good trials from others: PED-ANOVA (Watanabe et al., IJCAI 2023, arXiv 2304.10255).
+
+Optuna's evaluator gives a number for noise, too, so two things go with it: how far it moves when other trials had been
+drawn (bootstrap over trials), and how large it gets by chance (scores shuffled among the trials).
+"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+from optuna.distributions import BaseDistribution
+from optuna.importance import PedAnovaImportanceEvaluator
+from optuna.trial import FrozenTrial, create_trial
+
+from tune_sa2va.search.space import encode
+
+MIN_TRIALS = 10
+_RESAMPLES = 100
+_GOOD_TRIALS = 5
+"""Optuna asks for as many above the quantile, at the least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Importance:
+    """A hyperparameter's share of 1, with the middle 95% over resampled trials, and the 95th percentile by chance."""
+
+    path: str
+    share: float
+    low: float
+    high: float
+    chance: float
+
+    @property
+    def beats_chance(self) -> bool:
+        """Larger than 95 of 100 shuffles make it."""
+        return self.share > self.chance
+
+
+def importances(scored: pd.DataFrame, space: dict[str, BaseDistribution], *, seed: int = 0) -> list[Importance]:
+    """Largest first; empty with fewer than `MIN_TRIALS` trials or two searched fields, too few to say anything.
+
+    `scored`: trials with `best_val_dice`, stopped ones included.
+    """
+    if len(scored) < MIN_TRIALS or len(space) < 2 or scored["best_val_dice"].nunique() < 2:
+        return []
+    points = [{path: encode(row[path]) for path in space} for row in scored.to_dict("records")]
+    values = scored["best_val_dice"].tolist()
+    random = np.random.default_rng(seed)
+    found = _shares(points, values, space)
+    resampled, shuffled = [], []
+    for _ in range(_RESAMPLES):
+        drawn = random.integers(len(values), size=len(values))
+        resampled.append(_shares([points[i] for i in drawn], [values[i] for i in drawn], space))
+        shuffled.append(_shares(points, random.permutation(values).tolist(), space))
+    drawn_shares, chance_shares = pd.DataFrame(resampled), pd.DataFrame(shuffled)
+    rows = [
+        Importance(
+            path=path,
+            share=share,
+            low=float(drawn_shares[path].quantile(0.025)),
+            high=float(drawn_shares[path].quantile(0.975)),
+            chance=float(chance_shares[path].quantile(0.95)),
+        )
+        for path, share in found.items()
+    ]
+    return sorted(rows, key=lambda row: -row.share)
+
+
+def _shares(
+    points: Sequence[dict[str, Any]], values: Sequence[float], space: dict[str, BaseDistribution]
+) -> dict[str, float]:
+    trials: list[FrozenTrial] = [
+        create_trial(params=point, distributions=space, value=value)
+        for point, value in zip(points, values, strict=True)
+    ]
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study = optuna.create_study(direction="maximize")
+        study.add_trials(trials)
+        evaluator = PedAnovaImportanceEvaluator(target_quantile=min(0.5, max(0.1, _GOOD_TRIALS / len(trials))))
+        raw = evaluator.evaluate(study)
+    total = sum(raw.values())
+    return {path: value / total if total > 0 else 1.0 / len(raw) for path, value in raw.items()}

@@ -1,0 +1,125 @@
+"""The files of a results folder as one record, checked once; what a report says is computed from it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tune_sa2va.errors import UserError
+from tune_sa2va.report.names import Names
+from tune_sa2va.search.records import read_epochs, read_trials
+from tune_sa2va.search.settings import SearchSettings
+
+SCORES_FILE = "test_scores.parquet"
+_SCORES_COLUMNS = (
+    *("row", "image_code", "group_code", "text", "threshold", "tp", "fp", "fn", "tn"),
+    *("cl_dice", "hd95_px", "betti_error"),
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """One search as its results folder tells it."""
+
+    folder: Path
+    settings: SearchSettings
+    environment: dict[str, Any]
+    """`environment.json`; empty where there is none."""
+    trials: pd.DataFrame
+    """As `read_trials`, by number; plus `label` ("trial 3"; the first is 1), and lists where a cell holds several."""
+    epochs: pd.DataFrame
+    """As `read_epochs`; plus `number` and `label` of the trial."""
+    test_scores: pd.DataFrame | None
+    """A row a model and test image; None while the test part has not been scored."""
+    winner_id: str | None
+    """The exported trial; None while there is none."""
+    winner_epoch: int | None
+    recipe_id: str | None
+    """The trial at the user's recipe; None where it never started."""
+    names: Names
+
+    @property
+    def winner(self) -> dict[str, Any] | None:
+        """The exported trial's row."""
+        return self._row(self.winner_id)
+
+    @property
+    def recipe(self) -> dict[str, Any] | None:
+        """The recipe's row."""
+        return self._row(self.recipe_id)
+
+    @property
+    def scored(self) -> pd.DataFrame:
+        """The trials with a Val Dice."""
+        return self.trials[self.trials["best_val_dice"].notna()]
+
+    def _row(self, trial_id: str | None) -> dict[str, Any] | None:
+        rows = self.trials[self.trials["trial_id"] == trial_id].to_dict("records")
+        return {str(column): value for column, value in rows[0].items()} if rows else None
+
+
+def load_run(folder: Path, *, show_names: bool) -> Run:
+    """Reads a results folder; one of a search that still runs, or of which no trial succeeded, will do.
+
+    Raises:
+        UserError: not a results folder, no trial yet, or a file that is damaged or of another version.
+    """
+    settings = SearchSettings.load(folder)
+    trials = read_trials(folder).sort_values("number").reset_index(drop=True)
+    if trials.empty:
+        raise UserError(f"{folder}: no trial has started yet, so there is nothing to report. Wait for the first one.")
+    for column in ("lora.target_modules", "train.full_modules"):
+        trials[column] = [list(cell) for cell in trials[column]]
+    trials["label"] = [f"trial {number + 1}" for number in trials["number"]]
+    epochs = read_epochs(folder).merge(trials[["trial_id", "number", "label"]], on="trial_id")
+    winner = _read_json(folder / "best_adapter" / "tune_sa2va.json")
+    return Run(
+        folder=folder,
+        settings=settings,
+        environment=_read_json(folder / "environment.json"),
+        trials=trials,
+        epochs=epochs.sort_values(["number", "epoch"]).reset_index(drop=True),
+        test_scores=_read_scores(folder / SCORES_FILE),
+        winner_id=winner.get("trial"),
+        winner_epoch=winner.get("epoch"),
+        recipe_id=_find_recipe(settings, trials),
+        names=Names.read(folder, show=show_names),
+    )
+
+
+def _find_recipe(settings: SearchSettings, trials: pd.DataFrame) -> str | None:
+    recipe = settings.trial_config(settings.search_space.recipe_point()).flat()
+    for row in trials.to_dict("records"):
+        if all(row[path] == value for path, value in recipe.items()):
+            return str(row["trial_id"])
+    return None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """A file's object; an empty one where the search has not come to write it."""
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}). Put back a copy of it, or delete it.") from error
+    return dict(content)
+
+
+def _read_scores(path: Path) -> pd.DataFrame | None:
+    if not path.is_file():
+        return None
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{path}: cannot be read ({str(error).splitlines()[0]}). Put back a copy of it.") from error
+    if missing := [name for name in _SCORES_COLUMNS if name not in table.column_names]:
+        raise UserError(
+            f"{path}: must have the columns {', '.join(missing)}: another tune_sa2va wrote it. "
+            "Make the report with that one, or run the search again under another --name."
+        )
+    return table.select(list(_SCORES_COLUMNS)).to_pandas()

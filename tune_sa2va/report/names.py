@@ -1,0 +1,60 @@
+"""Which names a report may show: none of the data set's, unless asked.
+
+File names and groups of medical images carry patients' names. Reports speak of codes; texts that others wrote (a
+trial's reason for failing, a path in the configuration) are searched for names before they are shown.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from tune_sa2va.data.split_file import NAMES_FILE, read_names
+
+_SHORTEST = 3
+"""Names of fewer letters ("c1", "07") would be found in any text; alone they tell nobody's name."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Names:
+    """show: whether names may be shown. by_code: image code -> file name. codes: name, stem or group -> its code."""
+
+    show: bool
+    by_code: Mapping[str, str]
+    codes: Mapping[str, str]
+
+    @classmethod
+    def read(cls, folder: Path, *, show: bool) -> "Names":
+        """From `names.parquet` of a results folder; without that file every image keeps its code.
+
+        Raises:
+            DataError: the file cannot be read.
+        """
+        rows = read_names(folder) if (folder / NAMES_FILE).is_file() else []
+        codes: dict[str, str] = {}
+        for row in rows:
+            name = PurePosixPath(row["name"])
+            for spelling in (row["group"], name.stem, name.name, row["name"]):
+                if len(spelling) >= _SHORTEST:
+                    codes[spelling] = row["group_code"] if spelling == row["group"] else row["image_code"]
+            for parent in name.parts[:-1]:
+                if len(parent) >= _SHORTEST and parent not in ("images", "image", "frames", "data"):
+                    codes.setdefault(parent, row["group_code"])
+        return cls(show=show, by_code={row["image_code"]: row["name"] for row in rows}, codes=codes)
+
+    def label(self, image_code: str) -> str:
+        """How the report calls an image."""
+        return self.by_code.get(image_code, image_code) if self.show else image_code
+
+    def hide(self, text: str) -> str:
+        """The text with each name of the data set replaced by its code; as it is where names may be shown."""
+        if self.show or not self.codes:
+            return text
+        # The longest first: "images/Li_Wei.png" before "Li_Wei".
+        spellings = sorted(self.codes, key=len, reverse=True)
+        pattern = "|".join(re.escape(spelling) for spelling in spellings)
+        return re.sub(rf"(?<![\w])(?:{pattern})(?![\w])", lambda found: self.codes[found.group()], text)
+
+    def path(self, path: str) -> str:
+        """A path of this machine: its last part, since folders above it name people and studies; whole if shown."""
+        return path if self.show else self.hide(PurePosixPath(path.replace("\\", "/")).name)

@@ -1,0 +1,52 @@
+"""Templates, style, scripts and figures as one HTML text that loads nothing.
+
+Every text goes through the templates' escaping. The content security policy lets the two scripts of ours run, known
+by their hash, and nothing else: markup that slipped into a name could neither run nor fetch anything.
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from tune_sa2va.report.figure import THEMES, Figure
+
+_ASSETS = Path(__file__).parent / "assets"
+
+
+def render(template: str, figures: list[Figure], values: Mapping[str, Any]) -> str:
+    """The page of one template (`report.html`, `compare.html`)."""
+    environment = Environment(loader=FileSystemLoader(_ASSETS), autoescape=True, undefined=StrictUndefined)
+    plotly, draw = _asset("plotly-basic.min.js"), _asset("draw.js")
+    return environment.get_template(template).render(
+        **values,
+        figures={figure.key: figure for figure in figures},
+        figures_json=_embedded({f.key: json.loads(f.plot.to_json()) for f in figures if f.plot is not None}),
+        themes_json=_embedded(THEMES),
+        style=Markup(_asset("style.css")),
+        plotly=Markup(plotly),
+        draw=Markup(draw),
+        script_hashes=Markup(" ".join(map(_hash, (plotly, draw)))),
+        version=version("tune-sa2va"),
+    )
+
+
+def _asset(name: str) -> str:
+    # As the browser's parser gives it to the hash: line ends as \n.
+    return (_ASSETS / name).read_text(encoding="utf-8")
+
+
+def _embedded(content: Any) -> Markup:
+    """JSON that cannot end its own script element."""
+    text = json.dumps(content, allow_nan=False).replace("<", "\\u003c").replace(">", "\\u003e")
+    return Markup(text)
+
+
+def _hash(script: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"

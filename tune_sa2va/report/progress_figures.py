@@ -1,0 +1,152 @@
+"""Figures of how the search went: Val Dice by epoch, and the lanes by time."""
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from tune_sa2va.report.effort import Savings, Timeline, savings, timeline
+from tune_sa2va.report.figure import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, Figure, frame
+from tune_sa2va.report.load import Run
+from tune_sa2va.report.words import count, duration
+from tune_sa2va.search.records import TrialState
+
+_COLOURS = {
+    TrialState.COMPLETE: BLUE,
+    TrialState.STOPPED: GREY,
+    TrialState.FAILED: RED,
+    TrialState.RUNNING: GREEN,
+    TrialState.WAITING: PURPLE,
+}
+_WORDS = {
+    TrialState.COMPLETE: "ran to the end",
+    TrialState.STOPPED: "stopped early",
+    TrialState.FAILED: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "waiting to go on",
+}
+
+
+def learning_curves(run: Run) -> Figure:
+    """Val Dice after each epoch, a line a trial."""
+    title = "Learning curves"
+    if run.epochs.empty:
+        return Figure(key="learning_curves", title=title, reading="No trial has finished an epoch.", plot=None)
+    states = run.trials.set_index("trial_id")["state"]
+    special = {run.winner_id, run.recipe_id}
+    traces = []
+    for state, colour in _COLOURS.items():
+        members = [i for i in run.epochs["trial_id"].unique() if states[i] == state and i not in special]
+        if members:
+            rows = run.epochs[run.epochs["trial_id"].isin(members)]
+            traces.append(_lines(rows, _WORDS[state], colour, width=1.5))
+    if run.recipe_id != run.winner_id:
+        traces += _special(run, run.recipe_id, "the recipe", ORANGE)
+    name = "the winner (the recipe)" if run.recipe_id == run.winner_id else "the winner"
+    traces += _special(run, run.winner_id, name, GREEN)
+    plot = frame(traces, height=400)
+    plot.update_xaxes(title="epoch", dtick=max(1, run.settings.epochs // 10), rangemode="tozero")
+    plot.update_yaxes(title="Val Dice")
+    return Figure(key="learning_curves", title=title, reading=_curves_reading(run), plot=plot)
+
+
+def _special(run: Run, trial_id: str | None, name: str, colour: str) -> list[go.Scatter]:
+    rows = run.epochs[run.epochs["trial_id"] == trial_id]
+    return [] if rows.empty else [_lines(rows, name, colour, width=3)]
+
+
+def _lines(rows: pd.DataFrame, name: str, colour: str, *, width: float) -> go.Scatter:
+    """One trace for many trials, with a gap after each: a thousand traces would be slow."""
+    x: list[int | None] = []
+    y: list[float | None] = []
+    hover: list[str] = []
+    for label, own in rows.groupby("label", sort=False):
+        x += [*own["epoch"].tolist(), None]
+        y += [*own["val_dice"].tolist(), None]
+        hover += [f"{label}, epoch {e}: {v:.3f}" for e, v in zip(own["epoch"], own["val_dice"], strict=True)] + [""]
+    style = {"color": colour, "width": width}
+    marker = {"size": 4 + width, "color": colour}
+    return go.Scatter(
+        x=x, y=y, name=name, mode="lines+markers", line=style, marker=marker, text=hover, hoverinfo="text"
+    )
+
+
+def _curves_reading(run: Run) -> str:
+    said = [savings_reading(run, savings(run.trials, run.epochs))]
+    winner, recipe = run.winner, run.recipe
+    if winner is not None:
+        said.append(
+            f"The winner, {winner['label']}, is best after epoch {winner['best_epoch']:.0f} "
+            f"with Val Dice {winner['best_val_dice']:.3f}."
+        )
+    if recipe is not None and pd.notna(recipe["best_val_dice"]) and run.recipe_id != run.winner_id:
+        said.append(f"The recipe reached {recipe['best_val_dice']:.3f}.")
+    falling = run.scored[run.scored["last_val_dice"] < run.scored["best_val_dice"] - 0.01]
+    if len(falling):
+        said.append(f"{count(len(falling), 'trial')} ended more than 0.01 below the best it had been.")
+    return " ".join(said)
+
+
+def savings_reading(run: Run, saved: Savings) -> str:
+    """What stopping early saved, in a sentence."""
+    who = "ASHA" if run.settings.time_budget_s is None else "ASHA or the time budget"
+    if not saved.num_stopped:
+        return f"{who} stopped none of the {count(saved.num_ended, 'ended trial')}, and saved nothing."
+    stops = ", ".join(f"{amount} after epoch {epoch}" for epoch, amount in saved.stops.items())
+    whole = saved.used_s + saved.saved_s
+    gpus = f" ({saved.saved_s * run.settings.gpus_per_trial / 3600:.2f} GPU-hours)" if run.settings.gpus else ""
+    return (
+        f"{who} stopped {saved.num_stopped} of {count(saved.num_ended, 'ended trial')} ({stops}): by each trial's own "
+        f"pace this saved {duration(saved.saved_s)} of lane time{gpus} of the {duration(whole)} that running all to "
+        f"the end would have taken, {saved.saved_s / whole:.0%}."
+    )
+
+
+def lanes_by_time(run: Run) -> Figure:
+    """A bar an epoch in the lane that ran it."""
+    line = timeline(run.trials, run.epochs)
+    title = "The lanes by time"
+    if line.spans.empty:
+        return Figure(key="lanes", title=title, reading="Nothing has ended yet.", plot=None)
+    unit, divisor = ("minutes", 60.0) if line.total_s < 7200 else ("hours", 3600.0)
+    lanes = sorted(line.spans["lane"].unique(), reverse=True)
+    traces = [_bars(rows, TrialState(str(state)), divisor) for state, rows in line.spans.groupby("state", sort=False)]
+    plot = frame(traces, height=110 + 44 * len(lanes), barmode="overlay", bargap=0.25)
+    plot.update_yaxes(categoryorder="array", categoryarray=lanes, type="category")
+    plot.update_xaxes(title=f"{unit} since the first trial" + (", pauses cut out" if line.pauses else ""))
+    for at, length in line.pauses:
+        plot.add_vline(x=at / divisor, line={"dash": "dot", "color": ORANGE})
+        plot.add_annotation(x=at / divisor, y=1, yref="paper", text=f"{duration(length)} pause", showarrow=False)
+    return Figure(key="lanes", title=title, reading=_lanes_reading(line), plot=plot)
+
+
+def _bars(rows: pd.DataFrame, state: TrialState, divisor: float) -> go.Bar:
+    hover = [
+        f"{label}, " + (f"epoch {epoch}" if epoch else "no epoch") + f": {duration(end - start)}"
+        for label, epoch, start, end in rows[["label", "epoch", "start_s", "end_s"]].itertuples(index=False, name=None)
+    ]
+    return go.Bar(
+        orientation="h",
+        y=rows["lane"].tolist(),
+        base=(rows["start_s"] / divisor).tolist(),
+        x=((rows["end_s"] - rows["start_s"]) / divisor).tolist(),
+        name=_WORDS[state],
+        marker={"color": _COLOURS[state], "line": {"width": 1, "color": "rgba(255,255,255,0.6)"}},
+        text=[label.removeprefix("trial ") if epoch in (0, 1) else "" for label, epoch in
+              zip(rows["label"], rows["epoch"], strict=True)],
+        textposition="inside",
+        insidetextanchor="start",
+        textangle=0,
+        hovertext=hover,
+        hoverinfo="text",
+    )  # fmt: skip
+
+
+def _lanes_reading(line: Timeline) -> str:
+    shares = ", ".join(f"{lane} {share:.0%}" for lane, share in sorted(line.busy.items()))
+    said = [
+        f"Each bar is an epoch; the number is the trial that begins there. In {duration(line.total_s)} the lanes "
+        f"were at work for these shares of the time: {shares}."
+    ]
+    if line.pauses:
+        lost = duration(sum(length for _, length in line.pauses))
+        said.append(f"{count(len(line.pauses), 'pause')} of all lanes, {lost} in all, is cut out (dotted).")
+    return " ".join(said)

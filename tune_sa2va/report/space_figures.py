@@ -1,0 +1,175 @@
+"""Figures of the search space: every trial as a line through its values, importance, and the map of lr and rank."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from tune_sa2va.report.figure import BLUE, GREEN, GREY, ORANGE, PURPLE, Figure, frame, plain
+from tune_sa2va.report.importance import MIN_TRIALS, Importance, importances
+from tune_sa2va.report.load import Run
+from tune_sa2va.report.words import count, setting
+from tune_sa2va.search.space import Dimension, Kind
+
+LR, RANK = "optimizer.lr", "lora.r"
+
+
+def parallel_rows(run: Run) -> Figure:
+    """Parallel coordinates, turned by 90 degrees: a row a hyperparameter, so that names and phones have room."""
+    title = "Every trial through the search space"
+    space, scored = run.settings.search_space.dimensions, run.scored.sort_values("best_val_dice")
+    if scored.empty:
+        return Figure(key="parallel", title=title, reading="No trial has a Val Dice.", plot=None)
+    third = math.ceil(len(scored) / 3)
+    parts = [
+        (scored.iloc[: max(0, len(scored) - 2 * third)], "lowest third", GREY, 1.0),
+        (scored.iloc[max(0, len(scored) - 2 * third) : len(scored) - third], "middle third", PURPLE, 1.0),
+        (scored.iloc[len(scored) - third :], "best third by Val Dice", BLUE, 1.8),
+        (scored[scored["trial_id"] == run.recipe_id], "the recipe", ORANGE, 3.0),
+        (scored[scored["trial_id"] == run.winner_id], "the winner", GREEN, 3.5),
+    ]
+    traces = [_row_lines(rows, space, name, colour, width) for rows, name, colour, width in parts if len(rows)]
+    plot = frame(traces, height=130 + 42 * (len(space) + 1))
+    names = [*map(_row_name, space.items()), "Val Dice<br><i>0 … 1</i>"]
+    plot.update_yaxes(tickvals=list(range(len(names))), ticktext=names, autorange="reversed", showgrid=True)
+    plot.update_xaxes(showticklabels=False, showgrid=False, zeroline=False, range=[-0.04, 1.04])
+    reading = _rows_reading(run, scored.iloc[len(scored) - third :])
+    return Figure(key="parallel", title=title, reading=reading, plot=plot)
+
+
+def _row_name(entry: tuple[str, Dimension]) -> str:
+    path, dimension = entry
+    first, last = dimension.values[0], dimension.values[-1]
+    return f"{path}<br><i>{plain(_short(first))} … {plain(_short(last))}</i>"
+
+
+def _short(value: Any) -> str:
+    text = setting(value)
+    return text if len(text) <= 20 else text[:19] + "…"
+
+
+def _row_lines(rows: pd.DataFrame, space: Mapping[str, Dimension], name: str, colour: str, width: float) -> go.Scatter:
+    x: list[float | None] = []
+    y: list[int | None] = []
+    hover: list[str] = []
+    for row in rows.to_dict("records"):
+        x += [*(_place(d, row[path]) for path, d in space.items()), _between(row["best_val_dice"], 0.0, 1.0), None]
+        y += [*range(len(space) + 1), None]
+        hover += [plain(f"{row['label']}: {path} = {setting(row[path])}") for path in space]
+        hover += [f"{row['label']}: Val Dice {row['best_val_dice']:.3f}", ""]
+    line = {"color": colour, "width": width}
+    marker = {"size": 4 + width, "color": colour}
+    return go.Scatter(x=x, y=y, name=name, mode="lines+markers", line=line, marker=marker, text=hover, hoverinfo="text")
+
+
+def _place(dimension: Dimension, value: Any) -> float:
+    """Where a value lies in its row, 0 to 1: choices evenly, ranges by their own scale."""
+    if dimension.kind is Kind.CHOICE:
+        return dimension.values.index(value) / max(1, len(dimension.values) - 1)
+    low, high = dimension.values
+    if dimension.kind.is_log:
+        return _between(math.log(value), math.log(low), math.log(high))
+    return _between(value, low, high)
+
+
+def _between(value: float, low: float, high: float) -> float:
+    return (value - low) / (high - low) if high > low else 0.5
+
+
+def _rows_reading(run: Run, best: pd.DataFrame) -> str:
+    said = [f"A line is a trial, left to right the range or the choices of each row; {len(run.scored)} have a score."]
+    space = run.settings.search_space.dimensions
+    if LR in space and len(best) > 1:
+        low, high = best[LR].min(), best[LR].max()
+        said.append(f"The best third have {LR} from {low:.2g} to {high:.2g}.")
+    agreed = [path for path, d in space.items() if d.kind is Kind.CHOICE and len({setting(v) for v in best[path]}) == 1]
+    if agreed and len(best) > 2:
+        said.append("They all agree on " + ", ".join(f"{p} = {setting(best[p].iloc[0])}" for p in agreed) + ".")
+    return " ".join(said)
+
+
+def importance_figure(run: Run) -> Figure:
+    """PED-ANOVA's shares with their uncertainty."""
+    title = "What mattered (PED-ANOVA)"
+    space = run.settings.search_space.distributions
+    rows = importances(run.scored, space)
+    if not rows:
+        reading = (
+            f"{count(len(run.scored), 'trial')} with a score and {count(len(space), 'searched field')}: too few to "
+            f"say what mattered. It takes {MIN_TRIALS} trials and two fields."
+        )
+        return Figure(key="importance", title=title, reading=reading, plot=None)
+    shown = rows[::-1]
+    names, shares = [row.path for row in shown], [row.share for row in shown]
+    bars = go.Bar(
+        orientation="h", x=shares, y=names, name="share, with 95% over resampled trials", marker={"color": BLUE},
+        error_x={"type": "data", "symmetric": False, "color": GREY, "thickness": 1.5,
+                 "array": [max(0.0, row.high - row.share) for row in shown],
+                 "arrayminus": [max(0.0, row.share - row.low) for row in shown]},
+    )  # fmt: skip
+    chance = go.Scatter(
+        x=[row.chance for row in shown], y=names, mode="markers", name="by chance, 95 of 100 shuffles stay below",
+        marker={"symbol": "line-ns-open", "size": 16, "color": ORANGE, "line": {"width": 2}},
+    )  # fmt: skip
+    plot = frame([bars, chance], height=130 + 30 * len(rows))
+    plot.update_xaxes(title="share of importance", rangemode="tozero")
+    return Figure(key="importance", title=title, reading=_importance_reading(rows, len(run.scored)), plot=plot)
+
+
+def _importance_reading(rows: list[Importance], num_trials: int) -> str:
+    first, second = rows[:2]
+    said = [f"{first.path} has the largest share, {first.share:.2f} [{first.low:.2f}, {first.high:.2f}]."]
+    if first.low <= second.high:
+        said.append(f"Its interval overlaps that of {second.path}, so which comes first is not certain.")
+    beyond = [row.path for row in rows if row.beats_chance]
+    if beyond:
+        said.append(f"Beyond what shuffled scores give: {', '.join(beyond)}.")
+    else:
+        said.append("None is beyond what shuffled scores give: with these trials no field can be said to matter.")
+    said.append(f"From {num_trials} trials by their best Val Dice; stopped trials count with what they had reached.")
+    return " ".join(said)
+
+
+def lr_rank_map(run: Run) -> Figure:
+    """Learning rate by LoRA rank, coloured by Val Dice."""
+    title = "Learning rate and rank"
+    space, scored = run.settings.search_space.dimensions, run.scored
+    if missing := [path for path in (LR, RANK) if path not in space]:
+        reading = f"Not drawn: {' and '.join(missing)} had one value for all trials."
+        return Figure(key="lr_rank", title=title, reading=reading, plot=None)
+    if scored.empty:
+        return Figure(key="lr_rank", title=title, reading="No trial has a Val Dice.", plot=None)
+    edge = [{run.winner_id: 3.0, run.recipe_id: 2.0}.get(i, 0.0) for i in scored["trial_id"]]
+    edge_colours = [GREEN if i == run.winner_id else ORANGE for i in scored["trial_id"]]
+    dots = go.Scatter(
+        x=scored[LR].tolist(), y=scored[RANK].tolist(), mode="markers", showlegend=False,
+        marker={"size": 15, "color": scored["best_val_dice"].tolist(), "colorscale": "Viridis",
+                "line": {"width": edge, "color": edge_colours},
+                "colorbar": {"title": {"text": "Val Dice", "side": "top"}, "orientation": "h", "thickness": 12,
+                             "y": 1.02, "yanchor": "bottom", "len": 0.8}},
+        text=[f"{label}: lr {lr:.2g}, r {r}, Val Dice {dice:.3f}" for label, lr, r, dice in
+              scored[["label", LR, RANK, "best_val_dice"]].itertuples(index=False, name=None)],
+        hoverinfo="text",
+    )  # fmt: skip
+    plot = frame([dots], height=400)
+    plot.update_xaxes(title="learning rate", type="log")
+    ranks = sorted(scored[RANK].unique().tolist())
+    plot.update_yaxes(title="LoRA rank r", type="log", tickvals=ranks, ticktext=[str(rank) for rank in ranks])
+    return Figure(key="lr_rank", title=title, reading=_map_reading(scored), plot=plot)
+
+
+def _map_reading(scored: pd.DataFrame) -> str:
+    said = ["The winner has a green rim, the recipe an orange one."]
+    mean_dice = scored.groupby(RANK)["best_val_dice"].mean().sort_values()
+    if len(mean_dice) > 1:
+        best = mean_dice.index[-1]
+        said.append(
+            f"Mean Val Dice by rank runs from {mean_dice.iloc[0]:.3f} to {mean_dice.iloc[-1]:.3f}, highest at "
+            f"r = {best} ({count(int((scored[RANK] == best).sum()), 'trial')})."
+        )
+    if len(scored) > 2 and scored[LR].nunique() > 1:
+        order = scored[LR].corr(scored["best_val_dice"], method="spearman")
+        said.append(f"Rank correlation of lr with Val Dice: {order:+.2f} (Spearman, {len(scored)} trials).")
+    return " ".join(said)

@@ -1,0 +1,210 @@
+"""What the page of one search says: sentences, tables and figures, every number from its files."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from tune_sa2va.evaluate.bootstrap import Interval
+from tune_sa2va.report.figure import Figure
+from tune_sa2va.report.gallery import Gallery, gallery
+from tune_sa2va.report.load import Run
+from tune_sa2va.report.progress_figures import lanes_by_time, learning_curves
+from tune_sa2va.report.score_figures import difference_intervals, image_differences
+from tune_sa2va.report.space_figures import importance_figure, lr_rank_map, parallel_rows
+from tune_sa2va.report.test_part import (
+    MEASURES,
+    RECIPE,
+    UNTUNED,
+    Comparison,
+    compare,
+    means,
+    with_overlap,
+)
+from tune_sa2va.report.words import count, duration, number, setting, signed
+from tune_sa2va.search.records import TrialState
+
+_PATHS = ("out", "data.source", "space_file", "feature_cache", "address")
+
+
+def report_figures(run: Run) -> list[Figure]:
+    """Every figure of the page."""
+    return [
+        difference_intervals([c for other in (RECIPE, UNTUNED) for c in _compared(run, other)]),
+        image_differences(run),
+        learning_curves(run),
+        parallel_rows(run),
+        importance_figure(run),
+        lr_rank_map(run),
+        lanes_by_time(run),
+    ]
+
+
+def report_values(run: Run, *, pictures: bool) -> dict[str, Any]:
+    """What the template `report.html` asks for, figures apart."""
+    comparisons = {other: _compared(run, other) for other in (RECIPE, UNTUNED)}
+    return {
+        "title": f"Search {run.settings.name}",
+        "answer": _answer(run, comparisons),
+        "asked": _asked(run),
+        "table": None if run.test_scores is None else means_table(means(with_overlap(run.test_scores))),
+        "test_note": _test_note(run),
+        "comparisons": [
+            (f"The winner against the {other}", [comparison_row(c) for c in rows])
+            for other, rows in comparisons.items()
+            if rows
+        ],
+        "gallery": gallery(run) if pictures else Gallery(cases=[], missing="Left out on request (--no-pictures)."),
+        "failures": _failures(run),
+        "trials": _trials_table(run),
+        "config": _config_rows(run),
+        "settings": settings_rows(run),
+        "environment": [(key, run.names.hide(str(value))) for key, value in flatten(run.environment).items()],
+        "names": [(code, name) for code, name in run.names.by_code.items()] if run.names.show else [],
+    }
+
+
+def means_table(by_model: Mapping[str, Mapping[str, Interval]]) -> dict[str, Any]:
+    """Rows of (model, cells of mean and interval), for the macro `models`."""
+    return {
+        "measures": MEASURES,
+        "rows": [
+            (
+                model,
+                [(number(i.mean, m.digits), interval_text(i, m.digits)) for m in MEASURES for i in [cells[m.column]]],
+            )
+            for model, cells in by_model.items()
+        ],
+    }
+
+
+def interval_text(interval: Interval, digits: int, *, sign: bool = False) -> str:
+    """`[0.58, 0.70]`."""
+    form = signed if sign else number
+    return f"[{form(interval.low, digits)}, {form(interval.high, digits)}]"
+
+
+def comparison_row(c: Comparison) -> dict[str, Any]:
+    """A row for the macro `compared`."""
+    return {
+        "label": c.measure.label,
+        "mean": signed(c.difference.mean, c.measure.digits),
+        "interval": interval_text(c.difference, c.measure.digits, sign=True),
+        "p": "–" if pd.isna(c.p_value) else f"{c.p_value:.2g}",
+        "images": c.difference.num_values,
+        "verdict": c.verdict,
+        "note": "" if c.test_agrees else " (the signed-rank test says otherwise)",
+    }
+
+
+def settings_rows(run: Run) -> list[tuple[str, str]]:
+    """Every setting of `search.yaml`; paths by their last part unless names are shown."""
+    flat = flatten(run.settings.model_dump(mode="json"))
+    return [
+        (key, run.names.path(str(value)) if key in _PATHS and value else run.names.hide(setting(value)))
+        for key, value in flat.items()
+    ]
+
+
+def flatten(nested: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Dotted path -> value."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, dict) and value:
+            # A searched field has dots of its own and stays one line: {log_uniform: [1e-5, 1e-3]}.
+            flat |= flatten(value, f"{before}{key}.")
+        else:
+            flat[f"{before}{key}"] = value
+    return flat
+
+
+def _compared(run: Run, other: str) -> list[Comparison]:
+    return [] if run.test_scores is None else compare(with_overlap(run.test_scores), other)
+
+
+def _answer(run: Run, comparisons: Mapping[str, list[Comparison]]) -> list[str]:
+    said = [_verdict_sentence(other, rows[0]) for other, rows in comparisons.items() if rows]
+    winner = run.winner
+    if winner is None:
+        scored = run.scored
+        if scored.empty:
+            return ["No trial has finished an epoch. The failures below have the reasons."]
+        best = scored.sort_values("best_val_dice").iloc[-1]
+        return [f"Not ended yet: {best['label']} leads with Val Dice {best['best_val_dice']:.3f}."]
+    if run.winner_id == run.recipe_id:
+        said.insert(0, "No trial beat the recipe on the validation part: the recipe itself is exported.")
+    values = ", ".join(f"{path} = {setting(winner[path])}" for path in run.settings.search_space.dimensions)
+    said.append(f"The winner is {winner['label']}: {values}.")
+    return said
+
+
+def _verdict_sentence(other: str, c: Comparison) -> str:
+    words = {"better": "is better than", "worse": "is worse than", "tie": "ties with"}[c.verdict]
+    p = "no p" if pd.isna(c.p_value) else f"Wilcoxon p = {c.p_value:.2g}"
+    odd = "" if c.test_agrees else " The signed-rank test says otherwise, so take it with care."
+    return (
+        f"On the locked test part the winner {words} the {other}: Dice {signed(c.difference.mean)} "
+        f"{interval_text(c.difference, 3, sign=True)} over {count(c.difference.num_values, 'image')}, {p}.{odd}"
+    )
+
+
+def _asked(run: Run) -> list[str]:
+    s = run.settings
+    source = run.names.path(s.data.source)
+    train, val, test = (f"{share:.0%}" for share in s.data.ratios)
+    states = run.trials["state"].value_counts()
+    ended = ", ".join(f"{amount} {str(state).lower()}" for state, amount in states.items())
+    devices = f"{count(s.gpus, 'GPU')}, {s.gpus_per_trial} a trial" if s.gpus else "the CPU"
+    limit = "" if s.time_budget_s is None else f" within {duration(s.time_budget_s)}"
+    return [
+        f"Up to {count(s.trials, 'trial')} of {count(s.epochs, 'epoch')}{limit} in {count(s.lanes, 'lane')} on "
+        f"{devices}, proposed by {s.sampler} (seed {s.seed}), stopped early by ASHA on Val Dice. The first trial is "
+        f"the recipe.",
+        f"Base model {run.names.path(s.model.model)} in {s.model.precision}; data {source}, split by group (seed "
+        f"{s.data.split_seed}) into {train} training, {val} validation and {test} locked test part.",
+        f"Searched, {count(len(s.search_space.dimensions), 'field')}: "
+        + "; ".join(
+            f"{path} {str(d.kind).replace('_', ' ')} {', '.join(setting(v) for v in d.values)}"
+            for path, d in s.search_space.dimensions.items()
+        )
+        + ".",
+        f"What came of it: {count(len(run.trials), 'trial')} started: {ended}.",
+    ]
+
+
+def _test_note(run: Run) -> str:
+    scores = run.test_scores
+    if scores is None:
+        return ""
+    images, groups = scores["image_code"].nunique(), scores["group_code"].nunique()
+    threshold = ", ".join(f"{value:g}" for value in sorted(scores["threshold"].unique()))
+    empty = int(with_overlap(scores)["dice"].isna().sum())
+    skipped = f" {count(empty, 'score')} left out, where truth and prediction are both empty." if empty else ""
+    return (
+        f"{count(images, 'image')} of {count(groups, 'group')}, which no trial has seen; masks on the images' own "
+        f"pixels, threshold {threshold}.{skipped}"
+    )
+
+
+def _failures(run: Run) -> list[tuple[str, str]]:
+    failed = run.trials[run.trials["state"] == TrialState.FAILED]
+    return [
+        (", ".join(rows["label"]), run.names.hide(str(reason)))
+        for reason, rows in failed.groupby("failure", sort=False)
+    ]
+
+
+def _trials_table(run: Run) -> dict[str, Any]:
+    paths = list(run.settings.search_space.dimensions)
+    rows = []
+    for row in run.trials.sort_values("best_val_dice", ascending=False).to_dict("records"):
+        best = number(float(row["best_val_dice"])) if row["best_val_dice"] is not None else "–"
+        known = [row["label"], row["trial_id"], row["state"].lower(), best, row["epochs"], duration(row["seconds"])]
+        rows.append([*known, *(setting(row[path]) for path in paths)])
+    return {"headings": ["trial", "id", "state", "best Val Dice", "epochs", "time", *paths], "rows": rows}
+
+
+def _config_rows(run: Run) -> list[tuple[str, str, str]]:
+    recipe = run.settings.trial_config(run.settings.search_space.recipe_point()).flat()
+    winner = run.winner or {}
+    return [(path, setting(value), setting(winner[path]) if winner else "–") for path, value in recipe.items()]
