@@ -20,7 +20,7 @@ _WATCH_S = 2.0
 _NOT_RUNNING = 3
 
 
-@app.callback(invoke_without_command=True)
+@app.command()
 def main(
     run: Annotated[Path, typer.Argument(help="Results folder of a search.")],
     as_json: Annotated[bool, typer.Option("--json", help="For programs: one JSON object.")] = False,

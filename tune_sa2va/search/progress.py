@@ -40,7 +40,7 @@ class Recorder(tune.Callback):
         """Before the first trial, of a new search or of a resumed one."""
         settings = self._settings
         self._records = RunRecords.open(settings.folder)
-        self._screen = Screen(trials=settings.trials, epochs=settings.epochs, lanes=settings.lanes)
+        self._screen = Screen(settings)
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Before each event; before the first we learn which trials of an earlier run Tune knows."""
@@ -62,7 +62,7 @@ class Recorder(tune.Callback):
         actor = str(trial.temporary_state.ray_actor)
         lane = self._lanes.setdefault(actor, f"lane {len(self._lanes) + 1}")
         self._records.trial_started(trial_id_of(trial), number, self._settings.trial_config(trial.config), lane)
-        self._screen.started(trial_id_of(trial), number)
+        self._screen.started(trial_id_of(trial))
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
@@ -81,7 +81,6 @@ class Recorder(tune.Callback):
             epoch=record["epoch"],
             val_dice=record["val_dice"],
             loss=record["train_loss"],
-            seconds=record["seconds"],
             warning=record["warning"],
         )
 
@@ -117,13 +116,6 @@ class Recorder(tune.Callback):
         for row in self._records.trials().to_dict("records"):
             trial_id = row["trial_id"]
             self._numbers[trial_id] = row["number"]
-            self._screen.knows(
-                trial_id,
-                number=row["number"],
-                epoch=row["epochs"],
-                best=row["best_val_dice"],
-                ended=trial_id in self._ended,
-            )
 
     def _pause(self, reason: str) -> None:
         """Leaves Tune as Ctrl-C does: the trials under way stay so, in Tune's state, for a resumed search."""

@@ -1,124 +1,106 @@
-"""What a search shows while it runs: on a terminal a table of the running trials, elsewhere a line an epoch."""
+"""What a search shows while it runs: on a terminal a live table of its lanes, elsewhere a line an epoch.
+
+It reads the records that were just written, as `tune_sa2va.status` does from another shell.
+"""
 
 import math
-import time
-from dataclasses import dataclass
+import threading
+from datetime import UTC, datetime, timedelta
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
-from rich.table import Table
 
+from tune_sa2va.search.records import read_epochs, read_trials
+from tune_sa2va.search.settings import SearchSettings
+from tune_sa2va.search.watch.estimate import Estimate, estimate_end
+from tune_sa2va.search.watch.gpus import Gpu, gpus_here
+from tune_sa2va.search.watch.read import plan_of
+from tune_sa2va.search.watch.table import end_words, show
+from tune_sa2va.search.watch.view import View
 
-@dataclass(slots=True)
-class _Shown:
-    """A trial as the screen knows it."""
-
-    number: int
-    epoch: int = 0
-    val_dice: float = 0.0
-    loss: float = 0.0
-    best: float = 0.0
+_GPU_POLL_S = 5.0
+_FRAMES_PER_S = 1
 
 
 class Screen:
-    """Prints as events come; `close` it to leave the terminal whole."""
+    """Prints as events come; `close` it to leave the terminal whole. quiet: nothing but what goes wrong."""
 
-    def __init__(self, *, trials: int, epochs: int, lanes: int) -> None:
-        self._trials, self._epochs, self._lanes = trials, epochs, lanes
-        self._console = Console(highlight=False, soft_wrap=True)
-        self._shown: dict[str, _Shown] = {}
-        self._running: set[str] = set()
-        self._ended_epochs: list[int] = []
-        self._seconds = 0.0
-        self._num_epochs = 0
-        self._live = Live(self._table(), console=self._console, transient=True) if self._console.is_terminal else None
-        if self._live:
+    def __init__(self, settings: SearchSettings, *, quiet: bool = False, console: Console | None = None) -> None:
+        self._settings, self._quiet = settings, quiet
+        self._console = console or Console(highlight=False, soft_wrap=True)
+        self._plan = plan_of(settings)
+        self._started_at = datetime.now(UTC)
+        self._gpus: tuple[Gpu, ...] = ()
+        self._closed = threading.Event()
+        self._take()
+        self._live: Live | None = None
+        if self._console.is_terminal and not quiet:
+            self._live = Live(
+                get_renderable=self._picture,
+                console=self._console,
+                transient=True,
+                refresh_per_second=_FRAMES_PER_S,
+            )
             self._live.start()
+            if settings.gpus and settings.address is None:  # of another machine's GPUs nvidia-smi here knows nothing
+                threading.Thread(target=self._watch_gpus, name="gpus", daemon=True).start()
 
-    def knows(self, trial_id: str, *, number: int, epoch: int, best: float, ended: bool) -> None:
-        """A trial of the search that is resumed."""
-        self._shown[trial_id] = _Shown(number=number, epoch=epoch, best=0.0 if math.isnan(best) else best)
-        if ended:
-            self._ended_epochs.append(epoch)
-
-    def started(self, trial_id: str, number: int) -> None:
+    def started(self, trial_id: str) -> None:
         """A trial runs, for the first time or again."""
-        self._shown.setdefault(trial_id, _Shown(number=number))
-        self._running.add(trial_id)
-        self._refresh()
+        self._take()
 
-    def epoch(self, trial_id: str, *, epoch: int, val_dice: float, loss: float, seconds: float, warning: str) -> None:
+    def epoch(self, trial_id: str, *, epoch: int, val_dice: float, loss: float, warning: str) -> None:
         """A trial has an epoch more."""
-        shown = self._shown[trial_id]
-        shown.epoch, shown.val_dice, shown.loss = epoch, val_dice, loss
-        shown.best = max(shown.best, val_dice)
-        self._seconds += seconds
-        self._num_epochs += 1
+        self._take()
         if self._live is None:
+            best = self._view.best
+            found = f"best {best.best_val_dice:.4f} (trial {best.trial_id})" if best else "no score yet"
             self._say(
-                f"trial {shown.number + 1}/{self._trials}  epoch {epoch}/{self._epochs}  val Dice {val_dice:.4f}  "
-                f"loss {loss:.4f}  {self._best()}  {self._left()}"
+                f"trial {trial_id}  epoch {epoch}/{self._plan.epochs}  val Dice {val_dice:.4f}  loss {loss:.4f}  "
+                f"{found}  {end_words(self._estimate)}"
             )
         if warning:
-            self._say(f"trial {shown.number + 1}/{self._trials}  epoch {epoch}: {warning}")
-        self._refresh()
+            self._say(f"trial {trial_id}  epoch {epoch}: {warning}")
 
     def ended(self, trial_id: str, state: str, reason: str = "") -> None:
         """A trial will not go on."""
-        shown = self._shown[trial_id]
-        self._running.discard(trial_id)
-        self._ended_epochs.append(shown.epoch)
+        self._take()
+        trial = next(trial for trial in self._view.trials if trial.trial_id == trial_id)
+        best = "" if math.isnan(trial.best_val_dice) else f", best val Dice {trial.best_val_dice:.4f}"
         why = f": {reason}" if reason else ""
-        self._say(
-            f"trial {shown.number + 1}/{self._trials}  {state} after {shown.epoch} epochs, "
-            f"best val Dice {shown.best:.4f}{why}"
-        )
-        self._refresh()
+        self._say(f"trial {trial_id}  {state} after {trial.epochs} epochs{best}{why}", wrong=bool(reason))
 
     def interrupted(self, trial_id: str, reason: str) -> None:
         """A trial lost its workers and will go on from its last checkpoint."""
-        self._running.discard(trial_id)
-        self._say(
-            f"trial {self._shown[trial_id].number + 1}/{self._trials}  goes on from its last checkpoint: {reason}"
-        )
-        self._refresh()
+        self._take()
+        self._say(f"trial {trial_id}  goes on from its last checkpoint: {reason}", wrong=True)
 
     def close(self) -> None:
         """Takes the table away."""
+        self._closed.set()
         if self._live:
             self._live.stop()
             self._live = None
 
-    def _say(self, line: str) -> None:
-        self._console.print(line, markup=False)
+    def _say(self, line: str, *, wrong: bool = False) -> None:
+        if wrong or not self._quiet:
+            self._console.print(line, markup=False)
 
-    def _refresh(self) -> None:
-        if self._live:
-            self._live.update(self._table())
+    def _take(self) -> None:
+        """The records as they are now."""
+        folder = self._settings.folder
+        self._view = View.of(self._plan, read_trials(folder), read_epochs(folder))
+        self._estimate = self._estimated(datetime.now(UTC))
 
-    def _table(self) -> Table:
-        table = Table(title=f"{self._best()}  {self._left()}", title_justify="left")
-        for header in ("trial", "epoch", "val Dice", "best", "loss"):
-            table.add_column(header, justify="right")
-        for trial_id in sorted(self._running, key=lambda running: self._shown[running].number):
-            shown = self._shown[trial_id]
-            scores = (f"{value:.4f}" if shown.epoch else "" for value in (shown.val_dice, shown.best, shown.loss))
-            table.add_row(f"{shown.number + 1}/{self._trials}", f"{shown.epoch}/{self._epochs}", *scores)
-        return table
+    def _estimated(self, now: datetime) -> Estimate | None:
+        budget_s = self._plan.time_budget_s
+        ends_at = self._started_at + timedelta(seconds=budget_s) if budget_s is not None else None
+        return estimate_end(self._view, now, budget_ends_at=ends_at)
 
-    def _best(self) -> str:
-        if not self._num_epochs:
-            return "no epoch yet"
-        best = max(self._shown.values(), key=lambda shown: shown.best)
-        return f"best {best.best:.4f} (trial {best.number + 1})"
+    def _picture(self) -> RenderableType:
+        return show(self._view, datetime.now(UTC), self._estimate, self._gpus, "running", runs=True)
 
-    def _left(self) -> str:
-        """When the search will end, if the coming trials are stopped as early as those that have ended."""
-        if not self._num_epochs:
-            return "waiting for the first epoch (the model loads, and images are encoded once)"
-        ended = self._ended_epochs
-        a_trial = sum(ended) / len(ended) if ended else self._epochs
-        to_come = (self._trials - len(ended) - len(self._running)) * a_trial
-        to_come += sum(max(a_trial - self._shown[trial_id].epoch, 1) for trial_id in self._running)
-        left_s = to_come * self._seconds / self._num_epochs / self._lanes
-        return f"ends about {time.strftime('%H:%M:%S', time.localtime(time.time() + left_s))}"
+    def _watch_gpus(self) -> None:
+        while not self._closed.is_set():
+            self._gpus = gpus_here()
+            self._closed.wait(_GPU_POLL_S)

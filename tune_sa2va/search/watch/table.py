@@ -1,4 +1,7 @@
-"""A view of a search as rich shows it: a line a lane, with what the search has so far above and below."""
+"""A view of a search as rich shows it, within 80 columns: a line a lane, what the search has so far above and below.
+
+"best there" is the best Val Dice of any trial at the epoch that this one has reached: what ASHA compares at a rung.
+"""
 
 import math
 from datetime import datetime, timedelta
@@ -13,7 +16,7 @@ from tune_sa2va.search.watch.estimate import Estimate
 from tune_sa2va.search.watch.gpus import Gpu
 from tune_sa2va.search.watch.view import Trial, View
 
-_BAR_CELLS = 16
+_BAR_CELLS = 10
 
 
 def show(
@@ -68,7 +71,7 @@ def words_for(time: timedelta) -> str:
 
 def _lanes(view: View, now: datetime) -> Table:
     table = Table()
-    for header in ("lane", "trial", "epochs", "", "Val Dice", "best at that epoch", "s an epoch"):
+    for header in ("lane", "trial", "epochs", "", "Val Dice", "best there", "s/epoch"):
         table.add_column(header, justify="left" if header in ("lane", "epochs") else "right", no_wrap=True)
     for trial in view.running:
         table.add_row(trial.lane, *_cells(view, trial, now))

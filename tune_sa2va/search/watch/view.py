@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -111,7 +112,7 @@ class View:
         return max(times, default=None)
 
 
-def _trial(row: dict[str, Any]) -> Trial:
+def _trial(row: Mapping[Any, Any]) -> Trial:
     return Trial(
         trial_id=row["trial_id"],
         number=int(row["number"]),
@@ -127,7 +128,7 @@ def _trial(row: dict[str, Any]) -> Trial:
     )
 
 
-def _epoch(row: dict[str, Any]) -> Epoch:
+def _epoch(row: Mapping[Any, Any]) -> Epoch:
     return Epoch(
         trial_id=row["trial_id"],
         epoch=int(row["epoch"]),

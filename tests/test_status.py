@@ -1,0 +1,80 @@
+"""Where a search is, told from its files: running, ended, interrupted, on another machine."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.search.watch.runs import settings_in, start
+from tune_sa2va.cli import run
+from tune_sa2va.search.lock import locked
+from tune_sa2va.search.records import RunRecords, TrialState
+from tune_sa2va.status import app
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two trials: one stopped, one under way."""
+    settings = settings_in(tmp_path)
+    records = RunRecords.open(settings.folder)
+    records.trial_ended(start(records, 1, 0.55, lane="lane 2"), TrialState.STOPPED)
+    start(records, 0, 0.6, 0.7)
+    return settings.folder
+
+
+def status(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as left:
+        run(app, list(arguments))
+    said = capsys.readouterr()
+    return int(left.value.code or 0), " ".join((said.out + said.err).split())
+
+
+def test_a_running_search_shows_its_lanes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with locked(folder):
+        code, said = status(capsys, str(folder))
+    assert code == 0
+    assert f"demo: running (process {os.getpid()} on" in said
+    assert "best Val Dice 0.7000 (trial 0000)" in said and "1 stopped, 0 failed, 1 running, 2 to come" in said
+    assert "2/9" in said and "ends about" in said
+
+
+def test_a_killed_search_says_how_to_go_on(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, said = status(capsys, str(folder))
+    assert code == 3
+    assert "not running" in said and "--resume" in said and "ends about" not in said
+
+
+def test_an_ended_search_is_ended(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    RunRecords.open(folder).trial_ended("0000", TrialState.COMPLETE)
+    (folder / "summary.txt").write_text("scores\n")
+    code, said = status(capsys, str(folder))
+    assert code == 0 and "demo: ended" in said
+
+
+def test_another_machine_is_believed_as_long_as_its_files_change(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "lock.json").write_text(json.dumps({"host": "elsewhere", "pid": 1}))
+    assert "running on elsewhere" in status(capsys, str(folder))[1]
+    long_ago = time.time() - 3600
+    for file in folder.iterdir():
+        os.utime(file, (long_ago, long_ago))
+    assert status(capsys, str(folder))[0] == 3
+
+
+def test_programs_get_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with locked(folder):
+        code, said = status(capsys, str(folder), "--json")
+    told = json.loads(said)
+    assert code == 0 and told["state"] == "running"
+    assert told["counts"] == {"running": 1, "stopped": 1}
+    assert told["best"] == {"trial": "0000", "val_dice": 0.7}
+    assert told["running"] == [{"lane": "lane 1", "trial": "0000", "epochs": 2}]
+    assert len(told["ends_at"]) == 3
+
+
+def test_no_results_folder_is_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, said = status(capsys, str(tmp_path))
+    assert code == 2 and "no results of a search" in said
