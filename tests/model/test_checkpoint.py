@@ -1,6 +1,7 @@
 """Loading: all that is wrong with a checkpoint is said at once, and shards make no difference."""
 
 import json
+import pickle
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from torch import Tensor
 
 from tune_sa2va.errors import CheckpointError
 from tune_sa2va.model.checkpoint import load_model, model_folder, save_model
+from tune_sa2va.model.families import Family
+from tune_sa2va.model.prompt import Prompter
 from tune_sa2va.model.sa2va import Sa2VA
 
 CPU = torch.device("cpu")
@@ -107,3 +110,114 @@ def test_bf16_keeps_the_positional_encoding_in_fp32(golden_folder: Path, model: 
     kept = {name for name, tensor in half.state_dict().items() if tensor.dtype == torch.float32}
     assert kept == {"sam_prompt_encoder.shared_embedding.positional_embedding"}
     assert torch.equal(half.image_position_encoding(), model.image_position_encoding())
+
+
+def test_everything_wrong_is_one_error(folder: Path, weights: dict[str, Tensor]) -> None:
+    changed = {key: tensor for key, tensor in weights.items() if key != "mlp1.0.weight"}
+    changed |= {"text_hidden_fcs.0.bias": torch.zeros(5), "language_model.model.extra": torch.zeros(1)}
+    save_file(changed, folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"3 keys do not fit") as error:
+        load(folder)
+    for part in ("missing mlp1.0.weight", "unexpected language_model.model.extra", "text_hidden_fcs.0.bias is (5,)"):
+        assert part in str(error.value)
+
+
+def test_a_shard_cut_short_is_named(folder: Path, weights: dict[str, Tensor]) -> None:
+    keys = sorted(weights)
+    halves = {"model-00001-of-00002.safetensors": keys[::2], "model-00002-of-00002.safetensors": keys[1::2]}
+    for name, half in halves.items():
+        save_file({key: weights[key] for key in half}, folder / name)
+    weight_map = {key: name for name, half in halves.items() for key in half}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    second = folder / "model-00002-of-00002.safetensors"
+    second.write_bytes(second.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match=r"model-00002-of-00002\.safetensors: .*perhaps cut short"):
+        load(folder)
+
+
+def test_a_key_that_only_the_index_has_is_named(folder: Path, weights: dict[str, Tensor]) -> None:
+    save_file(weights, folder / "model-00001-of-00001.safetensors")
+    weight_map = dict.fromkeys([*weights, "lost.weight"], "model-00001-of-00001.safetensors")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    with pytest.raises(CheckpointError, match=r"lacks 1 keys that model\.safetensors\.index\.json says.*lost\.weight"):
+        load(folder)
+
+
+def test_a_folder_that_is_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"config\.json: not found\. Give the folder of a Sa2VA checkpoint"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("config", "described"),
+    [
+        ({"model_type": "llama"}, "model_type 'llama' without"),
+        ({"llm_config": {"model_type": "phi3"}, "vision_config": {}}, r"a language model 'phi3' \(llm_config\)"),
+        ({"text_config": {"model_type": "gemma3"}, "vision_config": {}}, "a language model 'gemma3'"),
+    ],
+)
+def test_an_unknown_architecture_lists_the_known_ones(
+    tmp_path: Path, config: dict[str, object], described: str
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=described) as error:
+        load(tmp_path)
+    assert all(family in str(error.value) for family in Family)
+
+
+class Bomb:
+    """Leaves a mark where it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self.mark,)
+
+
+@pytest.fixture
+def trapped(folder: Path) -> Path:
+    """A folder with code that leaves a mark, named in auto_map, and a pickle that does."""
+    mark = folder / "code-was-run"
+    for name in ("modeling_sa2va_chat", "configuration_sa2va_chat", "tokenization_internlm2"):
+        (folder / f"{name}.py").write_text(f"from pathlib import Path\nPath({str(mark)!r}).touch()\n")
+    config = json.loads((folder / "config.json").read_text())
+    config["auto_map"] = {
+        "AutoConfig": "configuration_sa2va_chat.Sa2VAChatConfig",
+        "AutoModel": "modeling_sa2va_chat.Sa2VAChatModel",
+        "AutoTokenizer": ["tokenization_internlm2.InternLM2Tokenizer", None],
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb(mark)))
+    return folder
+
+
+def test_no_code_of_the_folder_is_run(
+    trapped: Path, golden_folder: Path, weights: dict[str, Tensor], model: Sa2VA
+) -> None:
+    save_file(weights, trapped / "model.safetensors")
+    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt"):
+        shutil.copyfile(golden_folder / name, trapped / name)
+    assert_same(load(trapped), model)
+    Prompter(trapped)
+    assert not (trapped / "code-was-run").exists()
+
+
+def test_a_pickle_is_not_opened_and_the_message_says_what_to_do(trapped: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"pytorch_model\.bin is a pickle.*not loaded\. Save the model again"):
+        load(trapped)
+    assert not (trapped / "code-was-run").exists()
+    pickle.loads((trapped / "pytorch_model.bin").read_bytes())  # noqa: S301  the trap does work
+    assert (trapped / "code-was-run").exists()
+
+
+def test_a_tied_head_is_the_embedding(tmp_path: Path, golden_folder: Path, weights: dict[str, Tensor]) -> None:
+    config = json.loads((golden_folder / "config.json").read_text())
+    config["llm_config"]["tie_word_embeddings"] = True
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    shutil.copyfile(golden_folder / "sam2_dims.json", tmp_path / "sam2_dims.json")
+    head = "language_model.lm_head.weight"
+    save_file({key: tensor for key, tensor in weights.items() if key != head}, tmp_path / "model.safetensors")
+    text = load(tmp_path).language_model
+    assert text.lm_head.weight is text.get_input_embeddings().weight
+    assert torch.equal(text.lm_head.weight, weights["language_model.model.embed_tokens.weight"])
