@@ -18,7 +18,7 @@ def test_step(tmp_path: Path) -> None:
     assert case["it_per_s"] == pytest.approx(1e3 / case["train_ms_per_image"])
     assert case["ms"]["llm_forward"] > 0
     assert written["ceiling_tflops"] > case["tflops"] > 0
-    assert "it_per_s" in result.output
+    assert "step: tiny on cpu" in result.output
 
 
 def test_turnaround(tmp_path: Path) -> None:
@@ -27,4 +27,4 @@ def test_turnaround(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     cases = json.loads((tmp_path / "turnaround.json").read_text())["cases"]
     assert [case["r"] for case in cases] == [2, 4]
-    assert all(0 < case["turnaround_s"] for case in cases)
+    assert all(case["turnaround_s"] > 0 for case in cases)

@@ -12,7 +12,6 @@ from tune_sa2va.bench.machine import matmul_tflops, median_ms, peak_gib, synchro
 from tune_sa2va.config import RECIPE, ModelSettings, TrialConfig
 from tune_sa2va.evaluate.batch import Batch, Shape, hidden_rows
 from tune_sa2va.model.encoding import release_encoders
-from tune_sa2va.model.encoding import release_encoders
 from tune_sa2va.model.lora import TrialAdapters
 from tune_sa2va.model.sa2va import Sa2VA
 from tune_sa2va.train.engine import Engine

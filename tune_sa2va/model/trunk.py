@@ -22,6 +22,8 @@ from tune_sa2va.model.families.qwen_vl import VisualContext, add_to_image, posit
 from tune_sa2va.model.lora import LoraLinear
 from tune_sa2va.model.sa2va import Sa2VA
 
+_MOST_VARIANTS = 64
+
 
 class Projection(NamedTuple):
     """Linear modules that read one input, as one matrix. widths: rows of each; adapters: (A, B) of each, or None."""
@@ -134,6 +136,9 @@ class Trunk:
             self._merge(*_inputs(layer.self_attn))
             self._merge(layer.mlp.gate_proj, layer.mlp.up_proj)
         self.compiled = compiled
+        if compiled:
+            # First layer and others, training and validation, a first shape and any: past 8 it would run uncompiled.
+            torch._dynamo.config.recompile_limit = _MOST_VARIANTS
         self._attend: Callable[..., Tensor] = torch.compile(attend) if compiled else attend
         self._feed_forward: Callable[..., Tensor] = torch.compile(feed_forward) if compiled else feed_forward
 
