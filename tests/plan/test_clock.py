@@ -20,7 +20,7 @@ def flags(out: Path, **changed: object) -> Flags:
         "data": None, "allow_outside": False, "model": "tiny", "space": "smoke", "out": out, "name": "plan",
         "trials": 8, "epochs": 3, "time_budget_s": None, "sampler": "tpe", "seed": 0, "gpus": 0,
         "gpus_per_trial": 1, "lanes": 2,
-        "max_disk_gib": None, "address": None,
+        "max_disk_gib": None, "memory": "auto", "address": None,
     }  # fmt: skip
     return Flags(**(values | changed))
 

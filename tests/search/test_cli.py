@@ -42,6 +42,7 @@ def search(capsys: pytest.CaptureFixture[str]) -> Search:
         (["--name", "../elsewhere"], "--name may have letters, digits and . _ -"),
         (["--name", ".."], "--name may have letters, digits and . _ -"),
         (["--name", ""], "--name may have letters, digits and . _ -"),
+        (["--memory", "little"], "--memory must be one of auto, fast, checkpoint, got 'little'"),
         (["--sampler", "tpu"], "--sampler must be one of tpe, gp, cmaes, random, got 'tpu'"),
         (["--gpus", "-1"], "--gpus must be 0 or more"),
         (["--gpus-per-trial", "0"], "--gpus-per-trial must be 1 or more"),

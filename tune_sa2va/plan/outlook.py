@@ -14,9 +14,10 @@ from tune_sa2va.model.dims import read_dims
 from tune_sa2va.model.locate import model_folder
 from tune_sa2va.plan.clock import Hours, predict
 from tune_sa2va.plan.pace import Pace, probe
-from tune_sa2va.plan.room import Room, largest_config, measure_room
+from tune_sa2va.plan.room import Room, measure_room
 from tune_sa2va.plan.table import TABLES, pace_from_tables
 from tune_sa2va.search.expectation import Expectation, expect
+from tune_sa2va.search.lane_memory import largest_config
 from tune_sa2va.search.preflight import Flags, examine_data, faults, plan
 from tune_sa2va.search.settings import SearchSettings
 from tune_sa2va.search.tuner import REDUCTION_FACTOR
@@ -52,7 +53,7 @@ def look(flags: Flags, *, with_probe: bool) -> Outlook:
     outlook.problems += [
         f"{finding.subject}: {finding.found}. {finding.cure}"
         for finding in check_machine({})
-        if finding.verdict is Verdict.FAIL
+        if finding.verdict is Verdict.FAIL and finding.subject != "memory"  # weighed below, against what lanes take
     ]
     _try(outlook, lambda: _look_at_targets(outlook, settings))
     examined: list[tuple[CheckReport, tuple[Sample, ...]]] = []
@@ -68,7 +69,7 @@ def look(flags: Flags, *, with_probe: bool) -> Outlook:
         return outlook
     outlook.images = dict(Counter(str(sample.split) for sample in samples))
     outlook.groups = report.num_groups
-    _try(outlook, lambda: _look_at_room(outlook, settings, report))
+    _try(outlook, lambda: _look_at_room(outlook, settings, flags.memory, report))
     if not outlook.problems:
         _try(outlook, lambda: _look_at_time(outlook, settings, report, samples, with_probe=with_probe))
     return outlook
@@ -92,9 +93,9 @@ def _look_at_targets(outlook: Outlook, settings: SearchSettings) -> None:
         )
 
 
-def _look_at_room(outlook: Outlook, settings: SearchSettings, report: CheckReport) -> None:
+def _look_at_room(outlook: Outlook, settings: SearchSettings, memory: str, report: CheckReport) -> None:
     assert outlook.expected is not None, "expected comes first"
-    room = outlook.room = measure_room(settings, report.sizes_px, outlook.expected)
+    room = outlook.room = measure_room(settings, memory, report.sizes_px, outlook.expected)
     where = "the fullest card" if settings.gpus else "main memory, for each lane"
     if room.free_gib is not None:
         _compare(

@@ -106,6 +106,8 @@ def _room_rows(settings: SearchSettings, room: Room) -> Iterator[tuple[str, str]
     estimate = room.estimate
     size = f"{estimate.width_px}x{estimate.height_px}, {estimate.tokens} tokens"
     yield "memory", f"{room.needed_gib:.2f} GiB a lane at its largest trial and image ({size})"
+    if estimate.checkpointed:
+        yield "", "with gradient checkpointing, without which it would not fit or as asked"
     for card in room.cards:
         yield "", f"{card.name}: {card.free_gib:.1f} of {card.total_gib:.1f} GiB free"
     if not settings.gpus and room.free_gib is not None:

@@ -18,7 +18,7 @@ app = typer.Typer(add_completion=False)
 
 _KEPT_FROM_THE_SEARCH = (
     *("data", "allow_outside", "model", "space", "epochs", "time_budget", "sampler", "seed"),
-    *("gpus", "gpus_per_trial", "lanes", "out", "name"),
+    *("gpus", "gpus_per_trial", "lanes", "memory", "out", "name"),
 )
 """Flags that --resume does not take: a search that changes on the way is not one search."""
 
@@ -75,6 +75,13 @@ def main(
         float | None,
         typer.Option(help="GiB that the results folder may take; then the search pauses.", show_default="no limit"),
     ] = None,
+    memory: Annotated[
+        str,
+        typer.Option(
+            help="auto: gradient checkpointing where a step would not fit on the cards otherwise; "
+            "fast: never; checkpoint: always."
+        ),
+    ] = "auto",
     address: Annotated[
         str | None, typer.Option(help="A running Ray cluster to use (HOST:PORT or auto).", show_default=False)
     ] = None,
@@ -104,6 +111,7 @@ def main(
         gpus_per_trial=gpus_per_trial,
         lanes=lanes,
         max_disk_gib=max_disk,
+        memory=memory,
         address=address,
     )
     if resume is not None:
@@ -120,6 +128,7 @@ def _is_given(context: typer.Context, key: str) -> bool:
 def _search(flags: "Flags") -> int:
     from tune_sa2va.data.__main__ import print_report
     from tune_sa2va.search import job
+    from tune_sa2va.search.lane_memory import fit_memory
     from tune_sa2va.search.preflight import examine_data, plan
 
     settings = plan(flags)
@@ -129,7 +138,7 @@ def _search(flags: "Flags") -> int:
     if not samples:
         typer.echo("Nothing was started: cure the errors above first.", err=True)
         return 1
-    return job.start(settings, samples)
+    return job.start(fit_memory(settings, flags.memory, report.sizes_px), samples)
 
 
 def _resume(flags: "Flags", run: Path, given: list[str], trials: int | None) -> int:

@@ -13,17 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from tune_sa2va.config import DataSettings, ModelSettings
+from tune_sa2va.cache.place import CACHE_VARIABLE, cache_folder, features_folder
+from tune_sa2va.config import Augment, DataSettings, MemoryMode, ModelSettings
 from tune_sa2va.data import CheckReport, Sample, check, fingerprint, open_dataset, split_by_group
 from tune_sa2va.data.procedural import DEMO_FAMILY
 from tune_sa2va.data.procedural.folder import write_folder
 from tune_sa2va.data.split_file import write_split
+from tune_sa2va.data.variants import variants_of
 from tune_sa2va.errors import DataError, UserError
 from tune_sa2va.search.environment import write_environment
 from tune_sa2va.search.settings import SamplerName, SearchSettings
 from tune_sa2va.search.space import SearchSpace, load_space
-
-CACHE_VARIABLE = "TUNE_SA2VA_CACHE"
 
 _BUILTIN_IMAGES, _BUILTIN_SIZE_PX, _BUILTIN_SEED = 40, 256, 0
 _MAX_CPU_LANES = 4
@@ -48,13 +48,8 @@ class Flags:
     gpus_per_trial: int
     lanes: int | None
     max_disk_gib: float | None
+    memory: str
     address: str | None
-
-
-def cache_folder() -> Path:
-    """Where feature caches and the built-in data are kept between searches."""
-    given = os.environ.get(CACHE_VARIABLE)
-    return Path(given).expanduser().resolve() if given else Path.home() / ".cache" / "tune_sa2va"
 
 
 def plan(flags: Flags) -> SearchSettings:
@@ -89,8 +84,10 @@ def plan(flags: Flags) -> SearchSettings:
         seed=flags.seed,
         max_disk_gib=flags.max_disk_gib,
         address=flags.address,
-        feature_cache=cache_folder() / "features",
+        feature_cache=features_folder(),
         raw_high_res=_may_train_mask_decoder(space),
+        augment=_widest_augment(space),
+        checkpointed=flags.memory == "checkpoint",
     )
 
 
@@ -170,6 +167,8 @@ def _check_numbers(flags: Flags) -> None:
     for flag, value in (("--trials", flags.trials), ("--epochs", flags.epochs)):
         if not 1 <= value <= 10_000:
             raise UserError(f"{flag} must be from 1 to 10000, got {value}.")
+    if flags.memory not in get_args(MemoryMode):
+        raise UserError(f"--memory must be one of {', '.join(get_args(MemoryMode))}, got {flags.memory!r}.")
     if flags.time_budget_s is not None and not flags.time_budget_s > 0:
         raise UserError(f"--time-budget must be above 0 minutes, got {flags.time_budget_s / 60:g}.")
     if not 0 <= flags.seed < 2**31:
@@ -283,3 +282,8 @@ def _data_source(data: str | None) -> Path:
 
 def _may_train_mask_decoder(space: SearchSpace) -> bool:
     return any("mask_decoder" in modules for modules in space.possible("train.full_modules"))
+
+
+def _widest_augment(space: SearchSpace) -> Augment:
+    """The `data.augment` that shows images in the most ways; it takes in the others."""
+    return max(space.possible("data.augment"), key=lambda augment: len(variants_of(augment)))

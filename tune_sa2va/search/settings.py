@@ -7,7 +7,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError
 
-from tune_sa2va.config import DataSettings, Frozen, LaneSettings, ModelSettings, TrialConfig
+from tune_sa2va.config import Augment, DataSettings, Frozen, LaneSettings, ModelSettings, TrialConfig
 from tune_sa2va.durable import write_whole
 from tune_sa2va.errors import UserError
 from tune_sa2va.search.space import Dimension, Kind, SearchSpace
@@ -46,6 +46,10 @@ class SearchSettings(Frozen):
     feature_cache: Path
     raw_high_res: bool
     """Some trial may train the mask decoder in full."""
+    augment: Augment = "none"
+    """The widest `data.augment` of any trial."""
+    checkpointed: bool = False
+    """Steps compute activations again in place of keeping them, because they would not fit otherwise or as asked."""
 
     @property
     def folder(self) -> Path:
@@ -71,9 +75,11 @@ class SearchSettings(Frozen):
             split_folder=self.folder,
             feature_cache=self.feature_cache,
             raw_high_res=self.raw_high_res,
+            augment=self.augment,
             num_workers=self.gpus_per_trial if self.gpus else 1,
             use_gpu=self.gpus > 0,
             cpus_per_worker=self.cpus_per_worker,
+            checkpointed=self.checkpointed,
         )
 
     @property
