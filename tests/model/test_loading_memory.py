@@ -19,7 +19,7 @@ from tune_sa2va.model.locate import model_folder
 
 SHARD_BYTES = 400 << 20
 CONFIG = json.loads((model_folder("sa2va-1b") / "config.json").read_text())
-LAYERS = 18  # of 24, so that the checkpoint stays under 4 GB
+LAYERS = 6  # of 24: the checkpoint stays under 4 GB
 
 LOAD = """
 import sys, torch
@@ -68,13 +68,14 @@ def write_shards(folder: Path) -> int:
     return max(sizes)
 
 
-@pytest.mark.slow  # writes 4 GB and reads them again
+@pytest.mark.slow  # writes 3 GB and reads them again
+@pytest.mark.timeout(1200)
 def test_the_peak_is_under_the_model_and_one_shard(tmp_path: Path) -> None:
     largest_shard = write_shards(tmp_path)
     files = list(tmp_path.glob("*.safetensors"))
     try:
         run = subprocess.run(
-            [sys.executable, "-c", LOAD, str(tmp_path)], capture_output=True, text=True, check=True, timeout=240
+            [sys.executable, "-c", LOAD, str(tmp_path)], capture_output=True, text=True, check=True, timeout=900
         )
         before, peak, model_bytes = map(int, run.stdout.split())
         on_disk = sum(path.stat().st_size for path in files)
