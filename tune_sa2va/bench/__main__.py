@@ -54,6 +54,26 @@ def step(
 
 
 @app.command()
+def cache(
+    model: Model = "tiny",
+    size: Annotated[int, typer.Option(help="Side of the square images in pixels.")] = 512,
+    images: Annotated[int, typer.Option(min=1, help="Images of noise to encode.")] = 32,
+    batch_size: Annotated[list[int], typer.Option(help="Pictures at once; may be repeated.")] = [1, 8],  # noqa: B006
+    raw: Annotated[bool, typer.Option(help="Features before conv_s0/conv_s1, for decoders trained in full.")] = False,
+) -> None:
+    """The feature cache: images encoded a second, MiB an image, reading cold and warm. Prints JSON."""
+    import json
+
+    import torch
+
+    from tune_sa2va.bench.cache import bench_cache
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    found = bench_cache(model, side_px=size, images=images, batch_sizes=batch_size, device=device, raw_high_res=raw)
+    print(json.dumps(found, indent=2))
+
+
+@app.command()
 def turnaround(
     model: Model = "tiny",
     out: Out = Path("bench"),
