@@ -43,7 +43,7 @@ def savings(trials: pd.DataFrame, epochs: pd.DataFrame) -> Savings:
     missing = stopped["train.epochs"] - stopped["epochs"]
     return Savings(
         used_s=float(epochs["seconds"].sum()),
-        saved_s=float((missing * stopped["trial_id"].map(per_epoch)).sum()),
+        saved_s=float((missing * per_epoch.reindex(stopped["trial_id"]).to_numpy()).sum()),
         num_stopped=len(stopped),
         num_ended=int(trials["state"].isin([TrialState.COMPLETE, TrialState.STOPPED]).sum()),
         stops=dict(sorted(Counter(stopped["epochs"].tolist()).items())),

@@ -47,6 +47,7 @@ def frame(traces: list[go.Scatter | go.Bar], *, height: int, **layout: Any) -> g
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         margin={"l": 8, "r": 12, "t": 12, "b": 8},
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": GREY, "activecolor": BLUE},
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.01, "x": 0},
         **layout,
     )

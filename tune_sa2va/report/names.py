@@ -47,8 +47,12 @@ class Names:
         return self.by_code.get(image_code, image_code) if self.show else image_code
 
     def hide(self, text: str) -> str:
-        """The text with each name of the data set replaced by its code; as it is where names may be shown."""
-        if self.show or not self.codes:
+        """The text with folders cut off and each name of the data set as its code; whole where names may be shown."""
+        if self.show:
+            return text
+        # Folders first: those above the data set's are in no table, and may name people, too.
+        text = re.sub(r"(?<![\w.:/])/(?:[^/\s'\"]+/)+", "…/", text)
+        if not self.codes:
             return text
         # The longest first: "images/Li_Wei.png" before "Li_Wei".
         spellings = sorted(self.codes, key=len, reverse=True)

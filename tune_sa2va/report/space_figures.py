@@ -154,7 +154,7 @@ def lr_rank_map(run: Run) -> Figure:
         hoverinfo="text",
     )  # fmt: skip
     plot = frame([dots], height=400)
-    plot.update_xaxes(title="learning rate", type="log")
+    plot.update_xaxes(title="learning rate", type="log", dtick="D2", tickformat=".0e")
     ranks = sorted(scored[RANK].unique().tolist())
     plot.update_yaxes(title="LoRA rank r", type="log", tickvals=ranks, ticktext=[str(rank) for rank in ranks])
     return Figure(key="lr_rank", title=title, reading=_map_reading(scored), plot=plot)

@@ -18,6 +18,7 @@ function draw(print) {
     Plotly.react(place, figure.data, layout, {
       responsive: true,
       displaylogo: false,
+      displayModeBar: touch ? false : "hover",
       modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
       toImageButtonOptions: { format: "svg", filename: key },
     });

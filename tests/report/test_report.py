@@ -1,0 +1,210 @@
+"""The page of a search: what it says, what it hides, and that it loads nothing."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+import tune_sa2va
+from tests.report import making
+from tune_sa2va.config import RECIPE
+from tune_sa2va.errors import UserError
+from tune_sa2va.report import importance
+from tune_sa2va.report.__main__ import write_comparison, write_report
+from tune_sa2va.search.records import RunRecords, TrialState
+
+BUNDLE = (Path(tune_sa2va.__file__).parent / "report" / "assets" / "plotly-basic.min.js").read_text()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_resamples() -> Iterator[None]:
+    """Of the importance, whose 200 rounds take seconds a page; what is tested here does not depend on how many."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importance, "_RESAMPLES", 5)
+        yield
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("report")
+    return making.whole_run(root / "one", root / "study")
+
+
+@pytest.fixture(scope="module")
+def hidden(run: Path) -> str:
+    return page(run)
+
+
+@pytest.fixture(scope="module")
+def shown(run: Path) -> str:
+    return page(run, show_names=True)
+
+
+def ours(text: str) -> str:
+    """The page without plotly.js and pictures, in whose letters any short run may come up."""
+    return re.sub(r"data:image/jpeg;base64,[^\"]*", "", text.replace(BUNDLE, ""))
+
+
+def page(folder: Path, *, show_names: bool = False) -> str:
+    to = folder / "page.html"
+    write_report(folder, to, show_names=show_names, pictures=True, static=False)
+    return to.read_text()
+
+
+def told(text: str) -> str:
+    """The page without its scripts and style."""
+    return re.sub(r"<(script|style)\b.*?</\1>", "", text, flags=re.DOTALL)
+
+
+class Loads(HTMLParser):
+    """Collects every attribute that could make a browser fetch something."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name in ("src", "href", "srcset", "data", "action", "poster") and not (value or "").startswith("data:"):
+                self.found.append(f"<{tag} {name}={value}>")
+
+
+def test_the_page_says_what_the_files_say(hidden: str) -> None:
+    text = told(hidden)
+    assert "the winner is better than the recipe" in text and "the winner is better than the untuned base" in text
+    assert "ASHA stopped 11 of 13 ended trials (11 after epoch 1)" in text
+    # 11 trials x 3 missing epochs x 10 s, beside 19 epochs x 10 s that were run
+    assert "this saved 6 min of lane time of the 9 min" in text and "63%" in text
+    assert "The winner is trial 4" in text
+    assert "trial 6" in text and "cannot be read" in text
+    assert text.count("data:image/jpeg;base64,") == 3 * 6
+
+
+def test_no_name_of_the_data_set_is_anywhere_unless_asked(run: Path, hidden: str, shown: str) -> None:
+    assert [secret for secret in making.SECRETS if secret in ours(hidden)] == []
+    assert str(run.parent) not in hidden
+    assert re.search(r"img-[0-9a-f]{10}", told(hidden))
+    assert "LiWei" in told(shown)
+
+
+def test_markup_in_texts_is_escaped(hidden: str, shown: str) -> None:
+    for text in (hidden, shown):
+        assert making.MARKUP not in text
+        assert "&lt;img src=x onerror=alert(1)&gt;" in text
+
+
+def test_nothing_is_loaded(hidden: str) -> None:
+    loads = Loads()
+    loads.feed(hidden)
+    assert loads.found == []
+    styles = "".join(re.findall(r"<style>.*?</style>", hidden, flags=re.DOTALL))
+    assert "@import" not in styles and "url(" not in styles
+    assert "default-src 'none'" in hidden
+
+
+def test_one_bundle_of_the_version_that_plotly_writes_for(hidden: str) -> None:
+    from plotly.offline import get_plotlyjs_version
+
+    text = hidden
+    assert text.count("plotly.js (basic - minified)") == 1
+    assert f"v{get_plotlyjs_version()}" in text
+    assert len(text) < 2_500_000
+
+
+def finished(folder: Path) -> RunRecords:
+    making.settings(folder, folder / "none")
+    return RunRecords.open(folder)
+
+
+def test_failed_trials_only(tmp_path: Path) -> None:
+    records = finished(tmp_path / "failed")
+    for number, config in enumerate(making.configs(2)):
+        records.trial_started(str(number), number, config, "lane 1")
+        records.trial_ended(str(number), TrialState.FAILED, "train_loss is NaN in epoch 1")
+    text = told(page(tmp_path / "failed"))
+    assert "No trial has finished an epoch" in text
+    assert "trial 1, trial 2" in text and "train_loss is NaN" in text
+
+
+def test_a_single_trial(tmp_path: Path) -> None:
+    records = finished(tmp_path / "single")
+    records.trial_started("a", 0, RECIPE.replace({"train.epochs": making.EPOCHS}), "lane 1")
+    records.epoch("a", making.record(1, 0.5))
+    text = told(page(tmp_path / "single"))
+    assert "Not ended yet: trial 1 leads with Val Dice 0.500" in text
+    assert "too few to say what mattered" in text
+
+
+def test_two_trials_and_a_night_between_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from datetime import UTC, datetime, timedelta
+
+    from tune_sa2va.search import records as module
+
+    clock = datetime(2026, 1, 1, 20, tzinfo=UTC)
+    monkeypatch.setattr(module, "_now", lambda: clock)
+    records = finished(tmp_path / "night")
+    first, second = making.configs(2)
+    records.trial_started("a", 0, first, "lane 1")
+    clock += timedelta(seconds=10)
+    records.epoch("a", making.record(1, 0.5))
+    records.trial_ended("a", TrialState.WAITING)
+    clock += timedelta(hours=12)
+    records = RunRecords.open(tmp_path / "night")
+    records.trial_started("a", 0, first, "lane 1")
+    records.trial_started("b", 1, second, "lane 2")
+    clock += timedelta(seconds=10)
+    records.epoch("a", making.record(2, 0.6))
+    records.epoch("b", making.record(1, 0.4))
+    records.trial_ended("b", TrialState.STOPPED)
+    text = told(page(tmp_path / "night"))
+    assert "In 20 s the lanes were at work" in text and "lane 1 100%, lane 2 50%" in text
+    assert "1 pause of all lanes, 12.0 h in all, is cut out" in text
+
+
+def test_a_moved_data_set_leaves_the_gallery_out_and_names_nothing(tmp_path: Path) -> None:
+    folder = making.whole_run(tmp_path / "one", tmp_path / "study")
+    shutil.rmtree(tmp_path / "study")
+    text = page(folder)
+    assert "the data set has been moved or changed" in text
+    assert not any(secret in ours(text) for secret in making.SECRETS)
+
+
+def test_no_trial_yet_and_no_results_are_one_sentence(tmp_path: Path) -> None:
+    finished(tmp_path / "empty")
+    with pytest.raises(UserError, match="no trial has started yet"):
+        page(tmp_path / "empty")
+    with pytest.raises(UserError, match=r"no search\.yaml"):
+        page(tmp_path)
+
+
+def test_two_searches_are_paired_over_the_same_images(run: Path, tmp_path: Path) -> None:
+    other = tmp_path / "two"
+    shutil.copytree(run, other)
+    to = tmp_path / "both.html"
+    write_comparison(run, other, to, show_names=False)
+    text = to.read_text()
+    assert "B&#39;s winner ties with A&#39;s on the same 5 test images: Dice +0.000" in text
+    assert "Nothing but the name." in text
+    assert not any(secret in ours(text) for secret in making.SECRETS)
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.mark.slow  # starts a browser: 10 s and more
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome on this machine")
+def test_a_browser_without_network_draws_every_figure(run: Path, tmp_path: Path) -> None:
+    page(run)
+    shown = subprocess.run(
+        [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}",
+         "--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=10000", "--dump-dom", f"file://{run}/page.html"],
+        capture_output=True, text=True, timeout=120, check=True,
+    ).stdout  # fmt: skip
+    drawn = re.findall(r"<div (?=[^>]*js-plotly-plot)[^>]*figure-(\w+)", shown)
+    assert sorted(drawn) == sorted(
+        ["differences", "images", "learning_curves", "parallel", "importance", "lr_rank", "lanes"]
+    )
