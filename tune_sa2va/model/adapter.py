@@ -76,6 +76,7 @@ def load_adapter(model: Sa2VA, folder: Path) -> TrialAdapters:
         with torch.no_grad():
             for name, parameter in adapters.parameters.items():
                 parameter.copy_(read.tensors[name])
+        adapters.store.refresh()
     except BaseException:
         adapters.detach()
         raise
