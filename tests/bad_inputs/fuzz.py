@@ -1,0 +1,233 @@
+"""Damages good files at random and feeds them to the readers: `python -m tests.bad_inputs.fuzz --minutes 5`.
+
+Each reader may give back what it reads or raise `UserError`; anything else, a case of more than 20 s, or one that wants
+more than 4 GiB above what Python started with is a finding, whose file is kept. Readers run in a process of their own,
+so that a crash in a decoder is a finding, too, and the rest goes on.
+"""
+
+import argparse
+import json
+import multiprocessing
+import random
+import resource
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+import yaml
+from PIL import Image
+from safetensors.numpy import save_file
+
+from tests.data.making import picture, rectangle_outline, save_pair, write_csv, write_parquet
+from tune_sa2va.data import check, load_image, load_mask, open_dataset
+from tune_sa2va.errors import UserError
+from tune_sa2va.model.adapter import _read_tensors
+from tune_sa2va.search.settings import SearchSettings
+from tune_sa2va.search.space import SHIPPED_SPACES, load_space
+
+_CASES_A_PROCESS = 300
+_SECONDS_A_CASE = 20
+_GIB_A_CASE = 4
+_EXTREMES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
+_TOKENS = (b"..", b"/etc/passwd", b"\0", b"1e999", b"-1", b"NaN", b"[" * 50, b"{", b"9" * 400, b"\xff\xfe", b'"', b"*a")
+
+
+def seeds() -> dict[str, list[bytes]]:
+    """File name -> good contents, of each kind that a reader opens."""
+    found: dict[str, list[bytes]] = {"a.png": [], "a.tif": [], "a.jpg": [], "a.bmp": []}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        grey = picture(0)
+        for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"):
+            values = (
+                Image.fromarray(grey.astype(np.uint16) * 257) if mode == "I;16" else Image.fromarray(grey).convert(mode)
+            )
+            for ending in found:
+                try:
+                    values.save(folder / ending)
+                except OSError:  # the format does not hold this mode
+                    continue
+                found[ending].append((folder / ending).read_bytes())
+        for options in ({"compression": "zlib"}, {"tile": (16, 16)}, {"byteorder": ">"}):
+            tifffile.imwrite(folder / "a.tif", grey, photometric="minisblack", **options)
+            found["a.tif"].append((folder / "a.tif").read_bytes())
+        rows = [{"image": "images/a.png", "mask": "masks/a.png", "group": "g", "split": "train", "text": "vein"}] * 3
+        found["manifest.csv"] = [write_csv(folder / "m.csv", rows, rows[0]).read_bytes()]
+        found["manifest.parquet"] = [write_parquet(folder / "m.parquet", rows).read_bytes()]
+        save_file({"lora_A": np.ones((4, 4), np.float32)}, folder / "a.safetensors")
+        found["adapter_model.safetensors"] = [(folder / "a.safetensors").read_bytes()]
+    outline = rectangle_outline((2, 3, 10, 5))
+    entries = [{"image": "a.png", "mask": [[outline], [outline]], "text": ["vein", "artery"]}]
+    found["annotations.json"] = [
+        json.dumps(entries).encode(),
+        json.dumps([{"image": "a.png", "mask": [outline]}]).encode(),
+    ]
+    found["space.yaml"] = [path.read_bytes() for path in sorted(SHIPPED_SPACES.glob("*.yaml"))]
+    found["search.yaml"] = [yaml.safe_dump(_settings()).encode()]
+    return found
+
+
+def _settings() -> dict[str, Any]:
+    space = {"fixed": {}, "space": {"lora.r": {"choice": [8, 64]}}}
+    return {
+        **{"name": "n", "out": "/o", "space_file": "/s.yaml", "space": space, "feature_cache": "/c", "sampler": "tpe"},
+        **{"model": {"model": "tiny", "precision": "fp32"}, "data": {"source": "/d"}, "raw_high_res": False},
+        **{"gpus": 0, "gpus_per_trial": 1, "lanes": 1, "cpus_per_worker": 1, "trials": 2, "epochs": 1, "seed": 0},
+        **{"time_budget_s": None, "address": None, "max_disk_gib": None},
+    }
+
+
+def damage(content: bytes, chance: random.Random) -> bytes:
+    """One to six damages: bits, bytes, extreme numbers, pieces cut, doubled or moved, tokens that mean something."""
+    data = bytearray(content)
+    for _ in range(chance.choice((1, 1, 1, 2, 3, 6))):
+        at = chance.randrange(len(data) + 1)
+        length = min(chance.choice((1, 2, 4, 8, 64, 1024)), len(data) - at)
+        match chance.randrange(8):
+            case 0 if at < len(data):
+                data[at] ^= 1 << chance.randrange(8)
+            case 1 if at < len(data):
+                data[at] = chance.randrange(256)
+            case 2:
+                size, order = chance.choice((2, 4)), chance.choice(("little", "big"))
+                number = chance.choice(_EXTREMES) & ((1 << 8 * size) - 1)
+                data[at : at + size] = number.to_bytes(size, order)
+            case 3:
+                del data[at : at + length]
+            case 4:
+                data[at:at] = data[at : at + length] * chance.choice((1, 2, 50))
+            case 5:
+                data[at:at] = chance.choice(_TOKENS)
+            case 6:
+                data = data[:at] if chance.random() < 0.3 else data
+            case _:
+                other = chance.randrange(len(data) + 1)
+                data[at : at + length] = data[other : other + length]
+    return bytes(data)
+
+
+def read(folder: Path, name: str, content: bytes) -> None:
+    """Opens the damaged file as a command would."""
+    (folder / name).write_bytes(content)
+    match Path(name).suffix:
+        case ".png" | ".tif" | ".jpg" | ".bmp":
+            _read_both(folder / name)
+        case ".safetensors":
+            _read_tensors(folder)
+        case _ if name == "space.yaml":
+            load_space(folder / name)
+        case _ if name == "search.yaml":
+            SearchSettings.load(folder)
+        case _:
+            check(open_dataset(folder / name))
+
+
+def _read_both(path: Path) -> None:
+    for load in (load_image, load_mask):
+        try:
+            load(path)
+        except UserError:
+            continue
+
+
+def _work(good: dict[str, list[bytes]], seed: int, report: Any) -> None:
+    """One process: cases `seed`, `seed` + 1, ...; says each before it starts and how it ended."""
+    signal.signal(signal.SIGALRM, _too_slow)
+    now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (now + _GIB_A_CASE * 2**30,) * 2)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        save_pair(folder, "a.png", 0)
+        for number in range(seed, seed + _CASES_A_PROCESS):
+            kind, content = case(good, number)
+            report.send((number, kind, "started", ""))
+            signal.alarm(_SECONDS_A_CASE)
+            try:
+                read(folder, kind, content)
+                outcome = ("read", "")
+            except UserError as error:
+                outcome = (
+                    ("refused", "") if str(error).strip().endswith((".", "?")) else ("finding", f"no cure: {error}")
+                )
+            except BaseException as error:
+                outcome = ("finding", f"{type(error).__name__}: {error}"[:300])
+            signal.alarm(0)
+            (folder / kind).unlink(missing_ok=True)
+            report.send((number, kind, *outcome))
+
+
+def case(good: dict[str, list[bytes]], number: int) -> tuple[str, bytes]:
+    """The file name and the content of case `number`; the same whenever it is asked for."""
+    chance = random.Random(number)
+    kind = chance.choice(sorted(good))
+    return kind, damage(chance.choice(good[kind]), chance)
+
+
+def _too_slow(*_: object) -> None:
+    raise TimeoutError(f"more than {_SECONDS_A_CASE} s")
+
+
+def fuzz(minutes: float, first: int, kept: Path, say: Callable[[str], object] = print) -> int:
+    """Runs cases until the time is over; gives back the number of findings, whose files lie in `kept`."""
+    good = seeds()
+    ends, number, counts, findings = time.monotonic() + 60 * minutes, first, Counter[tuple[str, str]](), 0
+    while time.monotonic() < ends:
+        ours, theirs = multiprocessing.Pipe(duplex=False)
+        worker = multiprocessing.get_context("fork").Process(target=_work, args=(good, number, theirs))
+        worker.start()
+        theirs.close()
+        last: tuple[int, str, str, str] | None = None
+        try:
+            while time.monotonic() < ends or (last and last[2] == "started"):
+                last = ours.recv()
+                if last[2] == "started":
+                    continue
+                counts[last[1], last[2]] += 1
+                if last[2] == "finding":
+                    findings += _keep(kept, good, last, say)
+            worker.terminate()
+        except EOFError:  # all cases done, or the process is dead
+            worker.join()
+            if last and last[2] == "started":
+                reason = (*last[:2], "finding", f"the process ended with {worker.exitcode}")
+                counts[last[1], "finding"] += 1
+                findings += _keep(kept, good, reason, say)
+        worker.join()
+        number = last[0] + 1 if last else number + _CASES_A_PROCESS
+    for kind in sorted(good):
+        outcomes = {outcome: counts[kind, outcome] for outcome in ("read", "refused", "finding")}
+        say(f"{kind:26} {outcomes}")
+    peak_mib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    say(f"{sum(counts.values())} cases, {findings} findings, largest process {peak_mib:.0f} MiB")
+    return findings
+
+
+def _keep(
+    kept: Path, good: dict[str, list[bytes]], found: tuple[int, str, str, str], say: Callable[[str], object]
+) -> int:
+    number, kind, _, reason = found
+    kept.mkdir(parents=True, exist_ok=True)
+    (kept / f"{number}-{kind}").write_bytes(case(good, number)[1])
+    say(f"case {number}, {kind}: {reason}")
+    return 1
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--first", type=int, default=0, help="Number of the first case; each number is one file.")
+    parser.add_argument("--kept", type=Path, default=Path("fuzz-findings"))
+    given = parser.parse_args()
+    sys.exit(1 if fuzz(given.minutes, given.first, given.kept) else 0)
+
+
+if __name__ == "__main__":
+    main()
