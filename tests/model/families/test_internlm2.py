@@ -14,6 +14,7 @@ from tune_sa2va.errors import UserError
 from tune_sa2va.model.families import Family
 from tune_sa2va.model.lora import TrialAdapters
 from tune_sa2va.model.sa2va import Sa2VA
+from tune_sa2va.model.trunk import Trunk
 
 HEADS, GROUPS, WIDTH = 8, 2, 64
 HEAD = WIDTH // HEADS
@@ -128,3 +129,23 @@ def test_an_adapter_on_the_fused_projection_is_one_module_by_its_name_in_the_ref
 def test_split_names_are_refused_and_the_fused_ones_offered(checkpoint: Checkpoint) -> None:
     with pytest.raises(UserError, match=r"'up_proj': no module's name in this Sa2VA ends with it.*wqkv"):
         TrialAdapters(checkpoint[0], LoraSettings(r=4, alpha_over_r=2, target_modules=("up_proj",)), (), seed=0)
+
+
+def test_training_runs_the_fused_projection_with_its_adapter(checkpoint: Checkpoint) -> None:
+    model, _ = checkpoint
+    lora = LoraSettings(r=4, alpha_over_r=2, target_modules=("wqkv", "wo", "w1", "w2", "w3"))
+    trunk = Trunk(model, compiled=False)
+    adapters = TrialAdapters(model, lora, (), seed=0)
+    try:
+        generator = torch.Generator().manual_seed(3)
+        with torch.no_grad():
+            for parameter in adapters.parameters.values():
+                parameter.normal_(0, 0.1, generator=generator)
+            adapters.store.refresh()
+            embeds = torch.randn(1, 12, WIDTH, generator=generator)
+            rows = torch.tensor([[11, 4]])
+            found = trunk.hidden_rows(embeds, rows, adapters.store)[0]
+            wanted = model.hidden_states(embeds)[0, rows[0]]
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+    finally:
+        adapters.detach()
