@@ -101,3 +101,9 @@ def test_the_golden_folder_of_the_qwen3_vl_kind_agrees(qwen3_vl_folder: Path) ->
     golden |= {f"adapter/{name}" for name in load_file(qwen3_vl_folder / "adapter" / "outputs.safetensors")}
     golden |= {"input_ids", "labels", "attention_mask", "image_grid_thw", "pixel_values", "g_pixel_values"}
     assert sorted(verdicts(result, "agrees")) == sorted(golden)
+
+
+def test_bf16_is_reported_within_wide_limits(qwen3_vl_folder: Path) -> None:
+    result = parity(qwen3_vl_folder, "--dtype", "bf16")
+    assert result.exit_code == 0, result.output
+    assert not verdicts(result, "DIFFERS")

@@ -17,9 +17,9 @@ class Limits:
 
 
 # fp32 through other kernels or on another machine differs by about 1e-5. bf16 keeps 8 bits and this network is deep:
-# golden activations come out up to 0.04 apart and single gradients as far as they are large, so that there only a
-# reversed gradient is caught; a missing one is caught in fp32.
-LIMITS: dict[Precision, Limits] = {"fp32": Limits(1e-4, 1e-3), "bf16": Limits(0.05, 1.5)}
+# golden activations come out up to 0.04 (InternVL) and 0.14 (Qwen3-VL) apart, single gradients by twice their size. So
+# bf16's gradients are reported and not judged; a wrong or missing one is caught in fp32.
+LIMITS: dict[Precision, Limits] = {"fp32": Limits(1e-4, 1e-3), "bf16": Limits(0.2, torch.inf)}
 
 
 @dataclass(frozen=True, slots=True)
