@@ -52,6 +52,7 @@ def importances(scored: pd.DataFrame, space: dict[str, BaseDistribution], *, see
     points = [{path: encode(row[path]) for path in space} for row in scored.to_dict("records")]
     values = scored["best_val_dice"].tolist()
     random = np.random.default_rng(seed)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # no line for each of the studies below
     found = _shares(points, values, space)
     resampled, shuffled = [], []
     for _ in range(_RESAMPLES):

@@ -29,7 +29,7 @@ def image_differences(run: Run) -> Figure:
         hoverinfo="text", textposition="none",
     )  # fmt: skip
     plot = frame([bars], height=320)
-    plot.update_xaxes(title="test images, from most gained to most lost")
+    plot.update_xaxes(title="images, most gained first")
     plot.update_yaxes(title=f"Dice, winner − {other}")
     reading = (
         f"The winner has the higher Dice on {higher} of {count(len(rows), 'test image')} and the lower one on {lower}, "
@@ -59,7 +59,7 @@ def difference_intervals(comparisons: list[Comparison]) -> Figure:
             )  # fmt: skip
     plot = frame(traces, height=330, scattermode="group")
     plot.add_vline(x=0, line={"color": GREY, "dash": "dot"})
-    plot.update_xaxes(title="mean difference over images, 95% bootstrap interval")
+    plot.update_xaxes(title="mean difference, 95% interval")
     ties = [f"{c.measure.label} against the {c.other}" for c in shown if c.verdict == "tie"]
     said = "Right of 0 the winner is better. "
     said += f"Ties, where the interval holds 0: {', '.join(ties)}." if ties else "No interval holds 0."

@@ -93,7 +93,7 @@ def comparison_row(c: Comparison) -> dict[str, Any]:
         "p": "–" if pd.isna(c.p_value) else f"{c.p_value:.2g}",
         "images": c.difference.num_values,
         "verdict": c.verdict,
-        "note": "" if c.test_agrees else " (the signed-rank test says otherwise)",
+        "note": "" if c.test_agrees else " *",
     }
 
 

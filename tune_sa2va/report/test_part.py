@@ -30,7 +30,7 @@ MEASURES = (
     Measure("iou", "IoU", True, 3, "intersection over union, 0 to 1"),
     Measure("recall", "Recall", True, 3, "share of the vessel that was found"),
     Measure("precision", "Precision", True, 3, "share of what was found that is vessel"),
-    Measure("cl_dice", "clDice", True, 3, "overlap of centre lines, 0 to 1: is the tree connected?"),
+    Measure("cl_dice", "clDice", True, 3, "overlap of centre lines, 0 to 1, which cuts lower"),
     Measure("hd95_px", "HD95 (px)", False, 1, "95% Hausdorff distance of the outlines, in pixels of the original"),
     Measure("betti_error", "Betti error", False, 1, "pieces and holes too many or too few (8-connected vessel)"),
 )

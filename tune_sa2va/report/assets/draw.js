@@ -3,7 +3,7 @@
 const figures = JSON.parse(document.getElementById("figures").textContent);
 const themes = JSON.parse(document.getElementById("themes").textContent);
 const dark = matchMedia("(prefers-color-scheme: dark)");
-const touch = matchMedia("(pointer: coarse)").matches;
+const touch = matchMedia("(pointer: coarse), (max-width: 600px)").matches;
 const printedWidth = 660;
 
 function draw(print) {
