@@ -7,7 +7,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError
 
-from tune_sa2va.config import Augment, DataSettings, Frozen, LaneSettings, ModelSettings, TrialConfig
+from tune_sa2va.config import RECIPE, Augment, DataSettings, Frozen, LaneSettings, ModelSettings, TrialConfig
 from tune_sa2va.durable import write_whole
 from tune_sa2va.errors import UserError
 from tune_sa2va.search.space import Dimension, Kind, SearchSpace
@@ -80,7 +80,15 @@ class SearchSettings(Frozen):
             use_gpu=self.gpus > 0,
             cpus_per_worker=self.cpus_per_worker,
             checkpointed=self.checkpointed,
+            max_rank=int(self._largest("lora.r", RECIPE.lora.r)),
+            any_dropout=self._largest("lora.dropout", RECIPE.lora.dropout) > 0,
         )
+
+    def _largest(self, path: str, recipe: float) -> float:
+        """The largest value of a field in any trial, the recipe's included: it runs in the same lanes."""
+        space = self.search_space
+        searched = space.dimensions[path].values if path in space.dimensions else ()
+        return max(recipe, space.fixed.get(path, recipe), *searched)
 
     @property
     def search_space(self) -> SearchSpace:
