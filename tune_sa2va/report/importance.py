@@ -16,7 +16,7 @@ from optuna.distributions import BaseDistribution
 from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, create_trial
+from optuna.trial import FrozenTrial, TrialState
 
 from tune_sa2va.search.space import encode
 
@@ -90,9 +90,22 @@ class _DrawnTrials(optuna.Study):
 def _shares(
     points: Sequence[dict[str, Any]], values: Sequence[float], space: dict[str, BaseDistribution]
 ) -> dict[str, float]:
+    # Not `create_trial`, which gives all of them one id, and by the id the evaluator tells trials apart.
     trials = [
-        create_trial(params=point, distributions=space, value=value)
-        for point, value in zip(points, values, strict=True)
+        FrozenTrial(
+            number=number,
+            trial_id=number,
+            state=TrialState.COMPLETE,
+            value=value,
+            params=point,
+            distributions=space,
+            datetime_start=None,
+            datetime_complete=None,
+            user_attrs={},
+            system_attrs={},
+            intermediate_values={},
+        )
+        for number, (point, value) in enumerate(zip(points, values, strict=True))
     ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the evaluator is new, and that a resample may hold too few good trials
