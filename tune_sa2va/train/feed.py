@@ -11,7 +11,6 @@ from tune_sa2va.evaluate.batch import Batch, Collator, Shape
 from tune_sa2va.evaluate.predict import Example
 
 _In = TypeVar("_In")
-_Out = TypeVar("_Out")
 
 
 class ExampleSource(Protocol):
@@ -59,11 +58,12 @@ class Feed:
     def whole(self, source: ExampleSource, indices: Sequence[int], *, batch_size: int) -> Iterator[Fed]:
         """All of `indices`, images of one shape together in batches that are always whole: the last images repeat."""
 
-        def make(group: tuple[Shape, list[int], list[Example]]) -> Fed:
+        def make(group: tuple[Shape, list[int], list[Example]]) -> list[Fed]:
             shape, found, examples = group
-            return self._to_device(found, shape, [*examples, *[examples[-1]] * (batch_size - len(examples))])
+            return [self._to_device(found, shape, [*examples, *[examples[-1]] * (batch_size - len(examples))])]
 
-        yield from self._ahead(make, self._groups(source, indices, batch_size))
+        for fed in self._ahead(make, self._groups(source, indices, batch_size)):
+            yield from fed
 
     def _groups(
         self, source: ExampleSource, indices: Iterable[int], batch_size: int
@@ -88,14 +88,14 @@ class Feed:
             copied = Batch(*(tensor.pin_memory().to(self._device, non_blocking=True) for tensor in batch))
         return Fed(indices, shape, copied)
 
-    def _ahead(self, make: Callable[[_In], _Out], inputs: Iterable[_In]) -> Iterator[_Out]:
+    def _ahead(self, make: Callable[[_In], list[Fed]], inputs: Iterable[_In]) -> Iterator[list[Fed]]:
         """`make` of each input, one ahead in a thread where there is a GPU to keep busy."""
         if self._stream is None:
             yield from map(make, inputs)
             return
         todo = iter(inputs)
 
-        def make_next() -> tuple[_Out, torch.cuda.Event] | None:
+        def make_next() -> tuple[list[Fed], torch.cuda.Event] | None:
             for given in todo:
                 made = make(given)
                 assert self._stream is not None
@@ -109,7 +109,7 @@ class Feed:
                 made, copied = found
                 main = torch.cuda.current_stream(self._device)
                 main.wait_event(copied)
-                for fed in made if isinstance(made, list) else [made]:
+                for fed in made:
                     for tensor in fed.batch:
                         tensor.record_stream(main)
                 yield made
