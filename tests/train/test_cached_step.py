@@ -66,7 +66,7 @@ def test_steps_on_cached_and_on_fresh_features_are_the_same_bit_for_bit(
         trial.close()
         records[name] = (record.train_loss, record.train_loss_dice, record.grad_norm, record.val_dice)
     assert records["cached"] == records["fresh"]
-    files = sorted(path.name for path in (tmp_path / "cached").glob("*.safetensors"))
+    files = sorted(path.relative_to(tmp_path / "cached") for path in (tmp_path / "cached").rglob("*.safetensors"))
     assert len(files) >= 2
     for name in files:
         assert (tmp_path / "cached" / name).read_bytes() == (tmp_path / "fresh" / name).read_bytes(), name
