@@ -153,7 +153,7 @@ def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
     three_trials(tmp_path)
     table = pq.read_table(tmp_path / "trials.parquet")
     pq.write_table(table.replace_schema_metadata({"tune_sa2va.schema_version": "99"}), tmp_path / "trials.parquet")
-    with pytest.raises(UserError, match="version 1, got 99"):
+    with pytest.raises(UserError, match="version 2, got 99"):
         read_trials(tmp_path)
     pq.write_table(pa.table({"x": [1]}), tmp_path / "trials.parquet")
     with pytest.raises(UserError, match="got none"):
@@ -162,12 +162,13 @@ def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
 
 def test_changed_columns_need_a_new_schema_version() -> None:
     """When this fails: raise SCHEMA_VERSION, then write the new columns here."""
-    assert module.SCHEMA_VERSION == 1
+    assert module.SCHEMA_VERSION == 2
     config = [
         *("lora.r", "lora.alpha_over_r", "lora.dropout", "lora.target_modules", "lora.use_rslora"),
         *("optimizer.lr", "optimizer.weight_decay", "optimizer.max_grad_norm", "optimizer.warmup_fraction"),
         *("loss.dice", "loss.focal", "loss.bce", "loss.lm", "loss.focal_alpha", "loss.focal_gamma"),
         *("train.epochs", "train.micro_batch_size", "train.accumulation_steps", "train.full_modules", "train.seed"),
+        "data.augment",
     ]
     assert module.TRIALS_SCHEMA.names == [
         *("trial_id", "number", *config, "state", "epochs", "best_val_dice", "best_epoch", "last_val_dice"),

@@ -13,6 +13,9 @@ import ray
 
 from tune_sa2va.config import TrialConfig
 
+VAL_COUNTS = "val_counts"
+"""Key of an epoch's record: (TP, FP, FN, TN) of each validation image, in the order of the split."""
+
 FilesRef = tuple[ray.ObjectRef, ...]
 """Holds at most one reference to a `dict[str, np.ndarray]`: path within the checkpoint folder -> its bytes."""
 
@@ -52,7 +55,7 @@ class Answer:
     failure: why the trial cannot go on, one sentence; empty when all went well. traceback: where, for the records.
     kind: the class of the error, which is the same however the sentence differs. needed_gib: of an out-of-memory error,
     the most that the device held of the trial; 0 elsewhere.
-    record: the epoch's record as plain values, from rank 0; None when the trial has no epoch left.
+    record: the epoch's record as plain values, with VAL_COUNTS, from rank 0; None when the trial has no epoch left.
     checkpoint: the files that `SaveTrial` asked for, from rank 0.
     """
 

@@ -22,6 +22,7 @@ import torch.distributed
 from tune_sa2va.config import LaneSettings
 from tune_sa2va.lane.mailbox import OPENING
 from tune_sa2va.lane.messages import (
+    VAL_COUNTS,
     Answer,
     Command,
     Exit,
@@ -32,6 +33,7 @@ from tune_sa2va.lane.messages import (
     pack_folder,
     unpack_folder,
 )
+from tune_sa2va.train.records import EpochRecord
 from tune_sa2va.train.workbench import Trial, Workbench
 
 _WAIT_S = 30.0
@@ -94,7 +96,7 @@ class _Seat:
                     return Answer()
                 case RunEpoch():
                     record = next(self._epochs, None)
-                    return Answer(record=asdict(record) if record and self._rank == 0 else None)
+                    return Answer(record=self._told(record) if record and self._rank == 0 else None)
                 case SaveTrial():
                     return Answer(checkpoint=self._save())
             raise AssertionError(f"no such command: {command}")
@@ -117,6 +119,12 @@ class _Seat:
         if self._trial is not None:
             trial, self._trial = self._trial, None
             trial.close()
+
+    def _told(self, record: EpochRecord) -> dict[str, Any]:
+        """The record with the counts of each validation image, all plain values."""
+        assert self._trial is not None, "an epoch was run, so there is a trial"
+        counts = [[image.tp, image.fp, image.fn, image.tn] for image in self._trial.val_counts]
+        return asdict(record) | {VAL_COUNTS: counts}
 
     def _start(self, command: StartTrial) -> None:
         self.clear()

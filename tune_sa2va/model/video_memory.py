@@ -39,7 +39,7 @@ def _memory_encoder(sam2: Sam2Dims) -> dict[str, Shape]:
     encoder = f"{_SAM2}memory_encoder."
     shapes: dict[str, Shape] = {}
     downsampler = f"{encoder}mask_downsampler.encoder."
-    for step, (narrow, wide) in enumerate(pairwise(_DOWNSAMPLER_CHANNELS)):  # convolution, norm, GELU: three places each
+    for step, (narrow, wide) in enumerate(pairwise(_DOWNSAMPLER_CHANNELS)):  # three places each
         shapes |= _convolution(f"{downsampler}{3 * step}", narrow, wide, kernel=3)
         shapes |= _norm(f"{downsampler}{3 * step + 1}", wide)
     last = 3 * (len(_DOWNSAMPLER_CHANNELS) - 1)

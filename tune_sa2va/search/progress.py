@@ -11,12 +11,14 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 from tune_sa2va.durable import folder_bytes
+from tune_sa2va.lane.messages import VAL_COUNTS
 from tune_sa2va.lane.store import prune_ended
 from tune_sa2va.lane.trainable import PAUSE
 from tune_sa2va.search.records import RunRecords, TrialState
 from tune_sa2va.search.screen import Screen
 from tune_sa2va.search.settings import SearchSettings
 from tune_sa2va.search.snapshots import Snapshots
+from tune_sa2va.search.val_counts import ValCounts
 from tune_sa2va.train.records import EpochRecord
 
 _EPOCH_FIELDS = tuple(field.name for field in dataclasses.fields(EpochRecord))
@@ -40,6 +42,7 @@ class Recorder(tune.Callback):
         """Before the first trial, of a new search or of a resumed one."""
         settings = self._settings
         self._records = RunRecords.open(settings.folder)
+        self._val_counts = ValCounts(settings.folder)
         self._screen = Screen(settings)
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
@@ -76,6 +79,7 @@ class Recorder(tune.Callback):
             return
         record = {name: result[name] for name in _EPOCH_FIELDS}
         self._records.epoch(trial_id_of(trial), record)
+        self._val_counts.epoch(trial_id_of(trial), record["epoch"], result[VAL_COUNTS])
         self._screen.epoch(
             trial_id_of(trial),
             epoch=record["epoch"],

@@ -1,0 +1,102 @@
+"""Searches to be broken: real ones, on the tiny model, in processes of their own."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import psutil
+
+from tune_sa2va.data.procedural import DEMO_FAMILY
+from tune_sa2va.data.procedural.folder import write_folder
+from tune_sa2va.search.records import read_epochs, read_trials
+
+SPACE = """
+fixed: {lora.dropout: 0.0}
+space:
+  optimizer.lr: {log_uniform: [1.0e-5, 3.0e-3]}
+  lora.r: {choice: [8, 64]}
+"""
+
+_TIMES = ["seconds", "started_at", "ended_at", "it_per_s", "train_seconds", "val_seconds", "lane"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ground:
+    """Where searches of one drill run: images, a space file, caches."""
+
+    folder: Path
+
+    @classmethod
+    def prepare(cls, folder: Path, *, images: int = 12) -> "Ground":
+        """Twelve small images and a space without dropout."""
+        write_folder(folder / "data", DEMO_FAMILY, count=images, size=96, seed=0)
+        (folder / "space.yaml").write_text(SPACE)
+        return cls(folder=folder)
+
+    def results(self, name: str) -> Path:
+        """The results folder of a search."""
+        return self.folder / "results" / name
+
+    def start(self, name: str, *more: str, extra: Mapping[str, str] | None = None, **numbers: int) -> psutil.Popen:
+        """A new search. numbers: trials, epochs, lanes, seed."""
+        asked = {"trials": 4, "epochs": 3, "lanes": 1, "seed": 1} | numbers
+        flags = [word for flag, value in asked.items() for word in (f"--{flag}", str(value))]
+        places = ["--data", str(self.folder / "data"), "--space", str(self.folder / "space.yaml")]
+        out = ["--out", str(self.folder / "results"), "--name", name]
+        return self.command(name, "--gpus", "0", *flags, *places, *out, *more, extra=extra)
+
+    def resume(self, name: str, *more: str) -> psutil.Popen:
+        """The same search, gone on with."""
+        return self.command(name, "--resume", str(self.results(name)), *more)
+
+    def command(self, name: str, *arguments: str, extra: Mapping[str, str] | None = None) -> psutil.Popen:
+        """A search process; what it says is in `said(name)`."""
+        environment = os.environ | {"TUNE_SA2VA_CACHE": str(self.folder / "cache"), "PYTHONUNBUFFERED": "1"}
+        with self._log(name).open("a") as log:
+            return psutil.Popen(
+                [sys.executable, "-m", "tune_sa2va.search", *arguments],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment | (extra or {}),
+            )
+
+    def said(self, name: str) -> str:
+        """Everything that a search and its resumptions printed."""
+        return self._log(name).read_text()
+
+    def _log(self, name: str) -> Path:
+        return self.folder / f"{name}.log"
+
+
+def finish(process: psutil.Popen, *, within_s: float = 240) -> int:
+    """The exit code of a process that ends by itself."""
+    return int(process.wait(within_s))
+
+
+def wait_until(true: Callable[[], bool], *, within_s: float, what: str) -> None:
+    """Looks ten times a second."""
+    deadline = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < deadline, f"after {within_s} s still not: {what}"
+        time.sleep(0.1)
+
+
+def family(process: psutil.Popen) -> list[psutil.Process]:
+    """All processes below a search: Ray's, the owners' and the workers'."""
+    return process.children(recursive=True) if process.is_running() else []
+
+
+def is_gone(process: psutil.Process) -> bool:
+    """Ended, or a zombie that nobody waits for here."""
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+def outcome(results: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Trials and epochs of a search, without what no two runs share: times and lanes."""
+    trials, epochs = read_trials(results), read_epochs(results)
+    return trials.drop(columns=_TIMES, errors="ignore"), epochs.drop(columns=_TIMES, errors="ignore")
