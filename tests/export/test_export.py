@@ -1,4 +1,4 @@
-"""Exports of a small real search: the same scores in a fresh process, a card without names, nothing left of a bad one."""
+"""Exports of a small real search: equal scores in a fresh process, a card without names, nothing left of a bad one."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Greedy decoding: the reference's tokens, the numbers of a forward without a cache, no [SEG] without its hidden state."""
+"""Greedy decoding: the reference's tokens, the numbers of a forward without a cache, each [SEG] with its state."""
 
 from pathlib import Path
 
