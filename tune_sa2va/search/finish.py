@@ -32,7 +32,6 @@ def finish(folder: Path) -> None:
     if not checkpoints:
         raise UserError(f"{folder}: no trial finished an epoch; trials.parquet has the reasons. Nothing to export.")
     winner, recipe = checkpoints[0], _recipe_of(settings, checkpoints)
-    export_adapter(folder, winner, folder / "best_adapter")
     contenders = [Contender(row=UNTUNED, checkpoint=UNTUNED, adapter=None)]
     if recipe is not None and recipe.trial_id != winner.trial_id:
         contenders.append(_contender(RECIPE, recipe))
@@ -40,6 +39,7 @@ def finish(folder: Path) -> None:
     text = _report(settings, winner, recipe, read_counts(folder))
     (folder / "summary.txt").write_text(text)
     print(text, end="", flush=True)
+    export_adapter(folder, winner, folder / "best_adapter")  # last: its card has the scores, and its check may refuse
 
 
 def _contender(row: str, checkpoint: TrialCheckpoint) -> Contender:
