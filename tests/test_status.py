@@ -9,7 +9,7 @@ import pytest
 
 from tests.search.watch.runs import settings_in, start
 from tune_sa2va.cli import run
-from tune_sa2va.search.lock import locked
+from tune_sa2va.search.lock import locked, note_end
 from tune_sa2va.search.records import RunRecords, TrialState
 from tune_sa2va.status import app
 
@@ -51,6 +51,27 @@ def test_an_ended_search_is_ended(folder: Path, capsys: pytest.CaptureFixture[st
     (folder / "summary.txt").write_text("scores\n")
     code, said = status(capsys, str(folder))
     assert code == 0 and "demo: ended" in said
+
+
+def test_a_search_in_which_every_trial_failed_is_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = settings_in(tmp_path)
+    records = RunRecords.open(settings.folder)
+    with locked(settings.folder):
+        records.trial_ended(start(records, 0), TrialState.FAILED, "Out of memory.")
+    assert status(capsys, str(settings.folder))[0] == 3  # killed after its only failure so far
+    with locked(settings.folder):
+        note_end(settings.folder)
+    code, said = status(capsys, str(settings.folder))
+    assert code == 0 and "ended, and no trial finished an epoch" in said
+    with locked(settings.folder):  # a resumed search is not at its end
+        pass
+    assert status(capsys, str(settings.folder))[0] == 3
+
+
+def test_a_search_from_before_max_disk_is_read(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = folder / "search.yaml"
+    file.write_text("".join(line for line in file.read_text().splitlines(True) if "max_disk_gib" not in line))
+    assert status(capsys, str(folder))[0] == 3
 
 
 def test_another_machine_is_believed_as_long_as_its_files_change(

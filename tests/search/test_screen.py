@@ -20,7 +20,7 @@ def said_by(folder: Path, *, quiet: bool, terminal: bool) -> str:
     first = start(records, 0)
     screen.started(first)
     records.epoch(first, an_epoch(1, 0.61))
-    screen.epoch(first, epoch=1, val_dice=0.61, loss=0.5, warning="")
+    screen.epoch(first, "lane 1", an_epoch(1, 0.61))
     second = start(records, 1, lane="lane 2")
     screen.started(second)
     records.trial_ended(second, TrialState.FAILED, "Out of memory.")

@@ -19,8 +19,8 @@ from tune_sa2va.plan.table import TABLES, pace_from_tables
 from tune_sa2va.search.expectation import Expectation, expect
 from tune_sa2va.search.lane_memory import largest_config
 from tune_sa2va.search.preflight import Flags, examine_data, faults, plan
+from tune_sa2va.search.rungs import REDUCTION_FACTOR
 from tune_sa2va.search.settings import SearchSettings
-from tune_sa2va.search.tuner import REDUCTION_FACTOR
 
 _TIGHT = 0.9
 """Share of the free room from which a warning is due: the estimate is good to a tenth."""

@@ -10,7 +10,7 @@ from tune_sa2va.data import Sample
 from tune_sa2va.search import tuner
 from tune_sa2va.search.cluster import cluster
 from tune_sa2va.search.finish import finish
-from tune_sa2va.search.lock import locked
+from tune_sa2va.search.lock import locked, note_end
 from tune_sa2va.search.preflight import prepare
 from tune_sa2va.search.records import read_trials
 from tune_sa2va.search.settings import SearchSettings
@@ -53,8 +53,10 @@ def _run(settings: SearchSettings, *, goes_on: bool) -> int:
         failures = sorted(set(read_trials(settings.folder)["failure"]) - {""})
         reason = f", first for this reason: {failures[0]}" if failures else ""
         typer.echo(f"No trial finished an epoch{reason}. {settings.folder}/trials.parquet has all reasons.", err=True)
+        note_end(settings.folder)
         return NOTHING_SUCCEEDED
     finish(settings.folder)
+    note_end(settings.folder)
     return DONE
 
 

@@ -39,6 +39,13 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
+def note_end(folder: Path) -> None:
+    """Notes in the lock, which the caller holds, that the search has come to its end; the next holder erases it."""
+    file = folder / FILE_NAME
+    owner = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps(owner | {"ended_at": datetime.now(UTC).isoformat()}) + "\n", encoding="utf-8")
+
+
 def is_locked(folder: Path) -> bool:
     """Whether a running process holds the lock of a results folder."""
     try:

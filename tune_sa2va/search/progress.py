@@ -37,6 +37,7 @@ class Recorder(tune.Callback):
         self._to_prune: set[str] = set()
         self._numbers: dict[str, int] = {}
         self._lanes: dict[str, str] = {}
+        self._lane_of: dict[str, str] = {}
 
     def setup(self, *args: Any, **info: Any) -> None:
         """Before the first trial, of a new search or of a resumed one."""
@@ -64,6 +65,7 @@ class Recorder(tune.Callback):
         number = self._numbers.setdefault(trial_id_of(trial), int(trial_id_of(trial)))
         actor = str(trial.temporary_state.ray_actor)
         lane = self._lanes.setdefault(actor, f"lane {len(self._lanes) + 1}")
+        self._lane_of[trial_id_of(trial)] = lane
         self._records.trial_started(trial_id_of(trial), number, self._settings.trial_config(trial.config), lane)
         self._screen.started(trial_id_of(trial))
 
@@ -80,13 +82,7 @@ class Recorder(tune.Callback):
         record = {name: result[name] for name in _EPOCH_FIELDS}
         self._records.epoch(trial_id_of(trial), record)
         self._val_counts.epoch(trial_id_of(trial), record["epoch"], result[VAL_COUNTS])
-        self._screen.epoch(
-            trial_id_of(trial),
-            epoch=record["epoch"],
-            val_dice=record["val_dice"],
-            loss=record["train_loss"],
-            warning=record["warning"],
-        )
+        self._screen.epoch(trial_id_of(trial), self._lane_of[trial_id_of(trial)], record)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial is over: Tune calls it TERMINATED whether it ran all epochs or ASHA stopped it."""

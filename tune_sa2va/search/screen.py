@@ -1,11 +1,14 @@
 """What a search shows while it runs: on a terminal a live table of its lanes, elsewhere a line an epoch.
 
-It reads the records that were just written, as `tune_sa2va.status` does from another shell.
+It reads the records that were just written, as `tune_sa2va.status` does from another shell, but keeps the epochs that
+it was told: to read 300 trials of 15 epochs again takes 70 ms, at each event.
 """
 
 import math
 import threading
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.live import Live
@@ -16,7 +19,7 @@ from tune_sa2va.search.watch.estimate import Estimate, estimate_end
 from tune_sa2va.search.watch.gpus import Gpu, gpus_here
 from tune_sa2va.search.watch.read import plan_of
 from tune_sa2va.search.watch.table import end_words, show
-from tune_sa2va.search.watch.view import View
+from tune_sa2va.search.watch.view import Epoch, View, epoch_of, trials_of
 
 _GPU_POLL_S = 5.0
 _FRAMES_PER_S = 1
@@ -32,6 +35,8 @@ class Screen:
         self._started_at = datetime.now(UTC)
         self._gpus: tuple[Gpu, ...] = ()
         self._closed = threading.Event()
+        self._epochs: dict[tuple[str, int], Epoch] = {}
+        self._read_epochs()
         self._take()
         self._live: Live | None = None
         if self._console.is_terminal and not quiet:
@@ -47,20 +52,25 @@ class Screen:
 
     def started(self, trial_id: str) -> None:
         """A trial runs, for the first time or again."""
+        self._read_epochs()  # a resumed search may have forgotten some
         self._take()
 
-    def epoch(self, trial_id: str, *, epoch: int, val_dice: float, loss: float, warning: str) -> None:
-        """A trial has an epoch more."""
+    def epoch(self, trial_id: str, lane: str, record: Mapping[str, Any]) -> None:
+        """A trial has an epoch more: `record` holds the fields of `EpochRecord`."""
+        epoch = record["epoch"]
+        row = {"trial_id": trial_id, "lane": lane, "ended_at": datetime.now(UTC), **record}
+        self._epochs.pop((trial_id, epoch), None)  # epochs stay in the order in which they ended
+        self._epochs[trial_id, epoch] = epoch_of(row)
         self._take()
         if self._live is None:
             best = self._view.best
             found = f"best {best.best_val_dice:.4f} (trial {best.trial_id})" if best else "no score yet"
             self._say(
-                f"trial {trial_id}  epoch {epoch}/{self._plan.epochs}  val Dice {val_dice:.4f}  loss {loss:.4f}  "
-                f"{found}  {end_words(self._estimate)}"
+                f"trial {trial_id}  epoch {epoch}/{self._plan.epochs}  val Dice {record['val_dice']:.4f}  "
+                f"loss {record['train_loss']:.4f}  {found}  {end_words(self._estimate)}"
             )
-        if warning:
-            self._say(f"trial {trial_id}  epoch {epoch}: {warning}")
+        if record["warning"]:
+            self._say(f"trial {trial_id}  epoch {epoch}: {record['warning']}")
 
     def ended(self, trial_id: str, state: str, reason: str = "") -> None:
         """A trial will not go on."""
@@ -86,10 +96,15 @@ class Screen:
         if wrong or not self._quiet:
             self._console.print(line, markup=False)
 
-    def _take(self) -> None:
-        """The records as they are now."""
+    def _read_epochs(self) -> None:
         folder = self._settings.folder
-        self._view = View.of(self._plan, read_trials(folder), read_epochs(folder))
+        done = View.of(self._plan, read_trials(folder), read_epochs(folder)).epochs
+        self._epochs = {(epoch.trial_id, epoch.epoch): epoch for epoch in done}
+
+    def _take(self) -> None:
+        """The search as it is now."""
+        trials = trials_of(read_trials(self._settings.folder))
+        self._view = View(self._plan, trials, tuple(self._epochs.values()))
         self._estimate = self._estimated(datetime.now(UTC))
 
     def _estimated(self, now: datetime) -> Estimate | None:

@@ -39,7 +39,7 @@ class SearchSettings(Frozen):
     sampler: SamplerName
     seed: int = Field(ge=0)
     """Of the sampler, of the split and of every trial's training."""
-    max_disk_gib: float | None = Field(gt=0)
+    max_disk_gib: float | None = Field(default=None, gt=0)
     """GiB that the results folder may take; None for no limit."""
     address: str | None
     """A running Ray cluster, or None for one of our own."""

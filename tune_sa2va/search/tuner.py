@@ -12,14 +12,12 @@ from ray import tune
 from tune_sa2va.lane.trainable import LaneTrainable
 from tune_sa2va.search.progress import Recorder, trial_id_of
 from tune_sa2va.search.records import RunRecords, read_epochs
+from tune_sa2va.search.rungs import REDUCTION_FACTOR
 from tune_sa2va.search.sampling import JOURNAL_FILE, METRIC, proposals
 from tune_sa2va.search.scheduler import AshaSparingTheRecipe
 from tune_sa2va.search.settings import SearchSettings
 from tune_sa2va.search.snapshots import Snapshots
 from tune_sa2va.search.stopping import StopWhenHopeless
-
-REDUCTION_FACTOR = 3
-"""ASHA keeps the best third at each rung (1, 3, 9, ... epochs)."""
 
 LOST_LANE_RETRIES = 2
 """How often a trial may lose its workers. Trouble of its own making is never tried again."""

@@ -40,6 +40,8 @@ def pulse(folder: Path, view: View, now: datetime) -> Pulse:
     here = owner.get("host") in (None, socket.gethostname())
     if lock.is_locked(folder):
         return Pulse(Life.RUNNING, f"running (process {owner.get('pid', '?')} on {owner.get('host', '?')})")
+    if "ended_at" in owner and view.best is None:
+        return Pulse(Life.ENDED, "ended, and no trial finished an epoch; trials.parquet has the reasons")
     if (folder / "summary.txt").is_file() and len(view.ended) == len(view.trials):
         return Pulse(Life.ENDED, "ended; summary.txt has the scores of the test part")
     silent_s = (now - _last_sign(folder)).total_seconds()

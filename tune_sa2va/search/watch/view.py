@@ -67,8 +67,8 @@ class View:
     @classmethod
     def of(cls, plan: Plan, trials: pd.DataFrame, epochs: pd.DataFrame) -> "View":
         """The view of the tables in `trials.parquet` and `epochs.parquet`."""
-        done = sorted((_epoch(row) for row in epochs.to_dict("records")), key=lambda epoch: epoch.ended_at)
-        return cls(plan, tuple(_trial(row) for row in trials.to_dict("records")), tuple(done))
+        done = sorted((epoch_of(row) for row in epochs.to_dict("records")), key=lambda epoch: epoch.ended_at)
+        return cls(plan, trials_of(trials), tuple(done))
 
     @property
     def running(self) -> list[Trial]:
@@ -112,6 +112,11 @@ class View:
         return max(times, default=None)
 
 
+def trials_of(table: pd.DataFrame) -> tuple[Trial, ...]:
+    """The rows of `trials.parquet`."""
+    return tuple(_trial(row) for row in table.to_dict("records"))
+
+
 def _trial(row: Mapping[Any, Any]) -> Trial:
     return Trial(
         trial_id=row["trial_id"],
@@ -128,7 +133,8 @@ def _trial(row: Mapping[Any, Any]) -> Trial:
     )
 
 
-def _epoch(row: Mapping[Any, Any]) -> Epoch:
+def epoch_of(row: Mapping[Any, Any]) -> Epoch:
+    """A row of `epochs.parquet`, or the same values when they were just written there."""
     return Epoch(
         trial_id=row["trial_id"],
         epoch=int(row["epoch"]),
@@ -137,7 +143,7 @@ def _epoch(row: Mapping[Any, Any]) -> Epoch:
         seconds=_number(row["seconds"]),
         val_seconds=_number(row["val_seconds"]),
         lane=row["lane"] or "",
-        ended_at=row["ended_at"].to_pydatetime(),
+        ended_at=pd.Timestamp(row["ended_at"]).to_pydatetime(),
     )
 
 
