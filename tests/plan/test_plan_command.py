@@ -45,7 +45,7 @@ def folder_of_images(folder: Path, count: int, *, broken: tuple[str, ...] = ()) 
 def test_it_has_the_flags_of_the_search() -> None:
     theirs = inspect.signature(search_command).parameters
     mine = inspect.signature(main).parameters
-    assert set(theirs) - set(mine) == {"context", "resume"}
+    assert set(theirs) - set(mine) == {"context", "resume", "quiet", "mlflow", "wandb"}
     assert all(mine[name].annotation == theirs[name].annotation for name in set(theirs) & set(mine))
     assert set(mine) - set(theirs) == {"no_probe", "as_json"}
 

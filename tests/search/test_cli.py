@@ -1,5 +1,6 @@
 """Wrong use of the search command: one sentence, exit 2, nothing written, nothing started."""
 
+import importlib.util
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,6 +33,11 @@ def search(capsys: pytest.CaptureFixture[str]) -> Search:
     return call
 
 
+def _unless(package: str) -> pytest.MarkDecorator:
+    there = importlib.util.find_spec(package) is not None
+    return pytest.mark.skipif(there, reason=f"{package} is installed; test_outlets.py has the sentence")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -56,6 +62,8 @@ def search(capsys: pytest.CaptureFixture[str]) -> Search:
         (["--model", "no-such-model"], "--model no-such-model: neither a folder nor a preset"),
         (["--space", "no-such-space"], "no such search space"),
         (["--data", "no-such-data"], "there is no such file or folder"),
+        pytest.param(["--mlflow", "http://127.0.0.1:1"], "-m pip install mlflow", marks=_unless("mlflow")),
+        pytest.param(["--wandb", "vessels"], "-m pip install wandb", marks=_unless("wandb")),
         (["--resume", "absent"], "no results of a search"),
         (["--resume", "absent", "--name", "a"], "does not take --out, --name"),
         (["--resume", "absent", "--epochs", "3"], "does not take --epochs, --out"),

@@ -12,6 +12,7 @@ import typer
 from tune_sa2va.errors import UserError
 
 if TYPE_CHECKING:
+    from tune_sa2va.search.outlets import Outlets
     from tune_sa2va.search.preflight import Flags
 
 app = typer.Typer(add_completion=False)
@@ -85,6 +86,19 @@ def main(
     address: Annotated[
         str | None, typer.Option(help="A running Ray cluster to use (HOST:PORT or auto).", show_default=False)
     ] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="While trials run, print only what goes wrong. The result is printed.")
+    ] = False,
+    mlflow: Annotated[
+        str,
+        typer.Option(help="Tell MLflow, too: its tracking URI. Needs the package mlflow.", show_default="off"),
+    ] = "",
+    wandb: Annotated[
+        str,
+        typer.Option(
+            help="Tell Weights & Biases, too: the project's name. Needs the package wandb.", show_default="off"
+        ),
+    ] = "",
 ) -> None:
     """Search for the best LoRA settings of a Sa2VA on your vessel images, and export the best adapter.
 
@@ -93,7 +107,8 @@ def main(
     """
     if context.invoked_subcommand is not None:
         return
-    from tune_sa2va.search.preflight import Flags  # heavy imports wait, so that --help is quick
+    from tune_sa2va.search.outlets import Outlets  # heavy imports wait, so that --help is quick
+    from tune_sa2va.search.preflight import Flags
 
     flags = Flags(
         data=data,
@@ -114,10 +129,12 @@ def main(
         memory=memory,
         address=address,
     )
+    outlets = Outlets(quiet=quiet, mlflow=mlflow, wandb=wandb)
+    outlets.check()
     if resume is not None:
         given = [key for key in _KEPT_FROM_THE_SEARCH if _is_given(context, key)]
-        raise typer.Exit(_resume(flags, resume, given, trials if _is_given(context, "trials") else None))
-    raise typer.Exit(_search(flags))
+        raise typer.Exit(_resume(flags, outlets, resume, given, trials if _is_given(context, "trials") else None))
+    raise typer.Exit(_search(flags, outlets))
 
 
 def _is_given(context: typer.Context, key: str) -> bool:
@@ -125,7 +142,7 @@ def _is_given(context: typer.Context, key: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def _search(flags: "Flags") -> int:
+def _search(flags: "Flags", outlets: "Outlets") -> int:
     from tune_sa2va.data.__main__ import print_report
     from tune_sa2va.search import job
     from tune_sa2va.search.lane_memory import fit_memory
@@ -138,10 +155,10 @@ def _search(flags: "Flags") -> int:
     if not samples:
         typer.echo("Nothing was started: cure the errors above first.", err=True)
         return 1
-    return job.start(fit_memory(settings, flags.memory, report.sizes_px), samples)
+    return job.start(fit_memory(settings, flags.memory, report.sizes_px), samples, outlets)
 
 
-def _resume(flags: "Flags", run: Path, given: list[str], trials: int | None) -> int:
+def _resume(flags: "Flags", outlets: "Outlets", run: Path, given: list[str], trials: int | None) -> int:
     from tune_sa2va.search import job
     from tune_sa2va.search.settings import SearchSettings
 
@@ -156,7 +173,7 @@ def _resume(flags: "Flags", run: Path, given: list[str], trials: int | None) -> 
         if trials < settings.trials:
             raise UserError(f"--trials {trials}: the search was asked for {settings.trials}; it can only be extended.")
         changed["trials"] = trials
-    return job.resume(settings.model_copy(update=changed))
+    return job.resume(settings.model_copy(update=changed), outlets)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from tune_sa2va.search import tuner
 from tune_sa2va.search.cluster import cluster
 from tune_sa2va.search.finish import finish
 from tune_sa2va.search.lock import locked, note_end
+from tune_sa2va.search.outlets import Outlets
 from tune_sa2va.search.preflight import prepare
 from tune_sa2va.search.records import read_trials
 from tune_sa2va.search.settings import SearchSettings
@@ -19,7 +20,7 @@ DONE, NOTHING_SUCCEEDED, PAUSED, INTERRUPTED = 0, 1, 75, 130
 """Exit codes; 75 is sysexits' EX_TEMPFAIL: try again later."""
 
 
-def start(settings: SearchSettings, samples: tuple[Sample, ...]) -> int:
+def start(settings: SearchSettings, samples: tuple[Sample, ...], outlets: Outlets) -> int:
     """A new search on `samples`; gives back the exit code.
 
     Raises:
@@ -28,11 +29,11 @@ def start(settings: SearchSettings, samples: tuple[Sample, ...]) -> int:
     with cluster(settings):
         prepare(settings, samples)
         with locked(settings.folder), _interrupted(settings) as code:
-            code.append(_run(settings, goes_on=False))
+            code.append(_run(settings, outlets, goes_on=False))
     return code[-1]
 
 
-def resume(settings: SearchSettings) -> int:
+def resume(settings: SearchSettings, outlets: Outlets) -> int:
     """Goes on with a search where it was; gives back the exit code.
 
     Raises:
@@ -40,13 +41,13 @@ def resume(settings: SearchSettings) -> int:
     """
     with locked(settings.folder), cluster(settings), _interrupted(settings) as code:
         settings.save(settings.folder)
-        code.append(_run(settings, goes_on=True))
+        code.append(_run(settings, outlets, goes_on=True))
     return code[-1]
 
 
-def _run(settings: SearchSettings, *, goes_on: bool) -> int:
+def _run(settings: SearchSettings, outlets: Outlets, *, goes_on: bool) -> int:
     typer.echo(f"Results: {settings.folder}")
-    if pause_reason := tuner.run(settings, resume=goes_on):
+    if pause_reason := tuner.run(settings, outlets, resume=goes_on):
         typer.echo(f"Paused: {pause_reason} {_how_to_go_on(settings)}", err=True)
         return PAUSED
     if not any(settings.checkpoints.glob("*/checkpoint_*")):

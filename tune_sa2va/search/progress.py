@@ -4,6 +4,7 @@ It also keeps what Tune's state cannot say: snapshots of that state (`snapshots`
 """
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,15 @@ from tune_sa2va.durable import folder_bytes
 from tune_sa2va.lane.messages import VAL_COUNTS
 from tune_sa2va.lane.store import prune_ended
 from tune_sa2va.lane.trainable import PAUSE
+from tune_sa2va.search.listener import Listener
+from tune_sa2va.search.metrics import SearchMetrics
 from tune_sa2va.search.records import RunRecords, TrialState
+from tune_sa2va.search.scheduler import Decision
 from tune_sa2va.search.screen import Screen
 from tune_sa2va.search.settings import SearchSettings
 from tune_sa2va.search.snapshots import Snapshots
+from tune_sa2va.search.tensorboard import TensorBoardFiles
+from tune_sa2va.search.trial_logs import TrialLogs
 from tune_sa2va.search.val_counts import ValCounts
 from tune_sa2va.train.records import EpochRecord
 
@@ -27,11 +33,16 @@ _EPOCH_FIELDS = tuple(field.name for field in dataclasses.fields(EpochRecord))
 class Recorder(tune.Callback):
     """Records the trials of one search, and shows them."""
 
-    def __init__(self, settings: SearchSettings, snapshots: Snapshots) -> None:
+    def __init__(
+        self, settings: SearchSettings, snapshots: Snapshots, decisions: Mapping[str, Decision], *, quiet: bool
+    ) -> None:
+        """decisions: ASHA's last one on each trial, as they come. quiet: see `Screen`."""
         self.pause_reason = ""
         """Why the search should be resumed later; empty as long as nothing is in its way."""
         self._settings = settings
         self._snapshots = snapshots
+        self._decisions = decisions
+        self._quiet = quiet
         self._is_taken_up = False
         self._ended: set[str] = set()
         self._to_prune: set[str] = set()
@@ -44,7 +55,9 @@ class Recorder(tune.Callback):
         settings = self._settings
         self._records = RunRecords.open(settings.folder)
         self._val_counts = ValCounts(settings.folder)
-        self._screen = Screen(settings)
+        self._screen = Screen(settings, quiet=self._quiet)
+        folder = settings.folder
+        self._listeners: tuple[Listener, ...] = (TrialLogs(folder), TensorBoardFiles(folder), SearchMetrics())
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Before each event; before the first we learn which trials of an earlier run Tune knows."""
@@ -66,8 +79,12 @@ class Recorder(tune.Callback):
         actor = str(trial.temporary_state.ray_actor)
         lane = self._lanes.setdefault(actor, f"lane {len(self._lanes) + 1}")
         self._lane_of[trial_id_of(trial)] = lane
-        self._records.trial_started(trial_id_of(trial), number, self._settings.trial_config(trial.config), lane)
+        config = self._settings.trial_config(trial.config)
+        self._records.trial_started(trial_id_of(trial), number, config, lane)
         self._screen.started(trial_id_of(trial))
+        known = int((trial.last_result or {}).get("epoch", 0))  # Tune tells all later ones again
+        for listener in self._listeners:
+            listener.started(trial_id_of(trial), lane, config, known)
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
@@ -76,13 +93,16 @@ class Recorder(tune.Callback):
         if result.get(PAUSE):
             self._pause(result[PAUSE])
         if result["failure"]:
-            self._keep_traceback(trial_id_of(trial), result["traceback"])
-            self._end(trial_id_of(trial), TrialState.FAILED, result["failure"])
+            self._end(trial_id_of(trial), TrialState.FAILED, result["failure"], result["traceback"])
             return
         record = {name: result[name] for name in _EPOCH_FIELDS}
         self._records.epoch(trial_id_of(trial), record)
         self._val_counts.epoch(trial_id_of(trial), record["epoch"], result[VAL_COUNTS])
-        self._screen.epoch(trial_id_of(trial), self._lane_of[trial_id_of(trial)], record)
+        lane, decision = self._lane_of[trial_id_of(trial)], self._decisions.get(trial_id_of(trial))
+        self._screen.epoch(trial_id_of(trial), lane, record)
+        new_decision = decision if decision is not None and decision.rung == record["epoch"] else None
+        for listener in self._listeners:
+            listener.epoch(trial_id_of(trial), lane, record, new_decision)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial is over: Tune calls it TERMINATED whether it ran all epochs or ASHA stopped it."""
@@ -95,10 +115,12 @@ class Recorder(tune.Callback):
             return  # its lane never came up
         self._records.trial_ended(trial_id_of(trial), TrialState.WAITING)
         self._screen.interrupted(trial_id_of(trial), _reason(trial))
+        for listener in self._listeners:
+            listener.interrupted(trial_id_of(trial), self._lane_of[trial_id_of(trial)], _reason(trial))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial lost its workers too often."""
-        self._end(trial_id_of(trial), TrialState.FAILED, _reason(trial))
+        self._end(trial_id_of(trial), TrialState.FAILED, _reason(trial), str(trial.get_error() or ""))
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
         """What is still under way now, the time budget has stopped."""
@@ -107,6 +129,8 @@ class Recorder(tune.Callback):
         for trial_id in self._numbers:
             self._end(trial_id, TrialState.STOPPED)
         self._screen.close()
+        for listener in self._listeners:
+            listener.close()
 
     def _take_up(self, trials: list[Trial]) -> None:
         """A trial that Tune's state does not know is proposed again: what we had of it goes."""
@@ -130,18 +154,15 @@ class Recorder(tune.Callback):
         if used_gib > limit_gib:
             self._pause(f"{self._settings.folder} takes {used_gib:.2f} GiB, --max-disk allows {limit_gib:g}.")
 
-    def _end(self, trial_id: str, state: TrialState, failure: str = "") -> None:
+    def _end(self, trial_id: str, state: TrialState, failure: str = "", traceback: str = "") -> None:
         if trial_id in self._ended or trial_id not in self._numbers:
             return
         self._ended.add(trial_id)
         self._to_prune.add(trial_id)
         self._records.trial_ended(trial_id, state, failure)
         self._screen.ended(trial_id, state, failure)
-
-    def _keep_traceback(self, trial_id: str, traceback: str) -> None:
-        folder: Path = self._settings.tune_folder / trial_id
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "failure.txt").write_text(traceback, encoding="utf-8")
+        for listener in self._listeners:
+            listener.ended(trial_id, self._lane_of.get(trial_id, ""), state, failure, traceback)
 
 
 def trial_id_of(trial: Trial) -> str:

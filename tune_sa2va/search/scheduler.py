@@ -1,11 +1,44 @@
 """ASHA that lets the recipe run to its end: a baseline that was stopped early would flatter every winner."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 import pandas as pd
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
+
+
+class Verdict(StrEnum):
+    """What ASHA does with a trial at a rung."""
+
+    PASSED = "passed"
+    STOPPED = "stopped"
+    SPARED = "spared"
+    """Below the cutoff, but the recipe."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A decision at `rung`, an epoch. cutoff: what `others` trials there asked for; None for the first trial there."""
+
+    rung: int
+    val_dice: float
+    cutoff: float | None
+    others: int
+    verdict: Verdict
+
+    @property
+    def words(self) -> str:
+        """The decision and its reason, in one line."""
+        if self.cutoff is None:
+            return f"passed rung {self.rung}: the first trial there"
+        is_below = self.verdict is not Verdict.PASSED
+        verdict = f"{self.verdict} at rung {self.rung}" if is_below else f"passed rung {self.rung}"
+        reason = f"val Dice {self.val_dice:.4f} {'is below' if is_below else 'reaches'} the cutoff {self.cutoff:.4f}"
+        why = ", as the recipe" if self.verdict is Verdict.SPARED else ""
+        return f"{verdict}{why}: {reason} of the {self.others} trials there before"
 
 
 class AshaSparingTheRecipe(ASHAScheduler):
@@ -18,6 +51,8 @@ class AshaSparingTheRecipe(ASHAScheduler):
     def __init__(self, recipe_point: Mapping[str, Any], epochs: pd.DataFrame | None = None, **asha: Any) -> None:
         super().__init__(**asha)
         self._recipe_point = dict(recipe_point)
+        self.decisions: dict[str, Decision] = {}
+        """The last decision on each trial, by the trial's id in the records."""
         self._results: dict[str, list[tuple[int, float]]] = {}
         if epochs is not None:
             for row in epochs.sort_values("epoch").to_dict("records"):
@@ -34,6 +69,26 @@ class AshaSparingTheRecipe(ASHAScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Tune's question after each epoch: go on or stop."""
+        before = self._before(trial, result)  # what Ray compares with, and does not tell
         decision: str = super().on_trial_result(tune_controller, trial, result)
         is_recipe = all(trial.config.get(path) == value for path, value in self._recipe_point.items())
+        if before is not None:
+            below = Verdict.SPARED if is_recipe else Verdict.STOPPED
+            verdict = below if decision == TrialScheduler.STOP else Verdict.PASSED
+            self.decisions[str(trial)] = Decision(*before, verdict)
         return TrialScheduler.CONTINUE if is_recipe else decision
+
+    def _before(self, trial: Trial, result: dict[str, Any]) -> tuple[int, float, float | None, int] | None:
+        """Rung, value, cutoff and number of trials there, if this result takes the trial to a rung.
+
+        As Ray finds them: the highest rung up to this epoch at which the trial is not known.
+        """
+        epoch, val_dice = result.get(self._time_attr), result.get(self._metric)
+        if epoch is None or val_dice is None or epoch >= self._max_t:
+            return None
+        bracket = self._trial_info[trial.trial_id]
+        for rung, recorded in bracket._rungs:
+            if epoch >= rung and trial.trial_id not in recorded:
+                cutoff = bracket.cutoff(recorded)
+                return int(rung), val_dice, None if cutoff is None else float(cutoff), len(recorded)
+        return None

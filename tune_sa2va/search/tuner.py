@@ -10,6 +10,7 @@ import optuna
 from ray import tune
 
 from tune_sa2va.lane.trainable import LaneTrainable
+from tune_sa2va.search.outlets import Outlets
 from tune_sa2va.search.progress import Recorder, trial_id_of
 from tune_sa2va.search.records import RunRecords, read_epochs
 from tune_sa2va.search.rungs import REDUCTION_FACTOR
@@ -23,7 +24,7 @@ LOST_LANE_RETRIES = 2
 """How often a trial may lose its workers. Trouble of its own making is never tried again."""
 
 
-def run(settings: SearchSettings, *, resume: bool) -> str:
+def run(settings: SearchSettings, outlets: Outlets, *, resume: bool) -> str:
     """Runs or resumes the search, inside `cluster`, until its trials, its time or the user ends it.
 
     Gives back why the search was paused (the disk is full), or nothing.
@@ -33,11 +34,12 @@ def run(settings: SearchSettings, *, resume: bool) -> str:
     """
     snapshots = Snapshots(settings.folder / "ray" / "snapshots", settings.folder / JOURNAL_FILE)
     goes_on = resume and snapshots.restore(settings.tune_folder)
-    recorder = Recorder(settings, snapshots)
+    scheduler = _scheduler(settings, goes_on=goes_on)
+    recorder = Recorder(settings, snapshots, scheduler.decisions, quiet=outlets.quiet)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         try:
-            _run(settings, recorder, goes_on=goes_on)
+            _run(settings, scheduler, [recorder, *outlets.callbacks(settings.name)], goes_on=goes_on)
         except KeyboardInterrupt:
             RunRecords.open(settings.folder)  # trials that were under way WAIT now
             if not recorder.pause_reason:
@@ -45,7 +47,22 @@ def run(settings: SearchSettings, *, resume: bool) -> str:
     return recorder.pause_reason
 
 
-def _run(settings: SearchSettings, recorder: Recorder, *, goes_on: bool) -> None:
+def _scheduler(settings: SearchSettings, *, goes_on: bool) -> AshaSparingTheRecipe:
+    return AshaSparingTheRecipe(
+        settings.search_space.recipe_point(),
+        read_epochs(settings.folder) if goes_on else None,
+        time_attr="epoch",  # Tune's own count starts again after a restore
+        metric=METRIC,
+        mode="max",
+        max_t=settings.epochs,
+        grace_period=1,
+        reduction_factor=REDUCTION_FACTOR,
+    )
+
+
+def _run(
+    settings: SearchSettings, scheduler: AshaSparingTheRecipe, callbacks: list[tune.Callback], *, goes_on: bool
+) -> None:
     trainable = tune.with_parameters(
         LaneTrainable,
         settings=settings.lane,
@@ -58,16 +75,7 @@ def _run(settings: SearchSettings, recorder: Recorder, *, goes_on: bool) -> None
         storage_path=str(settings.tune_folder.parent),
         num_samples=settings.trials,
         search_alg=proposals(settings),
-        scheduler=AshaSparingTheRecipe(
-            settings.search_space.recipe_point(),
-            read_epochs(settings.folder) if goes_on else None,
-            time_attr="epoch",  # Tune's own count starts again after a restore
-            metric=METRIC,
-            mode="max",
-            max_t=settings.epochs,
-            grace_period=1,
-            reduction_factor=REDUCTION_FACTOR,
-        ),
+        scheduler=scheduler,
         stop=StopWhenHopeless(),
         time_budget_s=settings.time_budget_s,
         reuse_actors=True,
@@ -78,6 +86,6 @@ def _run(settings: SearchSettings, recorder: Recorder, *, goes_on: bool) -> None
         checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         trial_name_creator=trial_id_of,
         trial_dirname_creator=trial_id_of,
-        callbacks=[recorder],
+        callbacks=callbacks,
         verbose=0,
     )

@@ -1,0 +1,50 @@
+"""ASHA's decisions as they are told to people."""
+
+from typing import Any
+
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import TrialScheduler
+
+from tune_sa2va.search.scheduler import AshaSparingTheRecipe, Decision, Verdict
+
+
+def a_trial(number: int) -> Trial:
+    def name(trial: Trial) -> str:
+        return f"{number:04d}"
+
+    return Trial("a", config={"x": number}, trial_name_creator=name, stub=True)
+
+
+def told(values: list[float]) -> tuple[AshaSparingTheRecipe, list[str]]:
+    """Trials with these values at rung 1; the last is the recipe."""
+    options: dict[str, Any] = {"time_attr": "epoch", "metric": "val_dice", "mode": "max", "max_t": 9}
+    asha = AshaSparingTheRecipe({"x": len(values) - 1}, grace_period=1, reduction_factor=3, **options)
+    answers = []
+    for number, value in enumerate(values):
+        trial = a_trial(number)
+        asha.on_trial_add(None, trial)
+        answers.append(asha.on_trial_result(None, trial, {"epoch": 1, "val_dice": value}))
+    return asha, answers
+
+
+def test_a_decision_has_the_cutoff_that_was_compared() -> None:
+    asha, answers = told([0.5, 0.6, 0.55, 0.7, 0.2])
+    go_on, stop = TrialScheduler.CONTINUE, TrialScheduler.STOP
+    assert answers == [go_on, go_on, stop, go_on, go_on]
+    assert asha.decisions["0000"] == Decision(1, 0.5, None, 0, Verdict.PASSED)
+    stopped = asha.decisions["0002"]  # two thirds of the way from 0.5 to 0.6
+    assert stopped.verdict is Verdict.STOPPED and stopped.others == 2 and abs(stopped.cutoff - 0.56667) < 1e-4
+    assert stopped.words == "stopped at rung 1: val Dice 0.5500 is below the cutoff 0.5667 of the 2 trials there before"
+    assert asha.decisions["0003"].words.startswith("passed rung 1: val Dice 0.7000 reaches the cutoff")
+    assert asha.decisions["0004"].words.startswith("spared at rung 1, as the recipe: val Dice 0.2000 is below")
+
+
+def test_between_rungs_nothing_is_decided() -> None:
+    asha, _ = told([0.5, 0.6])
+    before = dict(asha.decisions)
+    trial = a_trial(7)
+    asha.on_trial_add(None, trial)
+    assert asha.on_trial_result(None, trial, {"epoch": 1, "val_dice": 0.9}) == TrialScheduler.CONTINUE
+    assert asha.on_trial_result(None, trial, {"epoch": 2, "val_dice": 0.1}) == TrialScheduler.CONTINUE
+    assert asha.on_trial_result(None, trial, {"val_dice": 0.0, "failure": "Out of memory."}) == TrialScheduler.CONTINUE
+    assert asha.decisions.keys() - before.keys() == {"0007"} and asha.decisions["0007"].rung == 1
