@@ -34,7 +34,7 @@ def test_a_decision_has_the_cutoff_that_was_compared() -> None:
     assert asha.decisions["0000"] == Decision(1, 0.5, None, 0, Verdict.PASSED)
     stopped = asha.decisions["0002"]  # two thirds of the way from 0.5 to 0.6
     assert stopped.verdict is Verdict.STOPPED and stopped.others == 2 and abs(stopped.cutoff - 0.56667) < 1e-4
-    assert stopped.words == "stopped at rung 1: val Dice 0.5500 is below the cutoff 0.5667 of the 2 trials there before"
+    assert stopped.words == "stopped at rung 1: val Dice 0.5500 is below the cutoff 0.5667 of 2 before it"
     assert asha.decisions["0003"].words.startswith("passed rung 1: val Dice 0.7000 reaches the cutoff")
     assert asha.decisions["0004"].words.startswith("spared at rung 1, as the recipe: val Dice 0.2000 is below")
 

@@ -38,7 +38,7 @@ class Decision:
         verdict = f"{self.verdict} at rung {self.rung}" if is_below else f"passed rung {self.rung}"
         reason = f"val Dice {self.val_dice:.4f} {'is below' if is_below else 'reaches'} the cutoff {self.cutoff:.4f}"
         why = ", as the recipe" if self.verdict is Verdict.SPARED else ""
-        return f"{verdict}{why}: {reason} of the {self.others} trials there before"
+        return f"{verdict}{why}: {reason} of {self.others} before it"
 
 
 class AshaSparingTheRecipe(ASHAScheduler):
