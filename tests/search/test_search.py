@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -152,6 +153,15 @@ def test_the_winner_is_exported_and_the_study_is_readable(ran: Ran) -> None:
     )
     assert len(study.trials) == TRIALS
     assert all(trial.state is optuna.trial.TrialState.COMPLETE for trial in study.trials)
+
+
+def test_every_trial_has_a_log_that_says_how_it_ended_and_event_files(ran: Ran) -> None:
+    for trial in read_trials(ran.folder).itertuples():
+        log = (ran.folder / "logs" / f"{trial.trial_id}.log").read_text()
+        assert f" {trial.state}" in log and len(re.findall(r" epoch \d+: val Dice", log)) == trial.epochs
+        assert (" stopped at rung " in log) == (trial.state == "STOPPED")
+        assert ("Traceback" in log) == (trial.state == "FAILED")
+        assert list((ran.folder / "tensorboard" / str(trial.trial_id)).glob("events.out.tfevents.*"))
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
