@@ -4,6 +4,8 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 
+import ray
+from ray.exceptions import RayTaskError
 from rich.console import Console
 from rich.table import Table
 
@@ -22,10 +24,10 @@ _WORDS = {"better": "better than", "worse": "worse than", "tie": "a tie with"}
 def finish(folder: Path) -> None:
     """Export the winner of the results folder, score winner, recipe and untuned base on the test part, print the table.
 
-    Inside a running Ray, which scores.
+    Inside a running Ray, which scores and checks the export.
 
     Raises:
-        UserError: no trial of the search has finished an epoch.
+        UserError: no trial of the search has finished an epoch, or the export's check refused it.
     """
     settings = SearchSettings.load(folder)
     checkpoints = find_checkpoints(folder)
@@ -39,7 +41,24 @@ def finish(folder: Path) -> None:
     text = _report(settings, winner, recipe, read_counts(folder))
     (folder / "summary.txt").write_text(text)
     print(text, end="", flush=True)
-    export_adapter(folder, winner, folder / "best_adapter")  # last: its card has the scores, and its check may refuse
+    _export(settings, winner)  # last: its card has the scores, and its check may refuse
+
+
+def _export(settings: SearchSettings, winner: TrialCheckpoint) -> None:
+    """On a device of the cluster, like the scoring: the export's check runs the model, and no GPU may be here.
+
+    Raises:
+        NotReproducedError: the export does not score what the search recorded.
+    """
+    task = ray.remote(num_cpus=settings.cpus_per_worker, num_gpus=1 if settings.gpus else 0, max_retries=1)(
+        export_adapter
+    )
+    try:
+        ray.get(task.remote(settings.folder, winner, settings.folder / "best_adapter"))
+    except RayTaskError as error:
+        if isinstance(error.cause, UserError):  # its own sentence, without the traceback that Ray puts before it
+            raise error.cause from error
+        raise
 
 
 def _contender(row: str, checkpoint: TrialCheckpoint) -> Contender:
