@@ -18,12 +18,13 @@ from PIL import Image
 from tune_sa2va.data.codes import group_codes, image_code
 from tune_sa2va.data.split_file import read_split
 from tune_sa2va.evaluate.distance import hausdorff_95
+from tune_sa2va.evaluate.examples import Examples
 from tune_sa2va.evaluate.metrics import Counts, count
 from tune_sa2va.evaluate.predict import predict
 from tune_sa2va.evaluate.topology import betti_error, cl_dice
 from tune_sa2va.model.adapter import load_adapter
 from tune_sa2va.search.settings import SearchSettings
-from tune_sa2va.train.workbench import Examples, open_examples, open_model
+from tune_sa2va.train.workbench import open_examples, open_model
 
 SCORES_FILE = "test_scores.parquet"
 MASKS_FOLDER = "test_masks"

@@ -7,88 +7,19 @@ from pathlib import Path
 import torch
 
 from tune_sa2va.cache.fill import FillProgress, fill
-from tune_sa2va.cache.key import image_hash
 from tune_sa2va.cache.store import FeatureCache, pictures
-from tune_sa2va.config import Augment, DataSettings, LaneSettings, ModelSettings, TrialConfig
-from tune_sa2va.data import Sample, load_image, load_truth
+from tune_sa2va.config import Augment, LaneSettings, ModelSettings, TrialConfig
+from tune_sa2va.data import Sample
 from tune_sa2va.data.split_file import read_split
-from tune_sa2va.data.variants import Variant, laid_out, variant_in, variants_of
+from tune_sa2va.data.variants import variants_of
 from tune_sa2va.errors import UserError
-from tune_sa2va.evaluate.predict import Example, to_device
+from tune_sa2va.evaluate.examples import Examples
 from tune_sa2va.model.checkpoint import load_model, model_folder
 from tune_sa2va.model.encoding import release_encoders
-from tune_sa2va.model.prompt import Prompter, PromptTokens
+from tune_sa2va.model.prompt import Prompter
 from tune_sa2va.model.sa2va import Sa2VA
 from tune_sa2va.train.engine import Engine
 from tune_sa2va.train.trial import Trial
-
-
-class Examples:
-    """Images of one part as `Example`s: truth and tokens kept, features read when asked for."""
-
-    def __init__(
-        self,
-        samples: Sequence[Sample],
-        cache: FeatureCache,
-        prompter: Prompter,
-        data: DataSettings,
-        device: torch.device,
-    ) -> None:
-        self.samples = tuple(samples)
-        self._cache, self._prompter, self._data, self._device = cache, prompter, data, device
-        self._truths: dict[int, torch.Tensor] = {}
-        self._prompts: dict[tuple[str, int], PromptTokens] = {}
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def on_cpu(self, index: int, variant: Variant = Variant.AS_IS) -> Example:
-        """An image with its question, on the CPU; image and truth laid out as `variant` says."""
-        sample = self.samples[index]
-        features = self._cache.load(sample, variant)
-        truth = self._truth(index)
-        if variant is not Variant.AS_IS:
-            truth = torch.from_numpy(laid_out(truth.numpy(), variant))
-        return Example(features, self._tokens(sample, len(features.image_tokens)), truth)
-
-    def in_epoch(self, epoch: int, *, seed: int, augment: Augment) -> "EpochExamples":
-        """The images as one epoch shows them: which way each lies follows from seed, epoch and the image's content."""
-        shown = (variant_in(augment, seed=seed, epoch=epoch, image=image_hash(sample.image)) for sample in self.samples)
-        return EpochExamples(self, tuple(shown))
-
-    def __getitem__(self, index: int) -> Example:
-        return to_device(self.on_cpu(index), self._device)
-
-    def _truth(self, index: int) -> torch.Tensor:
-        if index not in self._truths:
-            sample = self.samples[index]
-            height, width, _ = load_image(sample.image).shape
-            self._truths[index] = torch.from_numpy(load_truth(sample, height, width))
-        return self._truths[index]
-
-    def _tokens(self, sample: Sample, num_image_tokens: int) -> PromptTokens:
-        question = self._data.question.format(text=sample.text)
-        key = (question, num_image_tokens)
-        if key not in self._prompts:
-            self._prompts[key] = self._prompter.build(
-                question=question, answer=self._data.answer, num_image_tokens=num_image_tokens
-            )
-        return self._prompts[key]
-
-
-@dataclass(frozen=True, slots=True)
-class EpochExamples:
-    """The images of one part, each as its variant of the epoch."""
-
-    examples: Examples
-    variants: tuple[Variant, ...]
-
-    def __len__(self) -> int:
-        return len(self.variants)
-
-    def on_cpu(self, index: int) -> Example:
-        """An image with its question, on the CPU."""
-        return self.examples.on_cpu(index, self.variants[index])
 
 
 @dataclass(frozen=True, slots=True)
