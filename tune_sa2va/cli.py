@@ -28,6 +28,8 @@ COMMANDS = {
     "data": ("tune_sa2va.data.__main__", "Check a data set."),
     "cache": ("tune_sa2va.cache.__main__", "Show or delete the features that are kept between searches."),
     "export": ("tune_sa2va.export", "Write a trial's adapter, during a search or after it."),
+    "predict": ("tune_sa2va.predict.__main__", "Masks and overlays of your images."),
+    "evaluate": ("tune_sa2va.evaluate.__main__", "Score a model, tuned or not, on a data set."),
     "bench": ("tune_sa2va.bench.__main__", "Measure how fast this machine trains, and why."),
     "parity": ("tune_sa2va.parity", "Compare the model with tensors of the reference implementation."),
     "pretrain": ("tune_sa2va.pretrain.__main__", "Remake the weights of the tiny model (needs a GPU)."),

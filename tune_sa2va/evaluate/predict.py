@@ -1,4 +1,4 @@
-"""Masks of one image on its own pixels, from cached features and a question."""
+"""Masks of one image on its own pixels, from its features and a question: the answer given, or the model's own."""
 
 from dataclasses import dataclass, replace
 
@@ -7,7 +7,8 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from tune_sa2va.evaluate.metrics import Counts
-from tune_sa2va.model.prompt import PromptTokens
+from tune_sa2va.model.generate import greedy
+from tune_sa2va.model.prompt import Prompter, PromptTokens
 from tune_sa2va.model.sa2va import ImageFeatures, Sa2VA
 from tune_sa2va.model.upsample import to_image_size
 
@@ -35,30 +36,58 @@ def to_device(example: Example, device: torch.device) -> Example:
     )  # fmt: skip
 
 
-def last_hidden(model: Sa2VA, example: Example) -> Float[Tensor, "1 T D"]:
-    """The language model's last hidden states over the example's whole sequence."""
-    tokens = example.tokens
-    embeds = model.embed_text(tokens.input_ids[None], example.features.image_tokens[None], tokens.image_start)
-    return model.hidden_states(embeds, example.features.context(tokens.image_start))
-
-
-def mask_logits(model: Sa2VA, example: Example, hidden: Float[Tensor, "1 T D"]) -> Float[Tensor, "H W"]:
-    """Logits on the image's own pixels, fp32, of the mask with the highest predicted IoU."""
-    seg_position = torch.tensor([example.tokens.seg_position], device=hidden.device)
-    features = example.features
-    output = model.decode_masks(
-        features.embed[None], features.high_res_1[None], features.high_res_0[None],
-        model.seg_embeddings(hidden, seg_position),
-    )  # fmt: skip
+def predict(model: Sa2VA, example: Example) -> Float[Tensor, "H W"]:
+    """`forced_logits` of an example."""
     height, width = example.truth.shape
-    return to_image_size(output.best(), sam_side=model.dims.sam2.image_size, height=height, width=width)[0]
+    return forced_logits(model, example.features, example.tokens, (height, width))
 
 
 @torch.no_grad()
-def predict(model: Sa2VA, example: Example) -> Float[Tensor, "H W"]:
-    """Mask logits with the answer given (teacher forced), as training computes them."""
-    with torch.autocast(example.truth.device.type, torch.bfloat16, enabled=model.no_mem_embed.dtype == torch.bfloat16):
-        return mask_logits(model, example, last_hidden(model, example))
+def forced_logits(
+    model: Sa2VA, features: ImageFeatures, tokens: PromptTokens, size: tuple[int, int]
+) -> Float[Tensor, "H W"]:
+    """Mask logits with the answer given (teacher forced), as training computes them. size: (H, W) of the image."""
+    with torch.autocast(tokens.input_ids.device.type, torch.bfloat16, enabled=_is_bf16(model)):
+        embeds = model.embed_text(tokens.input_ids[None], features.image_tokens[None], tokens.image_start)
+        hidden = model.hidden_states(embeds, features.context(tokens.image_start))
+        return _image_logits(model, features, hidden[:, tokens.seg_position], size)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model wrote by itself. logits: of the mask at its first [SEG]; None where it wrote none."""
+
+    text: str
+    logits: Float[Tensor, "H W"] | None
+
+
+@torch.no_grad()
+def generated_answer(
+    model: Sa2VA, features: ImageFeatures, tokens: PromptTokens, size: tuple[int, int], *, prompter: Prompter
+) -> Answer:
+    """The model's own answer to the question of `tokens` (greedy decoding). size: (H, W) of the image."""
+    context = features.context(tokens.image_start)
+    written = greedy(model, tokens, features.image_tokens, prompter=prompter, context=context)
+    text = str(prompter.tokenizer.decode(written.token_ids.tolist()))
+    if not len(written.seg_hidden):
+        return Answer(text, None)
+    with torch.autocast(tokens.input_ids.device.type, torch.bfloat16, enabled=_is_bf16(model)):
+        return Answer(text, _image_logits(model, features, written.seg_hidden[:1], size))
+
+
+def _image_logits(
+    model: Sa2VA, features: ImageFeatures, seg_hidden: Float[Tensor, "1 D"], size: tuple[int, int]
+) -> Float[Tensor, "H W"]:
+    """Logits on the image's own pixels, fp32, of the mask with the highest predicted IoU."""
+    output = model.decode_masks(
+        features.embed[None], features.high_res_1[None], features.high_res_0[None], model.text_hidden_fcs(seg_hidden)
+    )
+    height, width = size
+    return to_image_size(output.best(), sam_side=model.dims.sam2.image_size, height=height, width=width)[0]
+
+
+def _is_bf16(model: Sa2VA) -> bool:
+    return model.no_mem_embed.dtype == torch.bfloat16
 
 
 def pixel_counts(logits: Float[Tensor, "H W"], truth: Bool[Tensor, "H W"]) -> Float[Tensor, "4"]:

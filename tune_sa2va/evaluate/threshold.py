@@ -32,9 +32,14 @@ class ChosenThreshold:
     default_dice: float
 
 
+def logit_of(threshold: float) -> float:
+    """`logits > logit_of(threshold)` is the mask `sigmoid(logits) > threshold`; threshold in (0, 1)."""
+    return math.log(threshold / (1 - threshold))
+
+
 def histogram(logits: Float[Tensor, "H W"], truth: Bool[Tensor, "H W"]) -> Int[Tensor, "2 G+1"]:
     """Pixels by the number of GRID's thresholds that they lie above, of background (row 0) and vessel (row 1)."""
-    edges = torch.tensor([math.log(t / (1 - t)) for t in GRID], device=logits.device, dtype=logits.dtype)
+    edges = torch.tensor([logit_of(t) for t in GRID], device=logits.device, dtype=logits.dtype)
     passed = torch.bucketize(logits, edges)  # edges strictly below: `logit > edge` is what a mask asks
     bins = len(GRID) + 1
     return torch.bincount((passed + bins * truth).flatten(), minlength=2 * bins).view(2, bins)

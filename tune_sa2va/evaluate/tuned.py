@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from tune_sa2va.config import DataSettings, Frozen, Precision, TrialConfig
 from tune_sa2va.errors import CheckpointError
@@ -86,7 +86,7 @@ class Tuned(Frozen):
     question: str = DataSettings.model_fields["question"].default
     """With {text} for what is asked for."""
     answer: str = DataSettings.model_fields["answer"].default
-    threshold: float
+    threshold: float = Field(gt=0.0, lt=1.0)
     """On the sigmoid of the mask logits; chosen on the validation part."""
     metrics: Metrics
     verification: Verification

@@ -1,0 +1,94 @@
+"""Scores on images with truth, at Sa2VA's threshold and at the chosen one; and whether the model still writes [SEG]."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool
+
+from tune_sa2va.evaluate.bootstrap import Interval, mean_interval
+from tune_sa2va.evaluate.distance import hausdorff_95
+from tune_sa2va.evaluate.examples import Examples
+from tune_sa2va.evaluate.metrics import count
+from tune_sa2va.evaluate.predict import generated_answer, predict
+from tune_sa2va.evaluate.progress import tracked
+from tune_sa2va.evaluate.threshold import logit_of
+from tune_sa2va.evaluate.topology import betti_error, cl_dice
+from tune_sa2va.model.prompt import Prompter
+from tune_sa2va.model.sa2va import Sa2VA
+
+OVERLAP = ("dice", "iou", "recall", "precision")
+MEASURES = (*OVERLAP, "cl_dice", "hd95_px", "betti_error")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageScores:
+    """One image with one text. at: threshold -> measure -> value, NaN where there is nothing to score.
+
+    wrote_seg: None where the model was not asked to write.
+    """
+
+    label: str
+    text: str
+    at: dict[float, dict[str, float]]
+    wrote_seg: bool | None
+
+
+def score_images(
+    model: Sa2VA,
+    examples: Examples,
+    labels: Sequence[str],
+    thresholds: Sequence[float],
+    *,
+    prompter: Prompter | None,
+) -> list[ImageScores]:
+    """Scores of each example's mask, its answer given. labels: what the images are called in what is shown.
+
+    prompter: let the model write its own answer, too, and look for [SEG]; None leaves that out.
+    """
+    scored = []
+    for index, label in enumerate(tracked(labels, "scoring")):
+        example = examples[index]
+        logits, truth = predict(model, example), example.truth.cpu().numpy()
+        masks = {threshold: (logits > logit_of(threshold)).cpu().numpy() for threshold in thresholds}
+        wrote_seg = None
+        if prompter is not None:
+            height, width = truth.shape
+            answer = generated_answer(model, example.features, example.tokens, (height, width), prompter=prompter)
+            wrote_seg = answer.logits is not None
+        at = {threshold: _scores(mask, truth) for threshold, mask in masks.items()}
+        scored.append(ImageScores(label=label, text=examples.samples[index].text, at=at, wrote_seg=wrote_seg))
+    return scored
+
+
+def means(images: Sequence[ImageScores], threshold: float) -> dict[str, Interval]:
+    """Mean of each measure over images, with its bootstrap interval."""
+    return {measure: mean_interval([image.at[threshold][measure] for image in images]) for measure in MEASURES}
+
+
+@dataclass(frozen=True, slots=True)
+class SegShare:
+    """For how many images the model wrote [SEG] by itself."""
+
+    written: int
+    asked: int
+
+    @classmethod
+    def of(cls, images: Sequence[ImageScores]) -> "SegShare | None":
+        """None where the model was not asked to write."""
+        answers = [image.wrote_seg for image in images if image.wrote_seg is not None]
+        return cls(sum(answers), len(answers)) if answers else None
+
+    @property
+    def is_broken(self) -> bool:
+        """Under half: who asks this model in Sa2VA's chat gets no mask more often than one."""
+        return 2 * self.written < self.asked
+
+
+def _scores(mask: Bool[np.ndarray, "H W"], truth: Bool[np.ndarray, "H W"]) -> dict[str, float]:
+    counts = count(mask, truth)
+    return {measure: getattr(counts, measure) for measure in OVERLAP} | {
+        "cl_dice": cl_dice(mask, truth),
+        "hd95_px": hausdorff_95(mask, truth),
+        "betti_error": betti_error(mask, truth),
+    }

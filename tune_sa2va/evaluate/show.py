@@ -1,0 +1,112 @@
+"""An evaluation as tables, or as plain values for JSON."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tune_sa2va.evaluate.bootstrap import Interval
+from tune_sa2va.evaluate.part import Part
+from tune_sa2va.evaluate.scores import MEASURES, ImageScores, SegShare, means
+
+_HEADINGS = dict(
+    zip(MEASURES, ("Dice", "IoU", "recall", "precision", "clDice", "HD95, px", "Betti error"), strict=True)
+)
+_WORST = 10
+
+
+def print_scores(part: Part, images: Sequence[ImageScores], thresholds: Sequence[float]) -> None:
+    """Means with intervals, the worst images, and what the model wrote."""
+    console = Console(highlight=False, soft_wrap=True)
+    if part.note:
+        console.print(Text(part.note))
+    title = f"{part.name}: {len(images)} images, mean [95% bootstrap interval]"
+    table = Table(title=title, title_justify="left")
+    table.add_column("measure")
+    for threshold in thresholds:
+        table.add_column(f"at {threshold:g}", no_wrap=True)
+    columns = [means(images, threshold) for threshold in thresholds]
+    for measure, heading in _HEADINGS.items():
+        table.add_row(heading, *(_cell(column[measure], digits=_digits(measure)) for column in columns))
+    console.print(table)
+    console.print(_worst(images, thresholds[-1]))
+    if (share := SegShare.of(images)) is not None:
+        console.print(Text(seg_sentence(share, images)))
+
+
+def seg_sentence(share: SegShare, images: Sequence[ImageScores]) -> str:
+    """What a user must know of the answers that the model wrote."""
+    start = f"The model writes [SEG] by itself for {share.written} of {share.asked} images"
+    if share.written == share.asked:
+        return f"{start}."
+    silent = [image.label for image in images if image.wrote_seg is False]
+    named = f"{', '.join(silent[:_WORST])}{', ...' if len(silent) > _WORST else ''}"
+    if share.is_broken:
+        return (
+            f"{start}: it is broken for use in Sa2VA's chat, where only a written [SEG] gives a mask. Train with "
+            f"loss.lm above 0, or use forced answers. None for: {named}."
+        )
+    return f"{start}; none for: {named}."
+
+
+def to_plain(part: Part, images: Sequence[ImageScores], thresholds: Sequence[float]) -> dict[str, Any]:
+    """The same for JSON, every image included; null where there is nothing to say."""
+    share = SegShare.of(images)
+    return {
+        "part": part.name,
+        "note": part.note,
+        "num_images": len(images),
+        "scores": [
+            {"threshold": threshold} | {name: _plain(interval) for name, interval in means(images, threshold).items()}
+            for threshold in thresholds
+        ],
+        "seg": share and {"written": share.written, "asked": share.asked, "broken": share.is_broken},
+        "images": [_plain_image(image) for image in images],
+    }
+
+
+def _worst(images: Sequence[ImageScores], threshold: float) -> Table:
+    scored = [image for image in images if not math.isnan(image.at[threshold]["dice"])]
+    scored.sort(key=lambda image: image.at[threshold]["dice"])
+    table = Table(title=f"Worst by Dice at {threshold:g}", title_justify="left")
+    for heading in ("image", "text", "Dice", "recall", "precision"):
+        table.add_column(heading, overflow="fold")
+    for image in scored[:_WORST]:
+        cells = (f"{image.at[threshold][measure]:.3f}" for measure in ("dice", "recall", "precision"))
+        table.add_row(Text(_printable(image.label)), Text(_printable(image.text)), *cells)
+    return table
+
+
+def _cell(interval: Interval, *, digits: int) -> str:
+    if math.isnan(interval.mean):
+        return "-"
+    if math.isnan(interval.low):
+        return f"{interval.mean:.{digits}f}"
+    return f"{interval.mean:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
+
+
+def _digits(measure: str) -> int:
+    return 1 if measure in ("hd95_px", "betti_error") else 3
+
+
+def _plain(interval: Interval) -> dict[str, float | None]:
+    return {"mean": _number(interval.mean), "low": _number(interval.low), "high": _number(interval.high)}
+
+
+def _plain_image(image: ImageScores) -> dict[str, Any]:
+    scores: list[dict[str, float | None]] = [
+        {"threshold": threshold, **{name: _number(value) for name, value in values.items()}}
+        for threshold, values in image.at.items()
+    ]
+    return {"image": image.label, "text": image.text, "wrote_seg": image.wrote_seg, "scores": scores}
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

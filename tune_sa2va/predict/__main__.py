@@ -1,0 +1,91 @@
+"""Masks of your images: `python -m tune_sa2va.predict --model DIR --adapter results/NAME/best_adapter IMAGES --to DIR`.
+
+Exit codes: 0 done, 1 an image cannot be used (nothing was written), 2 wrong use.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from tune_sa2va.errors import UserError
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def main(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Image files, or folders of them.")],
+    to: Annotated[Path, typer.Option(help="Folder to write; new, empty, or of an earlier run.")],
+    model: Annotated[str, typer.Option(help="Folder of a Sa2VA checkpoint, or a preset's name.")],
+    adapter: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of an exported adapter, results/NAME/best_adapter.", show_default="the base as it is"
+        ),
+    ] = None,
+    mode: Annotated[
+        Literal["forced", "generate"],
+        typer.Option(
+            help="forced: the answer is given, as in training. generate: the model writes it, as in Sa2VA's chat."
+        ),
+    ] = "forced",
+    text: Annotated[str, typer.Option(help="What to look for; it goes into the adapter's question.")] = "blood vessel",
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Vessel is where the probability is above it.", show_default="the adapter's, else 0.5"),
+    ] = None,
+    any_base: Annotated[
+        bool, typer.Option("--any-base", help="Take an adapter that was made for another base model.")
+    ] = False,
+) -> None:
+    """Write a mask (PNG, 0 or 255) and an overlay of each image, on its own pixels, to TO/masks and TO/overlays.
+
+    Question and threshold are those that the adapter was exported with. TO/predictions.json says how it was done.
+    """
+    if threshold is not None and not 0 < threshold < 1:
+        raise UserError(f"--threshold must be above 0 and below 1, got {threshold:g}.")
+    if not text.strip():
+        raise UserError('--text must say what to look for, for example "blood vessel".')
+
+    from tune_sa2va.predict.output import Output, check_place
+    from tune_sa2va.predict.pictures import find_pictures
+
+    check_place(to)
+    pictures = find_pictures(images)
+    if pictures.faults:
+        for fault in pictures.faults:
+            typer.echo(f"error: {_printable(fault)}", err=True)
+        typer.echo("Nothing was written: cure the errors above first.", err=True)
+        raise typer.Exit(1)
+
+    from tune_sa2va.evaluate.tuned_model import find_tuned  # torch, after all that needs none
+    from tune_sa2va.predict.work import Predictor, predict_all
+
+    tuned = find_tuned(model, adapter, any_base=any_base)
+    cut = tuned.threshold if threshold is None else threshold
+    predictor = Predictor.open(tuned, text=text, mode=mode)
+    about = {
+        "model": model,
+        "adapter": None if adapter is None else str(adapter),
+        "mode": mode,
+        "question": predictor.question,
+        "threshold": cut,
+    }
+    output = Output.open(to, about, pictures.files)
+    without_seg = predict_all(predictor, pictures.files, output, threshold=cut)
+    for file in without_seg:
+        typer.echo(f"warning: {_printable(str(file))}: the model wrote no [SEG], so its mask is empty.", err=True)
+    said = f", {len(without_seg)} of them empty because no [SEG] was written" if without_seg else ""
+    typer.echo(f"{to}: {len(pictures.files)} masks and overlays at threshold {cut:g}{said}.")
+
+
+def _printable(text: str) -> str:
+    """File names as they may go to a terminal."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+if __name__ == "__main__":
+    from tune_sa2va.cli import run
+
+    run(app)

@@ -1,0 +1,65 @@
+"""The images that a user names, as files or folders: found and decoded once, so that every fault is known at once."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from tune_sa2va.data import IMAGE_SUFFIXES, load_image
+from tune_sa2va.errors import DataError
+
+_THREADS = 4  # each holds a picture of up to MAX_PIXELS
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """files: to work on, in the order given (a folder's by name). faults: a sentence each; none, or do not start."""
+
+    files: tuple[Path, ...]
+    faults: tuple[str, ...]
+
+
+def find_pictures(given: Sequence[Path]) -> Pictures:
+    """The images of `given`: files as they are named, and the images that lie directly in a folder."""
+    files: list[Path] = []
+    faults: list[str] = []
+    for path in given:
+        inside = _images_in(path) if path.is_dir() else [path]
+        if not inside:
+            faults.append(f"{path}: no image in this folder ({', '.join(sorted(IMAGE_SUFFIXES))}). Give another.")
+        files += inside
+    files = list(dict.fromkeys(files))
+    with ThreadPoolExecutor(_THREADS) as threads:
+        faults += [fault for fault in threads.map(_fault, files) if fault]
+    return Pictures(tuple(files), tuple(faults + _same_names(files)))
+
+
+def _images_in(folder: Path) -> list[Path]:
+    """By name; hidden files are no images (macOS leaves `._` twins behind)."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
+
+
+def _fault(path: Path) -> str:
+    try:
+        load_image(path)
+    except DataError as error:
+        return str(error)
+    return ""
+
+
+def _same_names(files: Sequence[Path]) -> list[str]:
+    """Images whose masks would be one file; names that differ in case alone are one on some disks."""
+    of_stem: defaultdict[str, list[Path]] = defaultdict(list)
+    for path in files:
+        of_stem[path.stem.casefold()].append(path)
+    return [
+        f"{', '.join(map(str, paths))}: their masks would all be called {paths[0].stem}.png. "
+        "Rename all but one, or give them in runs of their own."
+        for paths in of_stem.values()
+        if len(paths) > 1
+    ]

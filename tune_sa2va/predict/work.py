@@ -1,0 +1,90 @@
+"""One image after the other through the model: features, mask logits, mask, files."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from tune_sa2va.data import load_image
+from tune_sa2va.evaluate.predict import Answer, forced_logits, generated_answer
+from tune_sa2va.evaluate.progress import tracked
+from tune_sa2va.evaluate.threshold import logit_of
+from tune_sa2va.evaluate.tuned_model import TunedModel, the_device
+from tune_sa2va.model.encoding import encode
+from tune_sa2va.model.prompt import Prompter
+from tune_sa2va.model.sa2va import Sa2VA
+from tune_sa2va.predict.output import Output, mask_name
+
+Mode = Literal["forced", "generate"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Predictor:
+    """A loaded model with its question."""
+
+    model: Sa2VA
+    prompter: Prompter
+    question: str
+    answer: str
+    mode: Mode
+
+    @classmethod
+    def open(cls, tuned: TunedModel, *, text: str, mode: Mode) -> "Predictor":
+        """Load the model, on a GPU where there is one. text: what is asked for."""
+        model = tuned.load_base(the_device())
+        tuned.attach(model)
+        question = tuned.question.format(text=text)
+        return cls(model=model, prompter=Prompter(tuned.folder), question=question, answer=tuned.answer, mode=mode)
+
+    def answer_to(self, picture: UInt8[np.ndarray, "H W 3"]) -> Answer:
+        """The answer and its mask logits on the picture's own pixels."""
+        # Raw: the adapter may bring another mask decoder, whose own convolutions then project the finer levels.
+        features = encode(self.model, picture, raw_high_res=True)
+        tokens = self.prompter.build(
+            question=self.question, answer=self.answer, num_image_tokens=len(features.image_tokens)
+        )
+        tokens = replace(tokens, input_ids=tokens.input_ids.to(self.model.no_mem_embed.device))
+        height, width, _ = picture.shape
+        if self.mode == "generate":
+            return generated_answer(self.model, features, tokens, (height, width), prompter=self.prompter)
+        return Answer(self.answer, forced_logits(self.model, features, tokens, (height, width)))
+
+
+def predict_all(predictor: Predictor, files: Sequence[Path], output: Output, *, threshold: float) -> list[Path]:
+    """Write mask and overlay of every file; gives back those for which the model wrote no [SEG]: their masks are empty.
+
+    Raises:
+        DataError: an image has changed since it was looked at.
+    """
+    without_seg, records = [], []
+    for file in tracked(files, "predicting"):
+        picture = load_image(file)
+        answer = predictor.answer_to(picture)
+        mask = _mask(answer.logits, picture.shape[:2], threshold)
+        output.write(file, picture, mask)
+        records.append(_record(file, answer, mask))
+        if answer.logits is None:
+            without_seg.append(file)
+    output.finish(records)
+    return without_seg
+
+
+def _mask(logits: Float[Tensor, "H W"] | None, size: tuple[int, ...], threshold: float) -> np.ndarray:
+    if logits is None:
+        return np.zeros(size, dtype=bool)
+    mask: np.ndarray = torch.gt(logits, logit_of(threshold)).cpu().numpy()
+    return mask
+
+
+def _record(file: Path, answer: Answer, mask: np.ndarray) -> dict[str, Any]:
+    return {
+        "mask": mask_name(file),
+        "answer": answer.text,
+        "wrote_seg": answer.logits is not None,
+        "vessel_share": round(float(mask.mean()), 6),
+    }
