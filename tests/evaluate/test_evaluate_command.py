@@ -1,0 +1,91 @@
+"""The command evaluate: the recorded split, codes for names, and a tuned model that lost its [SEG]."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from tests.evaluate.tuned_folder import IMAGES, RATIOS, SEED, Made, make
+from tune_sa2va.data import check, open_dataset, split_by_group
+from tune_sa2va.data.codes import image_code
+from tune_sa2va.data.procedural.folder import write_folder
+from tune_sa2va.errors import UserError
+from tune_sa2va.evaluate.__main__ import app
+from tune_sa2va.evaluate.scores import SegShare
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return make(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNE_SA2VA_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+def evaluate(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["--model", "tiny", *(str(argument) for argument in arguments)])
+
+
+@pytest.mark.parametrize("asked", [None, "val"])
+def test_the_part_is_that_of_the_search(made: Made, asked: str | None) -> None:
+    flags = ["--part", asked] if asked else []
+    done = evaluate("--adapter", made.adapter, "--data", made.data, "--json", *flags)
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    samples = split_by_group(check(open_dataset(made.data)).samples, RATIOS, seed=SEED)
+    wanted = [image_code(sample) for sample in samples if sample.split == (asked or "test")]
+    assert found["part"] == (asked or "test") and found["note"] == ""
+    assert [image["image"] for image in found["images"]] == wanted != []
+    for sample in samples:
+        assert Path(sample.name).name not in done.output
+
+
+def test_names_are_shown_where_asked_for(made: Made) -> None:
+    done = evaluate("--adapter", made.adapter, "--data", made.data, "--show-names", "--part", "test")
+    samples = split_by_group(check(open_dataset(made.data)).samples, RATIOS, seed=SEED)
+    assert done.exit_code == 0, done.output
+    assert all(sample.name in done.output for sample in samples if sample.split == "test")
+
+
+def test_other_data_is_scored_whole(made: Made, tmp_path: Path) -> None:
+    write_folder(tmp_path / "other", "leg", 2, 96, 9)
+    done = evaluate("--adapter", made.adapter, "--data", tmp_path / "other", "--json")
+    found = json.loads(done.stdout)
+    assert (found["part"], found["num_images"]) == ("all", 2)
+    assert "This is not the data of the search" in found["note"]
+
+
+def test_a_base_has_no_split(made: Made) -> None:
+    done = evaluate("--data", made.data, "--part", "test")
+    assert isinstance(done.exception, UserError) and "no split is recorded" in str(done.exception)
+
+
+def test_the_base_still_writes_seg(made: Made) -> None:
+    done = evaluate("--data", made.data, "--generate")
+    assert done.exit_code == 0, done.output
+    assert f"writes [SEG] by itself for {IMAGES} of {IMAGES} images." in done.output
+
+
+def test_an_adapter_that_writes_no_seg_is_broken(made: Made) -> None:
+    done = evaluate("--adapter", made.silent, "--data", made.data, "--generate", "--json")
+    assert done.exit_code == 1
+    found = json.loads(done.stdout)
+    assert found["seg"]["written"] == 0 and found["seg"]["broken"]
+    assert "it is broken" in evaluate("--adapter", made.silent, "--data", made.data, "--generate").output
+
+
+@pytest.mark.parametrize(("written", "broken"), [(0, True), (4, True), (5, False), (10, False)])
+def test_broken_is_under_half(written: int, broken: bool) -> None:
+    assert SegShare(written, 10).is_broken is broken
+
+
+def test_faulty_data_is_shown_and_nothing_scored(made: Made, tmp_path: Path) -> None:
+    write_folder(tmp_path / "data", "leg", 2, 96, 9)
+    image = sorted((tmp_path / "data" / "images").iterdir())[0]
+    image.write_text("no picture")
+    done = evaluate("--data", tmp_path / "data")
+    assert done.exit_code == 1 and "unreadable image" in done.output

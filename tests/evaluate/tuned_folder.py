@@ -1,0 +1,74 @@
+"""A data set and adapters with `tune_sa2va.json` beside them, as an export leaves them, made without a search."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from tune_sa2va.config import RECIPE, LoraSettings
+from tune_sa2va.data import check, fingerprint, open_dataset
+from tune_sa2va.data.procedural.folder import write_folder
+from tune_sa2va.evaluate.tuned import (
+    TUNED_FILE,
+    BaseModelName,
+    Measure,
+    Metrics,
+    PartScores,
+    SplitRule,
+    Tuned,
+    Verification,
+)
+from tune_sa2va.model.adapter import save_adapter
+from tune_sa2va.model.checkpoint import load_model, model_folder
+from tune_sa2va.model.identity import model_hash
+from tune_sa2va.model.lora import TrialAdapters
+
+IMAGES, RATIOS, SEED, THRESHOLD = 5, (0.4, 0.3, 0.3), 3, 0.3
+
+
+@dataclass(frozen=True)
+class Made:
+    """data: a data set of IMAGES images. adapter: it still writes [SEG]. silent: it no longer does."""
+
+    data: Path
+    adapter: Path
+    silent: Path
+
+
+def make(folder: Path) -> Made:
+    """Adapters of the tiny preset with random B: small, and so large that the language is lost."""
+    made = Made(folder / "data", folder / "adapter", folder / "silent")
+    write_folder(made.data, "leg", IMAGES, 96, 0)
+    model = load_model(model_folder("tiny"), device=torch.device("cpu"), dtype=torch.float32)
+    for place, spread in ((made.adapter, 0.02), (made.silent, 3.0)):
+        lora = LoraSettings(r=2)
+        adapters = TrialAdapters(model, lora, (), seed=0)
+        try:
+            with torch.no_grad():
+                for name, parameter in adapters.parameters.items():
+                    if "lora_B" in name:
+                        parameter.normal_(0.0, spread, generator=torch.Generator().manual_seed(1))
+            save_adapter(place, model, adapters.parameters, lora, ())
+        finally:
+            adapters.detach()
+        (place / TUNED_FILE).write_text(_tuned(made.data).to_json())
+    return made
+
+
+def _tuned(data: Path) -> Tuned:
+    """Its scores are of no search; nothing under test reads them."""
+    zero = Measure(mean=0.0, low=None, high=None)
+    scores = PartScores(num_images=1, threshold=0.5, dice=zero, iou=zero, recall=zero, precision=zero)
+    return Tuned(
+        trial="0000",
+        epoch=1,
+        base_model=BaseModelName(id="tiny", sha256=model_hash(model_folder("tiny"))),
+        data_fingerprint=fingerprint(check(open_dataset(data)).samples),
+        split=SplitRule(ratios=RATIOS, seed=SEED),
+        threshold=THRESHOLD,
+        metrics=Metrics(val_default=scores, val_chosen=scores),
+        verification=Verification(
+            recorded_val_dice=0.0, val_dice=0.0, difference=0.0, tolerance=1e-6, precision="fp32", device="cpu"
+        ),
+        config=RECIPE,
+    )
