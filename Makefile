@@ -1,5 +1,6 @@
 # make demo   the main job on the built-in tiny model and data, on the CPU, in minutes
 # make test   the tests
+# make drill  searches that are killed and resumed, about 20 minutes
 # make check  what CI also asks: lint, format, types, import rules
 # make clean  takes away .venv and the demo's results
 #
@@ -9,7 +10,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: demo test check clean
+.PHONY: demo test drill check clean
 
 demo: $(READY)
 	rm -rf demo
@@ -17,6 +18,9 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+drill: $(READY)
+	$(BIN)/python -m pytest tests/drills -m "slow or not slow"
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -80,7 +80,7 @@ def _settings() -> dict[str, Any]:
         **{"name": "n", "out": "/o", "space_file": "/s.yaml", "space": space, "feature_cache": "/c", "sampler": "tpe"},
         **{"model": {"model": "tiny", "precision": "fp32"}, "data": {"source": "/d"}, "raw_high_res": False},
         **{"gpus": 0, "gpus_per_trial": 1, "lanes": 1, "cpus_per_worker": 1, "trials": 2, "epochs": 1, "seed": 0},
-        **{"time_budget_s": None, "address": None, "max_disk_gib": None},
+        **{"time_budget_s": None, "address": None, "max_disk_gib": None, "cache_limit_gib": None},
     }
 
 

@@ -20,8 +20,9 @@ from tune_sa2va.data import Sample, image_size, load_image
 from tune_sa2va.data.split_file import read_split
 from tune_sa2va.data.variants import Variant, laid_out
 from tune_sa2va.errors import CacheError
-from tune_sa2va.model.checkpoint import load_model, model_folder
+from tune_sa2va.model.checkpoint import load_model
 from tune_sa2va.model.encoding import EncodersReleasedError, encode, release_encoders
+from tune_sa2va.model.locate import model_folder
 from tune_sa2va.model.preprocess import encoder_inputs
 from tune_sa2va.model.sa2va import Sa2VA
 
@@ -111,7 +112,8 @@ from pathlib import Path
 from tune_sa2va.cache.fill import fill
 from tune_sa2va.cache.store import FeatureCache, Picture
 from tune_sa2va.data.variants import Variant
-from tune_sa2va.model.checkpoint import load_model, model_folder
+from tune_sa2va.model.checkpoint import load_model
+from tune_sa2va.model.locate import model_folder
 torch.set_num_threads(1)
 folder = model_folder("tiny")
 model = load_model(folder, device=torch.device("cpu"), dtype=torch.float32)

@@ -18,7 +18,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
 
 
 @pytest.mark.slow  # each a whole search with a lane that starts twice: half a minute
-@pytest.mark.parametrize("process_name", ["RayTrainWorker", "LaneTrainable"])
+@pytest.mark.parametrize("process_name", ["RayTrainWorker", "_Inner"])
 def test_a_trial_that_lost_its_lane_goes_on_within_a_minute(process_name: str, ground: Ground) -> None:
     driver = ground.start(process_name, lanes=2, trials=4, epochs=12)
     results = ground.results(process_name)

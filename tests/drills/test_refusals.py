@@ -44,6 +44,17 @@ def test_a_second_process_is_refused_and_a_stale_lock_is_not_one(ground: Ground)
     assert len(extended) == 3 and set(extended["state"]) <= {"COMPLETE", "STOPPED"}
 
 
+@pytest.mark.slow  # a search and its resumption: a minute
+def test_a_search_over_its_disk_pauses_and_goes_on_with_more(ground: Ground) -> None:
+    paused = ground.start("disk", "--max-disk", "0.001", trials=2, epochs=2)
+    assert finish(paused) == 75, ground.said("disk")
+    said = ground.said("disk")
+    assert "Paused:" in said and "--max-disk allows 0.001" in said and "--resume" in said and "Traceback" not in said
+    assert finish(ground.resume("disk", "--max-disk", "1")) == 0, ground.said("disk")
+    trials = read_trials(ground.results("disk"))
+    assert len(trials) == 2 and set(trials["state"]) <= {"COMPLETE", "STOPPED"}
+
+
 @pytest.mark.slow  # a search of its own: 30 s
 def test_too_large_trials_are_infeasible_and_smaller_micro_batches_come_first(ground: Ground) -> None:
     """The hook: rank 64 never fits; of the others, a micro-batch above 1 does not."""

@@ -19,8 +19,9 @@ from tune_sa2va.evaluate.tuned import (
     Verification,
 )
 from tune_sa2va.model.adapter import save_adapter
-from tune_sa2va.model.checkpoint import load_model, model_folder
+from tune_sa2va.model.checkpoint import load_model
 from tune_sa2va.model.identity import model_hash
+from tune_sa2va.model.locate import model_folder
 from tune_sa2va.model.lora import TrialAdapters
 
 IMAGES, RATIOS, SEED, THRESHOLD = 5, (0.4, 0.3, 0.3), 3, 0.3

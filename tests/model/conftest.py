@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from tune_sa2va.model.checkpoint import build_on_meta, load_model, model_folder
+from tune_sa2va.model.checkpoint import build_on_meta, load_model
 from tune_sa2va.model.dims import Sa2VADims, read_dims
+from tune_sa2va.model.locate import model_folder
 from tune_sa2va.model.sa2va import Sa2VA
 
 REFERENCE = Path(__file__).parents[3] / "shared" / "reference"

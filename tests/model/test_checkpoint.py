@@ -11,8 +11,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tune_sa2va.errors import CheckpointError
-from tune_sa2va.model.checkpoint import load_model, model_folder, save_model
+from tune_sa2va.model.checkpoint import load_model, save_model
 from tune_sa2va.model.families import Family
+from tune_sa2va.model.locate import model_folder
 from tune_sa2va.model.prompt import Prompter
 from tune_sa2va.model.sa2va import Sa2VA
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tune_sa2va.model.families import Family
-from tune_sa2va.model.keymap import LEFTOVER_PATTERNS, Source, is_leftover, reference_module, source_of
+from tune_sa2va.model.keymap import LEFTOVER_PATTERNS, Source, is_leftover, source_of
 from tune_sa2va.model.sa2va import Sa2VA
 
 FAMILY = Family.INTERNVL_QWEN2
@@ -79,13 +79,12 @@ def test_8b_has_the_real_number_of_values(real_model: Sa2VA) -> None:
             tuple(f"grounding_encoder.sam2_model.sam_prompt_encoder.point_embeddings.{i}.weight" for i in range(4)),
             None,
         ),
+        (
+            "sam_mask_decoder.transformer.final_attn_token_to_image.o_proj.weight",
+            ("grounding_encoder.sam2_model.sam_mask_decoder.transformer.final_attn_token_to_image.out_proj.weight",),
+            None,
+        ),
     ],
 )
 def test_names(native: str, keys: tuple[str, ...], third: int | None) -> None:
     assert source_of(native, FAMILY) == Source(keys, third)
-
-
-def test_reference_module_is_the_key_without_its_leaf() -> None:
-    native = "sam_mask_decoder.transformer.final_attn_token_to_image.o_proj"
-    expected = "grounding_encoder.sam2_model.sam_mask_decoder.transformer.final_attn_token_to_image.out_proj"
-    assert reference_module(native, FAMILY) == expected

@@ -9,8 +9,8 @@ import pytest
 from safetensors.torch import load_file
 
 from tune_sa2va.errors import CheckpointError
-from tune_sa2va.model.checkpoint import model_folder, preset_names
 from tune_sa2va.model.dims import read_dims
+from tune_sa2va.model.locate import model_folder, preset_names
 from tune_sa2va.model.prompt import IGNORE_INDEX, Prompter
 
 

@@ -2,7 +2,8 @@
 
 import torch
 
-from tune_sa2va.model.checkpoint import load_model, model_folder
+from tune_sa2va.model.checkpoint import load_model
+from tune_sa2va.model.locate import model_folder
 
 
 def test_the_position_encoding_does_not_change_under_autocast() -> None:

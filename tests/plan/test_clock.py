@@ -18,9 +18,9 @@ EXPECTED = Expectation(rungs={1: 8, 3: 3}, epochs=20.0, epochs_range=(15, 30), r
 def flags(out: Path, **changed: object) -> Flags:
     values = {
         "data": None, "allow_outside": False, "model": "tiny", "space": "smoke", "out": out, "name": "plan",
-        "trials": 8, "epochs": 3, "time_budget_s": None, "sampler": "tpe", "seed": 0, "gpus": 0,
+        "trials": 8, "epochs": 3, "time_budget_min": None, "sampler": "tpe", "seed": 0, "gpus": 0,
         "gpus_per_trial": 1, "lanes": 2,
-        "max_disk_gib": None, "memory": "auto", "address": None,
+        "max_disk_gib": None, "cache_limit_gib": None, "memory": "auto", "address": None,
     }  # fmt: skip
     return Flags(**(values | changed))
 
@@ -38,7 +38,7 @@ def test_the_sum(tmp_path: Path) -> None:
 
 
 def test_a_time_budget_is_told(tmp_path: Path) -> None:
-    assert predict(plan(flags(tmp_path, time_budget_s=60.0)), IMAGES, EXPECTED, PACE).cut_short
+    assert predict(plan(flags(tmp_path, time_budget_min=1.0)), IMAGES, EXPECTED, PACE).cut_short
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import load_file
 
 from tune_sa2va.data import procedural
-from tune_sa2va.model.checkpoint import load_model, model_folder
+from tune_sa2va.model.checkpoint import load_model
 from tune_sa2va.model.dims import Sa2VADims, read_dims
+from tune_sa2va.model.locate import model_folder
 from tune_sa2va.model.preprocess import encoder_inputs
 from tune_sa2va.model.prompt import Prompter
 from tune_sa2va.model.sa2va import ImageFeatures, Sa2VA

@@ -44,6 +44,8 @@ def _unless(package: str) -> pytest.MarkDecorator:
         (["--trials", "0"], "--trials must be from 1 to 10000, got 0"),
         (["--epochs", "0"], "--epochs must be from 1 to 10000, got 0"),
         (["--time-budget", "0"], "--time-budget must be above 0"),
+        (["--max-disk", "0"], "--max-disk must be above 0 GiB"),
+        (["--cache-limit", "-1"], "--cache-limit must be above 0 GiB"),
         (["--seed", "-1"], "--seed must be from 0"),
         (["--name", "../elsewhere"], "--name may have letters, digits and . _ -"),
         (["--name", ".."], "--name may have letters, digits and . _ -"),
@@ -66,6 +68,7 @@ def _unless(package: str) -> pytest.MarkDecorator:
         pytest.param(["--wandb", "vessels"], "-m pip install wandb", marks=_unless("wandb")),
         (["--resume", "absent"], "no results of a search"),
         (["--resume", "absent", "--name", "a"], "does not take --out, --name"),
+        (["--resume", "absent", "--max-disk", "0"], "--max-disk must be above 0 GiB"),
         (["--resume", "absent", "--epochs", "3"], "does not take --epochs, --out"),
     ],
 )
@@ -75,7 +78,7 @@ def test_wrong_use_is_one_sentence_and_leaves_nothing(
     monkeypatch.setenv("TUNE_SA2VA_CACHE", str(tmp_path / "cache"))
     out = tmp_path / "results"
     more = [] if {"--gpus", "--resume", "--address"} & {*arguments} else ["--gpus", "0"]
-    where = [] if arguments == ["--resume", "absent"] else ["--out", str(out)]
+    where = [] if arguments[0] == "--resume" and "does not take" not in said else ["--out", str(out)]
     result = search(*where, *more, *arguments)
     assert result.exit_code == 2, result
     assert said in result.stderr

@@ -14,8 +14,9 @@ from tune_sa2va.data.variants import Variant, laid_out
 from tune_sa2va.errors import UserError
 from tune_sa2va.evaluate.examples import Examples
 from tune_sa2va.evaluate.predict import Example
-from tune_sa2va.model.checkpoint import load_model, model_folder
+from tune_sa2va.model.checkpoint import load_model
 from tune_sa2va.model.encoding import EncodersReleasedError, encode
+from tune_sa2va.model.locate import model_folder
 from tune_sa2va.train.workbench import Workbench
 
 

@@ -14,7 +14,8 @@ from PIL import Image
 from tune_sa2va.cache.fill import fill
 from tune_sa2va.cache.store import FeatureCache, Picture, pictures
 from tune_sa2va.data import Sample
-from tune_sa2va.model.checkpoint import load_model, model_folder
+from tune_sa2va.model.checkpoint import load_model
+from tune_sa2va.model.locate import model_folder
 from tune_sa2va.model.sa2va import Sa2VA
 
 _SEED = 0

@@ -6,7 +6,7 @@ import torch
 
 from tune_sa2va.config import Augment
 from tune_sa2va.evaluate.predict import Example
-from tune_sa2va.model.checkpoint import model_folder
+from tune_sa2va.model.locate import model_folder
 from tune_sa2va.model.preprocess import num_tiles
 from tune_sa2va.model.prompt import Prompter
 from tune_sa2va.model.sa2va import ImageFeatures, Sa2VA

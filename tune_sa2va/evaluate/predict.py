@@ -90,14 +90,6 @@ def _is_bf16(model: Sa2VA) -> bool:
     return model.no_mem_embed.dtype == torch.bfloat16
 
 
-def pixel_counts(logits: Float[Tensor, "H W"], truth: Bool[Tensor, "H W"]) -> Float[Tensor, "4"]:
-    """(TP, FP, FN, TN) at threshold 0.5 (logit 0), left on the device; float64, so that sums stay whole numbers."""
-    mask = logits > 0
-    return torch.stack(
-        ((mask & truth).sum(), (mask & ~truth).sum(), (~mask & truth).sum(), (~mask & ~truth).sum())
-    ).double()
-
-
 def to_counts(rows: Shaped[Tensor, "N 4"]) -> list[Counts]:
-    """Rows of `pixel_counts` as plain records; waits for the device."""
+    """Rows of (TP, FP, FN, TN) as plain records; waits for the device."""
     return [Counts(*(int(value) for value in row)) for row in rows.tolist()]

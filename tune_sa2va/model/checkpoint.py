@@ -15,8 +15,6 @@ from tune_sa2va.errors import CheckpointError
 from tune_sa2va.model.dims import Sa2VADims, read_dims
 from tune_sa2va.model.keymap import Source, is_leftover, source_of
 from tune_sa2va.model.locate import is_preset
-from tune_sa2va.model.locate import model_folder as model_folder
-from tune_sa2va.model.locate import preset_names as preset_names
 from tune_sa2va.model.sa2va import Sa2VA
 from tune_sa2va.model.shards import Shards, has_weights, read_shards
 

@@ -137,13 +137,6 @@ def _number_mlp(name: str) -> str:
     return f"{name[: match.start()]}.layers.{index}.{match[3]}"
 
 
-def reference_module(native: str, family: Family) -> str:
-    """The reference's name of the native linear module `native`. Only for modules that exist there one to one."""
-    source = source_of(f"{native}.weight", family)
-    assert source.third is None and len(source.keys) == 1, f"{native} has no module of its own in the reference"
-    return source.keys[0].removesuffix(".weight")
-
-
 def is_leftover(key: str) -> bool:
     """Whether a checkpoint key is one that no native parameter needs (the memory of video frames)."""
     return any(re.fullmatch(pattern, key) for pattern in LEFTOVER_PATTERNS)

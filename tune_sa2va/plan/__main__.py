@@ -35,9 +35,7 @@ def main(
     from tune_sa2va.plan.show import show, to_plain
     from tune_sa2va.search.preflight import Flags
 
-    minutes, max_disk_gib = flags.pop("time_budget"), flags.pop("max_disk")
-    wanted = Flags(**flags, time_budget_s=None if minutes is None else minutes * 60, max_disk_gib=max_disk_gib)
-    outlook = look(wanted, with_probe=not no_probe)
+    outlook = look(Flags.of(flags), with_probe=not no_probe)
     if as_json:
         print(json.dumps(to_plain(outlook), indent=2))
     else:

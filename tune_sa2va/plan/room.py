@@ -18,7 +18,7 @@ from tune_sa2va.train.memory import MemoryEstimate
 
 GIB = 2**30
 _PROCESS_GIB = 0.9
-"""A worker on a CPU besides its tensors: Python with torch, transformers and Ray."""
+"""A worker on a CPU besides its tensors, Python with torch, transformers and Ray: estimated, not measured."""
 _BYTES_A_VALUE = 3 * 4
 """Of a trained value in a checkpoint: itself and AdamW's two moments, in fp32."""
 _KEPT = 3

@@ -14,8 +14,8 @@ import torch
 import typer
 
 from tune_sa2va.errors import UserError
-from tune_sa2va.model.checkpoint import model_folder
 from tune_sa2va.model.dims import read_dims
+from tune_sa2va.model.locate import model_folder
 from tune_sa2va.model.prompt import Prompter
 from tune_sa2va.pretrain.loop import PretrainSettings, pretrain
 from tune_sa2va.pretrain.tokenizer import make_tokenizer

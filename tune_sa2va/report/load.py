@@ -37,7 +37,6 @@ class Run:
     """A row a model and test image; None while the test part has not been scored."""
     winner_id: str | None
     """The exported trial; None while there is none."""
-    winner_epoch: int | None
     recipe_id: str | None
     """The trial at the user's recipe; None where it never started."""
     names: Names
@@ -85,7 +84,6 @@ def load_run(folder: Path, *, show_names: bool) -> Run:
         epochs=epochs.sort_values(["number", "epoch"]).reset_index(drop=True),
         test_scores=_read_scores(folder / SCORES_FILE),
         winner_id=winner.get("trial"),
-        winner_epoch=winner.get("epoch"),
         recipe_id=_find_recipe(settings, trials),
         names=Names.read(folder, show=show_names),
     )

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False)
 
 _KEPT_FROM_THE_SEARCH = (
-    *("data", "allow_outside", "model", "space", "epochs", "time_budget", "sampler", "seed"),
-    *("gpus", "gpus_per_trial", "lanes", "memory", "out", "name"),
+    *("data", "allow_outside", "model", "space", "epochs", "time_budget_min", "sampler", "seed"),
+    *("gpus", "gpus_per_trial", "lanes", "cache_limit_gib", "memory", "out", "name"),
 )
 """Flags that --resume does not take: a search that changes on the way is not one search."""
 
@@ -39,15 +39,19 @@ def main(
         bool, typer.Option("--allow-outside", help="Take images and masks that lie outside the data set's folder, too.")
     ] = False,
     model: Annotated[
-        str, typer.Option(help="Folder of a Sa2VA (InternVL) checkpoint, or a preset: tiny (runs on a CPU), 8b.")
+        str,
+        typer.Option(
+            help="Folder of a Sa2VA checkpoint, a hub's ORGANISATION/NAME, or a preset: tiny (runs on a CPU), 8b, ..."
+        ),
     ] = "tiny",
     space: Annotated[
         str, typer.Option(help="What is searched: a YAML file, or the name of a shipped one (smoke, lora, wide).")
     ] = "lora",
     trials: Annotated[int, typer.Option(help="Configurations to try. The first is the recipe done by hand.")] = 20,
     epochs: Annotated[int, typer.Option(help="Epochs of a trial that is not stopped early.")] = 15,
-    time_budget: Annotated[
-        float | None, typer.Option(help="Minutes after which no trial goes on.", show_default="no limit")
+    time_budget_min: Annotated[
+        float | None,
+        typer.Option("--time-budget", help="Minutes after which no trial goes on.", show_default="no limit"),
     ] = None,
     sampler: Annotated[
         str, typer.Option(help="How new configurations are proposed: tpe, gp, cmaes or random.")
@@ -72,9 +76,17 @@ def main(
             show_default=False,
         ),
     ] = None,
-    max_disk: Annotated[
+    max_disk_gib: Annotated[
         float | None,
-        typer.Option(help="GiB that the results folder may take; then the search pauses.", show_default="no limit"),
+        typer.Option(
+            "--max-disk", help="GiB that the results folder may take; then the search pauses.", show_default="no limit"
+        ),
+    ] = None,
+    cache_limit_gib: Annotated[
+        float | None,
+        typer.Option(
+            "--cache-limit", help="GiB that all feature caches of a node may take together.", show_default="no limit"
+        ),
     ] = None,
     memory: Annotated[
         str,
@@ -110,29 +122,12 @@ def main(
     from tune_sa2va.search.outlets import Outlets  # heavy imports wait, so that --help is quick
     from tune_sa2va.search.preflight import Flags
 
-    flags = Flags(
-        data=data,
-        allow_outside=allow_outside,
-        model=model,
-        space=space,
-        out=out,
-        name=name,
-        trials=trials,
-        epochs=epochs,
-        time_budget_s=None if time_budget is None else time_budget * 60,
-        sampler=sampler,
-        seed=seed,
-        gpus=gpus,
-        gpus_per_trial=gpus_per_trial,
-        lanes=lanes,
-        max_disk_gib=max_disk,
-        memory=memory,
-        address=address,
-    )
+    flags = Flags.of(context.params)
     outlets = Outlets(quiet=quiet, mlflow=mlflow, wandb=wandb)
     outlets.check()
     if resume is not None:
-        given = [key for key in _KEPT_FROM_THE_SEARCH if _is_given(context, key)]
+        options = {parameter.name: parameter.opts[0] for parameter in context.command.params}
+        given = [options[key] for key in _KEPT_FROM_THE_SEARCH if _is_given(context, key)]
         raise typer.Exit(_resume(flags, outlets, resume, given, trials if _is_given(context, "trials") else None))
     raise typer.Exit(_search(flags, outlets))
 
@@ -160,13 +155,14 @@ def _search(flags: "Flags", outlets: "Outlets") -> int:
 
 def _resume(flags: "Flags", outlets: "Outlets", run: Path, given: list[str], trials: int | None) -> int:
     from tune_sa2va.search import job
+    from tune_sa2va.search.preflight import check_numbers
     from tune_sa2va.search.settings import SearchSettings
 
     if given:
-        names = ", ".join("--" + key.replace("_", "-") for key in given)
         raise UserError(
-            f"--resume keeps the settings of the search and does not take {names}. Leave out, or start anew."
+            f"--resume keeps the settings of the search and does not take {', '.join(given)}. Leave out, or start anew."
         )
+    check_numbers(flags)
     settings = SearchSettings.load(run)
     changed = {"address": flags.address, "max_disk_gib": flags.max_disk_gib or settings.max_disk_gib}
     if trials is not None:

@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Mapping
-from pathlib import Path
 
 import ray
 from ray.exceptions import RayTaskError
@@ -13,7 +12,7 @@ from tune_sa2va.errors import UserError
 from tune_sa2va.evaluate.bootstrap import Interval, mean_interval, verdict
 from tune_sa2va.evaluate.metrics import Counts
 from tune_sa2va.export import TrialCheckpoint, export_adapter, find_checkpoints
-from tune_sa2va.search.scoring import Contender, read_counts, score_test_part
+from tune_sa2va.search.scoring import Contender, TestScores, read_scores, score_test_part
 from tune_sa2va.search.settings import SearchSettings
 
 UNTUNED, RECIPE, WINNER = "untuned base", "recipe", "winner"
@@ -21,15 +20,15 @@ _MEASURES = ("dice", "iou", "recall", "precision")
 _WORDS = {"better": "better than", "worse": "worse than", "tie": "a tie with"}
 
 
-def finish(folder: Path) -> None:
-    """Export the winner of the results folder, score winner, recipe and untuned base on the test part, print the table.
+def finish(settings: SearchSettings) -> None:
+    """Export the winner of the search, score winner, recipe and untuned base on the test part, print the table.
 
     Inside a running Ray, which scores and checks the export.
 
     Raises:
         UserError: no trial of the search has finished an epoch, or the export's check refused it.
     """
-    settings = SearchSettings.load(folder)
+    folder = settings.folder
     checkpoints = find_checkpoints(folder)
     if not checkpoints:
         raise UserError(f"{folder}: no trial finished an epoch; trials.parquet has the reasons. Nothing to export.")
@@ -38,7 +37,7 @@ def finish(folder: Path) -> None:
     if recipe is not None and recipe.trial_id != winner.trial_id:
         contenders.append(_contender(RECIPE, recipe))
     score_test_part(settings, [*contenders, _contender(WINNER, winner)])
-    text = _report(settings, winner, recipe, read_counts(folder))
+    text = _report(settings, winner, recipe, read_scores(folder))
     (folder / "summary.txt").write_text(text)
     print(text, end="", flush=True)
     _export(settings, winner)  # last: its card has the scores, and its check may refuse
@@ -75,10 +74,12 @@ def _report(
     settings: SearchSettings,
     winner: TrialCheckpoint,
     recipe: TrialCheckpoint | None,
-    scores: Mapping[str, list[Counts]],
+    test: TestScores,
 ) -> str:
-    num_images = len(scores[WINNER])
-    table = Table(title=f"Test part, scored once: {num_images} images, mean [95% bootstrap interval]")
+    scores = test.counts
+    # A search that was extended and has a new winner opens the locked part again; then it is no longer unseen.
+    times = "once" if test.openings == 1 else f"{test.openings} times as winners changed"
+    table = Table(title=f"Test part, scored {times}: {len(scores[WINNER])} images, mean [95% bootstrap interval]")
     for heading in ("", "epoch", "Val Dice", *(measure.capitalize() for measure in _MEASURES)):
         table.add_column(heading, no_wrap=True)
     checkpoints = {UNTUNED: None, RECIPE: recipe, WINNER: winner}

@@ -56,7 +56,7 @@ def _run(settings: SearchSettings, outlets: Outlets, *, goes_on: bool) -> int:
         typer.echo(f"No trial finished an epoch{reason}. {settings.folder}/trials.parquet has all reasons.", err=True)
         note_end(settings.folder)
         return NOTHING_SUCCEEDED
-    finish(settings.folder)
+    finish(settings)
     note_end(settings.folder)
     return DONE
 

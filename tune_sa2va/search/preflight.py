@@ -4,14 +4,15 @@
 folder. Each fault is one sentence with its cure.
 """
 
+import math
 import os
 import re
 import shutil
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from tune_sa2va.cache.place import CACHE_VARIABLE, cache_folder, features_folder
 from tune_sa2va.config import Augment, DataSettings, MemoryMode, ModelSettings
@@ -41,15 +42,21 @@ class Flags:
     name: str | None
     trials: int
     epochs: int
-    time_budget_s: float | None
+    time_budget_min: float | None
     sampler: str
     seed: int
     gpus: int | None
     gpus_per_trial: int
     lanes: int | None
     max_disk_gib: float | None
+    cache_limit_gib: float | None
     memory: str
     address: str | None
+
+    @classmethod
+    def of(cls, parameters: Mapping[str, Any]) -> "Flags":
+        """Out of a command's parameters, which have the names of the fields; others among them do not matter."""
+        return cls(**{field.name: parameters[field.name] for field in fields(cls)})
 
 
 def plan(flags: Flags) -> SearchSettings:
@@ -58,7 +65,7 @@ def plan(flags: Flags) -> SearchSettings:
     Raises:
         UserError: a flag, the space file or the model cannot be used.
     """
-    _check_numbers(flags)
+    check_numbers(flags)
     out, name = _out_and_name(flags)
     _check_folder(out, name)
     sampler = _sampler(flags.sampler)
@@ -79,10 +86,11 @@ def plan(flags: Flags) -> SearchSettings:
         cpus_per_worker=_cpus_per_worker(flags, lanes, gpus),
         trials=flags.trials,
         epochs=flags.epochs,
-        time_budget_s=flags.time_budget_s,
+        time_budget_s=None if flags.time_budget_min is None else flags.time_budget_min * 60,
         sampler=sampler,
         seed=flags.seed,
         max_disk_gib=flags.max_disk_gib,
+        cache_limit_gib=flags.cache_limit_gib,
         address=flags.address,
         feature_cache=features_folder(),
         raw_high_res=_may_train_mask_decoder(space),
@@ -94,7 +102,7 @@ def plan(flags: Flags) -> SearchSettings:
 def faults(flags: Flags) -> list[str]:
     """Everything that `plan` would refuse, where it stops at the first."""
     checks: tuple[Callable[[], object], ...] = (
-        lambda: _check_numbers(flags),
+        lambda: check_numbers(flags),
         lambda: _check_folder(*_out_and_name(flags)),
         lambda: _sampler(flags.sampler),
         lambda: load_space(flags.space),
@@ -129,7 +137,7 @@ def prepare(settings: SearchSettings, samples: tuple[Sample, ...]) -> None:
     Raises:
         UserError: the folder cannot be made, or another search took the name meanwhile.
     """
-    from tune_sa2va.model.checkpoint import model_folder
+    from tune_sa2va.model.locate import model_folder
 
     unfinished = settings.folder.with_name(f".{settings.name}.{os.getpid()}.part")
     try:
@@ -163,14 +171,25 @@ def check_cluster(settings: SearchSettings, resources: dict[str, float]) -> None
             )
 
 
-def _check_numbers(flags: Flags) -> None:
+def check_numbers(flags: Flags) -> None:
+    """Whether the numbers among the flags lie where they may.
+
+    Raises:
+        UserError: one does not.
+    """
     for flag, value in (("--trials", flags.trials), ("--epochs", flags.epochs)):
         if not 1 <= value <= 10_000:
             raise UserError(f"{flag} must be from 1 to 10000, got {value}.")
     if flags.memory not in get_args(MemoryMode):
         raise UserError(f"--memory must be one of {', '.join(get_args(MemoryMode))}, got {flags.memory!r}.")
-    if flags.time_budget_s is not None and not flags.time_budget_s > 0:
-        raise UserError(f"--time-budget must be above 0 minutes, got {flags.time_budget_s / 60:g}.")
+    limits = (
+        ("--time-budget", flags.time_budget_min, "minutes"),
+        ("--max-disk", flags.max_disk_gib, "GiB"),
+        ("--cache-limit", flags.cache_limit_gib, "GiB"),
+    )
+    for flag, limit, unit in limits:
+        if limit is not None and not 0 < limit < math.inf:
+            raise UserError(f"{flag} must be above 0 {unit}, got {limit:g}.")
     if not 0 <= flags.seed < 2**31:
         raise UserError(f"--seed must be from 0 to 2147483647, got {flags.seed}.")
 
@@ -205,8 +224,8 @@ def _sampler(name: str) -> SamplerName:
 
 def _model(model: str) -> str:
     """A preset's name, or an absolute folder: workers have other working directories."""
-    from tune_sa2va.model.checkpoint import model_folder, preset_names  # imports torch: after the cheap checks
     from tune_sa2va.model.dims import read_dims
+    from tune_sa2va.model.locate import model_folder, preset_names  # imports torch: after the cheap checks
 
     folder = model_folder(model)
     read_dims(folder)

@@ -17,8 +17,11 @@ METRIC = "val_dice"
 JOURNAL_FILE = "optuna.journal"
 
 
-def proposals(settings: SearchSettings) -> "Proposals":
-    """The recipe, then what the sampler makes of the results; at most as many at a time as there are lanes."""
+def proposals(settings: SearchSettings, *, goes_on: bool) -> "Proposals":
+    """The recipe, then what the sampler makes of the results; at most as many at a time as there are lanes.
+
+    goes_on: the study has the recipe already. OptunaSearch would put it into the journal again, as the next proposal.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     space = settings.search_space
     with warnings.catch_warnings():
@@ -28,7 +31,7 @@ def proposals(settings: SearchSettings) -> "Proposals":
             metric=METRIC,
             mode="max",
             sampler=_sampler(settings),
-            points_to_evaluate=[space.recipe_point()],
+            points_to_evaluate=None if goes_on else [space.recipe_point()],
             study_name=settings.name,
             storage=JournalStorage(JournalFileBackend(str(settings.folder / JOURNAL_FILE))),
         )

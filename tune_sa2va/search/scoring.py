@@ -17,6 +17,7 @@ from PIL import Image
 
 from tune_sa2va.data.codes import group_codes, image_code
 from tune_sa2va.data.split_file import read_split
+from tune_sa2va.durable import write_whole
 from tune_sa2va.evaluate.distance import hausdorff_95
 from tune_sa2va.evaluate.examples import Examples
 from tune_sa2va.evaluate.metrics import Counts, count
@@ -32,6 +33,8 @@ MASKS_FOLDER = "test_masks"
 
 THRESHOLD = 0.5
 """On the sigmoid of the mask logits, as in Sa2VA."""
+
+_OPENINGS = b"openings"
 
 _SCHEMA = pa.schema(
     [
@@ -57,9 +60,10 @@ def score_test_part(settings: SearchSettings, contenders: list[Contender]) -> No
     """Writes `test_scores.parquet` and the masks; inside a running Ray, on a device of its own.
 
     A contender that the file has already is not scored again: a search that is resumed after its end, or extended,
-    opens the locked part for a new winner only.
+    opens the locked part for a new winner only, and the file counts how often.
     """
-    known = [row for row in _read(settings.folder) if row["checkpoint"] in {c.checkpoint for c in contenders}]
+    entries, openings = _read(settings.folder)
+    known = [row for row in entries if row["checkpoint"] in {c.checkpoint for c in contenders}]
     rows = {
         contender.row: [
             entry | {"row": contender.row} for entry in known if entry["checkpoint"] == contender.checkpoint
@@ -69,17 +73,31 @@ def score_test_part(settings: SearchSettings, contenders: list[Contender]) -> No
     if missing := [contender for contender in contenders if not rows[contender.row]]:
         task = ray.remote(num_cpus=settings.cpus_per_worker, num_gpus=1 if settings.gpus else 0, max_retries=1)(_score)
         rows |= ray.get(task.remote(settings, missing))
-    _write(settings.folder / SCORES_FILE, [entry for contender in contenders for entry in rows[contender.row]])
+        openings += 1
+    scored = [entry for contender in contenders for entry in rows[contender.row]]
+    _write(settings.folder / SCORES_FILE, scored, openings)
 
 
-def read_counts(folder: Path) -> dict[str, list[Counts]]:
-    """Row -> counts of each test image, in the order of the split; from a results folder."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TestScores:
+    """What a results folder knows of the test part.
+
+    counts: row -> counts of each test image, in the order of the split. openings: how often models were scored on it.
+    """
+
+    counts: dict[str, list[Counts]]
+    openings: int
+
+
+def read_scores(folder: Path) -> TestScores:
+    """The scores in a results folder."""
+    entries, openings = _read(folder)
     counts: dict[str, list[Counts]] = {}
-    for entry in _read(folder):
+    for entry in entries:
         counts.setdefault(entry["row"], []).append(
             Counts(tp=entry["tp"], fp=entry["fp"], fn=entry["fn"], tn=entry["tn"])
         )
-    return counts
+    return TestScores(counts=counts, openings=openings)
 
 
 def _score(settings: SearchSettings, contenders: list[Contender]) -> dict[str, list[dict[str, Any]]]:
@@ -127,13 +145,17 @@ def _scores(mask: Bool[np.ndarray, "H W"], truth: Bool[np.ndarray, "H W"]) -> di
     }
 
 
-def _read(folder: Path) -> list[dict[str, Any]]:
+def _read(folder: Path) -> tuple[list[dict[str, Any]], int]:
+    """The rows of the file and how often the test part was opened; nothing where there is no file yet."""
     path = folder / SCORES_FILE
-    rows: list[dict[str, Any]] = pq.read_table(path, schema=_SCHEMA).to_pylist() if path.exists() else []
-    return rows
+    if not path.exists():
+        return [], 0
+    table = pq.read_table(path)
+    return table.to_pylist(), int(table.schema.metadata[_OPENINGS])
 
 
-def _write(path: Path, rows: list[dict[str, Any]]) -> None:
-    temporary = path.with_suffix(".tmp")
-    pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), temporary)
-    temporary.replace(path)
+def _write(path: Path, rows: list[dict[str, Any]], openings: int) -> None:
+    schema = _SCHEMA.with_metadata({**_SCHEMA.metadata, _OPENINGS: str(openings)})
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), sink)
+    write_whole(path, sink.getvalue().to_pybytes())

@@ -44,6 +44,8 @@ class SearchSettings(Frozen):
     address: str | None
     """A running Ray cluster, or None for one of our own."""
     feature_cache: Path
+    cache_limit_gib: float | None = Field(default=None, gt=0)
+    """GiB that all feature caches of a node may take together; None for what the disk has."""
     raw_high_res: bool
     """Some trial may train the mask decoder in full."""
     augment: Augment = "none"
@@ -74,6 +76,7 @@ class SearchSettings(Frozen):
             data=self.data,
             split_folder=self.folder,
             feature_cache=self.feature_cache,
+            cache_limit_gib=self.cache_limit_gib,
             raw_high_res=self.raw_high_res,
             augment=self.augment,
             num_workers=self.gpus_per_trial if self.gpus else 1,

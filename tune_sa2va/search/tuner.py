@@ -74,7 +74,7 @@ def _run(
         name=settings.tune_folder.name,
         storage_path=str(settings.tune_folder.parent),
         num_samples=settings.trials,
-        search_alg=proposals(settings),
+        search_alg=proposals(settings, goes_on=goes_on),
         scheduler=scheduler,
         stop=StopWhenHopeless(),
         time_budget_s=settings.time_budget_s,

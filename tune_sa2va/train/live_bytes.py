@@ -38,10 +38,6 @@ class LiveBytes(TorchDispatchMode):
                 self._see(value)
         return result
 
-    def mark(self) -> None:
-        """Let `peak` start again from what is alive now."""
-        self.peak = self.live
-
     def _see(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
         key = storage._cdata

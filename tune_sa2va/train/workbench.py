@@ -1,12 +1,12 @@
 """What one worker keeps between trials: the base model, the features of its images, the questions about them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from tune_sa2va.cache.fill import FillProgress, fill
+from tune_sa2va.cache.fill import fill
 from tune_sa2va.cache.store import FeatureCache, pictures
 from tune_sa2va.config import Augment, LaneSettings, ModelSettings, TrialConfig
 from tune_sa2va.data import Sample
@@ -14,8 +14,9 @@ from tune_sa2va.data.split_file import read_split
 from tune_sa2va.data.variants import variants_of
 from tune_sa2va.errors import UserError
 from tune_sa2va.evaluate.examples import Examples
-from tune_sa2va.model.checkpoint import load_model, model_folder
+from tune_sa2va.model.checkpoint import load_model
 from tune_sa2va.model.encoding import release_encoders
+from tune_sa2va.model.locate import model_folder
 from tune_sa2va.model.prompt import Prompter
 from tune_sa2va.model.sa2va import Sa2VA
 from tune_sa2va.train.engine import Engine
@@ -35,17 +36,8 @@ class Workbench:
     world_size: int
 
     @classmethod
-    def open(
-        cls,
-        settings: LaneSettings,
-        *,
-        rank: int,
-        world_size: int,
-        on_progress: Callable[[FillProgress], None] | None = None,
-    ) -> "Workbench":
+    def open(cls, settings: LaneSettings, *, rank: int, world_size: int) -> "Workbench":
         """Load the base model, read the split, fill the feature cache where it lacks something, let the encoders go.
-
-        on_progress: see `cache.fill`; called for the training images, then for those of validation.
 
         Raises:
             UserError: the model, the data or the split file cannot be used.
@@ -54,10 +46,8 @@ class Workbench:
         model = open_model(settings.model, device)
         samples = read_split(settings.split_folder, settings.data)
         of_part = {part: [sample for sample in samples if sample.split == part] for part in ("train", "val")}
-        train = open_examples(
-            model, settings, of_part["train"], device, augment=settings.augment, on_progress=on_progress
-        )
-        val = open_examples(model, settings, of_part["val"], device, on_progress=on_progress)
+        train = open_examples(model, settings, of_part["train"], device, augment=settings.augment)
+        val = open_examples(model, settings, of_part["val"], device)
         release_encoders(model)
         engine = Engine(model, max_rank=settings.max_rank, any_dropout=settings.any_dropout, world_size=world_size)
         engine.checkpointed = settings.checkpointed
@@ -89,10 +79,9 @@ def open_examples(
     device: torch.device,
     *,
     augment: Augment = "none",
-    on_progress: Callable[[FillProgress], None] | None = None,
 ) -> Examples:
     """The samples with their features in the cache, in the variants of `augment`; encodes what is missing."""
     folder = model_folder(settings.model.model)
     cache = FeatureCache(settings.feature_cache, folder, model.no_mem_embed.dtype, raw_high_res=settings.raw_high_res)
-    fill(cache, model, pictures(samples, augment), limit_gib=settings.cache_limit_gib, on_progress=on_progress)
+    fill(cache, model, pictures(samples, augment), limit_gib=settings.cache_limit_gib)
     return Examples(samples, cache, Prompter(folder), settings.data, device)
