@@ -79,8 +79,8 @@ def test_the_page_says_what_the_files_say(hidden: str) -> None:
     assert "ASHA stopped 11 of 13 ended trials (11 after epoch 1)" in text
     # 11 trials x 3 missing epochs x 10 s, beside 19 epochs x 10 s that were run
     assert "this saved 6 min of lane time of the 9 min" in text and "63%" in text
-    assert "The winner is trial 4" in text
-    assert "trial 6" in text and "cannot be read" in text
+    assert "The winner is trial t03" in text
+    assert "trial t05" in text and "cannot be read" in text
     assert text.count("data:image/jpeg;base64,") == 3 * 6
 
 
@@ -127,7 +127,7 @@ def test_failed_trials_only(tmp_path: Path) -> None:
         records.trial_ended(str(number), TrialState.FAILED, "train_loss is NaN in epoch 1")
     text = told(page(tmp_path / "failed"))
     assert "No trial has finished an epoch" in text
-    assert "trial 1, trial 2" in text and "train_loss is NaN" in text
+    assert "trial 0, trial 1" in text and "train_loss is NaN" in text
 
 
 def test_a_single_trial(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_a_single_trial(tmp_path: Path) -> None:
     records.trial_started("a", 0, RECIPE.replace({"train.epochs": making.EPOCHS}), "lane 1")
     records.epoch("a", making.record(1, 0.5))
     text = told(page(tmp_path / "single"))
-    assert "Not ended yet: trial 1 leads with Val Dice 0.500" in text
+    assert "Not ended yet: trial a leads with Val Dice 0.500" in text
     assert "too few to say what mattered" in text
 
 

@@ -30,7 +30,7 @@ class Run:
     environment: dict[str, Any]
     """`environment.json`; empty where there is none."""
     trials: pd.DataFrame
-    """As `read_trials`, by number; plus `label` ("trial 3"; the first is 1), and lists where a cell holds several."""
+    """As `read_trials`, by number; plus `label` ("trial 0003", as logs and tables have it), and lists where a cell holds several."""
     epochs: pd.DataFrame
     """As `read_epochs`; plus `number` and `label` of the trial."""
     test_scores: pd.DataFrame | None
@@ -73,7 +73,7 @@ def load_run(folder: Path, *, show_names: bool) -> Run:
         raise UserError(f"{folder}: no trial has started yet, so there is nothing to report. Wait for the first one.")
     for column in ("lora.target_modules", "train.full_modules"):
         trials[column] = [list(cell) for cell in trials[column]]
-    trials["label"] = [f"trial {number + 1}" for number in trials["number"]]
+    trials["label"] = [f"trial {trial_id}" for trial_id in trials["trial_id"]]
     epochs = read_epochs(folder).merge(trials[["trial_id", "number", "label"]], on="trial_id")
     winner = _read_json(folder / "best_adapter" / "tune_sa2va.json")
     return Run(

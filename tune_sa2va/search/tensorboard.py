@@ -19,6 +19,9 @@ from tune_sa2va.search.scheduler import Decision
 
 FOLDER = "tensorboard"
 
+_FLUSH_S = 1
+"""tensorboardX writes in a thread; its `flush` does not wait for what that thread has not taken up yet."""
+
 
 class TensorBoardFiles:
     """A run a trial; its configuration is a row of the HParams page, with its last Val Dice."""
@@ -37,17 +40,19 @@ class TensorBoardFiles:
         purge_step = epochs + 1 if epochs else None
         # Names of files have their second only: the suffix keeps two writers of one second apart.
         self._writers[trial_id] = SummaryWriter(
-            str(self._folder / trial_id), purge_step=purge_step, filename_suffix=f".after-{epochs}"
+            str(self._folder / trial_id),
+            purge_step=purge_step,
+            flush_secs=_FLUSH_S,
+            filename_suffix=f".after-{epochs}",
         )
         self._configs[trial_id] = config
 
     def epoch(self, trial_id: str, lane: str, record: Mapping[str, Any], decision: Decision | None) -> None:
-        """A point on each curve, on the disk at once."""
+        """A point on each curve, on the disk within a second or two."""
         writer = self._writers[trial_id]
         for name, value in record.items():
             if name != "epoch" and isinstance(value, float) and math.isfinite(value):
                 writer.add_scalar(name, value, record["epoch"])
-        writer.flush()
 
     def interrupted(self, trial_id: str, lane: str, reason: str) -> None:
         """The next lane's epochs go into a file of their own."""
