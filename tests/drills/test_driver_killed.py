@@ -28,6 +28,7 @@ def whole(ground: Ground) -> tuple[pd.DataFrame, pd.DataFrame, float]:
     return *outcome(ground.results("whole")), time.monotonic() - started
 
 
+@pytest.mark.slow  # three searches, and the wait until a killed one is gone: three minutes
 def test_the_resumed_search_equals_the_whole_one(
     ground: Ground, whole: tuple[pd.DataFrame, pd.DataFrame, float]
 ) -> None:

@@ -28,6 +28,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
     return Ground.prepare(tmp_path_factory.mktemp("refusals"))
 
 
+@pytest.mark.slow  # four processes one after the other: a minute and a half
 def test_a_second_process_is_refused_and_a_stale_lock_is_not_one(ground: Ground) -> None:
     first = ground.start("one", trials=2, epochs=2)
     results = ground.results("one")
