@@ -1,5 +1,7 @@
 """A checkpoint of several GB in many shards loads within the memory that the model itself takes, and one shard.
 
+On a GPU the host holds a shard at a time: what is on the card already takes no room beside it.
+
 Measured in a process of its own, whose highest resident size includes the mapped pages of the shards.
 """
 
@@ -30,8 +32,10 @@ def peak():  # not getrusage: that one starts from the peak of the process that 
     status = Path("/proc/self/status").read_text()
     return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
 
+device = torch.device(sys.argv[2])
+torch.zeros(1, device=device).to(torch.bfloat16).cpu()  # the CUDA context and first kernels are not the loading's
 before = peak()
-model = load_model(Path(sys.argv[1]), device=torch.device("cpu"), dtype=torch.bfloat16)
+model = load_model(Path(sys.argv[1]), device=device, dtype=torch.bfloat16)
 print(before, peak(), sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values()))
 """
 
@@ -70,19 +74,23 @@ def write_shards(folder: Path) -> int:
 
 @pytest.mark.slow  # writes 3 GB and reads them again
 @pytest.mark.timeout(1200)
-def test_the_peak_is_under_the_model_and_one_shard(tmp_path: Path) -> None:
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_the_peak_is_under_the_model_and_one_shard(tmp_path: Path, device: str) -> None:
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
     largest_shard = write_shards(tmp_path)
     files = list(tmp_path.glob("*.safetensors"))
     try:
         run = subprocess.run(
-            [sys.executable, "-c", LOAD, str(tmp_path)], capture_output=True, text=True, check=True, timeout=900
-        )
+            [sys.executable, "-c", LOAD, str(tmp_path), device],
+            capture_output=True, text=True, check=True, timeout=900,
+        )  # fmt: skip
         before, peak, model_bytes = map(int, run.stdout.split())
         on_disk = sum(path.stat().st_size for path in files)
         print(f"{len(files)} shards of {on_disk / 1e9:.2f} GB, the largest {largest_shard / 1e9:.2f}")
         print(f"model {model_bytes / 1e9:.2f} GB, peak {peak / 1e9:.2f}, {before / 1e9:.2f} of it before loading")
         assert len(files) >= 8
-        assert peak - before < model_bytes + largest_shard
+        assert peak - before < (model_bytes + largest_shard if device == "cpu" else 1.3 * largest_shard)
     finally:
         for path in files:
             path.unlink()
