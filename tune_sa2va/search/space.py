@@ -100,12 +100,6 @@ class SearchSpace:
         """The recipe with the fixed fields applied: what a trial has where nothing is sampled."""
         return RECIPE.replace(dict(self.fixed))
 
-    @property
-    def recipe_differs(self) -> dict[str, Any]:
-        """The fixed fields whose value is not the recipe's. Where there is one, trial 0 is not quite the recipe."""
-        recipe = RECIPE.flat()
-        return {path: value for path, value in self.base.flat().items() if value != recipe[path] and path in self.fixed}
-
     def config(self, params: Mapping[str, Any]) -> TrialConfig:
         """The trial that Optuna's parameters stand for, checked as a hand-written one is."""
         if set(params) != set(self.dimensions):
