@@ -28,3 +28,20 @@ def test_turnaround(tmp_path: Path) -> None:
     cases = json.loads((tmp_path / "turnaround.json").read_text())["cases"]
     assert [case["r"] for case in cases] == [2, 4]
     assert all(case["turnaround_s"] > 0 for case in cases)
+
+
+def test_memory_on_a_cpu_says_that_nothing_was_measured(tmp_path: Path) -> None:
+    flags = ["--size", "64", "--rank", "2", "--rank", "4", "--out", str(tmp_path)]
+    result = CliRunner().invoke(app, ["memory", *flags])
+    assert result.exit_code == 0, result.output
+    assert "nothing was measured" in result.output
+    cases = json.loads((tmp_path / "memory.json").read_text())["cases"]
+    assert [case["r"] for case in cases] == [2, 4]
+    assert cases[0]["step_estimate_gib"] < cases[1]["step_estimate_gib"]
+    assert cases[0]["step_measured_gib"] is cases[0]["step_difference_percent"] is None
+
+
+def test_memory_stops_at_its_limit(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["memory", "--size", "64", "--limit-s", "0", "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert "3 cases were not measured" in result.output

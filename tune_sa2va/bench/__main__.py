@@ -1,4 +1,4 @@
-"""`python -m tune_sa2va.bench step|turnaround`: how fast this machine trains, and how soon a lane's next trial starts.
+"""`python -m tune_sa2va.bench step|cache|turnaround|memory`: how fast this machine trains, and what it takes for that.
 
 Images are made up, features and all: no data set is needed. The numbers go to a JSON file and a table.
 """
@@ -90,6 +90,33 @@ def turnaround(
     _report("turnaround", bench, out, rows, ("r", "open_s", "first_step_s", "turnaround_s"))
 
 
+@app.command()
+def memory(
+    model: Model = "tiny",
+    out: Out = Path("bench"),
+    size: Annotated[list[int], typer.Option(help="Side of the square images; may be repeated.")] = [512, 1024, 768],  # noqa: B006
+    rank: Annotated[list[int], typer.Option(help="Rank that adapters are laid out for.")] = [64, 8, 128],  # noqa: B006
+    limit_s: Annotated[float, typer.Option(help="Seconds after which no case begins.")] = 240.0,
+) -> None:
+    """The memory estimate of `inspect` and `plan` against peaks of real trials. The file grows with each case."""
+    from tune_sa2va.bench.memory import memories
+
+    bench = _open(model, 0.0)
+    rows: list[dict[str, Any]] = []
+    for row in memories(bench, size, rank, limit_s=limit_s):
+        rows.append(row)
+        _write("memory", bench, out, rows)
+    _report(
+        "memory", bench, out, rows,
+        ("side_px", "tiles", "r", *(f"{what}_{n}" for what in ("step", "card")
+                                    for n in ("estimate_gib", "measured_gib", "difference_percent"))),
+    )  # fmt: skip
+    if bench.device.type != "cuda":
+        print("no GPU here: the trials ran, but nothing was measured")
+    if len(rows) < len(size) * len(rank):
+        print(f"--limit-s ended it: {len(size) * len(rank) - len(rows)} cases were not measured")
+
+
 def _open(model: str, cap_gib: float) -> Any:
     import torch
 
@@ -104,8 +131,16 @@ def _open(model: str, cap_gib: float) -> Any:
 
 
 def _report(name: str, bench: Any, out: Path, rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
+    from tune_sa2va.bench.report import show
+
+    about = _write(name, bench, out, rows)
+    show(f"{name}: {bench.name} on {about['hardware']['device']}", rows, columns)
+    print(f"written to {out / f'{name}.json'}; matrix products reach {bench.ceiling_tflops:.3g} TFLOP/s here")
+
+
+def _write(name: str, bench: Any, out: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
     from tune_sa2va.bench.machine import describe
-    from tune_sa2va.bench.report import show, write_json
+    from tune_sa2va.bench.report import write_json
 
     about = describe(bench.device) | {
         "model": bench.name,
@@ -113,8 +148,7 @@ def _report(name: str, bench: Any, out: Path, rows: list[dict[str, Any]], column
         "ceiling_tflops": bench.ceiling_tflops,
     }
     write_json(out / f"{name}.json", about | {"cases": rows})
-    show(f"{name}: {bench.name} on {about['hardware']['device']}", rows, columns)
-    print(f"written to {out / f'{name}.json'}; matrix products reach {bench.ceiling_tflops:.3g} TFLOP/s here")
+    return about
 
 
 if __name__ == "__main__":

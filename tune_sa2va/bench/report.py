@@ -28,4 +28,6 @@ def show(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) 
 
 
 def _cell(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -2,8 +2,10 @@
 
 Nothing is estimated by a formula that would have to follow each change of the code: the model, the adapters and the
 step are built and run as ever, on fake tensors (shapes without numbers), while the bytes that are alive are counted;
-see `live_bytes`. On a GPU the layers are compiled, which keeps less for the backward pass; see `partition`. What the
-CUDA driver takes besides is added as a measured constant.
+see `live_bytes`. On a GPU the layers are compiled, which keeps less for the backward pass; see `partition`. There the
+allocator holds more than the tensors, since graphs have a pool to themselves: its own rules are followed through the
+order of eager calls and captures that a trial's first epoch has; see `caching_allocator`. What the CUDA driver takes
+besides is added as a measured constant. `bench memory` holds all this against a card.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,7 +18,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tune_sa2va.config import DataSettings, MemoryMode, Precision, TrialConfig
-from tune_sa2va.evaluate.batch import Collator, Shape
+from tune_sa2va.evaluate.batch import Batch, Collator, Shape
 from tune_sa2va.evaluate.predict import Example
 from tune_sa2va.model.checkpoint import build_on_meta
 from tune_sa2va.model.dims import read_dims
@@ -25,6 +27,7 @@ from tune_sa2va.model.preprocess import encoder_inputs, num_image_tokens
 from tune_sa2va.model.prompt import Prompter
 from tune_sa2va.model.sa2va import ImageFeatures, Sa2VA
 from tune_sa2va.model.trunk import Trunk
+from tune_sa2va.train.caching_allocator import GENERAL, GRAPHS
 from tune_sa2va.train.engine import _CANVAS_MULTIPLE as CANVAS_MULTIPLE
 from tune_sa2va.train.engine import _GPU_VALIDATION_BATCH as GPU_VALIDATION_BATCH
 from tune_sa2va.train.engine import _TOKEN_MULTIPLE as TOKEN_MULTIPLE
@@ -34,6 +37,9 @@ from tune_sa2va.train.step import Stepper
 
 CUDA_CONTEXT_GIB = 0.52
 """What a process takes on a card before its first tensor: 527 MiB by nvidia-smi on an H100, torch 2.11 with CUDA 13."""
+
+_WORKSPACE_BYTES, _NUM_WORKSPACES = 32 * 2**20, 2
+"""Of cuBLAS on a stream, torch's default on Hopper: a handle each for the threads of forward and backward."""
 
 _ENCODERS = ("vision_model", "mlp1", "sam_vision")
 _QUESTION = "Please segment the blood vessel."
@@ -45,8 +51,9 @@ class MemoryEstimate:
 
     image_tokens: of the sequence of `tokens` that is computed. base, encoders: weights. adapters: trained values, their
     gradients, AdamW's moments and the copies in the base's dtype. activations: the most that a step, or a batch of
-    validation, holds besides all of these. encoding: the most that the encoders' forward holds besides the weights.
-    trained_values: numbers that a trial trains.
+    validation, holds besides all of these. held: what the allocator keeps of the card besides the tensors: the graphs'
+    pool, rests of its segments, workspaces; 0 on a CPU. encoding: the most that the encoders' forward holds besides the
+    weights. trained_values: numbers that a trial trains.
     """
 
     width_px: int
@@ -58,6 +65,7 @@ class MemoryEstimate:
     encoders_gib: float
     adapters_gib: float
     activations_gib: float
+    held_gib: float
     encoding_gib: float
     context_gib: float
     trained_values: int
@@ -69,8 +77,8 @@ class MemoryEstimate:
 
     @property
     def step_gib(self) -> float:
-        """Peak of the tensors in a training step: what `torch.cuda.max_memory_allocated` says."""
-        return self.base_gib + self.adapters_gib + self.activations_gib
+        """Peak of training and validation: what `torch.cuda.max_memory_reserved` says."""
+        return self.base_gib + self.adapters_gib + self.activations_gib + self.held_gib
 
     @property
     def card_gib(self) -> float:
@@ -122,7 +130,8 @@ def estimate_memory(
         )
         example = _example(model, features, folder, width_px, height_px)
         with live:
-            shape = _rehearse(stepper, collator, example, config, on_gpu=on_gpu)
+            rehearse = _rehearse_with_graphs if on_gpu else _rehearse
+            shape = rehearse(stepper, collator, example, config, live)
     return MemoryEstimate(
         width_px=width_px,
         height_px=height_px,
@@ -133,6 +142,7 @@ def estimate_memory(
         encoders_gib=encoders / 2**30,
         adapters_gib=trained / 2**30,
         activations_gib=(live.peak - trained) / 2**30,
+        held_gib=(live.allocator.peak - base - live.peak) / 2**30 if on_gpu else 0.0,
         encoding_gib=encoding / 2**30,
         context_gib=CUDA_CONTEXT_GIB if on_gpu else 0.0,
         trained_values=sum(values.numel() for values in adapters.parameters.values()),
@@ -203,16 +213,49 @@ def _example(model: Sa2VA, features: ImageFeatures, folder: Path, width_px: int,
     return Example(features, tokens, torch.empty(height_px, width_px, dtype=torch.bool))
 
 
-def _rehearse(stepper: Stepper, collator: Collator, example: Example, config: TrialConfig, *, on_gpu: bool) -> Shape:
+def _rehearse(stepper: Stepper, collator: Collator, example: Example, config: TrialConfig, live: LiveBytes) -> Shape:
     """An optimizer step and a batch of validation, on batches of `example` made as training makes them."""
     shape = collator.shape(example, with_answer=config.loss.lm > 0)
     batch = collator.collate([example] * config.train.micro_batch_size, shape)
     stepper.accumulate(batch, shape, chunk_size=config.train.micro_batch_size)
-    if not on_gpu:  # there the update is one compiled kernel, which keeps nothing on the way
-        stepper.update(lr=config.optimizer.lr)
+    stepper.update(lr=config.optimizer.lr)
     del batch
-    stepper.count(collator.collate([example] * (GPU_VALIDATION_BATCH if on_gpu else 1), shape), shape)
+    stepper.count(collator.collate([example], shape), shape)
     return shape
+
+
+def _rehearse_with_graphs(
+    stepper: Stepper, collator: Collator, example: Example, config: TrialConfig, live: LiveBytes
+) -> Shape:
+    """A first epoch as `Graphs` and `Feed` have it: the step is captured, then validation called and captured.
+
+    The step's own first call is left out: whatever follows takes more. So is the update, one compiled kernel.
+    """
+    shape = collator.shape(example, with_answer=config.loss.lm > 0)
+    allocator, size = live.allocator, config.train.micro_batch_size
+    workspaces = [_workspaces(live, pool) for pool in (GENERAL, GRAPHS)]
+
+    def fed(num_images: int) -> list[Batch]:
+        """The graph's own batch, the one in use, and the one on its way."""
+        return [collator.collate([example] * num_images, shape) for _ in range(3)]
+
+    steps = fed(size)
+    with allocator.serving(GRAPHS):
+        stepper.accumulate(steps[0], shape, chunk_size=size)
+    del steps[1:]
+    validation = fed(GPU_VALIDATION_BATCH)
+    stepper.count(validation[1], shape)
+    allocator.empty_cache()
+    with allocator.serving(GRAPHS):
+        stepper.count(validation[0], shape)
+    stepper.store.values.abs()  # the trial's look at whether its weights move
+    del workspaces
+    return shape
+
+
+def _workspaces(live: LiveBytes, pool: str) -> list[Tensor]:
+    with live.allocator.serving(pool):
+        return [torch.empty(_WORKSPACE_BYTES, dtype=torch.uint8) for _ in range(_NUM_WORKSPACES)]
 
 
 def _tensors(module: nn.Module) -> Iterable[Tensor]:

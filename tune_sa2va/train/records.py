@@ -8,7 +8,8 @@ class EpochRecord:
     """Means over the epoch's training images or optimizer steps, and scores of the validation part after it.
 
     Scores are means over images on their own pixels at threshold 0.5. `train_dice` is taken while the weights move.
-    `it_per_s` counts images of this worker; `peak_gib` is the device's peak memory, 0 on a CPU.
+    `it_per_s` counts images of this worker; `peak_gib` is what the allocator held of the device
+    at most, 0 on a CPU (tensors inside a replayed CUDA graph are in no other count).
     """
 
     epoch: int

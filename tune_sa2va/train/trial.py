@@ -124,7 +124,7 @@ class Trial:
             seconds=ended - started,
             train_seconds=trained - started,
             val_seconds=ended - trained,
-            peak_gib=torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else 0.0,
+            peak_gib=torch.cuda.max_memory_reserved(device) / 2**30 if device.type == "cuda" else 0.0,
             warning=warning,
         )
 

@@ -1,0 +1,58 @@
+"""The memory estimate against the card: what trials of each rank and image size really make the allocator hold.
+
+One process measures all cases on one loaded model, which keeps the call short: torch.compile makes kernels for the
+first shapes, then for any. What graphs and batches take is the same. Nothing of a case is left when the next begins.
+"""
+
+import gc
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from tune_sa2va.bench.step import Bench, Case, measure
+from tune_sa2va.model.locate import model_folder
+from tune_sa2va.model.preprocess import num_tiles
+from tune_sa2va.train.memory import estimate_memory
+
+_TRAIN_IMAGES, _VAL_IMAGES = 3, 16
+"""The first call of a step runs as it is, the second is captured, the third replayed; validation has batches of 8."""
+
+
+def memories(
+    bench: Bench, sides_px: Sequence[int], ranks: Sequence[int], *, limit_s: float
+) -> Iterator[dict[str, Any]]:
+    """Estimate and measurement of each case; none begins after `limit_s`. On a CPU nothing is measured (None)."""
+    started = time.monotonic()
+    for side in sides_px:
+        for r in ranks:
+            if time.monotonic() - started < limit_s:
+                yield _compare(bench, side, r)
+
+
+def _compare(bench: Bench, side_px: int, r: int) -> dict[str, Any]:
+    on_gpu = bench.device.type == "cuda"
+    gc.collect()
+    if on_gpu:
+        torch.cuda.empty_cache()
+    case = Case(
+        height=side_px, width=side_px, r=r, max_rank=r, train_images=_TRAIN_IMAGES, val_images=_VAL_IMAGES
+    )  # fmt: skip
+    found = measure(bench, case)
+    estimate = estimate_memory(
+        model_folder(bench.name), case.config, precision="bf16" if on_gpu else "fp32", on_gpu=on_gpu,
+        width_px=side_px, height_px=side_px,
+    )  # fmt: skip
+    measured = {"step": found["reserved_gib"], "card": found["reserved_gib"] + found["outside_gib"]}
+    estimated = {"step": estimate.step_gib, "card": max(estimate.step_gib, estimate.base_gib) + estimate.context_gib}
+    row: dict[str, Any] = {
+        "side_px": side_px, "tiles": num_tiles(side_px, side_px, bench.model.dims), "tokens": estimate.tokens, "r": r,
+        "base_gib": estimate.base_gib, "adapters_gib": estimate.adapters_gib,
+        "activations_gib": estimate.activations_gib, "held_gib": estimate.held_gib,
+    }  # fmt: skip
+    for name, value in measured.items():
+        row[f"{name}_estimate_gib"] = estimated[name]
+        row[f"{name}_measured_gib"] = value if on_gpu else None
+        row[f"{name}_difference_percent"] = 100 * (estimated[name] / value - 1) if on_gpu else None
+    return row | {"later_reserved_gib": found["later_reserved_gib"] if on_gpu else None}
