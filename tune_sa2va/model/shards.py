@@ -5,6 +5,7 @@ pickle, no Python file of the folder.
 """
 
 import json
+from collections import deque
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from tune_sa2va.errors import CheckpointError
 
 _INDEX, _SINGLE = "model.safetensors.index.json", "model.safetensors"
 
+_MAPPED_BYTES = 128 << 20
+"""So much of a file is read before it is mapped anew: pages that were read count as the process's until then."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shards:
@@ -25,15 +29,20 @@ class Shards:
     shapes: Mapping[str, tuple[int, ...]]
 
     def stream(self, wanted: Container[str]) -> Iterator[tuple[str, Tensor]]:
-        """The wanted tensors, file by file; a file's pages are let go before the next is opened.
+        """The wanted tensors, file by file; never much more of a file is in memory than its largest tensor.
 
         A tensor is a view of its mapped file: copy what is to be kept.
         """
         for path, keys in self.keys.items():
-            with open_shard(path) as shard:
-                for key in keys:
-                    if key in wanted:
-                        yield key, shard.get_tensor(key)
+            todo = deque(key for key in keys if key in wanted)
+            while todo:
+                with open_shard(path) as shard:
+                    num_bytes = 0
+                    while todo and num_bytes < _MAPPED_BYTES:
+                        tensor = shard.get_tensor(todo[0])
+                        num_bytes += tensor.nbytes
+                        yield todo.popleft(), tensor
+                        del tensor
 
 
 def has_weights(folder: Path) -> bool:
