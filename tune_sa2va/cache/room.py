@@ -3,10 +3,8 @@
 import shutil
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from tune_sa2va.cache.feature_file import DATA_START, layout_of
@@ -14,8 +12,8 @@ from tune_sa2va.cache.listing import cache_bytes
 from tune_sa2va.errors import CacheError
 from tune_sa2va.model.checkpoint import build_on_meta
 from tune_sa2va.model.dims import Sa2VADims
-from tune_sa2va.model.encoding import encode_batch
-from tune_sa2va.model.preprocess import encoder_inputs, num_image_tokens
+from tune_sa2va.model.encoding import shaped_features
+from tune_sa2va.model.preprocess import num_image_tokens
 
 _GIB = 2**30
 SPARE_BYTES = 2**30
@@ -35,11 +33,8 @@ def features_bytes(
     model = build_on_meta(dims)
     total = 0
     for tokens, count in pictures.items():
-        inputs = encoder_inputs(np.zeros((*example[tokens], 3), np.uint8), dims)
-        meta = replace(
-            inputs, pixel_values=inputs.pixel_values.to("meta"), g_pixel_values=inputs.g_pixel_values.to("meta")
-        )
-        (features,) = encode_batch(model, [meta], raw_high_res=raw_high_res)
+        height, width = example[tokens]
+        features = shaped_features(model, width, height, raw_high_res=raw_high_res)
         total += count * (DATA_START + layout_of(features, dtype).num_bytes)
     return total
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -22,8 +21,8 @@ from tune_sa2va.evaluate.batch import Batch, Collator, Shape
 from tune_sa2va.evaluate.predict import Example
 from tune_sa2va.model.checkpoint import build_on_meta
 from tune_sa2va.model.dims import read_dims
+from tune_sa2va.model.encoding import shaped_features
 from tune_sa2va.model.lora import TrialAdapters, make_store
-from tune_sa2va.model.preprocess import encoder_inputs, num_image_tokens
 from tune_sa2va.model.prompt import Prompter
 from tune_sa2va.model.sa2va import ImageFeatures, Sa2VA
 from tune_sa2va.model.trunk import Trunk
@@ -186,23 +185,9 @@ def choose_checkpointing(
 
 def _encode(model: Sa2VA, config: TrialConfig, width_px: int, height_px: int) -> tuple[ImageFeatures, int]:
     """The features of an image of this size, and the most bytes that the encoders hold besides their weights."""
-    dims, dtype = model.dims, model.no_mem_embed.dtype
-    inputs = encoder_inputs(np.zeros((height_px, width_px, 3), np.uint8), dims)
-    pixel_values, g_pixel_values = (
-        torch.empty(real.shape, dtype=dtype) for real in (inputs.pixel_values, inputs.g_pixel_values)
-    )
-    projects = "mask_decoder" not in config.train.full_modules
-    with torch.no_grad(), LiveBytes(_tensors(model)) as live:
-        if dims.family.is_internvl:
-            features = model.encode_image(pixel_values, g_pixel_values, project_high_res=projects)
-        else:
-            # Qwen-VL's tower computes its windows from numbers, which fake tensors have not; SAM2's is the larger one.
-            embed, high_res_1, high_res_0 = model.encode_sam(g_pixel_values)
-            if projects:
-                high_res_1, high_res_0 = model.project_high_res(high_res_1, high_res_0)
-            length = num_image_tokens(width_px, height_px, dims)
-            image_tokens = torch.empty(length, dims.language_model.hidden_size, dtype=dtype)
-            features = ImageFeatures(image_tokens, embed[0], high_res_1[0], high_res_0[0])
+    raw_high_res = "mask_decoder" in config.train.full_modules
+    with LiveBytes(_tensors(model)) as live:
+        features = shaped_features(model, width_px, height_px, raw_high_res=raw_high_res)
     return features, live.peak
 
 
