@@ -208,3 +208,24 @@ def test_a_browser_without_network_draws_every_figure(run: Path, tmp_path: Path)
     assert sorted(drawn) == sorted(
         ["differences", "images", "learning_curves", "parallel", "importance", "lr_rank", "lanes"]
     )
+
+
+def test_the_reruns_have_a_section_and_are_no_trials(tmp_path: Path) -> None:
+    """t03 leads the search with 0.595; its reruns have 0.55 and 0.57, those of the recipe 0.58."""
+    making.settings(tmp_path, tmp_path / "none", confirm=2)
+    records = RunRecords.open(tmp_path)
+    for trial, config, dice in (("t00", RECIPE, 0.58), ("t03", RECIPE.replace({"lora.r": 8}), 0.595)):
+        records.trial_started(trial, int(trial[1:]), config, "lane 1")
+        records.epoch(trial, making.record(1, dice))
+        records.trial_ended(trial, TrialState.COMPLETE)
+    for parent, seed, dice in (("t03", 1, 0.55), ("t00", 1, 0.58), ("t03", 2, 0.57), ("t00", 2, 0.58)):
+        config = RECIPE.replace({"train.seed": seed})
+        records.trial_started(f"{parent}-seed{seed}", 10, config, "lane 1", parent=parent)
+        records.epoch(f"{parent}-seed{seed}", making.record(1, dice))
+        records.trial_ended(f"{parent}-seed{seed}", TrialState.COMPLETE)
+    making.export(tmp_path, "t00-seed1", 1)
+    text = told(page(tmp_path))
+    assert "trial t03, had Val Dice 0.595 in the search and 0.560 as the mean of its 2 reruns: 0.035 of its" in text
+    assert "The confirmation prefers trial t00, by its mean of 0.580 against 0.560" in text
+    assert "0.550 (seed 1), 0.570 (seed 2)" in text and "4 reruns with new seeds, in 40 s of lane time" in text
+    assert "2 trials started" in text and "The winner is trial t00" in text

@@ -77,6 +77,9 @@ def _rows(outlook: Outlook) -> Iterator[tuple[str, str]]:
         "epochs",
         f"about {expected.epochs:.0f} ({low} to {high}) of {settings.trials * settings.epochs} without stops",
     )
+    if settings.confirm:
+        reruns = settings.confirm * settings.seeds
+        yield "confirm", f"the best {settings.confirm} again: {reruns} reruns, {reruns * settings.epochs} epochs more"
     if outlook.room is not None:
         yield from _room_rows(settings, outlook.room)
     if outlook.hours is not None and outlook.pace is not None:

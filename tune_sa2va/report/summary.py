@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from tune_sa2va.evaluate.bootstrap import Interval
+from tune_sa2va.report.confirmation import confirmation_section
 from tune_sa2va.report.figure import Figure
 from tune_sa2va.report.gallery import Gallery, gallery
 from tune_sa2va.report.load import Run
@@ -54,6 +55,7 @@ def report_values(run: Run, *, pictures: bool) -> dict[str, Any]:
             for other, rows in comparisons.items()
             if rows
         ],
+        "confirmation": confirmation_section(run),
         "gallery": gallery(run) if pictures else Gallery(cases=[], missing="Left out on request (--no-pictures)."),
         "failures": _failures(run),
         "trials": _trials_table(run),

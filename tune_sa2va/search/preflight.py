@@ -42,6 +42,8 @@ class Flags:
     name: str | None
     trials: int
     epochs: int
+    confirm: int
+    seeds: int
     time_budget_min: float | None
     sampler: str
     seed: int
@@ -86,6 +88,8 @@ def plan(flags: Flags) -> SearchSettings:
         cpus_per_worker=_cpus_per_worker(flags, lanes, gpus),
         trials=flags.trials,
         epochs=flags.epochs,
+        confirm=flags.confirm,
+        seeds=flags.seeds,
         time_budget_s=None if flags.time_budget_min is None else flags.time_budget_min * 60,
         sampler=sampler,
         seed=flags.seed,
@@ -180,6 +184,9 @@ def check_numbers(flags: Flags) -> None:
     for flag, value in (("--trials", flags.trials), ("--epochs", flags.epochs)):
         if not 1 <= value <= 10_000:
             raise UserError(f"{flag} must be from 1 to 10000, got {value}.")
+    for flag, value, least in (("--confirm", flags.confirm, 0), ("--seeds", flags.seeds, 1)):
+        if not least <= value <= 100:
+            raise UserError(f"{flag} must be from {least} to 100, got {value}.")
     if flags.memory not in get_args(MemoryMode):
         raise UserError(f"--memory must be one of {', '.join(get_args(MemoryMode))}, got {flags.memory!r}.")
     limits = (
