@@ -15,6 +15,7 @@ from tune_sa2va.config import RECIPE
 from tune_sa2va.errors import UserError
 from tune_sa2va.report import importance
 from tune_sa2va.report.__main__ import write_comparison, write_report
+from tune_sa2va.search.inherit import Inherited, InheritedTrial, write_inherited
 from tune_sa2va.search.records import RunRecords, TrialState
 
 BUNDLE = (Path(tune_sa2va.__file__).parent / "report" / "assets" / "plotly-basic.min.js").read_text()
@@ -229,3 +230,17 @@ def test_the_reruns_have_a_section_and_are_no_trials(tmp_path: Path) -> None:
     assert "The confirmation prefers trial t00, by its mean of 0.580 against 0.560" in text
     assert "0.550 (seed 1), 0.570 (seed 2)" in text and "4 reruns with new seeds, in 40 s of lane time" in text
     assert "2 trials started" in text and "The winner is trial t00" in text
+
+
+def test_what_was_inherited_is_said_and_counts_as_no_trial(tmp_path: Path) -> None:
+    making.settings(tmp_path, tmp_path / "none", warm_start="/home/Li Wei/results/old")
+    trial = InheritedTrial(trial_id="0000", point={}, val_dice=0.99)
+    write_inherited(
+        tmp_path, Inherited(source="old", same_data=True, differences=(), left_out=3, trials=(trial, trial))
+    )
+    records = RunRecords.open(tmp_path)
+    records.trial_started("0000", 0, RECIPE, "lane 1")
+    records.epoch("0000", making.record(1, 0.5))
+    text = told(page(tmp_path))
+    assert "told 2 finished trials of the search old, on the same data. Left out" in text
+    assert "1 trial started" in text and "0.99" not in text and "Li Wei" not in text

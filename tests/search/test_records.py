@@ -171,11 +171,23 @@ def test_changed_columns_need_a_new_schema_version() -> None:
         "data.augment",
     ]
     assert module.TRIALS_SCHEMA.names == [
-        *("trial_id", "number", *config, "state", "epochs", "best_val_dice", "best_epoch", "last_val_dice"),
+        *(
+            "trial_id",
+            "number",
+            "kind",
+            "parent",
+            *config,
+            "state",
+            "epochs",
+            "best_val_dice",
+            "best_epoch",
+            "last_val_dice",
+        ),
         *("seconds", "peak_gib", "failure", "started_at", "ended_at", "lane"),
     ]
     assert module.EPOCHS_SCHEMA.names == [
-        *("trial_id", "epoch", "train_loss", "train_loss_dice", "train_loss_focal", "train_loss_bce", "train_loss_lm"),
+        *("trial_id", "kind", "epoch"),
+        *("train_loss", "train_loss_dice", "train_loss_focal", "train_loss_bce", "train_loss_lm"),
         *("lr", "grad_norm", "train_dice", "val_dice", "val_iou", "val_recall", "val_precision", "it_per_s", "seconds"),
         *("train_seconds", "val_seconds", "peak_gib", "warning", "lane", "ended_at"),
     ]

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from tune_sa2va.errors import UserError
 from tune_sa2va.report.names import Names
 from tune_sa2va.search.confirm import Confirmation, read_confirmation
+from tune_sa2va.search.inherit import Inherited, read_inherited
 from tune_sa2va.search.records import TrialKind, read_epochs, read_trials
 from tune_sa2va.search.settings import SearchSettings
 
@@ -44,6 +45,8 @@ class Run:
     """Lane time of all reruns, in seconds."""
     recipe_id: str | None
     """The trial at the user's recipe; None where it never started."""
+    inherited: Inherited | None
+    """What a warm start gave the sampler; None where there was none."""
     names: Names
 
     @property
@@ -93,6 +96,7 @@ def load_run(folder: Path, *, show_names: bool) -> Run:
         confirmation=read_confirmation(settings),
         confirmation_s=float(reruns["seconds"].sum()),
         recipe_id=_find_recipe(settings, trials),
+        inherited=read_inherited(folder),
         names=Names.read(folder, show=show_names),
     )
 

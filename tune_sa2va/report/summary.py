@@ -25,7 +25,7 @@ from tune_sa2va.report.test_part import (
 from tune_sa2va.report.words import count, duration, number, setting, signed
 from tune_sa2va.search.records import TrialState
 
-_PATHS = ("out", "data.source", "space_file", "feature_cache", "address")
+_PATHS = ("out", "data.source", "space_file", "feature_cache", "address", "warm_start")
 
 
 def report_figures(run: Run) -> list[Figure]:
@@ -170,6 +170,7 @@ def _asked(run: Run) -> list[str]:
             for path, d in s.search_space.dimensions.items()
         )
         + ".",
+        *([] if run.inherited is None else [run.names.hide(run.inherited.words)]),
         f"What came of it: {count(len(run.trials), 'trial')} started: {ended}.",
     ]
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False)
 
 _KEPT_FROM_THE_SEARCH = (
-    *("data", "allow_outside", "model", "space", "epochs", "time_budget_min", "sampler", "seed"),
+    *("data", "allow_outside", "model", "space", "epochs", "time_budget_min", "sampler", "warm_start", "seed"),
     *("gpus", "gpus_per_trial", "lanes", "cache_limit_gib", "memory", "out", "name"),
 )
 """Flags that --resume does not take: a search that changes on the way is not one search."""
@@ -67,6 +67,14 @@ def main(
     sampler: Annotated[
         str, typer.Option(help="How new configurations are proposed: tpe, gp, cmaes or random.")
     ] = "tpe",
+    warm_start: Annotated[
+        Path | None,
+        typer.Option(
+            help="Results folder of an earlier search of the same fields, on these data or others: the sampler starts "
+            "with what it found.",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the sampler, the split and the training.")] = 0,
     gpus: Annotated[
         int | None, typer.Option(help="GPUs to use; 0 runs on the CPU.", show_default="all of this machine")

@@ -13,6 +13,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from tune_sa2va.lane.trainable import INFEASIBLE_GIB
 from tune_sa2va.search.confirming import Confirming
+from tune_sa2va.search.inherit import Inherited, read_inherited
 from tune_sa2va.search.settings import SearchSettings
 
 METRIC = "val_dice"
@@ -22,7 +23,8 @@ JOURNAL_FILE = "optuna.journal"
 def proposals(settings: SearchSettings, *, goes_on: bool) -> "Proposals":
     """The recipe, what the sampler makes of the results, reruns; at most as many at a time as there are lanes.
 
-    goes_on: the study has the recipe already. OptunaSearch would put it into the journal again, as the next proposal.
+    goes_on: the study has the recipe already, and what was inherited. OptunaSearch would put the recipe into the journal
+    again, as the next proposal.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     space = settings.search_space
@@ -37,6 +39,8 @@ def proposals(settings: SearchSettings, *, goes_on: bool) -> "Proposals":
             study_name=settings.name,
             storage=JournalStorage(JournalFileBackend(str(settings.folder / JOURNAL_FILE))),
         )
+        if not goes_on and (inherited := read_inherited(settings.folder)) is not None:
+            search.add_inherited(inherited)
     # How many finalists there will be is not known before; with reruns `Confirming` says when all is done.
     num_trials = sys.maxsize if settings.confirm else settings.trials
     limited = ConcurrencyLimiter(Confirming(search, settings), max_concurrent=settings.lanes)
@@ -45,6 +49,19 @@ def proposals(settings: SearchSettings, *, goes_on: bool) -> "Proposals":
 
 class OptunaWithLimits(OptunaSearch):
     """OptunaSearch that tells the sampler which trials needed more memory than there is."""
+
+    def add_inherited(self, inherited: Inherited) -> None:
+        """Trials of an earlier search, as evaluated points; they had the memory that they needed."""
+        for trial in inherited.trials:
+            self._ot_study.add_trial(
+                optuna.trial.create_trial(
+                    value=trial.val_dice,
+                    params=trial.point,
+                    distributions=self._space,
+                    constraints={"memory": -1.0},
+                    user_attrs={"inherited_from": f"{inherited.source}, trial {trial.trial_id}"},
+                )
+            )
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """A trial is over: above 0 is a constraint that it broke."""

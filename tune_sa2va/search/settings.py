@@ -38,6 +38,8 @@ class SearchSettings(Frozen):
     time_budget_s: float | None
     """Seconds after which no trial goes on; None for no limit."""
     sampler: SamplerName
+    warm_start: Path | None = None
+    """Results of an earlier search whose trials the sampler was told; what it was told is in `inherited.json`."""
     seed: int = Field(ge=0)
     """Of the sampler, of the split and of every trial's training."""
     max_disk_gib: float | None = Field(default=None, gt=0)
