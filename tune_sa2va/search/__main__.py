@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 faulty data or no trial succeeded, 2 wrong use, 75 paused 
 After the last two, --resume goes on.
 """
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,16 +15,17 @@ from tune_sa2va.errors import UserError
 if TYPE_CHECKING:
     from tune_sa2va.search.outlets import Outlets
     from tune_sa2va.search.preflight import Flags
+    from tune_sa2va.search.settings import SearchSettings
 
 app = typer.Typer(add_completion=False)
 
-_KEPT_FROM_THE_SEARCH = (
+KEPT_FROM_THE_SEARCH = (
     *("data", "allow_outside", "model", "space", "epochs", "time_budget_min", "sampler", "warm_start", "seed"),
     *("gpus", "gpus_per_trial", "lanes", "cache_limit_gib", "memory", "out", "name"),
 )
 """Flags that --resume does not take: a search that changes on the way is not one search."""
 
-_CHANGED_BY_RESUME = ("trials", "confirm", "seeds")
+CHANGED_BY_RESUME = ("trials", "confirm", "seeds")
 """Flags by which --resume asks for more of the same search."""
 
 
@@ -146,9 +148,9 @@ def main(
     outlets.check()
     if resume is not None:
         options = {parameter.name: parameter.opts[0] for parameter in context.command.params}
-        given = [options[key] for key in _KEPT_FROM_THE_SEARCH if _is_given(context, key)]
-        changes = {key: getattr(flags, key) for key in _CHANGED_BY_RESUME if _is_given(context, key)}
-        raise typer.Exit(_resume(flags, outlets, resume, given, changes))
+        given = [options[key] for key in KEPT_FROM_THE_SEARCH if _is_given(context, key)]
+        changes = {key: getattr(flags, key) for key in CHANGED_BY_RESUME if _is_given(context, key)}
+        raise typer.Exit(_resume(changed_settings(flags, resume, given, changes), outlets))
     raise typer.Exit(_search(flags, outlets))
 
 
@@ -173,21 +175,33 @@ def _search(flags: "Flags", outlets: "Outlets") -> int:
     return job.start(fit_memory(settings, flags.memory, report.sizes_px), samples, outlets)
 
 
-def _resume(flags: "Flags", outlets: "Outlets", run: Path, given: list[str], changes: dict[str, int]) -> int:
+def _resume(settings: "SearchSettings", outlets: "Outlets") -> int:
     from tune_sa2va.search import job
+
+    return job.resume(settings, outlets)
+
+
+def changed_settings(flags: "Flags", run: Path, kept: Collection[str], changes: Mapping[str, int]) -> "SearchSettings":
+    """The settings of the search in `run`, with what a resumption may change.
+
+    kept: flags that were given and that a search keeps. changes: those of CHANGED_BY_RESUME that were given.
+
+    Raises:
+        UserError: there are such flags, or a change is none that can be.
+    """
     from tune_sa2va.search.preflight import check_numbers
     from tune_sa2va.search.settings import SearchSettings
 
-    if given:
+    if kept:
         raise UserError(
-            f"--resume keeps the settings of the search and does not take {', '.join(given)}. Leave out, or start anew."
+            f"--resume keeps the settings of the search and does not take {', '.join(kept)}. Leave out, or start anew."
         )
     check_numbers(flags)
     settings = SearchSettings.load(run)
     changed = {"address": flags.address, "max_disk_gib": flags.max_disk_gib or settings.max_disk_gib}
     if (trials := changes.get("trials", settings.trials)) < settings.trials:
         raise UserError(f"--trials {trials}: the search was asked for {settings.trials}; it can only be extended.")
-    return job.resume(settings.model_copy(update=changed | changes), outlets)
+    return settings.model_copy(update={**changed, **changes})
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ JOURNAL_FILE = "optuna.journal"
 def proposals(settings: SearchSettings, *, goes_on: bool) -> "Proposals":
     """The recipe, what the sampler makes of the results, reruns; at most as many at a time as there are lanes.
 
-    goes_on: the study has the recipe already, and what was inherited. OptunaSearch would put the recipe into the journal
-    again, as the next proposal.
+    goes_on: the study has the recipe already, and what was inherited. OptunaSearch would put the recipe into the
+    journal again, as the next proposal.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     space = settings.search_space
