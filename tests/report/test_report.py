@@ -215,7 +215,8 @@ def test_the_reruns_have_a_section_and_are_no_trials(tmp_path: Path) -> None:
     """t03 leads the search with 0.595; its reruns have 0.55 and 0.57, those of the recipe 0.58."""
     making.settings(tmp_path, tmp_path / "none", confirm=2)
     records = RunRecords.open(tmp_path)
-    for trial, config, dice in (("t00", RECIPE, 0.58), ("t03", RECIPE.replace({"lora.r": 8}), 0.595)):
+    recipe = RECIPE.replace({"train.epochs": making.EPOCHS})
+    for trial, config, dice in (("t00", recipe, 0.58), ("t03", recipe.replace({"lora.r": 8}), 0.595)):
         records.trial_started(trial, int(trial[1:]), config, "lane 1")
         records.epoch(trial, making.record(1, dice))
         records.trial_ended(trial, TrialState.COMPLETE)
@@ -228,8 +229,21 @@ def test_the_reruns_have_a_section_and_are_no_trials(tmp_path: Path) -> None:
     text = told(page(tmp_path))
     assert "trial t03, had Val Dice 0.595 in the search and 0.560 as the mean of its 2 reruns: 0.035 of its" in text
     assert "The confirmation prefers trial t00, by its mean of 0.580 against 0.560" in text
-    assert "0.550 (seed 1), 0.570 (seed 2)" in text and "4 reruns with new seeds, in 40 s of lane time" in text
+    assert "0.550 (seed 1), 0.570 (seed 2)" in text
+    assert "ran again with new seeds: 4 reruns in 40 s of lane time" in text
     assert "2 trials started" in text and "The winner is trial t00" in text
+    assert "No trial beat the recipe by its reruns" in text
+
+
+def test_before_the_first_rerun_nothing_is_confirmed(tmp_path: Path) -> None:
+    making.settings(tmp_path, tmp_path / "none", confirm=2)
+    records = RunRecords.open(tmp_path)
+    records.trial_started("t00", 0, RECIPE, "lane 1")
+    records.epoch("t00", making.record(1, 0.5))
+    assert "The best, confirmed" not in told(page(tmp_path))
+    records.trial_ended("t00", TrialState.COMPLETE)
+    text = told(page(tmp_path))
+    assert "not come to its end: 0 of 2 reruns" in text and "ran again with new seeds" not in text
 
 
 def test_what_was_inherited_is_said_and_counts_as_no_trial(tmp_path: Path) -> None:

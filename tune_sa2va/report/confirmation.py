@@ -13,11 +13,11 @@ def confirmation_section(run: Run) -> dict[str, Any] | None:
     confirmation = run.confirmation
     if confirmation is None:
         return None
-    reruns = sum(len(finalist.reruns) for finalist in confirmation.finalists)
+    started = sum(rerun.state is not None for finalist in confirmation.finalists for rerun in finalist.reruns)
     asked = (
-        f"The best {count(len(confirmation.finalists), 'configuration')} of the search ran again to the last epoch, "
-        f"{count(reruns, 'rerun')} with new seeds, in {duration(run.confirmation_s)} of lane time; none was stopped "
-        "early, and the sampler was told nothing of them."
+        f"The best {count(len(confirmation.finalists), 'configuration')} of the search ran again with new seeds: "
+        f"{count(started, 'rerun')} in {duration(run.confirmation_s)} of lane time. ASHA stopped none "
+        "of them, and the sampler was told nothing."
     )
     rows = [
         (
@@ -29,7 +29,7 @@ def confirmation_section(run: Run) -> dict[str, Any] | None:
         )
         for finalist in confirmation.finalists
     ]
-    return {"said": [asked, *confirmation_words(confirmation)], "rows": rows}
+    return {"said": [*([asked] if started else []), *confirmation_words(confirmation)], "rows": rows}
 
 
 def _rerun(rerun: Rerun) -> str:

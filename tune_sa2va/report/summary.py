@@ -134,7 +134,8 @@ def _answer(run: Run, comparisons: Mapping[str, list[Comparison]]) -> list[str]:
         best = scored.sort_values("best_val_dice").iloc[-1]
         return [f"Not ended yet: {best['label']} leads with Val Dice {best['best_val_dice']:.3f}."]
     if run.winner_id == run.recipe_id:
-        said.insert(0, "No trial beat the recipe on the validation part: the recipe itself is exported.")
+        by = "its reruns" if run.confirmation is not None and run.confirmation.winner is not None else "its Val Dice"
+        said.insert(0, f"No trial beat the recipe by {by}: the recipe itself is exported.")
     values = ", ".join(f"{path} = {setting(winner[path])}" for path in run.settings.search_space.dimensions)
     said.append(f"The winner is {winner['label']}: {values}.")
     return said
