@@ -99,3 +99,22 @@ def test_programs_get_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_no_results_folder_is_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, said = status(capsys, str(tmp_path))
     assert code == 2 and "no results of a search" in said
+
+
+def test_reruns_are_no_trials_and_keep_a_search_from_its_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = settings_in(tmp_path, trials=1, confirm=1)
+    records = RunRecords.open(settings.folder)
+    records.trial_ended(start(records, 0, 0.7), TrialState.COMPLETE)
+    (settings.folder / "summary.txt").write_text("scores of an earlier end\n")
+    start(records, 1, 0.9, parent="0000")
+    with locked(settings.folder):
+        code, said = status(capsys, str(settings.folder))
+        told = json.loads(status(capsys, str(settings.folder), "--json")[1])
+    assert code == 0 and "best Val Dice 0.7000 (trial 0000); of 1 trials 1 complete" in said
+    assert "confirmation: 0 of at most 2 reruns ended" in said and "0000-seed1" in said
+    assert told["best"]["trial"] == "0000" and told["reruns"] == {"at_most": 2, "ended": 0}
+    assert status(capsys, str(settings.folder))[0] == 3
+    records.trial_ended("0000-seed1", TrialState.COMPLETE)
+    assert status(capsys, str(settings.folder))[0] == 0

@@ -1,1 +1,23 @@
-"""A distributed hyperparameter tuner for LoRA fine-tuning of Sa2VA on blood-vessel segmentation."""
+"""A distributed hyperparameter tuner for LoRA fine-tuning of Sa2VA on blood-vessel segmentation.
+
+For notebooks: `from tune_sa2va import search, load_results, load_adapter`. Each is imported when it is asked for: torch
+and Ray take seconds.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tune_sa2va.predict.work import load_adapter
+    from tune_sa2va.search.notebook import search
+    from tune_sa2va.search.results import load_results
+
+__all__ = ["load_adapter", "load_results", "search"]
+
+_HOMES = {"load_adapter": "tune_sa2va.predict.work", "load_results": "tune_sa2va.search.results"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:  # `search` is a package, which Python finds by itself
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

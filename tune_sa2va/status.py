@@ -66,6 +66,7 @@ def as_values(view: "View", pulse: "Pulse", now: datetime) -> dict[str, Any]:
         "epochs": view.plan.epochs,
         "counts": {str(state).lower(): number for state, number in sorted(view.counts.items())},
         "best": {"trial": best.trial_id, "val_dice": best.best_val_dice} if best else None,
+        "reruns": {"at_most": view.plan.reruns, "ended": len(view.ended_reruns)},
         "running": [{"lane": trial.lane, "trial": trial.trial_id, "epochs": trial.epochs} for trial in view.running],
         "started_at": view.started_at.isoformat() if view.started_at else None,
         "last_event_at": view.last_event_at.isoformat() if view.last_event_at else None,

@@ -98,5 +98,5 @@ def is_gone(process: psutil.Process) -> bool:
 
 def outcome(results: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Trials and epochs of a search, without what no two runs share: times and lanes."""
-    trials, epochs = read_trials(results), read_epochs(results)
+    trials, epochs = read_trials(results, None), read_epochs(results, None)
     return trials.drop(columns=_TIMES, errors="ignore"), epochs.drop(columns=_TIMES, errors="ignore")

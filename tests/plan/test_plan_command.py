@@ -60,6 +60,11 @@ def test_a_search_that_can_run(call, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Nothing found" in out and "no probe" in out
 
 
+def test_reruns_are_planned(call) -> None:
+    said = call("--trials", "9", "--no-probe", "--confirm", "3")[1]
+    assert "the best 3 again: 6 reruns, 90 epochs more" in said
+
+
 def test_all_faults_of_the_flags_at_once(call) -> None:
     code, out = call("--trials", "0", "--sampler", "x", "--space", "absent", "--model", "absent", "--data", "/absent")
     assert code == 1

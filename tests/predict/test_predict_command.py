@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from tests.evaluate.tuned_folder import IMAGES, THRESHOLD, Made, make
+from tune_sa2va import load_adapter
 from tune_sa2va.data import load_image, open_dataset
 from tune_sa2va.data.truth import load_truth
 from tune_sa2va.errors import CheckpointError, UserError
@@ -160,3 +161,13 @@ def test_a_merged_checkpoint_is_no_adapter(made: Made, tmp_path: Path) -> None:
     (merged / "tune_sa2va.json").write_text(json.dumps(about | {"merged": True}))
     done = predict("--adapter", merged, first_image(made), "--to", tmp_path / "out")
     assert isinstance(done.exception, CheckpointError) and "Give it as --model, alone" in str(done.exception)
+
+
+def test_from_python_the_mask_is_the_commands(made: Made, tmp_path: Path) -> None:
+    image = first_image(made)
+    assert predict("--adapter", made.adapter, image, "--to", tmp_path / "out").exit_code == 0
+    shutil.copytree(made.adapter, tmp_path / "run" / "best_adapter")
+    tuned = load_adapter(tmp_path / "run", "tiny")
+    assert tuned.threshold == THRESHOLD
+    assert np.array_equal(tuned.mask(image), mask_of(tmp_path / "out", image))
+    assert np.array_equal(tuned.mask(load_image(image)), tuned.mask(str(image)))

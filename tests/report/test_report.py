@@ -15,6 +15,7 @@ from tune_sa2va.config import RECIPE
 from tune_sa2va.errors import UserError
 from tune_sa2va.report import importance
 from tune_sa2va.report.__main__ import write_comparison, write_report
+from tune_sa2va.search.inherit import Inherited, InheritedTrial, write_inherited
 from tune_sa2va.search.records import RunRecords, TrialState
 
 BUNDLE = (Path(tune_sa2va.__file__).parent / "report" / "assets" / "plotly-basic.min.js").read_text()
@@ -208,3 +209,52 @@ def test_a_browser_without_network_draws_every_figure(run: Path, tmp_path: Path)
     assert sorted(drawn) == sorted(
         ["differences", "images", "learning_curves", "parallel", "importance", "lr_rank", "lanes"]
     )
+
+
+def test_the_reruns_have_a_section_and_are_no_trials(tmp_path: Path) -> None:
+    """t03 leads the search with 0.595; its reruns have 0.55 and 0.57, those of the recipe 0.58."""
+    making.settings(tmp_path, tmp_path / "none", confirm=2)
+    records = RunRecords.open(tmp_path)
+    recipe = RECIPE.replace({"train.epochs": making.EPOCHS})
+    for trial, config, dice in (("t00", recipe, 0.58), ("t03", recipe.replace({"lora.r": 8}), 0.595)):
+        records.trial_started(trial, int(trial[1:]), config, "lane 1")
+        records.epoch(trial, making.record(1, dice))
+        records.trial_ended(trial, TrialState.COMPLETE)
+    for parent, seed, dice in (("t03", 1, 0.55), ("t00", 1, 0.58), ("t03", 2, 0.57), ("t00", 2, 0.58)):
+        config = RECIPE.replace({"train.seed": seed})
+        records.trial_started(f"{parent}-seed{seed}", 10, config, "lane 1", parent=parent)
+        records.epoch(f"{parent}-seed{seed}", making.record(1, dice))
+        records.trial_ended(f"{parent}-seed{seed}", TrialState.COMPLETE)
+    making.export(tmp_path, "t00-seed1", 1)
+    text = told(page(tmp_path))
+    assert "trial t03, had Val Dice 0.595 in the search and 0.560 as the mean of its 2 reruns: 0.035 of its" in text
+    assert "The confirmation prefers trial t00, by its mean of 0.580 against 0.560" in text
+    assert "0.550 (seed 1), 0.570 (seed 2)" in text
+    assert "ran again with new seeds: 4 reruns in 40 s of lane time" in text
+    assert "2 trials started" in text and "The winner is trial t00" in text
+    assert "No trial beat the recipe by its reruns" in text
+
+
+def test_before_the_first_rerun_nothing_is_confirmed(tmp_path: Path) -> None:
+    making.settings(tmp_path, tmp_path / "none", confirm=2)
+    records = RunRecords.open(tmp_path)
+    records.trial_started("t00", 0, RECIPE, "lane 1")
+    records.epoch("t00", making.record(1, 0.5))
+    assert "The best, confirmed" not in told(page(tmp_path))
+    records.trial_ended("t00", TrialState.COMPLETE)
+    text = told(page(tmp_path))
+    assert "not come to its end: 0 of 2 reruns" in text and "ran again with new seeds" not in text
+
+
+def test_what_was_inherited_is_said_and_counts_as_no_trial(tmp_path: Path) -> None:
+    making.settings(tmp_path, tmp_path / "none", warm_start="/home/Li Wei/results/old")
+    trial = InheritedTrial(trial_id="0000", point={}, val_dice=0.99)
+    write_inherited(
+        tmp_path, Inherited(source="old", same_data=True, differences=(), left_out=3, trials=(trial, trial))
+    )
+    records = RunRecords.open(tmp_path)
+    records.trial_started("0000", 0, RECIPE, "lane 1")
+    records.epoch("0000", making.record(1, 0.5))
+    text = told(page(tmp_path))
+    assert "told 2 finished trials of the search old, on the same data. Left out" in text
+    assert "1 trial started" in text and "0.99" not in text and "Li Wei" not in text

@@ -15,7 +15,7 @@ from tune_sa2va.errors import UserError
 from tune_sa2va.model.identity import model_hash
 from tune_sa2va.search import records as module
 from tune_sa2va.search.environment import write_environment
-from tune_sa2va.search.records import RunRecords, TrialState, read_epochs, read_trials
+from tune_sa2va.search.records import RunRecords, TrialKind, TrialState, read_epochs, read_trials
 from tune_sa2va.train.records import EpochRecord
 
 OTHER = RECIPE.replace({"lora.r": 8, "train.full_modules": ["mask_decoder"], "lora.use_rslora": True})
@@ -153,7 +153,7 @@ def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
     three_trials(tmp_path)
     table = pq.read_table(tmp_path / "trials.parquet")
     pq.write_table(table.replace_schema_metadata({"tune_sa2va.schema_version": "99"}), tmp_path / "trials.parquet")
-    with pytest.raises(UserError, match="version 2, got 99"):
+    with pytest.raises(UserError, match="version 3, got 99"):
         read_trials(tmp_path)
     pq.write_table(pa.table({"x": [1]}), tmp_path / "trials.parquet")
     with pytest.raises(UserError, match="got none"):
@@ -162,7 +162,7 @@ def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
 
 def test_changed_columns_need_a_new_schema_version() -> None:
     """When this fails: raise SCHEMA_VERSION, then write the new columns here."""
-    assert module.SCHEMA_VERSION == 2
+    assert module.SCHEMA_VERSION == 3
     config = [
         *("lora.r", "lora.alpha_over_r", "lora.dropout", "lora.target_modules", "lora.use_rslora"),
         *("optimizer.lr", "optimizer.weight_decay", "optimizer.max_grad_norm", "optimizer.warmup_fraction"),
@@ -171,11 +171,23 @@ def test_changed_columns_need_a_new_schema_version() -> None:
         "data.augment",
     ]
     assert module.TRIALS_SCHEMA.names == [
-        *("trial_id", "number", *config, "state", "epochs", "best_val_dice", "best_epoch", "last_val_dice"),
+        *(
+            "trial_id",
+            "number",
+            "kind",
+            "parent",
+            *config,
+            "state",
+            "epochs",
+            "best_val_dice",
+            "best_epoch",
+            "last_val_dice",
+        ),
         *("seconds", "peak_gib", "failure", "started_at", "ended_at", "lane"),
     ]
     assert module.EPOCHS_SCHEMA.names == [
-        *("trial_id", "epoch", "train_loss", "train_loss_dice", "train_loss_focal", "train_loss_bce", "train_loss_lm"),
+        *("trial_id", "kind", "epoch"),
+        *("train_loss", "train_loss_dice", "train_loss_focal", "train_loss_bce", "train_loss_lm"),
         *("lr", "grad_norm", "train_dice", "val_dice", "val_iou", "val_recall", "val_precision", "it_per_s", "seconds"),
         *("train_seconds", "val_seconds", "peak_gib", "warning", "lane", "ended_at"),
     ]
@@ -205,3 +217,30 @@ def test_environment_names_versions_hardware_data_and_weights(tmp_path: Path) ->
     assert environment["hardware"]["cores"] >= 1 and environment["hardware"]["memory_gib"] > 0
     assert environment["data_fingerprint"] == "f00"
     assert environment["base_model"] == {"id": "mine", "sha256": model_hash(weights)}
+
+
+def test_reruns_are_read_only_where_they_are_asked_for(tmp_path: Path) -> None:
+    records = three_trials(tmp_path)
+    records.trial_started("a-seed1", 3, RECIPE.replace({"train.seed": 1}), "lane 0", parent="a")
+    records.epoch("a-seed1", record(1, 0.9))
+    for kind, trials, dices in (
+        (TrialKind.SEARCH, ["a", "b", "c"], [0.5, 0.7, 0.6, 0.4]),
+        (TrialKind.CONFIRMATION, ["a-seed1"], [0.9]),
+        (None, ["a", "b", "c", "a-seed1"], [0.5, 0.7, 0.6, 0.4, 0.9]),
+    ):
+        assert list(read_trials(tmp_path, kind)["trial_id"]) == trials
+        assert list(read_epochs(tmp_path, kind)["val_dice"]) == dices
+    assert read_trials(tmp_path).equals(read_trials(tmp_path, TrialKind.SEARCH))
+    rerun = read_trials(tmp_path, TrialKind.CONFIRMATION).iloc[0]
+    assert (rerun["parent"], rerun["train.seed"]) == ("a", 1)
+    assert RunRecords.open(tmp_path).epochs()["kind"].tolist() == 4 * ["search"] + ["confirmation"]
+
+
+def test_files_from_before_there_were_reruns_are_the_searchs(tmp_path: Path) -> None:
+    three_trials(tmp_path)
+    trials, epochs = read_trials(tmp_path), read_epochs(tmp_path)
+    for file in ("trials.parquet", "epochs.parquet"):
+        table = pq.read_table(tmp_path / file)
+        table = table.drop_columns([name for name in ("kind", "parent") if name in table.column_names])
+        pq.write_table(table.replace_schema_metadata({"tune_sa2va.schema_version": "2"}), tmp_path / file)
+    assert read_trials(tmp_path).equals(trials) and read_epochs(tmp_path).equals(epochs)

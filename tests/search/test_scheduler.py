@@ -5,6 +5,7 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
+from tune_sa2va.search.rerun import RERUN_OF, RERUN_SEED
 from tune_sa2va.search.scheduler import AshaSparingTheRecipe, Decision, Verdict
 
 
@@ -48,3 +49,15 @@ def test_between_rungs_nothing_is_decided() -> None:
     assert asha.on_trial_result(None, trial, {"epoch": 2, "val_dice": 0.1}) == TrialScheduler.CONTINUE
     assert asha.on_trial_result(None, trial, {"val_dice": 0.0, "failure": "Out of memory."}) == TrialScheduler.CONTINUE
     assert asha.decisions.keys() - before.keys() == {"0007"} and asha.decisions["0007"].rung == 1
+
+
+def test_reruns_are_never_stopped_and_count_at_no_rung() -> None:
+    asha, _ = told([0.5, 0.6, 0.7])
+    rerun = Trial("a", config={"x": 2} | {RERUN_OF: "0002", RERUN_SEED: 1}, stub=True)
+    asha.on_trial_add(None, rerun)
+    recorded = len(asha._trial_info[rerun.trial_id]._rungs[-1][1])
+    for epoch in (1, 3, 9):
+        assert asha.on_trial_result(None, rerun, {"epoch": epoch, "val_dice": 0.0}) == TrialScheduler.CONTINUE
+    rungs = asha._trial_info[rerun.trial_id]._rungs
+    asha.on_trial_complete(None, rerun, {"epoch": 9, "val_dice": 0.0})
+    assert len(rungs[-1][1]) == recorded and not any(rerun.trial_id in known for _, known in rungs)

@@ -1,6 +1,7 @@
 """One whole search through real Ray: two lanes, trials that fail, trials that ASHA stops; and its resumption."""
 
 import itertools
+import json
 import os
 import re
 import signal
@@ -21,10 +22,13 @@ from optuna.storages.journal import JournalFileBackend
 from tune_sa2va.config import RECIPE
 from tune_sa2va.data.procedural import DEMO_FAMILY
 from tune_sa2va.data.procedural.folder import write_folder
-from tune_sa2va.search.records import read_epochs, read_trials
+from tune_sa2va.export.checkpoints import best_checkpoint
+from tune_sa2va.search.confirm import best_configurations
+from tune_sa2va.search.records import TrialKind, read_epochs, read_trials
 from tune_sa2va.search.settings import SearchSettings
 
 TRIALS, EPOCHS, LANES = 12, 4, 2
+CONFIRM = ["--confirm", "2", "--seeds", "2"]
 SPACE = """
 fixed: {lora.dropout: 0.0}
 space:
@@ -51,7 +55,7 @@ def command(folder: Path, name: str, *flags: str) -> list[str]:
 def flags(folder: Path, trials: int) -> list[str]:
     numbers = {"--gpus": 0, "--lanes": LANES, "--trials": trials, "--epochs": EPOCHS, "--seed": 1}
     paths = {"--data": folder / "data", "--space": folder / "space.yaml"}
-    return ["--sampler", "random", *(str(word) for pair in (numbers | paths).items() for word in pair)]
+    return ["--sampler", "random", *CONFIRM, *(str(word) for pair in (numbers | paths).items() for word in pair)]
 
 
 def environment(folder: Path) -> Mapping[str, str]:
@@ -90,7 +94,7 @@ def test_a_search_ends_well_and_says_little(ran: Ran) -> None:
     assert ran.code == 0, ran.output
     assert "Ray dashboard: http://127.0.0.1:" in ran.output
     assert "Traceback" not in ran.output and "WARNING" not in ran.output
-    assert len(ran.output.splitlines()) < TRIALS * (2 * EPOCHS + 1) + 25
+    assert len(ran.output.splitlines()) < (TRIALS + 4) * (2 * EPOCHS + 1) + 28
 
 
 def test_every_trial_is_recorded_with_its_end(ran: Ran) -> None:
@@ -124,7 +128,24 @@ def test_the_first_trial_is_the_recipe(ran: Ran) -> None:
 
 def test_all_trials_ran_in_the_first_two_workers(ran: Ran) -> None:
     assert len(ran.workers) == LANES
-    assert set(read_trials(ran.folder)["lane"]) == {"lane 1", "lane 2"}
+    assert set(read_trials(ran.folder, None)["lane"]) == {"lane 1", "lane 2"}
+
+
+def test_the_best_ran_again_to_the_end_and_the_best_mean_is_exported(ran: Ran) -> None:
+    settings = SearchSettings.load(ran.folder)
+    reruns = read_trials(ran.folder, TrialKind.CONFIRMATION)
+    finalists = best_configurations(read_trials(ran.folder), 2)
+    assert sorted(reruns["parent"]) == sorted(2 * [row["trial_id"] for row in finalists])
+    assert set(reruns["train.seed"]) == {2, 3}  # the search's is 1
+    assert set(reruns["state"]) == {"COMPLETE"} and set(reruns["epochs"]) == {EPOCHS}
+    for row in reruns.to_dict("records"):
+        (parent,) = (finalist for finalist in finalists if finalist["trial_id"] == row["parent"])
+        assert all(str(row[path]) == str(parent[path]) for path in settings.search_space.dimensions)
+    means = reruns.groupby("parent")["best_val_dice"].mean()
+    best = reruns[reruns["parent"] == means.idxmax()].sort_values("best_val_dice")["trial_id"].iloc[-1]
+    exported = json.loads((ran.folder / "best_adapter" / "tune_sa2va.json").read_text())
+    assert exported["trial"] == best == best_checkpoint(ran.folder).trial_id
+    assert f"adapter of its rerun with seed {exported['config']['train']['seed']}" in ran.output
 
 
 def test_the_next_trial_starts_within_a_second(ran: Ran) -> None:
@@ -156,7 +177,7 @@ def test_the_winner_is_exported_and_the_study_is_readable(ran: Ran) -> None:
 
 
 def test_every_trial_has_a_log_that_says_how_it_ended_and_event_files(ran: Ran) -> None:
-    for trial in read_trials(ran.folder).itertuples():
+    for trial in read_trials(ran.folder, None).itertuples():
         log = (ran.folder / "logs" / f"{trial.trial_id}.log").read_text()
         assert f" {trial.state}" in log and len(re.findall(r" epoch \d+: val Dice", log)) == trial.epochs
         assert (" stopped at rung " in log) == (trial.state == "STOPPED")

@@ -5,8 +5,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from tune_sa2va.config import TrialConfig
 from tune_sa2va.errors import CheckpointError, UserError
+from tune_sa2va.evaluate.tuned import TUNED_FILE
 
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
 
@@ -56,12 +59,15 @@ def find_checkpoints(run: Path) -> list[TrialCheckpoint]:
 def best_checkpoint(run: Path, trial_id: str | None = None) -> TrialCheckpoint:
     """The checkpoint with the highest validation Dice of the search, or of one trial.
 
+    Of a search whose best were run again to confirm them (--confirm), the one that it chose, once it has.
+
     Raises:
         UserError: there is none, or no such trial.
     """
     checkpoints = find_checkpoints(run)
     if not checkpoints:
         raise UserError(f"{run}: no trial has finished an epoch yet. Wait for the first one, or look at its failures.")
+    trial_id = trial_id or _confirmed(run)
     if trial_id is None:
         return checkpoints[0]
     own = [checkpoint for checkpoint in checkpoints if checkpoint.trial_id == trial_id]
@@ -69,6 +75,14 @@ def best_checkpoint(run: Path, trial_id: str | None = None) -> TrialCheckpoint:
         known = ", ".join(sorted({checkpoint.trial_id for checkpoint in checkpoints})[:10])
         raise UserError(f"--trial {trial_id}: no checkpoint of it in {run}. Trials with one: {known}.")
     return own[0]
+
+
+def _confirmed(run: Path) -> str | None:
+    """The trial that the search exported, where the highest score did not decide."""
+    exported = run / "best_adapter" / TUNED_FILE
+    if not yaml.safe_load((run / "search.yaml").read_text(encoding="utf-8")).get("confirm") or not exported.is_file():
+        return None
+    return str(json.loads(exported.read_text(encoding="utf-8"))["trial"])
 
 
 def copy_checked(checkpoint: TrialCheckpoint, to: Path) -> None:

@@ -1,5 +1,6 @@
 """The time of a search from the pace of one worker and what ASHA is expected to let run."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -38,9 +39,11 @@ def predict(settings: SearchSettings, images: Mapping[str, int], expected: Expec
     workers = settings.lane.num_workers
     encoding = sum(images[part] for part in ("train", "val")) * pace.encode_s / (settings.lanes * workers)
     starting = LANE_START_S + pace.load_s + encoding
-    training = expected.rounds * images["train"] * pace.train_s / workers
-    validation = expected.rounds * images["val"] * pace.val_s / workers
-    between_trials = settings.trials / settings.lanes * pace.start_s
+    reruns = settings.confirm * settings.seeds
+    rounds = expected.rounds + math.ceil(reruns / settings.lanes) * settings.epochs
+    training = rounds * images["train"] * pace.train_s / workers
+    validation = rounds * images["val"] * pace.val_s / workers
+    between_trials = (settings.trials + reruns) / settings.lanes * pace.start_s
     # Winner, recipe and untuned base on the test part, in one process.
     scoring = pace.load_s + images["test"] * (pace.encode_s + 3 * pace.val_s)
     low, high = (limit / expected.epochs for limit in expected.epochs_range)

@@ -54,7 +54,7 @@ def measure_room(
         needed = worst.card_gib + _PROCESS_GIB
         free = None if settings.address else available_memory_gib() / settings.lanes
     checkpoint = worst.trained_values * _BYTES_A_VALUE / GIB
-    kept = expected.rungs[1] + (_KEPT - 1) * expected.rungs.get(3, 0.0)
+    kept = expected.rungs[1] + (_KEPT - 1) * expected.rungs.get(3, 0.0) + settings.confirm * settings.seeds
     return Room(
         estimate=worst,
         needed_gib=needed,

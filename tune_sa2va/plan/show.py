@@ -70,6 +70,8 @@ def _rows(outlook: Outlook) -> Iterator[tuple[str, str]]:
         yield "data", f"{settings.data.source}: {parts} ({outlook.groups} groups)"
     yield "lanes", _lanes(settings)
     yield "trials", f"{settings.trials} of at most {settings.epochs} epochs, proposed by {settings.sampler}"
+    if settings.warm_start is not None:
+        yield "", f"which starts with the trials of {settings.warm_start}"
     rungs = ", ".join(f"{trials:.0f} reach epoch {epoch}" for epoch, trials in expected.rungs.items())
     yield "ASHA", f"{rungs} (expected)"
     low, high = expected.epochs_range
@@ -77,6 +79,9 @@ def _rows(outlook: Outlook) -> Iterator[tuple[str, str]]:
         "epochs",
         f"about {expected.epochs:.0f} ({low} to {high}) of {settings.trials * settings.epochs} without stops",
     )
+    if settings.confirm:
+        reruns = settings.confirm * settings.seeds
+        yield "confirm", f"the best {settings.confirm} again: {reruns} reruns, {reruns * settings.epochs} epochs more"
     if outlook.room is not None:
         yield from _room_rows(settings, outlook.room)
     if outlook.hours is not None and outlook.pace is not None:

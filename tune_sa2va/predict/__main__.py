@@ -63,21 +63,20 @@ def main(
     from tune_sa2va.predict.work import Predictor, predict_all
 
     tuned = find_tuned(model, adapter, any_base=any_base)
-    cut = tuned.threshold if threshold is None else threshold
-    predictor = Predictor.open(tuned, text=text, mode=mode)
+    predictor = Predictor.open(tuned, text=text, mode=mode, threshold=threshold)
     about = {
         "model": model,
         "adapter": None if adapter is None else str(adapter),
         "mode": mode,
         "question": predictor.question,
-        "threshold": cut,
+        "threshold": predictor.threshold,
     }
     output = Output.open(to, about, pictures.files)
-    without_seg = predict_all(predictor, pictures.files, output, threshold=cut)
+    without_seg = predict_all(predictor, pictures.files, output)
     for file in without_seg:
         typer.echo(f"warning: {_printable(str(file))}: the model wrote no [SEG], so its mask is empty.", err=True)
     said = f", {len(without_seg)} of them empty because no [SEG] was written" if without_seg else ""
-    typer.echo(f"{to}: {len(pictures.files)} masks and overlays at threshold {cut:g}{said}.")
+    typer.echo(f"{to}: {len(pictures.files)} masks and overlays at threshold {predictor.threshold:g}{said}.")
 
 
 def _printable(text: str) -> str:

@@ -7,14 +7,15 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from tune_sa2va.data import load_image
+from tune_sa2va.data.sample import DEFAULT_TEXT
 from tune_sa2va.evaluate.predict import Answer, forced_logits, generated_answer
 from tune_sa2va.evaluate.progress import tracked
 from tune_sa2va.evaluate.threshold import logit_of
-from tune_sa2va.evaluate.tuned_model import TunedModel, the_device
+from tune_sa2va.evaluate.tuned_model import TunedModel, find_tuned, the_device
 from tune_sa2va.model.encoding import encode
 from tune_sa2va.model.prompt import Prompter
 from tune_sa2va.model.sa2va import Sa2VA
@@ -25,21 +26,34 @@ Mode = Literal["forced", "generate"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Predictor:
-    """A loaded model with its question."""
+    """A loaded model with its question. threshold: vessel is where the probability is above it."""
 
     model: Sa2VA
     prompter: Prompter
     question: str
     answer: str
     mode: Mode
+    threshold: float
 
     @classmethod
-    def open(cls, tuned: TunedModel, *, text: str, mode: Mode) -> "Predictor":
-        """Load the model, on a GPU where there is one. text: what is asked for."""
+    def open(cls, tuned: TunedModel, *, text: str, mode: Mode, threshold: float | None = None) -> "Predictor":
+        """Load the model, on a GPU where there is one. text: what is asked for. threshold: the model's own if None."""
         model = tuned.load_base(the_device())
         tuned.attach(model)
         question = tuned.question.format(text=text)
-        return cls(model=model, prompter=Prompter(tuned.folder), question=question, answer=tuned.answer, mode=mode)
+        return cls(
+            model=model,
+            prompter=Prompter(tuned.folder),
+            question=question,
+            answer=tuned.answer,
+            mode=mode,
+            threshold=tuned.threshold if threshold is None else threshold,
+        )
+
+    def mask(self, image: str | Path | UInt8[np.ndarray, "H W 3"]) -> Bool[np.ndarray, "H W"]:
+        """The vessels of an image, a file or its upright pixels, on its own pixels."""
+        picture = image if isinstance(image, np.ndarray) else load_image(Path(image))
+        return _mask(self.answer_to(picture).logits, picture.shape[:2], self.threshold)
 
     def answer_to(self, picture: UInt8[np.ndarray, "H W 3"]) -> Answer:
         """The answer and its mask logits on the picture's own pixels."""
@@ -55,7 +69,22 @@ class Predictor:
         return Answer(self.answer, forced_logits(self.model, features, tokens, (height, width)))
 
 
-def predict_all(predictor: Predictor, files: Sequence[Path], output: Output, *, threshold: float) -> list[Path]:
+def load_adapter(
+    folder: str | Path, model: str | Path, *, text: str = DEFAULT_TEXT, mode: Mode = "forced", any_base: bool = False
+) -> Predictor:
+    """The tuned model, loaded and ready: `load_adapter("results/mine", "tiny").mask("frame.png")`.
+
+    folder: of an exported adapter, or results with a best_adapter. The rest as `python -m tune_sa2va.predict` takes it.
+
+    Raises:
+        CheckpointError: model and adapter are not what they should be, or do not belong together.
+    """
+    best = Path(folder) / "best_adapter"
+    adapter = best if best.is_dir() else Path(folder)
+    return Predictor.open(find_tuned(str(model), adapter, any_base=any_base), text=text, mode=mode)
+
+
+def predict_all(predictor: Predictor, files: Sequence[Path], output: Output) -> list[Path]:
     """Write mask and overlay of every file; gives back those for which the model wrote no [SEG]: their masks are empty.
 
     Raises:
@@ -65,7 +94,7 @@ def predict_all(predictor: Predictor, files: Sequence[Path], output: Output, *, 
     for file in tracked(files, "predicting"):
         picture = load_image(file)
         answer = predictor.answer_to(picture)
-        mask = _mask(answer.logits, picture.shape[:2], threshold)
+        mask = _mask(answer.logits, picture.shape[:2], predictor.threshold)
         output.write(file, picture, mask)
         records.append(_record(file, answer, mask))
         if answer.logits is None:

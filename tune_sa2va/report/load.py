@@ -11,7 +11,9 @@ import pyarrow.parquet as pq
 
 from tune_sa2va.errors import UserError
 from tune_sa2va.report.names import Names
-from tune_sa2va.search.records import read_epochs, read_trials
+from tune_sa2va.search.confirm import Confirmation, read_confirmation
+from tune_sa2va.search.inherit import Inherited, read_inherited
+from tune_sa2va.search.records import TrialKind, read_epochs, read_trials
 from tune_sa2va.search.settings import SearchSettings
 
 SCORES_FILE = "test_scores.parquet"
@@ -30,15 +32,21 @@ class Run:
     environment: dict[str, Any]
     """`environment.json`; empty where there is none."""
     trials: pd.DataFrame
-    """As `read_trials`, by number; plus `label` ("trial 0003", as logs and tables have it), and lists where a cell holds several."""
+    """As `read_trials`, by number; plus `label` ("trial 0003", as logs say), and lists where a cell holds several."""
     epochs: pd.DataFrame
     """As `read_epochs`; plus `number` and `label` of the trial."""
     test_scores: pd.DataFrame | None
     """A row a model and test image; None while the test part has not been scored."""
     winner_id: str | None
-    """The exported trial; None while there is none."""
+    """The exported trial, or the one that an exported rerun repeats; None while there is none."""
+    confirmation: Confirmation | None
+    """The reruns of the best; None where none were asked for."""
+    confirmation_s: float
+    """Lane time of all reruns, in seconds."""
     recipe_id: str | None
     """The trial at the user's recipe; None where it never started."""
+    inherited: Inherited | None
+    """What a warm start gave the sampler; None where there was none."""
     names: Names
 
     @property
@@ -75,7 +83,8 @@ def load_run(folder: Path, *, show_names: bool) -> Run:
         trials[column] = [list(cell) for cell in trials[column]]
     trials["label"] = [f"trial {trial_id}" for trial_id in trials["trial_id"]]
     epochs = read_epochs(folder).merge(trials[["trial_id", "number", "label"]], on="trial_id")
-    winner = _read_json(folder / "best_adapter" / "tune_sa2va.json")
+    winner = _read_json(folder / "best_adapter" / "tune_sa2va.json").get("trial")
+    reruns = read_trials(folder, TrialKind.CONFIRMATION)
     return Run(
         folder=folder,
         settings=settings,
@@ -83,8 +92,11 @@ def load_run(folder: Path, *, show_names: bool) -> Run:
         trials=trials,
         epochs=epochs.sort_values(["number", "epoch"]).reset_index(drop=True),
         test_scores=_read_scores(folder / SCORES_FILE),
-        winner_id=winner.get("trial"),
+        winner_id=dict(zip(reruns["trial_id"], reruns["parent"], strict=True)).get(winner, winner),
+        confirmation=read_confirmation(settings),
+        confirmation_s=float(reruns["seconds"].sum()),
         recipe_id=_find_recipe(settings, trials),
+        inherited=read_inherited(folder),
         names=Names.read(folder, show=show_names),
     )
 

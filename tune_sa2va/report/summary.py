@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from tune_sa2va.evaluate.bootstrap import Interval
+from tune_sa2va.report.confirmation import confirmation_section
 from tune_sa2va.report.figure import Figure
 from tune_sa2va.report.gallery import Gallery, gallery
 from tune_sa2va.report.load import Run
@@ -24,7 +25,7 @@ from tune_sa2va.report.test_part import (
 from tune_sa2va.report.words import count, duration, number, setting, signed
 from tune_sa2va.search.records import TrialState
 
-_PATHS = ("out", "data.source", "space_file", "feature_cache", "address")
+_PATHS = ("out", "data.source", "space_file", "feature_cache", "address", "warm_start")
 
 
 def report_figures(run: Run) -> list[Figure]:
@@ -54,6 +55,7 @@ def report_values(run: Run, *, pictures: bool) -> dict[str, Any]:
             for other, rows in comparisons.items()
             if rows
         ],
+        "confirmation": confirmation_section(run),
         "gallery": gallery(run) if pictures else Gallery(cases=[], missing="Left out on request (--no-pictures)."),
         "failures": _failures(run),
         "trials": _trials_table(run),
@@ -132,7 +134,8 @@ def _answer(run: Run, comparisons: Mapping[str, list[Comparison]]) -> list[str]:
         best = scored.sort_values("best_val_dice").iloc[-1]
         return [f"Not ended yet: {best['label']} leads with Val Dice {best['best_val_dice']:.3f}."]
     if run.winner_id == run.recipe_id:
-        said.insert(0, "No trial beat the recipe on the validation part: the recipe itself is exported.")
+        by = "its reruns" if run.confirmation is not None and run.confirmation.winner is not None else "its Val Dice"
+        said.insert(0, f"No trial beat the recipe by {by}: the recipe itself is exported.")
     values = ", ".join(f"{path} = {setting(winner[path])}" for path in run.settings.search_space.dimensions)
     said.append(f"The winner is {winner['label']}: {values}.")
     return said
@@ -168,6 +171,7 @@ def _asked(run: Run) -> list[str]:
             for path, d in s.search_space.dimensions.items()
         )
         + ".",
+        *([] if run.inherited is None else [run.names.hide(run.inherited.words)]),
         f"What came of it: {count(len(run.trials), 'trial')} started: {ended}.",
     ]
 

@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 faulty data or no trial succeeded, 2 wrong use, 75 paused 
 After the last two, --resume goes on.
 """
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,14 +15,18 @@ from tune_sa2va.errors import UserError
 if TYPE_CHECKING:
     from tune_sa2va.search.outlets import Outlets
     from tune_sa2va.search.preflight import Flags
+    from tune_sa2va.search.settings import SearchSettings
 
 app = typer.Typer(add_completion=False)
 
-_KEPT_FROM_THE_SEARCH = (
-    *("data", "allow_outside", "model", "space", "epochs", "time_budget_min", "sampler", "seed"),
+KEPT_FROM_THE_SEARCH = (
+    *("data", "allow_outside", "model", "space", "epochs", "time_budget_min", "sampler", "warm_start", "seed"),
     *("gpus", "gpus_per_trial", "lanes", "cache_limit_gib", "memory", "out", "name"),
 )
 """Flags that --resume does not take: a search that changes on the way is not one search."""
+
+CHANGED_BY_RESUME = ("trials", "confirm", "seeds")
+"""Flags by which --resume asks for more of the same search."""
 
 
 @app.callback(invoke_without_command=True)
@@ -53,9 +58,25 @@ def main(
         float | None,
         typer.Option("--time-budget", help="Minutes after which no trial goes on.", show_default="no limit"),
     ] = None,
+    confirm: Annotated[
+        int,
+        typer.Option(
+            help="At the end, run so many of the best configurations again, to the last epoch and with new seeds; the "
+            "best mean wins. 0: none. 3 is a good number."
+        ),
+    ] = 0,
+    seeds: Annotated[int, typer.Option(help="How often --confirm runs each of them again.")] = 2,
     sampler: Annotated[
         str, typer.Option(help="How new configurations are proposed: tpe, gp, cmaes or random.")
     ] = "tpe",
+    warm_start: Annotated[
+        Path | None,
+        typer.Option(
+            help="Results folder of an earlier search of the same fields, on these data or others: the sampler starts "
+            "with what it found.",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the sampler, the split and the training.")] = 0,
     gpus: Annotated[
         int | None, typer.Option(help="GPUs to use; 0 runs on the CPU.", show_default="all of this machine")
@@ -72,7 +93,7 @@ def main(
         Path | None,
         typer.Option(
             help="Go on with the search in this results folder, with the settings it was started with; "
-            "with --trials N, to N trials in all.",
+            "with --trials N, to N trials in all; with --confirm, to reruns of its best.",
             show_default=False,
         ),
     ] = None,
@@ -127,8 +148,9 @@ def main(
     outlets.check()
     if resume is not None:
         options = {parameter.name: parameter.opts[0] for parameter in context.command.params}
-        given = [options[key] for key in _KEPT_FROM_THE_SEARCH if _is_given(context, key)]
-        raise typer.Exit(_resume(flags, outlets, resume, given, trials if _is_given(context, "trials") else None))
+        given = [options[key] for key in KEPT_FROM_THE_SEARCH if _is_given(context, key)]
+        changes = {key: getattr(flags, key) for key in CHANGED_BY_RESUME if _is_given(context, key)}
+        raise typer.Exit(_resume(changed_settings(flags, resume, given, changes), outlets))
     raise typer.Exit(_search(flags, outlets))
 
 
@@ -153,23 +175,33 @@ def _search(flags: "Flags", outlets: "Outlets") -> int:
     return job.start(fit_memory(settings, flags.memory, report.sizes_px), samples, outlets)
 
 
-def _resume(flags: "Flags", outlets: "Outlets", run: Path, given: list[str], trials: int | None) -> int:
+def _resume(settings: "SearchSettings", outlets: "Outlets") -> int:
     from tune_sa2va.search import job
+
+    return job.resume(settings, outlets)
+
+
+def changed_settings(flags: "Flags", run: Path, kept: Collection[str], changes: Mapping[str, int]) -> "SearchSettings":
+    """The settings of the search in `run`, with what a resumption may change.
+
+    kept: flags that were given and that a search keeps. changes: those of CHANGED_BY_RESUME that were given.
+
+    Raises:
+        UserError: there are such flags, or a change is none that can be.
+    """
     from tune_sa2va.search.preflight import check_numbers
     from tune_sa2va.search.settings import SearchSettings
 
-    if given:
+    if kept:
         raise UserError(
-            f"--resume keeps the settings of the search and does not take {', '.join(given)}. Leave out, or start anew."
+            f"--resume keeps the settings of the search and does not take {', '.join(kept)}. Leave out, or start anew."
         )
     check_numbers(flags)
     settings = SearchSettings.load(run)
     changed = {"address": flags.address, "max_disk_gib": flags.max_disk_gib or settings.max_disk_gib}
-    if trials is not None:
-        if trials < settings.trials:
-            raise UserError(f"--trials {trials}: the search was asked for {settings.trials}; it can only be extended.")
-        changed["trials"] = trials
-    return job.resume(settings.model_copy(update=changed), outlets)
+    if (trials := changes.get("trials", settings.trials)) < settings.trials:
+        raise UserError(f"--trials {trials}: the search was asked for {settings.trials}; it can only be extended.")
+    return settings.model_copy(update={**changed, **changes})
 
 
 if __name__ == "__main__":

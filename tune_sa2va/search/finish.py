@@ -12,6 +12,8 @@ from tune_sa2va.errors import UserError
 from tune_sa2va.evaluate.bootstrap import Interval, mean_interval, verdict
 from tune_sa2va.evaluate.metrics import Counts
 from tune_sa2va.export import TrialCheckpoint, export_adapter, find_checkpoints
+from tune_sa2va.search.confirm import Confirmation, confirmation_words, read_confirmation
+from tune_sa2va.search.records import TrialKind, read_trials
 from tune_sa2va.search.scoring import Contender, TestScores, read_scores, score_test_part
 from tune_sa2va.search.settings import SearchSettings
 
@@ -29,18 +31,34 @@ def finish(settings: SearchSettings) -> None:
         UserError: no trial of the search has finished an epoch, or the export's check refused it.
     """
     folder = settings.folder
+    confirmation = read_confirmation(settings)
     checkpoints = find_checkpoints(folder)
     if not checkpoints:
         raise UserError(f"{folder}: no trial finished an epoch; trials.parquet has the reasons. Nothing to export.")
-    winner, recipe = checkpoints[0], _recipe_of(settings, checkpoints)
+    winner, parent = _winner_of(settings, checkpoints, confirmation)
+    recipe = _recipe_of(settings, checkpoints)
     contenders = [Contender(row=UNTUNED, checkpoint=UNTUNED, adapter=None)]
-    if recipe is not None and recipe.trial_id != winner.trial_id:
+    if recipe is not None and recipe.trial_id != parent:
         contenders.append(_contender(RECIPE, recipe))
     score_test_part(settings, [*contenders, _contender(WINNER, winner)])
     text = _report(settings, winner, recipe, read_scores(folder))
+    if confirmation is not None:
+        text += "".join(f"{sentence}\n" for sentence in confirmation_words(confirmation))
     (folder / "summary.txt").write_text(text)
     print(text, end="", flush=True)
     _export(settings, winner)  # last: its card has the scores, and its check may refuse
+
+
+def _winner_of(
+    settings: SearchSettings, checkpoints: list[TrialCheckpoint], confirmation: Confirmation | None
+) -> tuple[TrialCheckpoint, str]:
+    """The state to export, of a rerun where the best was confirmed; and the trial of the search that it stands for."""
+    if confirmation is not None and (confirmed := confirmation.winner) is not None:
+        rerun = confirmed.best_rerun.trial_id
+        return next(checkpoint for checkpoint in checkpoints if checkpoint.trial_id == rerun), confirmed.trial_id
+    reruns = set(read_trials(settings.folder, TrialKind.CONFIRMATION)["trial_id"])
+    best = next(checkpoint for checkpoint in checkpoints if checkpoint.trial_id not in reruns)
+    return best, best.trial_id
 
 
 def _export(settings: SearchSettings, winner: TrialCheckpoint) -> None:

@@ -10,6 +10,7 @@ from tune_sa2va.data import Sample
 from tune_sa2va.search import tuner
 from tune_sa2va.search.cluster import cluster
 from tune_sa2va.search.finish import finish
+from tune_sa2va.search.inherit import read_inherited
 from tune_sa2va.search.lock import locked, note_end
 from tune_sa2va.search.outlets import Outlets
 from tune_sa2va.search.preflight import prepare
@@ -47,6 +48,8 @@ def resume(settings: SearchSettings, outlets: Outlets) -> int:
 
 def _run(settings: SearchSettings, outlets: Outlets, *, goes_on: bool) -> int:
     typer.echo(f"Results: {settings.folder}")
+    if (inherited := read_inherited(settings.folder)) is not None:
+        typer.echo(inherited.words)
     if pause_reason := tuner.run(settings, outlets, resume=goes_on):
         typer.echo(f"Paused: {pause_reason} {_how_to_go_on(settings)}", err=True)
         return PAUSED

@@ -23,6 +23,7 @@ from tune_sa2va.data.split_file import write_split
 from tune_sa2va.data.variants import variants_of
 from tune_sa2va.errors import DataError, UserError
 from tune_sa2va.search.environment import write_environment
+from tune_sa2va.search.inherit import inherit, usable_trials, write_inherited
 from tune_sa2va.search.settings import SamplerName, SearchSettings
 from tune_sa2va.search.space import SearchSpace, load_space
 
@@ -42,8 +43,11 @@ class Flags:
     name: str | None
     trials: int
     epochs: int
+    confirm: int
+    seeds: int
     time_budget_min: float | None
     sampler: str
+    warm_start: Path | None
     seed: int
     gpus: int | None
     gpus_per_trial: int
@@ -86,8 +90,11 @@ def plan(flags: Flags) -> SearchSettings:
         cpus_per_worker=_cpus_per_worker(flags, lanes, gpus),
         trials=flags.trials,
         epochs=flags.epochs,
+        confirm=flags.confirm,
+        seeds=flags.seeds,
         time_budget_s=None if flags.time_budget_min is None else flags.time_budget_min * 60,
         sampler=sampler,
+        warm_start=_warm_start(flags),
         seed=flags.seed,
         max_disk_gib=flags.max_disk_gib,
         cache_limit_gib=flags.cache_limit_gib,
@@ -106,6 +113,7 @@ def faults(flags: Flags) -> list[str]:
         lambda: _check_folder(*_out_and_name(flags)),
         lambda: _sampler(flags.sampler),
         lambda: load_space(flags.space),
+        lambda: _warm_start(flags),
         lambda: _devices(flags),
         lambda: _model(flags.model),
         lambda: open_dataset(_data_source(flags.data), allow_outside=flags.allow_outside),
@@ -116,7 +124,7 @@ def faults(flags: Flags) -> list[str]:
             check_one()
         except UserError as error:
             found.append(str(error))
-    return found
+    return list(dict.fromkeys(found))
 
 
 def examine_data(settings: SearchSettings) -> tuple[CheckReport, tuple[Sample, ...]]:
@@ -134,6 +142,8 @@ def examine_data(settings: SearchSettings) -> tuple[CheckReport, tuple[Sample, .
 def prepare(settings: SearchSettings, samples: tuple[Sample, ...]) -> None:
     """Makes the results folder with `search.yaml`, `environment.json`, `names.parquet` and `split.parquet`.
 
+    With a warm start also `inherited.json`.
+
     Raises:
         UserError: the folder cannot be made, or another search took the name meanwhile.
     """
@@ -147,6 +157,8 @@ def prepare(settings: SearchSettings, samples: tuple[Sample, ...]) -> None:
         write_environment(
             unfinished, model=model, model_folder=model_folder(model), data_fingerprint=fingerprint(samples)
         )
+        if settings.warm_start is not None:
+            write_inherited(unfinished, inherit(settings, settings.warm_start, unfinished))
         settings.save(unfinished)
         unfinished.rename(settings.folder)  # whole or not at all; fails where another search's files are
     except OSError as error:
@@ -180,6 +192,9 @@ def check_numbers(flags: Flags) -> None:
     for flag, value in (("--trials", flags.trials), ("--epochs", flags.epochs)):
         if not 1 <= value <= 10_000:
             raise UserError(f"{flag} must be from 1 to 10000, got {value}.")
+    for flag, value, least in (("--confirm", flags.confirm, 0), ("--seeds", flags.seeds, 1)):
+        if not least <= value <= 100:
+            raise UserError(f"{flag} must be from {least} to 100, got {value}.")
     if flags.memory not in get_args(MemoryMode):
         raise UserError(f"--memory must be one of {', '.join(get_args(MemoryMode))}, got {flags.memory!r}.")
     limits = (
@@ -220,6 +235,14 @@ def _sampler(name: str) -> SamplerName:
         if name == known:
             return known
     raise UserError(f"--sampler must be one of {', '.join(get_args(SamplerName))}, got {name!r}.")
+
+
+def _warm_start(flags: Flags) -> Path | None:
+    """The earlier search's folder, absolute, once its trials are known to be of use."""
+    if flags.warm_start is None:
+        return None
+    usable_trials(flags.warm_start, load_space(flags.space))
+    return flags.warm_start.resolve()
 
 
 def _model(model: str) -> str:

@@ -18,6 +18,7 @@ from tune_sa2va.lane.trainable import PAUSE
 from tune_sa2va.search.listener import Listener
 from tune_sa2va.search.metrics import SearchMetrics
 from tune_sa2va.search.records import RunRecords, TrialState
+from tune_sa2va.search.rerun import RERUN_OF, RERUN_SEED, rerun_id
 from tune_sa2va.search.scheduler import Decision
 from tune_sa2va.search.screen import Screen
 from tune_sa2va.search.settings import SearchSettings
@@ -75,12 +76,13 @@ class Recorder(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial has a lane, for the first time or again."""
-        number = self._numbers.setdefault(trial_id_of(trial), int(trial_id_of(trial)))
+        number = self._numbers.setdefault(trial_id_of(trial), _place_of(trial))
         actor = str(trial.temporary_state.ray_actor)
         lane = self._lanes.setdefault(actor, f"lane {len(self._lanes) + 1}")
         self._lane_of[trial_id_of(trial)] = lane
         config = self._settings.trial_config(trial.config)
-        self._records.trial_started(trial_id_of(trial), number, config, lane)
+        parent = trial.config.get(RERUN_OF)
+        self._records.trial_started(trial_id_of(trial), number, config, lane, parent=parent)
         self._screen.started(trial_id_of(trial))
         known = int((trial.last_result or {}).get("epoch", 0))  # Tune tells all later ones again
         for listener in self._listeners:
@@ -168,11 +170,19 @@ class Recorder(tune.Callback):
 def trial_id_of(trial: Trial) -> str:
     """The trial's place among the proposed ones, "0000" for the recipe, as it is called in the records.
 
+    A rerun is called by its trial and seed, "0003-seed1".
+
     Not Tune's own id, which is drawn anew: a trial that is proposed again after a kill, because no snapshot knew it,
     has the same place and finds its checkpoints.
     """
-    # Tune's tag starts with the place, from 1.
-    return f"{int(trial.experiment_tag.split('_')[0]) - 1:04d}"
+    if RERUN_OF in trial.config:
+        return rerun_id(trial.config[RERUN_OF], trial.config[RERUN_SEED])
+    return f"{_place_of(trial):04d}"
+
+
+def _place_of(trial: Trial) -> int:
+    """From 0; Tune's tag starts with the place, from 1."""
+    return int(trial.experiment_tag.split("_")[0]) - 1
 
 
 def _reason(trial: Trial) -> str:

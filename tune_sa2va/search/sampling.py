@@ -1,5 +1,6 @@
 """What proposes the trials: Optuna, through Tune's `OptunaSearch`, with its study in `optuna.journal`."""
 
+import sys
 import warnings
 from typing import Any
 
@@ -11,6 +12,8 @@ from ray.tune.search import ConcurrencyLimiter, Searcher, SearchGenerator
 from ray.tune.search.optuna import OptunaSearch
 
 from tune_sa2va.lane.trainable import INFEASIBLE_GIB
+from tune_sa2va.search.confirming import Confirming
+from tune_sa2va.search.inherit import Inherited, read_inherited
 from tune_sa2va.search.settings import SearchSettings
 
 METRIC = "val_dice"
@@ -18,9 +21,10 @@ JOURNAL_FILE = "optuna.journal"
 
 
 def proposals(settings: SearchSettings, *, goes_on: bool) -> "Proposals":
-    """The recipe, then what the sampler makes of the results; at most as many at a time as there are lanes.
+    """The recipe, what the sampler makes of the results, reruns; at most as many at a time as there are lanes.
 
-    goes_on: the study has the recipe already. OptunaSearch would put it into the journal again, as the next proposal.
+    goes_on: the study has the recipe already, and what was inherited. OptunaSearch would put the recipe into the
+    journal again, as the next proposal.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     space = settings.search_space
@@ -35,11 +39,29 @@ def proposals(settings: SearchSettings, *, goes_on: bool) -> "Proposals":
             study_name=settings.name,
             storage=JournalStorage(JournalFileBackend(str(settings.folder / JOURNAL_FILE))),
         )
-    return Proposals(ConcurrencyLimiter(search, max_concurrent=settings.lanes), num_trials=settings.trials)
+        if not goes_on and (inherited := read_inherited(settings.folder)) is not None:
+            search.add_inherited(inherited)
+    # How many finalists there will be is not known before; with reruns `Confirming` says when all is done.
+    num_trials = sys.maxsize if settings.confirm else settings.trials
+    limited = ConcurrencyLimiter(Confirming(search, settings), max_concurrent=settings.lanes)
+    return Proposals(limited, num_trials=num_trials)
 
 
 class OptunaWithLimits(OptunaSearch):
     """OptunaSearch that tells the sampler which trials needed more memory than there is."""
+
+    def add_inherited(self, inherited: Inherited) -> None:
+        """Trials of an earlier search, as evaluated points; they had the memory that they needed."""
+        for trial in inherited.trials:
+            self._ot_study.add_trial(
+                optuna.trial.create_trial(
+                    value=trial.val_dice,
+                    params=trial.point,
+                    distributions=self._space,
+                    constraints={"memory": -1.0},
+                    user_attrs={"inherited_from": f"{inherited.source}, trial {trial.trial_id}"},
+                )
+            )
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """A trial is over: above 0 is a constraint that it broke."""
@@ -56,6 +78,11 @@ class Proposals(SearchGenerator):
     def __init__(self, searcher: Searcher, *, num_trials: int) -> None:
         super().__init__(searcher)
         self._num_trials = num_trials
+
+    def add_configurations(self, experiments: Any) -> None:
+        """Tune's setting up, less its number of trials."""
+        super().add_configurations(experiments)
+        self._total_samples = self._num_trials
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Tune's state of an earlier run, less what this run sets itself."""

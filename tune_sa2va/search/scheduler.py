@@ -9,6 +9,8 @@ import pandas as pd
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
+from tune_sa2va.search.rerun import RERUN_OF
+
 
 class Verdict(StrEnum):
     """What ASHA does with a trial at a rung."""
@@ -44,12 +46,23 @@ class Decision:
 class AshaSparingTheRecipe(ASHAScheduler):
     """ASHA, but for the trial at `recipe_point`: its results count at every rung, and it is never stopped early.
 
+    Nor are reruns, which count at none. lanes_to_keep: how many lanes without a trial stay open for them while the
+    search's last trials end; Tune would keep one.
+
     epochs: the records of a search that is resumed. Tune does not keep its scheduler, whose rungs would be empty after
     every restart; so the results that Tune knows of each trial are told again.
     """
 
-    def __init__(self, recipe_point: Mapping[str, Any], epochs: pd.DataFrame | None = None, **asha: Any) -> None:
+    def __init__(
+        self,
+        recipe_point: Mapping[str, Any],
+        epochs: pd.DataFrame | None = None,
+        *,
+        lanes_to_keep: int = 0,
+        **asha: Any,
+    ) -> None:
         super().__init__(**asha)
+        self._lanes_to_keep = lanes_to_keep
         self._recipe_point = dict(recipe_point)
         self.decisions: dict[str, Decision] = {}
         """The last decision on each trial, by the trial's id in the records."""
@@ -61,6 +74,13 @@ class AshaSparingTheRecipe(ASHAScheduler):
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         """A trial is new, or comes from an earlier run with the results it had."""
         super().on_trial_add(tune_controller, trial)
+        if self._lanes_to_keep:
+            # The controller itself: what Tune hands to schedulers does not show its cache of actors.
+            controller = getattr(tune_controller, "_tune_controller", tune_controller)
+            controller._actor_cache.increase_max(trial.placement_group_factory, by=self._lanes_to_keep)
+            self._lanes_to_keep = 0
+        if RERUN_OF in trial.config:
+            return
         known = trial.metric_analysis.get(self._time_attr, {}).get("max", 0)
         bracket = self._trial_info[trial.trial_id]
         for epoch, val_dice in self._results.get(str(trial), []):
@@ -69,6 +89,8 @@ class AshaSparingTheRecipe(ASHAScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Tune's question after each epoch: go on or stop."""
+        if RERUN_OF in trial.config:
+            return TrialScheduler.CONTINUE
         before = self._before(trial, result)  # what Ray compares with, and does not tell
         decision: str = super().on_trial_result(tune_controller, trial, result)
         is_recipe = all(trial.config.get(path) == value for path, value in self._recipe_point.items())
@@ -77,6 +99,13 @@ class AshaSparingTheRecipe(ASHAScheduler):
             verdict = below if decision == TrialScheduler.STOP else Verdict.PASSED
             self.decisions[str(trial)] = Decision(*before, verdict)
         return TrialScheduler.CONTINUE if is_recipe else decision
+
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
+        """A trial is over."""
+        if RERUN_OF in trial.config:
+            self.on_trial_remove(tune_controller, trial)
+        else:
+            super().on_trial_complete(tune_controller, trial, result)
 
     def _before(self, trial: Trial, result: dict[str, Any]) -> tuple[int, float, float | None, int] | None:
         """Rung, value, cutoff and number of trials there, if this result takes the trial to a rung.

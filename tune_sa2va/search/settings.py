@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 from tune_sa2va.config import RECIPE, Augment, DataSettings, Frozen, LaneSettings, ModelSettings, TrialConfig
 from tune_sa2va.durable import write_whole
 from tune_sa2va.errors import UserError
+from tune_sa2va.search.rerun import RERUN_SEED, without_rerun
 from tune_sa2va.search.space import Dimension, Kind, SearchSpace
 
 SamplerName = Literal["tpe", "gp", "cmaes", "random"]
@@ -37,10 +38,16 @@ class SearchSettings(Frozen):
     time_budget_s: float | None
     """Seconds after which no trial goes on; None for no limit."""
     sampler: SamplerName
+    warm_start: Path | None = None
+    """Results of an earlier search whose trials the sampler was told; what it was told is in `inherited.json`."""
     seed: int = Field(ge=0)
     """Of the sampler, of the split and of every trial's training."""
     max_disk_gib: float | None = Field(default=None, gt=0)
     """GiB that the results folder may take; None for no limit."""
+    confirm: int = Field(default=0, ge=0)
+    """How many of the best configurations run again at the end, to the last epoch; 0 for none."""
+    seeds: int = Field(default=2, ge=1)
+    """How often each of them, with another seed each time."""
     address: str | None
     """A running Ray cluster, or None for one of our own."""
     feature_cache: Path
@@ -104,12 +111,17 @@ class SearchSettings(Frozen):
         return SearchSpace(source=self.space_file, fixed=self.space["fixed"], dimensions=dimensions)
 
     def trial_config(self, params: Mapping[str, Any]) -> TrialConfig:
-        """The trial at a point of the space, with the search's epochs, and its seed unless the space has its own."""
+        """The trial at a point of the space, with the search's epochs, and its seed unless the space has its own.
+
+        A rerun brings its seed (`search.rerun`).
+        """
         space = self.search_space
         given: dict[str, Any] = {"train.epochs": self.epochs}
         if "train.seed" not in {*space.fixed, *space.dimensions}:
             given["train.seed"] = self.seed
-        return space.config(params).replace(given)
+        if RERUN_SEED in params:
+            given["train.seed"] = params[RERUN_SEED]
+        return space.config(without_rerun(params)).replace(given)
 
     def save(self, folder: Path) -> None:
         """Writes `search.yaml` into `folder`."""

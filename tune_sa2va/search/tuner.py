@@ -51,6 +51,7 @@ def _scheduler(settings: SearchSettings, *, goes_on: bool) -> AshaSparingTheReci
     return AshaSparingTheRecipe(
         settings.search_space.recipe_point(),
         read_epochs(settings.folder) if goes_on else None,
+        lanes_to_keep=settings.lanes if settings.confirm else 0,
         time_attr="epoch",  # Tune's own count starts again after a restore
         metric=METRIC,
         mode="max",

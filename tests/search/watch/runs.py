@@ -5,13 +5,14 @@ from typing import Any
 
 from tune_sa2va.config import RECIPE, DataSettings, ModelSettings
 from tune_sa2va.search.records import EPOCHS_SCHEMA, RunRecords
+from tune_sa2va.search.rerun import rerun_id
 from tune_sa2va.search.settings import SearchSettings
 from tune_sa2va.search.space import load_space
 
-NOT_MEASURED = {"trial_id", "lane", "ended_at"}
+NOT_MEASURED = {"trial_id", "kind", "lane", "ended_at"}
 
 
-def settings_in(out: Path, *, trials: int = 4, epochs: int = 9) -> SearchSettings:
+def settings_in(out: Path, *, trials: int = 4, epochs: int = 9, confirm: int = 0) -> SearchSettings:
     space = load_space("smoke")
     settings = SearchSettings(
         name="demo",
@@ -26,6 +27,7 @@ def settings_in(out: Path, *, trials: int = 4, epochs: int = 9) -> SearchSetting
         cpus_per_worker=1,
         trials=trials,
         epochs=epochs,
+        confirm=confirm,
         time_budget_s=None,
         sampler="tpe",
         seed=0,
@@ -44,9 +46,11 @@ def an_epoch(number: int, val_dice: float) -> dict[str, Any]:
     return record | {"epoch": number, "val_dice": val_dice, "seconds": 10.0, "val_seconds": 1.0, "warning": ""}
 
 
-def start(records: RunRecords, number: int, *dices: float, lane: str = "lane 1") -> str:
-    trial_id = f"{number:04d}"
-    records.trial_started(trial_id, number, RECIPE, lane)
+def start(records: RunRecords, number: int, *dices: float, lane: str = "lane 1", parent: str | None = None) -> str:
+    """parent: of a rerun, whose seed is then its number."""
+    trial_id = f"{number:04d}" if parent is None else rerun_id(parent, number)
+    config = RECIPE if parent is None else RECIPE.replace({"train.seed": number})
+    records.trial_started(trial_id, number, config, lane, parent=parent)
     for epoch, val_dice in enumerate(dices, start=1):
         records.epoch(trial_id, an_epoch(epoch, val_dice))
     return trial_id

@@ -5,11 +5,10 @@ import math
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
 from tests.search.watch.scene import NOON, a_trial, a_view, seconds
-from tune_sa2va.search.records import TrialState
+from tune_sa2va.search.records import TrialState, read_epochs, read_trials
 from tune_sa2va.search.watch.estimate import estimate_end, scoring_s
 from tune_sa2va.search.watch.view import Plan, View
 
@@ -77,7 +76,7 @@ def test_replayed_records_of_a_real_search_end_about_when_it_ended(share: float,
     """
     if not (CORONARY / "epochs.parquet").is_file():
         pytest.skip("the tables of results/coronary are not here")
-    tables = (pq.read_table(CORONARY / f"{name}.parquet").to_pandas() for name in ("trials", "epochs"))
+    tables = read_trials(CORONARY, None), read_epochs(CORONARY, None)
     view = View.of(Plan("coronary", trials=12, epochs=6, lanes=2, images={"val": 10, "test": 9}), *tables)
     start, end = view.started_at, view.last_event_at
     assert start is not None and end is not None

@@ -43,7 +43,8 @@ def estimate_end(view: View, now: datetime, *, budget_ends_at: datetime | None =
     if budget_ends_at is not None:
         training_s = np.minimum(training_s, max((budget_ends_at - now).total_seconds(), 0.0))
     left_s = scoring_s(view)
-    if len(view.ended) >= view.plan.trials and view.last_event_at is not None:
+    all_ended = len(view.ended) >= view.plan.trials and len(view.ended_reruns) >= view.plan.reruns
+    if all_ended and view.last_event_at is not None:
         left_s = max(left_s - (now - view.last_event_at).total_seconds(), 0.0)
     low, middle, high = np.quantile(training_s, (_LOW, 0.5, _HIGH)) + left_s
     return Estimate(*(now + timedelta(seconds=float(seconds)) for seconds in (low, middle, high)))
@@ -70,14 +71,20 @@ def _training_s(view: View, now: datetime) -> np.ndarray:
     for place, trial in enumerate(view.running):
         own = [epoch.seconds for epoch in view.epochs_of(trial.trial_id)]
         epoch_s = np.full(_PLAYS, statistics.fmean(own)) if own else chance.choice(recent, _PLAYS)
-        to_run = _epochs_to_run(chance, at_rung, view.plan.epochs, trial.epochs, spared=trial.number == 0)
+        spared = trial.number == 0 or trial in view.reruns
+        to_run = _epochs_to_run(chance, at_rung, view.plan.epochs, trial.epochs, spared=spared)
         under_way_s = min(_since_last_epoch_s(view, trial, now), float(epoch_s.mean()) * 0.9)
         lanes[place] = to_run * epoch_s - under_way_s
-    to_come = view.plan.trials - len(view.ended) - len(view.running)
+    running = [trial for trial in view.running if trial not in view.reruns]
+    to_come = view.plan.trials - len(view.ended) - len(running)
     for _ in range(to_come):
         first_free = lanes.argmin(axis=0)
         to_run = _epochs_to_run(chance, at_rung, view.plan.epochs, 0, spared=False)
         lanes[first_free, plays] += between_s + to_run * chance.choice(recent, _PLAYS)
+    if not view.reruns and view.plan.reruns:
+        lanes[:] = lanes.max(axis=0)  # who is confirmed is known when the last trial has ended
+    for _ in range(view.plan.reruns - len(view.reruns)):
+        lanes[lanes.argmin(axis=0), plays] += between_s + view.plan.epochs * chance.choice(recent, _PLAYS)
     return np.maximum(lanes.max(axis=0), 0.0)
 
 

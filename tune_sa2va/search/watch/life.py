@@ -42,7 +42,8 @@ def pulse(folder: Path, view: View, now: datetime) -> Pulse:
         return Pulse(Life.RUNNING, f"running (process {owner.get('pid', '?')} on {owner.get('host', '?')})")
     if "ended_at" in owner and view.best is None:
         return Pulse(Life.ENDED, "ended, and no trial finished an epoch; trials.parquet has the reasons")
-    if (folder / "summary.txt").is_file() and len(view.ended) == len(view.trials):
+    is_over = len(view.ended) == len(view.trials) and len(view.ended_reruns) == len(view.reruns)
+    if (folder / "summary.txt").is_file() and is_over:
         return Pulse(Life.ENDED, "ended; summary.txt has the scores of the test part")
     silent_s = (now - _last_sign(folder)).total_seconds()
     longest_s = max((epoch.seconds for epoch in view.epochs), default=0.0)

@@ -20,6 +20,7 @@ def plan_of(settings: SearchSettings) -> Plan:
         lanes=settings.lanes,
         images=_images(settings.folder),
         time_budget_s=settings.time_budget_s,
+        reruns=settings.confirm * settings.seeds,
     )
 
 
@@ -29,7 +30,7 @@ def read_view(folder: Path) -> View:
     Raises:
         UserError: not a results folder, or a file of another version.
     """
-    return View.of(plan_of(SearchSettings.load(folder)), read_trials(folder), read_epochs(folder))
+    return View.of(plan_of(SearchSettings.load(folder)), read_trials(folder, None), read_epochs(folder, None))
 
 
 def _images(folder: Path) -> dict[str, int]:

@@ -39,8 +39,14 @@ def summary(view: View) -> str:
     return (
         f"{found}; of {view.plan.trials} trials {counts[TrialState.COMPLETE]} complete, "
         f"{counts[TrialState.STOPPED]} stopped, {counts[TrialState.FAILED]} failed, "
-        f"{counts[TrialState.RUNNING]} running, {max(to_come, 0)} to come"
+        f"{counts[TrialState.RUNNING]} running, {max(to_come, 0)} to come{_confirmation(view)}"
     )
+
+
+def _confirmation(view: View) -> str:
+    if not view.plan.reruns:
+        return ""
+    return f"; confirmation: {len(view.ended_reruns)} of at most {view.plan.reruns} reruns ended"
 
 
 def times(view: View, now: datetime, estimate: Estimate | None) -> str:

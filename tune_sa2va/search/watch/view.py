@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from tune_sa2va.search.records import TrialState
+from tune_sa2va.search.records import TrialKind, TrialState
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,8 @@ class Plan:
     lanes: int
     images: dict[str, int]
     time_budget_s: float | None = None
+    reruns: int = 0
+    """At most so many confirm the best at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +60,37 @@ class Trial:
 
 @dataclass(frozen=True)
 class View:
-    """The records of a search at one moment. Trials in the order in which they started, epochs as they ended."""
+    """The records of a search at one moment. Trials in the order in which they started, epochs as they ended.
+
+    trials: the search's own. reruns: of the best, which confirm them. epochs: of both.
+    """
 
     plan: Plan
     trials: tuple[Trial, ...]
     epochs: tuple[Epoch, ...]
+    reruns: tuple[Trial, ...] = ()
 
     @classmethod
     def of(cls, plan: Plan, trials: pd.DataFrame, epochs: pd.DataFrame) -> "View":
-        """The view of the tables in `trials.parquet` and `epochs.parquet`."""
+        """The view of all rows of `trials.parquet` and `epochs.parquet`."""
         done = sorted((epoch_of(row) for row in epochs.to_dict("records")), key=lambda epoch: epoch.ended_at)
-        return cls(plan, trials_of(trials), tuple(done))
+        return cls(
+            plan,
+            trials=trials_of(trials[trials["kind"] == TrialKind.SEARCH]),
+            epochs=tuple(done),
+            reruns=trials_of(trials[trials["kind"] == TrialKind.CONFIRMATION]),
+        )
 
     @property
     def running(self) -> list[Trial]:
-        """Trials that have a lane now, by lane."""
-        return sorted((t for t in self.trials if t.state == TrialState.RUNNING), key=lambda trial: trial.lane)
+        """Trials and reruns that have a lane now, by lane."""
+        both = (*self.trials, *self.reruns)
+        return sorted((t for t in both if t.state == TrialState.RUNNING), key=lambda trial: trial.lane)
+
+    @property
+    def ended_reruns(self) -> list[Trial]:
+        """Reruns that will not go on."""
+        return [t for t in self.reruns if t.state not in (TrialState.RUNNING, TrialState.WAITING)]
 
     @property
     def ended(self) -> list[Trial]:
@@ -108,7 +125,8 @@ class View:
     def last_event_at(self) -> datetime | None:
         """When the last epoch or trial ended, or the last trial started."""
         times = [epoch.ended_at for epoch in self.epochs]
-        times += [time for trial in self.trials for time in (trial.started_at, trial.ended_at) if time is not None]
+        both = (*self.trials, *self.reruns)
+        times += [time for trial in both for time in (trial.started_at, trial.ended_at) if time is not None]
         return max(times, default=None)
 
 
