@@ -29,8 +29,9 @@ from tune_sa2va.lane.store import Stored, TrialStore
 
 Configure = Callable[[Mapping[str, Any]], TrialConfig]
 
-OWNER_CPUS = 0.01
-"""What an owner asks Tune for. It sleeps while its workers work."""
+_ON_THE_HEAD_NODE = {"node:__internal_head__": 0.001}
+"""What an owner asks Tune for: a share of what only Ray's head node has. It takes no CPU from workers, as it sleeps
+while they work; and the loss of another node costs the lanes whose workers are there, and no owner of others."""
 
 LANE_FAILURE = "lane_failure"
 """Key of a result whose failure would be every other trial's too."""
@@ -54,8 +55,8 @@ class LaneTrainable(tune.Trainable):
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        """A small share of a CPU: whole ones can deadlock two lanes on two CPUs."""
-        return tune.PlacementGroupFactory([{"CPU": OWNER_CPUS}])
+        """For the owner alone; the workers' CPUs and GPUs are asked for by Ray Train."""
+        return tune.PlacementGroupFactory([_ON_THE_HEAD_NODE])
 
     def setup(self, config: dict[str, Any], settings: LaneSettings, configure: Configure, storage: Path) -> None:
         """Starts the lane; it opens while Tune goes on.

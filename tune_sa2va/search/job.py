@@ -73,4 +73,6 @@ def _interrupted(settings: SearchSettings) -> Iterator[list[int]]:
 
 
 def _how_to_go_on(settings: SearchSettings) -> str:
-    return f"Go on with: {shlex.join(['python', '-m', 'tune_sa2va.search', '--resume', str(settings.folder)])}"
+    cluster = ["--address", settings.address] if settings.address else []  # --resume does not keep it
+    words = ["python", "-m", "tune_sa2va.search", "--resume", str(settings.folder), *cluster]
+    return f"Go on with: {shlex.join(words)}"
