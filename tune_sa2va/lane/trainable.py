@@ -9,10 +9,8 @@ Tune runs the trial again in a new actor. What Tune keeps as a checkpoint is a n
 is in our `TrialStore`, on the disk before Tune hears of the epoch.
 """
 
-import errno
 import json
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,8 +20,9 @@ from ray import tune
 from ray.tune.result import DONE, RESULT_DUPLICATE, SHOULD_CHECKPOINT
 
 from tune_sa2va.config import LaneSettings, TrialConfig
+from tune_sa2va.durable import is_full
 from tune_sa2va.errors import UserError
-from tune_sa2va.lane.group import Lane, LaneNotOpenedError
+from tune_sa2va.lane.group import Lane, LaneLostError, LaneNotOpenedError
 from tune_sa2va.lane.messages import Answer, FilesRef, RunEpoch, SaveTrial, StartTrial, pack_folder
 from tune_sa2va.lane.store import Stored, TrialStore
 
@@ -47,7 +46,6 @@ PAUSE = "pause"
 
 OUT_OF_MEMORY = "OutOfMemoryError"
 _NOTE = "epoch.json"
-_NO_SPACE = os.strerror(errno.ENOSPC)
 
 
 class LaneTrainable(tune.Trainable):
@@ -95,8 +93,8 @@ class LaneTrainable(tune.Trainable):
             return self._kept(answer.record)
         except LaneNotOpenedError as error:
             return self._failed(Answer(failure=str(error), kind=LANE_FAILURE)) | {LANE_FAILURE: True}
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        except (OSError, LaneLostError) as error:
+            if not is_full(error):
                 raise
             return self._paused()
 
@@ -148,7 +146,7 @@ class LaneTrainable(tune.Trainable):
         record["warning"] = "; ".join(warning for warning in warnings if warning)
         self._stored = Stored()
         saved = self._lane.ask(SaveTrial())
-        if _NO_SPACE in saved.failure:
+        if is_full(saved.failure):
             return self._paused()
         if saved.failure:
             return self._failed(saved)

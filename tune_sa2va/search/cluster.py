@@ -79,8 +79,8 @@ def _check_room(settings: SearchSettings) -> None:
     if room < settings.lanes:
         each = f"{settings.cpus_per_worker} CPU{' and a GPU' if settings.gpus else ''}"
         raise UserError(
-            f"--address {settings.address}: the search needs room for {settings.lanes} lanes, with "
-            f"{settings.lane.num_workers} times {each}; the cluster's nodes have it for {room}. Lower --gpus or --lanes."
+            f"--address {settings.address}: the search needs room for {settings.lanes} lanes, each "
+            f"{settings.lane.num_workers} times {each}; the nodes have it for {room}. Lower --gpus or --lanes."
         )
 
 

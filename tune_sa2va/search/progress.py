@@ -4,6 +4,7 @@ It also keeps what Tune's state cannot say: snapshots of that state (`snapshots`
 """
 
 import dataclasses
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -139,10 +140,11 @@ class Recorder(tune.Callback):
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
         """What is still under way now, the time budget has stopped."""
-        if not self._is_taken_up:
-            self._take_up(trials)
-        for trial_id in self._numbers:
-            self._end(trial_id, TrialState.STOPPED)
+        if sys.exception() is None:  # Tune also comes here when a search breaks off: its trials are to go on
+            if not self._is_taken_up:
+                self._take_up(trials)
+            for trial_id in self._numbers:
+                self._end(trial_id, TrialState.STOPPED)
         self._screen.close()
         for listener in self._listeners:
             listener.close()
