@@ -41,7 +41,7 @@ def run(settings: SearchSettings, outlets: Outlets, *, resume: bool) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         try:
-            _run(settings, scheduler, [recorder, *outlets.callbacks(settings.name)], goes_on=goes_on)
+            _run(settings, lanes_up, scheduler, [recorder, *outlets.callbacks(settings.name)], goes_on=goes_on)
         except KeyboardInterrupt:
             RunRecords.open(settings.folder)  # trials that were under way WAIT now
             if not recorder.pause_reason:
@@ -63,7 +63,14 @@ def _scheduler(settings: SearchSettings, lanes_up: LanesUp, *, goes_on: bool) ->
     )
 
 
-def _run(settings: SearchSettings, scheduler: AshaInLanes, callbacks: list[tune.Callback], *, goes_on: bool) -> None:
+def _run(
+    settings: SearchSettings,
+    lanes_up: LanesUp,
+    scheduler: AshaInLanes,
+    callbacks: list[tune.Callback],
+    *,
+    goes_on: bool,
+) -> None:
     trainable = tune.with_parameters(
         LaneTrainable,
         settings=settings.lane,
@@ -75,7 +82,7 @@ def _run(settings: SearchSettings, scheduler: AshaInLanes, callbacks: list[tune.
         name=settings.tune_folder.name,
         storage_path=str(settings.tune_folder.parent),
         num_samples=settings.trials,
-        search_alg=proposals(settings, goes_on=goes_on),
+        search_alg=proposals(settings, lanes_up, goes_on=goes_on),
         scheduler=scheduler,
         stop=StopWhenHopeless(),
         time_budget_s=settings.time_budget_s,
