@@ -1,18 +1,30 @@
 """Files and folders that are there whole or not at all, whenever the machine stops."""
 
 import contextlib
+import errno
 import os
 import shutil
 from pathlib import Path
+
+_FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
+
+
+def is_full(what: object) -> bool:
+    """Whether an error, or the sentence of one that came from another process, says that a disk has no room left."""
+    return any(words in str(what) for words in _FULL)
 
 
 def write_whole(path: Path, content: bytes) -> None:
     """Puts a file in place so that a reader, or a kill, finds the old one or the new one and nothing between."""
     temporary = path.with_name(f".{path.name}.part")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        temporary.unlink(missing_ok=True)  # a full disk should not stay so for our leavings
+        raise
     temporary.replace(path)
 
 

@@ -83,4 +83,4 @@ def unpack_folder(checkpoint: FilesRef, folder: Path) -> None:
     for name, content in ray.get(reference).items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        content.tofile(path)
+        path.write_bytes(content)  # numpy's tofile does not say that the disk is full

@@ -9,10 +9,8 @@ Tune runs the trial again in a new actor. What Tune keeps as a checkpoint is a n
 is in our `TrialStore`, on the disk before Tune hears of the epoch.
 """
 
-import errno
 import json
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,15 +20,17 @@ from ray import tune
 from ray.tune.result import DONE, RESULT_DUPLICATE, SHOULD_CHECKPOINT
 
 from tune_sa2va.config import LaneSettings, TrialConfig
+from tune_sa2va.durable import is_full
 from tune_sa2va.errors import UserError
-from tune_sa2va.lane.group import Lane, LaneNotOpenedError
+from tune_sa2va.lane.group import Lane, LaneLostError, LaneNotOpenedError
 from tune_sa2va.lane.messages import Answer, FilesRef, RunEpoch, SaveTrial, StartTrial, pack_folder
 from tune_sa2va.lane.store import Stored, TrialStore
 
 Configure = Callable[[Mapping[str, Any]], TrialConfig]
 
-OWNER_CPUS = 0.01
-"""What an owner asks Tune for. It sleeps while its workers work."""
+_ON_THE_HEAD_NODE = {"node:__internal_head__": 0.001}
+"""What an owner asks Tune for: a share of what only Ray's head node has. It takes no CPU from workers, as it sleeps
+while they work; and the loss of another node costs the lanes whose workers are there, and no owner of others."""
 
 LANE_FAILURE = "lane_failure"
 """Key of a result whose failure would be every other trial's too."""
@@ -46,7 +46,6 @@ PAUSE = "pause"
 
 OUT_OF_MEMORY = "OutOfMemoryError"
 _NOTE = "epoch.json"
-_NO_SPACE = os.strerror(errno.ENOSPC)
 
 
 class LaneTrainable(tune.Trainable):
@@ -54,8 +53,8 @@ class LaneTrainable(tune.Trainable):
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        """A small share of a CPU: whole ones can deadlock two lanes on two CPUs."""
-        return tune.PlacementGroupFactory([{"CPU": OWNER_CPUS}])
+        """For the owner alone; the workers' CPUs and GPUs are asked for by Ray Train."""
+        return tune.PlacementGroupFactory([_ON_THE_HEAD_NODE])
 
     def setup(self, config: dict[str, Any], settings: LaneSettings, configure: Configure, storage: Path) -> None:
         """Starts the lane; it opens while Tune goes on.
@@ -94,8 +93,8 @@ class LaneTrainable(tune.Trainable):
             return self._kept(answer.record)
         except LaneNotOpenedError as error:
             return self._failed(Answer(failure=str(error), kind=LANE_FAILURE)) | {LANE_FAILURE: True}
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        except (OSError, LaneLostError) as error:
+            if not is_full(error):
                 raise
             return self._paused()
 
@@ -147,7 +146,7 @@ class LaneTrainable(tune.Trainable):
         record["warning"] = "; ".join(warning for warning in warnings if warning)
         self._stored = Stored()
         saved = self._lane.ask(SaveTrial())
-        if _NO_SPACE in saved.failure:
+        if is_full(saved.failure):
             return self._paused()
         if saved.failure:
             return self._failed(saved)

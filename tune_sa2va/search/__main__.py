@@ -1,7 +1,7 @@
 """The main job: `python -m tune_sa2va.search` tunes LoRA fine-tuning of a Sa2VA on vessel images.
 
-Exit codes: 0 done, 1 faulty data or no trial succeeded, 2 wrong use, 75 paused (the disk is full), 130 interrupted.
-After the last two, --resume goes on.
+Exit codes: 0 done, 1 faulty data or no trial succeeded, 2 wrong use, 75 paused (the disk is full, or no node is left
+that can hold a lane), 130 interrupted. After the last two, --resume goes on.
 """
 
 from collections.abc import Collection, Mapping

@@ -10,8 +10,9 @@ from typing import Any
 import ray
 
 from tune_sa2va.errors import UserError
-from tune_sa2va.search.preflight import check_cluster
+from tune_sa2va.search.lanes_up import lanes_that_fit
 from tune_sa2va.search.settings import SearchSettings
+from tune_sa2va.search.shared_storage import check_shared
 
 _DASHBOARD_PORT = 8265
 
@@ -34,19 +35,20 @@ def cluster(settings: SearchSettings) -> Iterator[None]:
     """Ray, up for the length of the block: a cluster of our own, or the running one at `settings.address`.
 
     Raises:
-        UserError: no cluster at the address, or one that is too small.
+        UserError: no cluster at the address, one that is too small, or one whose nodes do not share the results folder.
     """
     if settings.address is None:
         workers = settings.lanes * settings.lane.num_workers
-        # CPUs are bookkeeping here: as many as the workers have threads, and one for the owners of the lanes.
-        context = start_own_ray(num_cpus=workers * settings.cpus_per_worker + 1, num_gpus=settings.gpus)
+        # CPUs are bookkeeping here: as many as the workers have threads.
+        context = start_own_ray(num_cpus=workers * settings.cpus_per_worker, num_gpus=settings.gpus)
     else:
         _knock(settings.address)
         _hush()
         context = ray.init(address=settings.address, runtime_env={"env_vars": _QUIET}, **_RAY_HUSHED)
     try:
         if settings.address is not None:
-            check_cluster(settings, ray.cluster_resources())
+            _check_room(settings)
+            check_shared(settings.out)
         if context.dashboard_url:
             print(f"Ray dashboard: http://{context.dashboard_url}", flush=True)
         yield
@@ -71,11 +73,24 @@ def start_own_ray(*, num_cpus: int, num_gpus: int) -> Any:
     )
 
 
+def _check_room(settings: SearchSettings) -> None:
+    """Whether a running cluster can hold the lanes; one without room would wait for ever."""
+    room = lanes_that_fit(settings, [node for node in ray.nodes() if node["Alive"]])
+    if room < settings.lanes:
+        each = f"{settings.cpus_per_worker} CPU{' and a GPU' if settings.gpus else ''}"
+        raise UserError(
+            f"--address {settings.address}: the search needs room for {settings.lanes} lanes, each "
+            f"{settings.lane.num_workers} times {each}; the nodes have it for {room}. Lower --gpus or --lanes."
+        )
+
+
 def _hush() -> None:
     """No pages of Ray's own on a normal run. Before `ray.init`, since its processes inherit the environment."""
     os.environ.update(_QUIET)
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # names failed trials, which we have recorded
+    # The last words of a node that dies, pages of its log, come here whatever `log_to_driver` says.
+    ray._private.worker.print_to_stdstream = lambda *_, **__: None
 
 
 def _knock(address: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import typer
 
 from tune_sa2va.data import Sample
+from tune_sa2va.durable import is_full
 from tune_sa2va.search import tuner
 from tune_sa2va.search.cluster import cluster
 from tune_sa2va.search.finish import finish
@@ -29,7 +30,7 @@ def start(settings: SearchSettings, samples: tuple[Sample, ...], outlets: Outlet
     """
     with cluster(settings):
         prepare(settings, samples)
-        with locked(settings.folder), _interrupted(settings) as code:
+        with locked(settings.folder), _breaks(settings) as code:
             code.append(_run(settings, outlets, goes_on=False))
     return code[-1]
 
@@ -40,7 +41,7 @@ def resume(settings: SearchSettings, outlets: Outlets) -> int:
     Raises:
         UserError: another process runs it, or the cluster cannot be had.
     """
-    with locked(settings.folder), cluster(settings), _interrupted(settings) as code:
+    with locked(settings.folder), cluster(settings), _breaks(settings) as code:
         settings.save(settings.folder)
         code.append(_run(settings, outlets, goes_on=True))
     return code[-1]
@@ -65,15 +66,24 @@ def _run(settings: SearchSettings, outlets: Outlets, *, goes_on: bool) -> int:
 
 
 @contextlib.contextmanager
-def _interrupted(settings: SearchSettings) -> Iterator[list[int]]:
-    """A list for the exit code; Ctrl-C in the block is one."""
+def _breaks(settings: SearchSettings) -> Iterator[list[int]]:
+    """A list for the exit code; Ctrl-C and a full disk in the block give one."""
     code: list[int] = []
     try:
         yield code
     except KeyboardInterrupt:
         typer.echo(f"Interrupted; everything up to here is in {settings.folder}. {_how_to_go_on(settings)}", err=True)
         code.append(INTERRUPTED)
+    except Exception as error:  # of any library that writes a file
+        if not is_full(error):
+            raise
+        typer.echo(
+            f"Paused: the disk of {settings.folder} is full. Free some space. {_how_to_go_on(settings)}", err=True
+        )
+        code.append(PAUSED)
 
 
 def _how_to_go_on(settings: SearchSettings) -> str:
-    return f"Go on with: {shlex.join(['python', '-m', 'tune_sa2va.search', '--resume', str(settings.folder)])}"
+    cluster = ["--address", settings.address] if settings.address else []  # --resume does not keep it
+    words = ["python", "-m", "tune_sa2va.search", "--resume", str(settings.folder), *cluster]
+    return f"Go on with: {shlex.join(words)}"

@@ -168,21 +168,6 @@ def prepare(settings: SearchSettings, samples: tuple[Sample, ...]) -> None:
         raise UserError(f"{settings.folder}: cannot be made ({error.strerror}). Choose another --out.") from error
 
 
-def check_cluster(settings: SearchSettings, resources: dict[str, float]) -> None:
-    """Whether a running cluster can hold the lanes.
-
-    Raises:
-        UserError: it has too few GPUs or CPUs; a lane would wait for them for ever.
-    """
-    workers = settings.lanes * settings.lane.num_workers
-    for kind, needed in (("GPU", settings.gpus), ("CPU", workers * settings.cpus_per_worker)):
-        if resources.get(kind, 0) < needed:
-            raise UserError(
-                f"--address {settings.address}: the search needs {needed} {kind}s, the cluster has "
-                f"{resources.get(kind, 0):g}. Lower --gpus or --lanes."
-            )
-
-
 def check_numbers(flags: Flags) -> None:
     """Whether the numbers among the flags lie where they may.
 

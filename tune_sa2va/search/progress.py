@@ -4,6 +4,8 @@ It also keeps what Tune's state cannot say: snapshots of that state (`snapshots`
 """
 
 import dataclasses
+import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from tune_sa2va.durable import folder_bytes
 from tune_sa2va.lane.messages import VAL_COUNTS
 from tune_sa2va.lane.store import prune_ended
 from tune_sa2va.lane.trainable import PAUSE
+from tune_sa2va.search.lanes_up import LanesUp
 from tune_sa2va.search.listener import Listener
 from tune_sa2va.search.metrics import SearchMetrics
 from tune_sa2va.search.records import RunRecords, TrialState
@@ -28,6 +31,9 @@ from tune_sa2va.search.trial_logs import TrialLogs
 from tune_sa2va.search.val_counts import ValCounts
 from tune_sa2va.train.records import EpochRecord
 
+_NO_LANE_S = 60.0
+"""How long a search waits for a node when none that is up can hold a lane."""
+
 _EPOCH_FIELDS = tuple(field.name for field in dataclasses.fields(EpochRecord))
 
 
@@ -35,7 +41,13 @@ class Recorder(tune.Callback):
     """Records the trials of one search, and shows them."""
 
     def __init__(
-        self, settings: SearchSettings, snapshots: Snapshots, decisions: Mapping[str, Decision], *, quiet: bool
+        self,
+        settings: SearchSettings,
+        snapshots: Snapshots,
+        decisions: Mapping[str, Decision],
+        lanes_up: LanesUp,
+        *,
+        quiet: bool,
     ) -> None:
         """decisions: ASHA's last one on each trial, as they come. quiet: see `Screen`."""
         self.pause_reason = ""
@@ -43,6 +55,9 @@ class Recorder(tune.Callback):
         self._settings = settings
         self._snapshots = snapshots
         self._decisions = decisions
+        self._lanes_up = lanes_up
+        self._lanes_known = settings.lanes
+        self._lanes_changed_at_s = 0.0
         self._quiet = quiet
         self._is_taken_up = False
         self._ended: set[str] = set()
@@ -73,6 +88,7 @@ class Recorder(tune.Callback):
                 prune_ended(self._settings.checkpoints / trial_id)
             self._to_prune.clear()
             self._watch_disk()
+        self._watch_lanes()
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial has a lane, for the first time or again."""
@@ -126,10 +142,11 @@ class Recorder(tune.Callback):
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
         """What is still under way now, the time budget has stopped."""
-        if not self._is_taken_up:
-            self._take_up(trials)
-        for trial_id in self._numbers:
-            self._end(trial_id, TrialState.STOPPED)
+        if sys.exception() is None:  # Tune also comes here when a search breaks off: its trials are to go on
+            if not self._is_taken_up:
+                self._take_up(trials)
+            for trial_id in self._numbers:
+                self._end(trial_id, TrialState.STOPPED)
         self._screen.close()
         for listener in self._listeners:
             listener.close()
@@ -155,6 +172,14 @@ class Recorder(tune.Callback):
         used_gib = folder_bytes(self._settings.folder) / 2**30
         if used_gib > limit_gib:
             self._pause(f"{self._settings.folder} takes {used_gib:.2f} GiB, --max-disk allows {limit_gib:g}.")
+
+    def _watch_lanes(self) -> None:
+        lanes = self._lanes_up()
+        if lanes != self._lanes_known:
+            self._screen.lanes(lanes, before=self._lanes_known)
+            self._lanes_known, self._lanes_changed_at_s = lanes, time.monotonic()
+        if not lanes and time.monotonic() - self._lanes_changed_at_s > _NO_LANE_S:
+            self._pause("No node that is left in the cluster has room for a lane. Bring nodes back.")
 
     def _end(self, trial_id: str, state: TrialState, failure: str = "", traceback: str = "") -> None:
         if trial_id in self._ended or trial_id not in self._numbers:

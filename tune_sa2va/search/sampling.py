@@ -8,19 +8,21 @@ import optuna
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from ray.tune.experiment import Trial
 from ray.tune.search import ConcurrencyLimiter, Searcher, SearchGenerator
 from ray.tune.search.optuna import OptunaSearch
 
 from tune_sa2va.lane.trainable import INFEASIBLE_GIB
 from tune_sa2va.search.confirming import Confirming
 from tune_sa2va.search.inherit import Inherited, read_inherited
+from tune_sa2va.search.lanes_up import LanesUp
 from tune_sa2va.search.settings import SearchSettings
 
 METRIC = "val_dice"
 JOURNAL_FILE = "optuna.journal"
 
 
-def proposals(settings: SearchSettings, *, goes_on: bool) -> "Proposals":
+def proposals(settings: SearchSettings, lanes_up: LanesUp, *, goes_on: bool) -> "Proposals":
     """The recipe, what the sampler makes of the results, reruns; at most as many at a time as there are lanes.
 
     goes_on: the study has the recipe already, and what was inherited. OptunaSearch would put the recipe into the
@@ -44,7 +46,7 @@ def proposals(settings: SearchSettings, *, goes_on: bool) -> "Proposals":
     # How many finalists there will be is not known before; with reruns `Confirming` says when all is done.
     num_trials = sys.maxsize if settings.confirm else settings.trials
     limited = ConcurrencyLimiter(Confirming(search, settings), max_concurrent=settings.lanes)
-    return Proposals(limited, num_trials=num_trials)
+    return Proposals(limited, lanes_up, num_trials=num_trials)
 
 
 class OptunaWithLimits(OptunaSearch):
@@ -72,17 +74,24 @@ class OptunaWithLimits(OptunaSearch):
 class Proposals(SearchGenerator):
     """Tune's generator of trials, which takes the number of trials from the command line when it is resumed.
 
-    Tune keeps the number with its state, and whether it was reached; so a finished search could not be extended.
+    Tune keeps the number with its state, and whether it was reached; so a finished search could not be extended. Where
+    a cluster has lost lanes, no trial is proposed that would only wait: a later one knows more.
     """
 
-    def __init__(self, searcher: Searcher, *, num_trials: int) -> None:
+    def __init__(self, searcher: Searcher, lanes_up: LanesUp, *, num_trials: int) -> None:
         super().__init__(searcher)
+        self._lanes_up = lanes_up
         self._num_trials = num_trials
 
     def add_configurations(self, experiments: Any) -> None:
         """Tune's setting up, less its number of trials."""
         super().add_configurations(experiments)
         self._total_samples = self._num_trials
+
+    def next_trial(self) -> Trial | None:
+        """A new trial, if there is room for one."""
+        self.searcher.set_max_concurrency(self._lanes_up())
+        return super().next_trial()
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Tune's state of an earlier run, less what this run sets itself."""

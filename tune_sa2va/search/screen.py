@@ -89,6 +89,11 @@ class Screen:
         self._take()
         self._say(f"trial {trial_id}  goes on from its last checkpoint: {reason}", wrong=True)
 
+    def lanes(self, lanes: int, *, before: int) -> None:
+        """A cluster can hold fewer lanes than before, or more again."""
+        what = "A node was lost" if lanes < before else "A node came back"
+        self._say(f"{what}: the search goes on with {lanes} of {self._settings.lanes} lanes.", wrong=True)
+
     def close(self) -> None:
         """Takes the table away."""
         self._closed.set()

@@ -10,12 +10,13 @@ import optuna
 from ray import tune
 
 from tune_sa2va.lane.trainable import LaneTrainable
+from tune_sa2va.search.lane_queue import AshaInLanes
+from tune_sa2va.search.lanes_up import LanesUp
 from tune_sa2va.search.outlets import Outlets
 from tune_sa2va.search.progress import Recorder, trial_id_of
 from tune_sa2va.search.records import RunRecords, read_epochs
 from tune_sa2va.search.rungs import REDUCTION_FACTOR
 from tune_sa2va.search.sampling import JOURNAL_FILE, METRIC, proposals
-from tune_sa2va.search.scheduler import AshaSparingTheRecipe
 from tune_sa2va.search.settings import SearchSettings
 from tune_sa2va.search.snapshots import Snapshots
 from tune_sa2va.search.stopping import StopWhenHopeless
@@ -27,19 +28,20 @@ LOST_LANE_RETRIES = 2
 def run(settings: SearchSettings, outlets: Outlets, *, resume: bool) -> str:
     """Runs or resumes the search, inside `cluster`, until its trials, its time or the user ends it.
 
-    Gives back why the search was paused (the disk is full), or nothing.
+    Gives back why the search was paused (the disk is full, the nodes are gone), or nothing.
 
     Raises:
         KeyboardInterrupt: the user's Ctrl-C; the search can be resumed.
     """
     snapshots = Snapshots(settings.folder / "ray" / "snapshots", settings.folder / JOURNAL_FILE)
     goes_on = resume and snapshots.restore(settings.tune_folder)
-    scheduler = _scheduler(settings, goes_on=goes_on)
-    recorder = Recorder(settings, snapshots, scheduler.decisions, quiet=outlets.quiet)
+    lanes_up = LanesUp(settings)
+    scheduler = _scheduler(settings, lanes_up, goes_on=goes_on)
+    recorder = Recorder(settings, snapshots, scheduler.decisions, lanes_up, quiet=outlets.quiet)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         try:
-            _run(settings, scheduler, [recorder, *outlets.callbacks(settings.name)], goes_on=goes_on)
+            _run(settings, lanes_up, scheduler, [recorder, *outlets.callbacks(settings.name)], goes_on=goes_on)
         except KeyboardInterrupt:
             RunRecords.open(settings.folder)  # trials that were under way WAIT now
             if not recorder.pause_reason:
@@ -47,11 +49,12 @@ def run(settings: SearchSettings, outlets: Outlets, *, resume: bool) -> str:
     return recorder.pause_reason
 
 
-def _scheduler(settings: SearchSettings, *, goes_on: bool) -> AshaSparingTheRecipe:
-    return AshaSparingTheRecipe(
+def _scheduler(settings: SearchSettings, lanes_up: LanesUp, *, goes_on: bool) -> AshaInLanes:
+    return AshaInLanes(
         settings.search_space.recipe_point(),
         read_epochs(settings.folder) if goes_on else None,
         lanes_to_keep=settings.lanes if settings.confirm else 0,
+        lanes_up=lanes_up,
         time_attr="epoch",  # Tune's own count starts again after a restore
         metric=METRIC,
         mode="max",
@@ -62,7 +65,12 @@ def _scheduler(settings: SearchSettings, *, goes_on: bool) -> AshaSparingTheReci
 
 
 def _run(
-    settings: SearchSettings, scheduler: AshaSparingTheRecipe, callbacks: list[tune.Callback], *, goes_on: bool
+    settings: SearchSettings,
+    lanes_up: LanesUp,
+    scheduler: AshaInLanes,
+    callbacks: list[tune.Callback],
+    *,
+    goes_on: bool,
 ) -> None:
     trainable = tune.with_parameters(
         LaneTrainable,
@@ -75,7 +83,7 @@ def _run(
         name=settings.tune_folder.name,
         storage_path=str(settings.tune_folder.parent),
         num_samples=settings.trials,
-        search_alg=proposals(settings, goes_on=goes_on),
+        search_alg=proposals(settings, lanes_up, goes_on=goes_on),
         scheduler=scheduler,
         stop=StopWhenHopeless(),
         time_budget_s=settings.time_budget_s,

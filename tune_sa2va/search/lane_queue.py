@@ -1,0 +1,42 @@
+"""Which trials get a lane: never more than the nodes that are up can hold, the one that waits longest first.
+
+Tune does not see what a lane takes (its workers are Ray Train's own placement group) and starts every trial that is
+PENDING. After the loss of a node it would open a lane that has no place, and the trial in it would hang while others
+come and go. So a trial without room is PAUSED here, until a lane is free or a node has come back.
+"""
+
+from typing import Any
+
+from ray.tune.experiment import Trial
+
+from tune_sa2va.search.lanes_up import LanesUp
+from tune_sa2va.search.scheduler import AshaSparingTheRecipe
+
+
+class AshaInLanes(AshaSparingTheRecipe):
+    """ASHA that also decides who may start. Takes what `AshaSparingTheRecipe` takes, and `lanes_up`."""
+
+    def __init__(self, *args: Any, lanes_up: LanesUp, **asha: Any) -> None:
+        super().__init__(*args, **asha)
+        self._lanes_up = lanes_up
+        self._let_in: set[Trial] = set()
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        """A trial lost its lane, maybe with the node; it queues again."""
+        super().on_trial_error(tune_controller, trial)
+        self._let_in.discard(trial)
+        self._lanes_up.look_again()
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """Tune's question before each event. After it, Tune starts whatever is PENDING."""
+        trials = tune_controller.get_trials()
+        inside = {trial for trial in trials if trial.status == Trial.RUNNING}
+        inside |= {trial for trial in self._let_in if trial.status == Trial.PENDING}
+        queue = [trial for trial in trials if trial.status in (Trial.PENDING, Trial.PAUSED) and trial not in inside]
+        room = max(0, self._lanes_up() - len(inside))
+        for place, trial in enumerate(queue):
+            status = Trial.PENDING if place < room else Trial.PAUSED
+            if trial.status != status:
+                tune_controller._set_trial_status(trial, status)  # Ray lets schedulers call it
+        self._let_in = inside | set(queue[:room])
+        return next((trial for trial in trials if trial.status == Trial.PENDING), None)

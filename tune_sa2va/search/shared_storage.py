@@ -1,0 +1,76 @@
+"""Whether all nodes of a cluster see one results folder: checkpoints and records are written from several of them."""
+
+import contextlib
+import uuid
+from pathlib import Path
+
+import ray
+from ray.exceptions import GetTimeoutError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from tune_sa2va.errors import UserError
+
+_ANSWER_S = 120.0
+"""How long a node may take: the first Python process there starts from a cold disk."""
+
+
+def check_shared(out: Path) -> None:
+    """Writes a token into `out`, has every other node answer it beside it, and takes both away. In a running Ray.
+
+    Raises:
+        UserError: a node does not see the folder or cannot write into it, so it is not one that the nodes share.
+    """
+    here = ray.get_runtime_context().get_node_id()
+    others = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] != here]
+    if not others:
+        return
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    token = out / f".shared-{uuid.uuid4().hex}"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        token.write_text(token.name)
+        asked = [(node, _ask(node["NodeID"], token)) for node in others]
+        for node, answer in asked:
+            fault = _fault(answer) or ("" if _answer_to(token, node["NodeID"]).exists() else "writes it elsewhere")
+            if fault:
+                raise UserError(
+                    f"--out {out}: node {node['NodeManagerAddress']} of the cluster {fault}. "
+                    "Choose a folder on storage that all nodes share, at the same path."
+                )
+    finally:
+        for file in out.glob(f"{token.name}*"):
+            file.unlink(missing_ok=True)
+        for folder in made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def _ask(node_id: str, token: Path) -> ray.ObjectRef:
+    there = NodeAffinitySchedulingStrategy(node_id, soft=False)
+    task = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(_answer)
+    return task.remote(token, _answer_to(token, node_id))
+
+
+def _answer(token: Path, answer: Path) -> str:
+    """On another node: what is in the way there, or nothing."""
+    try:
+        if token.read_text() != token.name:
+            return "sees another folder there"
+    except OSError:
+        return "does not see what this machine writes there"
+    try:
+        answer.write_text(token.name)
+    except OSError as error:
+        return f"cannot write there ({error.strerror})"
+    return ""
+
+
+def _answer_to(token: Path, node_id: str) -> Path:
+    return token.with_name(f"{token.name}-{node_id}")
+
+
+def _fault(answer: ray.ObjectRef) -> str:
+    try:
+        return str(ray.get(answer, timeout=_ANSWER_S))
+    except (GetTimeoutError, RayError):
+        return "did not answer whether it sees the folder"
