@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
@@ -24,8 +25,9 @@ def hooked(drill: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
-    return Ground.prepare(tmp_path_factory.mktemp("refusals"))
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    with Ground.prepare(tmp_path_factory.mktemp("refusals")) as ground:
+        yield ground
 
 
 @pytest.mark.slow  # four processes one after the other: a minute and a half
