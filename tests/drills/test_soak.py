@@ -15,11 +15,11 @@ from tune_sa2va.search.records import read_epochs, read_trials
 
 TRIALS, LANES = 300, 2
 SAMPLE_S = 2.0
-WARM_UP_TRIALS = 60
+WARM_UP_TRIALS, COOL_DOWN_TRIALS = 60, 10
 MIB = 2**20
 
-MIB_PER_100_TRIALS = {"driver": 40.0, "workers": 15.0, "owners": 15.0}
-"""What may come on top with each hundred trials. The driver holds every trial with its results: Tune does, and we."""
+MIB_PER_100_TRIALS = {"driver": 25.0, "workers": 5.0, "owners": 5.0}
+"""What may come on top with each hundred trials. Tune's driver holds every trial with its results."""
 
 ROLES = {"RayTrainWorker": "workers", "_Inner": "owners"}
 """Name of a process -> whose it is. Ray's own services are not ours to bound."""
@@ -27,11 +27,12 @@ ROLES = {"RayTrainWorker": "workers", "_Inner": "owners"}
 
 @dataclass(frozen=True)
 class Sample:
-    """One look at the processes of one role: private memory (pages that it shares with none) and open files."""
+    """One look at the processes of one role: memory that is theirs alone, open files, processor time up to now."""
 
     trials: int
     mib: float
     files: int
+    cpu_s: float
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def ground(tmp_path: Path) -> Iterator[Ground]:
         yield ground
 
 
-@pytest.mark.slow  # 300 trials: some ten minutes on two cores
+@pytest.mark.slow  # 300 trials: eight minutes on two busy cores
 @pytest.mark.timeout(3600)
 def test_three_hundred_trials_leave_memory_files_and_turnaround_as_they_were(ground: Ground) -> None:
     search = ground.start("soak", trials=TRIALS, epochs=1, lanes=LANES)
@@ -48,24 +49,30 @@ def test_three_hundred_trials_leave_memory_files_and_turnaround_as_they_were(gro
     while search.poll() is None:
         done = num_epochs(results)
         for role, processes in _by_role(search).items():
-            samples[role].append(_look(done, processes))
+            if len(processes) == (1 if role == "driver" else LANES):
+                samples[role].append(_look(done, processes))
         time.sleep(SAMPLE_S)
     assert search.returncode == 0, ground.said("soak")
     assert len(read_trials(results)) == TRIALS
 
     for role, limit in MIB_PER_100_TRIALS.items():
-        # Trials under way; before are imports and the first allocations, after it the test part is scored.
-        flat = [sample for sample in samples[role] if WARM_UP_TRIALS <= sample.trials < TRIALS]
+        # Before are imports and the first allocations; at the end lanes leave, and the test part is scored.
+        flat = [sample for sample in samples[role] if WARM_UP_TRIALS <= sample.trials < TRIALS - COOL_DOWN_TRIALS]
         slope = 100 * float(np.polyfit([s.trials for s in flat], [s.mib for s in flat], 1)[0])
-        early, late = flat[: len(flat) // 3], flat[-len(flat) // 3 :]
-        files = [int(np.median([s.files for s in part])) for part in (early, late)]
-        print(f"{role}: {flat[0].mib:.0f} to {flat[-1].mib:.0f} MiB, {slope:+.1f} MiB in 100 trials; files {files}")
+        thirds = flat[: len(flat) // 3], flat[-len(flat) // 3 :]
+        files = [int(np.median([s.files for s in third])) for third in thirds]
+        cpu_s = [(third[-1].cpu_s - third[0].cpu_s) / (third[-1].trials - third[0].trials) for third in thirds]
+        print(
+            f"{role}: {flat[0].mib:.0f} to {flat[-1].mib:.0f} MiB, {slope:+.1f} MiB in 100 trials; files {files}; "
+            f"processor time a trial {cpu_s[0]:.2f} s in the first third, {cpu_s[1]:.2f} s in the last one"
+        )
         assert slope < limit, role
         assert files[1] <= files[0] + 2, role
+        assert cpu_s[1] < 1.5 * cpu_s[0] + 0.2, role
 
     early_s, late_s = _turnarounds(results)
     print(f"turnaround: {early_s:.2f} s in the first third, {late_s:.2f} s in the last one")
-    assert late_s < 1.5 * early_s + 0.2
+    assert late_s < 2 * early_s + 0.5  # wider: other work on the machine moves it
 
 
 def _by_role(search: psutil.Popen) -> dict[str, list[psutil.Process]]:
@@ -82,15 +89,16 @@ def _by_role(search: psutil.Popen) -> dict[str, list[psutil.Process]]:
 
 
 def _look(trials: int, processes: list[psutil.Process]) -> Sample:
-    mib, files = 0.0, 0
+    mib, files, cpu_s = 0.0, 0, 0.0
     for process in processes:
         try:
             memory = process.memory_info()
             mib += (memory.rss - memory.shared) / MIB
             files += process.num_fds()
+            cpu_s += sum(process.cpu_times()[:2])
         except psutil.NoSuchProcess:
             continue
-    return Sample(trials, mib, files)
+    return Sample(trials, mib, files, cpu_s)
 
 
 def _turnarounds(results: Path) -> tuple[float, float]:

@@ -54,7 +54,7 @@ def _shards(base: Path) -> list[str]:
     if (base / _INDEX).exists():
         try:
             names = set(json.loads((base / _INDEX).read_text(encoding="utf-8"))["weight_map"].values())
-        except (OSError, ValueError, KeyError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise CheckpointError(f"{base / _INDEX}: is not a safetensors index ({error}). Copy it again.") from error
         if outside := [name for name in names if Path(name).name != name]:
             raise CheckpointError(f"{base / _INDEX}: shard {outside[0]!r} lies outside the folder. Copy it again.")

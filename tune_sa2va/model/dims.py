@@ -237,8 +237,8 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path}: not found. Give the folder of a Sa2VA checkpoint, or a preset's name."
         ) from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: cannot be read as JSON: {error}. Copy it again from the checkpoint.") from error
     if not isinstance(content, dict):
-        raise CheckpointError(f"{path}: must hold a JSON object, got {type(content).__name__}.")
+        raise CheckpointError(f"{path}: must hold a JSON object, got {type(content).__name__}. Copy it again.")
     return content

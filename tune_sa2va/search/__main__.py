@@ -155,7 +155,7 @@ def _search(flags: "Flags", outlets: "Outlets") -> int:
 
 def _resume(flags: "Flags", outlets: "Outlets", run: Path, given: list[str], trials: int | None) -> int:
     from tune_sa2va.search import job
-    from tune_sa2va.search.preflight import check_numbers
+    from tune_sa2va.search.preflight import check_numbers, examine_results
     from tune_sa2va.search.settings import SearchSettings
 
     if given:
@@ -164,6 +164,7 @@ def _resume(flags: "Flags", outlets: "Outlets", run: Path, given: list[str], tri
         )
     check_numbers(flags)
     settings = SearchSettings.load(run)
+    examine_results(settings)
     changed = {"address": flags.address, "max_disk_gib": flags.max_disk_gib or settings.max_disk_gib}
     if trials is not None:
         if trials < settings.trials:
