@@ -91,8 +91,8 @@ def finish(process: psutil.Popen, *, within_s: float = 900) -> int:
     return int(process.wait(within_s))
 
 
-def wait_until(true: Callable[[], bool], *, within_s: float, what: str) -> None:
-    """Looks ten times a second."""
+def wait_until(true: Callable[[], bool], *, within_s: float = 600, what: str) -> None:
+    """Looks ten times a second. On a machine with other work a search takes minutes to begin."""
     deadline = time.monotonic() + within_s
     while not true():
         assert time.monotonic() < deadline, f"after {within_s} s still not: {what}"

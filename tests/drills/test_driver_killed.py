@@ -13,6 +13,8 @@ import pytest
 from tests.drills.searches import Ground, family, finish, is_gone, num_epochs, outcome, wait_until
 from tune_sa2va.search.records import read_epochs
 
+pytestmark = pytest.mark.timeout(1800)
+
 MOMENTS = 10
 """Kills of the long drill, spread over a whole search."""
 
@@ -56,26 +58,24 @@ def whole(ground: Ground) -> Whole:
 
 
 @pytest.mark.slow  # three searches, and the wait until a killed one is gone: three minutes
-@pytest.mark.timeout(1800)
 def test_the_resumed_search_equals_the_whole_one(ground: Ground, whole: Whole) -> None:
     """Killed in the middle of the second trial, after the first ended; two more are proposed after that."""
     driver = ground.start("middle")
     results = ground.results("middle")
-    wait_until(lambda: num_epochs(results) >= 5, within_s=600, what="five epochs recorded")
+    wait_until(lambda: num_epochs(results) >= 5, what="five epochs recorded")
     ran_again = _kill_and_resume(ground, "middle", driver)
     _assert_equal(outcome(results), whole)
     assert ran_again <= {"last"}
 
 
 @pytest.mark.slow  # ten searches and their resumptions: about ten minutes
-@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("number", range(MOMENTS))
 def test_ten_random_moments(number: int, ground: Ground, whole: Whole) -> None:
     name = f"moment-{number}"
     epochs, then_s = whole.moment(random.Random(number).uniform(number, number + 1) / MOMENTS)
     driver = ground.start(name)
     results = ground.results(name)
-    wait_until(lambda: num_epochs(results) >= epochs, within_s=600, what=f"{epochs} epochs recorded")
+    wait_until(lambda: num_epochs(results) >= epochs, what=f"{epochs} epochs recorded")
     time.sleep(then_s)
     print(f"killed after {num_epochs(results)} epochs")
     ran_again = _kill_and_resume(ground, name, driver)

@@ -11,6 +11,8 @@ import pytest
 from tests.drills.searches import Ground, family, finish, is_gone, num_epochs, outcome, wait_until
 from tune_sa2va.search.records import read_epochs, read_trials
 
+pytestmark = pytest.mark.timeout(1800)
+
 
 @pytest.fixture(scope="module")
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
@@ -23,7 +25,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
 def test_a_trial_that_lost_its_lane_goes_on_within_a_minute(process_name: str, ground: Ground) -> None:
     driver = ground.start(process_name, lanes=2, trials=4, epochs=12)
     results = ground.results(process_name)
-    wait_until(lambda: num_epochs(results) >= 4, within_s=120, what="four epochs recorded")
+    wait_until(lambda: num_epochs(results) >= 4, what="four epochs recorded")
     victim = next(process for process in family(driver) if process_name in _name(process))
     left = family(driver)
     killed_at = time.time()
@@ -46,7 +48,7 @@ def test_a_damaged_checkpoint_is_passed_over(ground: Ground) -> None:
     """Killed, and the last checkpoint cut short: the one before it serves, with a warning."""
     driver = ground.start("cut", trials=1, epochs=6)
     results = ground.results("cut")
-    wait_until(lambda: num_epochs(results) >= 3, within_s=120, what="three epochs recorded")
+    wait_until(lambda: num_epochs(results) >= 3, what="three epochs recorded")
     driver.send_signal(signal.SIGKILL)
     driver.wait(10)
     last = max((results / "ray" / "checkpoints").glob("*/checkpoint_*"))

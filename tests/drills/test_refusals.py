@@ -14,6 +14,8 @@ from tests.drills.searches import Ground, finish, wait_until
 from tune_sa2va.search.lock import is_locked
 from tune_sa2va.search.records import read_trials
 
+pytestmark = pytest.mark.timeout(1800)
+
 HOOKS = Path(__file__).parent / "hooks"
 """A folder for PYTHONPATH whose `sitecustomize.py` makes training steps fail."""
 
