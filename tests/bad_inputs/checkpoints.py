@@ -64,6 +64,15 @@ def _config(**changed: object) -> Callable[[Path], object]:
     return damage
 
 
+def _of_llm(**changed: object) -> Callable[[Path], object]:
+    def damage(base: Path) -> None:
+        config = json.loads((base / "config.json").read_text())
+        config["llm_config"] |= changed
+        (base / "config.json").write_text(json.dumps(config))
+
+    return damage
+
+
 def _tensors(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[Path], object]:
     def damage(base: Path) -> None:
         tensors = load_file(base / _WEIGHTS)
@@ -100,6 +109,11 @@ CHECKPOINTS = [
     _case("another architecture", _config(llm_config={"model_type": "llama"}), "'llama'", "Give the folder of one"),
     _case("no Sa2VA", _write("config.json", '{"model_type": "bert"}'), "'bert'", "Give the folder of one of these"),
     _case("a part of config.json a text", _config(vision_config="large"), "config.json", "Give the folder"),
+    _case("a width that is no number", _of_llm(hidden_size="wide"), "config.json", "Copy it again"),
+    _case("a width without end", _of_llm(intermediate_size=float("inf")), "config.json", "Copy it again"),
+    _case("heads that do not divide", _of_llm(num_attention_heads=7), "keys do not fit", "Check that config.json"),
+    _case("no heads", _of_llm(num_attention_heads=0), "config.json", "Copy it again"),
+    _case("a width below 0", _of_llm(intermediate_size=-4), "config.json", "Copy it again"),
     _case("no layers", _config(llm_config={"model_type": "qwen2"}), "config.json", "keys do not fit", "Check that"),
     _case("sam2_dims.json no numbers", _write("sam2_dims.json", '{"d": "wide"}'), "cannot be read as", "Copy it again"),
     _case("no weights", _remove(_WEIGHTS), "neither model.safetensors nor", "Give the folder that holds"),

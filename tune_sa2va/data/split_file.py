@@ -78,12 +78,12 @@ def read_names(folder: Path) -> list[dict[str, Any]]:
     path = folder / NAMES_FILE
     try:
         table = pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
+        rows: list[dict[str, Any]] = table.to_pylist()
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path}: cannot be read ({reason}). {_NAMES_CURE}") from error
     if not table.schema.equals(_NAMES_SCHEMA):
         raise DataError(f"{path}: has other columns than this tune_sa2va writes. {_NAMES_CURE}")
-    rows: list[dict[str, Any]] = table.to_pylist()
     return rows
 
 

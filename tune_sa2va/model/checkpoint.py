@@ -29,7 +29,7 @@ def load_model(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Sa2
     Raises:
         CheckpointError: a key is missing, unexpected or of the wrong shape (all are named), or a file cannot be read.
     """
-    model = build_on_meta(read_dims(folder))
+    model = outline_of(folder)
     if is_preset(folder) and not has_weights(folder):
         _fill_randomly(model, device=device, dtype=dtype)
     else:
@@ -46,11 +46,27 @@ def check_weights(folder: Path) -> None:
     Raises:
         CheckpointError: as `load_model`.
     """
-    _fitting_shards(build_on_meta(read_dims(folder)), folder)
+    _fitting_shards(outline_of(folder), folder)
+
+
+def outline_of(folder: Path) -> Sa2VA:
+    """The modules of the model in `folder` without storage: shapes and names only.
+
+    Raises:
+        CheckpointError: config.json cannot be read, or describes a model that cannot be.
+    """
+    dims = read_dims(folder)
+    try:
+        return build_on_meta(dims)
+    except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:  # torch's and transformers' own
+        reason = " ".join(str(error).split())
+        raise CheckpointError(
+            f"{folder / 'config.json'}: its dimensions make no model ({reason}). Copy it again from the checkpoint."
+        ) from error
 
 
 def build_on_meta(dims: Sa2VADims) -> Sa2VA:
-    """The modules without storage: shapes and names only."""
+    """The modules without storage."""
     with torch.device("meta"):
         return Sa2VA(dims)
 

@@ -115,6 +115,7 @@ def _read_scores(path: Path) -> pd.DataFrame | None:
         return None
     try:
         table = pq.read_table(path)
+        table.validate(full=True)  # else a text that is none stops pandas
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{path}: cannot be read ({str(error).splitlines()[0]}). Put back a copy of it.") from error
     if missing := [name for name in _SCORES_COLUMNS if name not in table.column_names]:
