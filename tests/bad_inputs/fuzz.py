@@ -6,6 +6,7 @@ so that a crash in a decoder is a finding, too, and the rest goes on.
 """
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import random
@@ -21,14 +22,25 @@ from typing import Any
 
 import numpy as np
 import tifffile
+import torch
 import yaml
 from PIL import Image
 from safetensors.numpy import save_file
 
+from tests.cache.test_feature_file import some_features
 from tests.data.making import picture, rectangle_outline, save_pair, write_csv, write_parquet
+from tests.report.making import record
+from tune_sa2va.cache.feature_file import DamagedFileError, map_file, write
+from tune_sa2va.config import RECIPE, LoraSettings
 from tune_sa2va.data import check, load_image, load_mask, open_dataset
+from tune_sa2va.data.split_file import read_names, write_split
 from tune_sa2va.errors import UserError
-from tune_sa2va.model.adapter import _read_tensors
+from tune_sa2va.evaluate.tuned import TUNED_FILE, read_tuned
+from tune_sa2va.model.adapter import _peft_config, _read_config, _read_tensors
+from tune_sa2va.model.dims import read_dims
+from tune_sa2va.model.locate import model_folder, preset_names
+from tune_sa2va.model.shards import read_shards
+from tune_sa2va.search.records import RunRecords, read_epochs, read_trials
 from tune_sa2va.search.settings import SearchSettings
 from tune_sa2va.search.space import SHIPPED_SPACES, load_space
 
@@ -37,6 +49,21 @@ _SECONDS_A_CASE = 20
 _GIB_A_CASE = 4
 _EXTREMES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 _TOKENS = (b"..", b"/etc/passwd", b"\0", b"1e999", b"-1", b"NaN", b"[" * 50, b"{", b"9" * 400, b"\xff\xfe", b'"', b"*a")
+
+
+_READERS: dict[str, Callable[[Path], object]] = {
+    "space.yaml": load_space,
+    "search.yaml": lambda path: SearchSettings.load(path.parent),
+    "trials.parquet": lambda path: read_trials(path.parent),
+    "epochs.parquet": lambda path: read_epochs(path.parent),
+    "names.parquet": lambda path: read_names(path.parent),
+    "features": map_file,
+    TUNED_FILE: lambda path: read_tuned(path.parent),
+    "adapter_config.json": _read_config,
+    "config.json": lambda path: read_dims(path.parent),
+    "model.safetensors.index.json": lambda path: read_shards(path.parent),
+}
+"""File name -> who reads it; the others are pictures and lists of a data set."""
 
 
 def seeds() -> dict[str, list[bytes]]:
@@ -69,9 +96,32 @@ def seeds() -> dict[str, list[bytes]]:
         json.dumps(entries).encode(),
         json.dumps([{"image": "a.png", "mask": [outline]}]).encode(),
     ]
+    found |= _written_by_us()
     found["space.yaml"] = [path.read_bytes() for path in sorted(SHIPPED_SPACES.glob("*.yaml"))]
     found["search.yaml"] = [yaml.safe_dump(_settings()).encode()]
     return found
+
+
+def _written_by_us() -> dict[str, list[bytes]]:
+    """What a search, an export and the feature cache leave, and the settings of models and adapters."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        save_pair(folder / "data", "a.png", 0)
+        write_split(folder, open_dataset(folder / "data").samples)
+        records = RunRecords.open(folder)
+        records.trial_started("0000", 0, RECIPE, "lane 1")
+        records.epoch("0000", record(1, 0.5))
+        with (folder / "features").open("wb") as file:
+            write(file, some_features(), torch.float32)
+        (folder / TUNED_FILE).write_text(json.dumps({"format": 1, "trial": "0000", "epoch": 1}))
+        (folder / "adapter_config.json").write_text(
+            json.dumps(_peft_config(LoraSettings(r=2), (), exclude_memory=True))
+        )
+        (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a.b": "model-1.safetensors"}}')
+        names = ("names.parquet", "trials.parquet", "epochs.parquet", "features", TUNED_FILE, "adapter_config.json")
+        found = {name: [(folder / name).read_bytes()] for name in (*names, "model.safetensors.index.json")}
+    configs = [model_folder(preset) / "config.json" for preset in preset_names()]
+    return found | {"config.json": [path.read_bytes() for path in configs]}
 
 
 def _settings() -> dict[str, Any]:
@@ -121,10 +171,9 @@ def read(folder: Path, name: str, content: bytes) -> None:
             _read_both(folder / name)
         case ".safetensors":
             _read_tensors(folder)
-        case _ if name == "space.yaml":
-            load_space(folder / name)
-        case _ if name == "search.yaml":
-            SearchSettings.load(folder)
+        case _ if name in _READERS:
+            with contextlib.suppress(DamagedFileError):  # the cache's own; the image is encoded again
+                _READERS[name](folder / name)
         case _:
             check(open_dataset(folder / name))
 

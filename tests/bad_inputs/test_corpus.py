@@ -8,13 +8,16 @@ import pytest
 
 from tune_sa2va import cli
 
+from .adapters import ADAPTERS
 from .case import Case
+from .checkpoints import CHECKPOINTS
 from .flags import FLAGS
 from .lists import LISTS
 from .pictures import PICTURES
+from .results_folders import RESULTS_FOLDERS
 from .spaces import SPACES
 
-CORPUS = [*SPACES, *FLAGS, *PICTURES, *LISTS]
+CORPUS = [*SPACES, *FLAGS, *PICTURES, *LISTS, *CHECKPOINTS, *ADAPTERS, *RESULTS_FOLDERS]
 
 
 @pytest.fixture

@@ -1,11 +1,12 @@
 """Searches to be broken: real ones, on the tiny model, in processes of their own."""
 
+import contextlib
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -27,9 +28,19 @@ _TIMES = ["seconds", "started_at", "ended_at", "it_per_s", "train_seconds", "val
 
 @dataclass(frozen=True, kw_only=True)
 class Ground:
-    """Where searches of one drill run: images, a space file, caches."""
+    """Where searches of one drill run: images, a space file, caches. Leaving it ends what a failed drill left."""
 
     folder: Path
+    _searches: list[psutil.Popen] = field(default_factory=list)
+
+    def __enter__(self) -> "Ground":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for search in self._searches:
+            for process in [*family(search), search]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
 
     @classmethod
     def prepare(cls, folder: Path, *, images: int = 12) -> "Ground":
@@ -58,12 +69,14 @@ class Ground:
         """A search process; what it says is in `said(name)`."""
         environment = os.environ | {"TUNE_SA2VA_CACHE": str(self.folder / "cache"), "PYTHONUNBUFFERED": "1"}
         with self._log(name).open("a") as log:
-            return psutil.Popen(
+            search = psutil.Popen(
                 [sys.executable, "-m", "tune_sa2va.search", *arguments],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=environment | (extra or {}),
             )
+        self._searches.append(search)
+        return search
 
     def said(self, name: str) -> str:
         """Everything that a search and its resumptions printed."""
@@ -73,17 +86,22 @@ class Ground:
         return self.folder / f"{name}.log"
 
 
-def finish(process: psutil.Popen, *, within_s: float = 240) -> int:
-    """The exit code of a process that ends by itself."""
+def finish(process: psutil.Popen, *, within_s: float = 900) -> int:
+    """The exit code of a process that ends by itself. It takes 40 s; on a machine with other work, ten times that."""
     return int(process.wait(within_s))
 
 
-def wait_until(true: Callable[[], bool], *, within_s: float, what: str) -> None:
-    """Looks ten times a second."""
+def wait_until(true: Callable[[], bool], *, within_s: float = 600, what: str) -> None:
+    """Looks ten times a second. On a machine with other work a search takes minutes to begin."""
     deadline = time.monotonic() + within_s
     while not true():
         assert time.monotonic() < deadline, f"after {within_s} s still not: {what}"
         time.sleep(0.1)
+
+
+def num_epochs(results: Path) -> int:
+    """Epochs that a search has recorded."""
+    return len(read_epochs(results)) if (results / "epochs.parquet").exists() else 0
 
 
 def family(process: psutil.Popen) -> list[psutil.Process]:

@@ -3,6 +3,8 @@
 import random
 import signal
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import optuna
 import pandas as pd
@@ -11,38 +13,59 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from tests.drills.searches import Ground, family, finish, is_gone, outcome, wait_until
+from tests.drills.searches import Ground, family, finish, is_gone, num_epochs, outcome, wait_until
 from tune_sa2va.search.records import TrialKind, read_epochs, read_trials
+
+pytestmark = pytest.mark.timeout(1800)
 
 MOMENTS = 10
 """Kills of the long drill, spread over a whole search."""
 
 
-@pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
-    return Ground.prepare(tmp_path_factory.mktemp("killed"))
+@dataclass(frozen=True)
+class Whole:
+    """An uninterrupted search: what it ends with, and when (seconds after its start) each epoch was recorded.
+
+    The first of these is the start itself, the last one the end.
+    """
+
+    trials: pd.DataFrame
+    epochs: pd.DataFrame
+    recorded_s: list[float]
+
+    def moment(self, share: float) -> tuple[int, float]:
+        """A moment after a share of the time: how many epochs are recorded then, and the seconds since the last one.
+
+        Not seconds since the start: the killed search may run on a busier machine.
+        """
+        seconds = share * self.recorded_s[-1]
+        epochs = sum(moment_s <= seconds for moment_s in self.recorded_s[1:-1])
+        return epochs, seconds - self.recorded_s[epochs]
 
 
 @pytest.fixture(scope="module")
-def whole(ground: Ground) -> tuple[pd.DataFrame, pd.DataFrame, float]:
-    """What an uninterrupted search ends with, and its seconds."""
-    started = time.monotonic()
-    assert finish(ground.start("whole")) == 0, ground.said("whole")
-    return *outcome(ground.results("whole")), time.monotonic() - started
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    with Ground.prepare(tmp_path_factory.mktemp("killed")) as ground:
+        yield ground
+
+
+@pytest.fixture(scope="module")
+def whole(ground: Ground) -> Whole:
+    started, recorded_s = time.monotonic(), [0.0]
+    search, results = ground.start("whole"), ground.results("whole")
+    while search.poll() is None:
+        recorded_s += [time.monotonic() - started] * (num_epochs(results) + 1 - len(recorded_s))
+        time.sleep(0.1)
+    assert search.returncode == 0, ground.said("whole")
+    return Whole(*outcome(results), [*recorded_s, time.monotonic() - started])
 
 
 @pytest.mark.slow  # three searches, and the wait until a killed one is gone: three minutes
-def test_the_resumed_search_equals_the_whole_one(
-    ground: Ground, whole: tuple[pd.DataFrame, pd.DataFrame, float]
-) -> None:
+def test_the_resumed_search_equals_the_whole_one(ground: Ground, whole: Whole) -> None:
     """Killed in the middle of the second trial, after the first ended; two more are proposed after that."""
     driver = ground.start("middle")
     results = ground.results("middle")
-    wait_until(
-        lambda: (results / "epochs.parquet").exists() and len(read_epochs(results)) >= 5,
-        within_s=120,
-        what="five epochs recorded",
-    )
+    wait_until(lambda: num_epochs(results) >= 5, what="five epochs recorded")
     ran_again = _kill_and_resume(ground, "middle", driver)
     _assert_equal(outcome(results), whole)
     assert ran_again <= {"last"}
@@ -75,13 +98,16 @@ def test_a_kill_among_the_reruns_repeats_and_forgets_none(ground: Ground) -> Non
 
 @pytest.mark.slow  # ten searches and their resumptions: about ten minutes
 @pytest.mark.parametrize("number", range(MOMENTS))
-def test_ten_random_moments(number: int, ground: Ground, whole: tuple[pd.DataFrame, pd.DataFrame, float]) -> None:
+def test_ten_random_moments(number: int, ground: Ground, whole: Whole) -> None:
     name = f"moment-{number}"
-    moment_s = random.Random(number).uniform(number, number + 1) / MOMENTS * whole[2]
+    epochs, then_s = whole.moment(random.Random(number).uniform(number, number + 1) / MOMENTS)
     driver = ground.start(name)
-    time.sleep(moment_s)
+    results = ground.results(name)
+    wait_until(lambda: num_epochs(results) >= epochs, what=f"{epochs} epochs recorded")
+    time.sleep(then_s)
+    print(f"killed after {num_epochs(results)} epochs")
     ran_again = _kill_and_resume(ground, name, driver)
-    _assert_equal(outcome(ground.results(name)), whole)
+    _assert_equal(outcome(results), whole)
     assert ran_again <= {"last"}
 
 
@@ -96,7 +122,7 @@ def _kill_and_resume(ground: Ground, name: str, driver: psutil.Popen) -> set[str
     results = ground.results(name)
     has_epochs = (results / "epochs.parquet").exists()
     before = read_epochs(results, None) if has_epochs else pd.DataFrame(columns=["trial_id", "epoch", "seconds"])
-    wait_until(lambda: all(is_gone(process) for process in left), within_s=120, what="the search's processes are gone")
+    wait_until(lambda: all(is_gone(process) for process in left), within_s=300, what="the search's processes are gone")
     again = ground.resume(name) if (results / "search.yaml").exists() else ground.start(name)
     assert finish(again) == 0, ground.said(name)
     assert (results / "best_adapter" / "adapter_model.safetensors").is_file()
@@ -109,7 +135,7 @@ def _kill_and_resume(ground: Ground, name: str, driver: psutil.Popen) -> set[str
     return {"last" if row["epoch"] == last[row["trial_id"]] else "earlier" for row in again_ran.to_dict("records")}
 
 
-def _assert_equal(got: tuple[pd.DataFrame, pd.DataFrame], whole: tuple[pd.DataFrame, pd.DataFrame, float]) -> None:
+def _assert_equal(got: tuple[pd.DataFrame, pd.DataFrame], whole: Whole) -> None:
     """Value for value."""
-    pd.testing.assert_frame_equal(got[0], whole[0])
-    pd.testing.assert_frame_equal(got[1], whole[1])
+    pd.testing.assert_frame_equal(got[0], whole.trials)
+    pd.testing.assert_frame_equal(got[1], whole.epochs)

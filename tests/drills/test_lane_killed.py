@@ -3,18 +3,21 @@
 import itertools
 import signal
 import time
-from pathlib import Path
+from collections.abc import Iterator
 
 import psutil
 import pytest
 
-from tests.drills.searches import Ground, family, finish, is_gone, outcome, wait_until
+from tests.drills.searches import Ground, family, finish, is_gone, num_epochs, outcome, wait_until
 from tune_sa2va.search.records import read_epochs, read_trials
+
+pytestmark = pytest.mark.timeout(1800)
 
 
 @pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
-    return Ground.prepare(tmp_path_factory.mktemp("lanes"))
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    with Ground.prepare(tmp_path_factory.mktemp("lanes")) as ground:
+        yield ground
 
 
 @pytest.mark.slow  # each a whole search with a lane that starts twice: half a minute
@@ -22,7 +25,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
 def test_a_trial_that_lost_its_lane_goes_on_within_a_minute(process_name: str, ground: Ground) -> None:
     driver = ground.start(process_name, lanes=2, trials=4, epochs=12)
     results = ground.results(process_name)
-    wait_until(lambda: _epochs(results) >= 4, within_s=120, what="four epochs recorded")
+    wait_until(lambda: num_epochs(results) >= 4, what="four epochs recorded")
     victim = next(process for process in family(driver) if process_name in _name(process))
     left = family(driver)
     killed_at = time.time()
@@ -45,7 +48,7 @@ def test_a_damaged_checkpoint_is_passed_over(ground: Ground) -> None:
     """Killed, and the last checkpoint cut short: the one before it serves, with a warning."""
     driver = ground.start("cut", trials=1, epochs=6)
     results = ground.results("cut")
-    wait_until(lambda: _epochs(results) >= 3, within_s=120, what="three epochs recorded")
+    wait_until(lambda: num_epochs(results) >= 3, what="three epochs recorded")
     driver.send_signal(signal.SIGKILL)
     driver.wait(10)
     last = max((results / "ray" / "checkpoints").glob("*/checkpoint_*"))
@@ -55,10 +58,6 @@ def test_a_damaged_checkpoint_is_passed_over(ground: Ground) -> None:
     warnings = read_epochs(results)["warning"]
     assert warnings.str.contains("damaged").any(), warnings.tolist()
     assert outcome(results)[0]["epochs"].tolist() == [6]
-
-
-def _epochs(results: Path) -> int:
-    return len(read_epochs(results)) if (results / "epochs.parquet").exists() else 0
 
 
 def _name(process: psutil.Process) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
@@ -12,6 +13,8 @@ from optuna.storages.journal import JournalFileBackend
 from tests.drills.searches import Ground, finish, wait_until
 from tune_sa2va.search.lock import is_locked
 from tune_sa2va.search.records import read_trials
+
+pytestmark = pytest.mark.timeout(1800)
 
 HOOKS = Path(__file__).parent / "hooks"
 """A folder for PYTHONPATH whose `sitecustomize.py` makes training steps fail."""
@@ -24,8 +27,9 @@ def hooked(drill: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
-    return Ground.prepare(tmp_path_factory.mktemp("refusals"))
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    with Ground.prepare(tmp_path_factory.mktemp("refusals")) as ground:
+        yield ground
 
 
 @pytest.mark.slow  # four processes one after the other: a minute and a half

@@ -27,7 +27,7 @@ def read_about(folder: Path) -> dict[str, Any] | None:
         about = json.loads((folder / ABOUT_NAME).read_text(encoding="utf-8"))
         key = CacheKey(**{name: value for name, value in about.items() if name != "model"})
         return about if "model" in about and key.folder_name == folder.name else None
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return None
 
 
@@ -41,7 +41,11 @@ def note_wanted(folder: Path, names: Iterable[str]) -> None:
 
 def wanted_names(folder: Path) -> set[str]:
     """All files that were ever asked for."""
-    return {name for path in folder.glob(WANTED_PATTERN) for name in path.read_text(encoding="utf-8").splitlines()}
+    return {
+        name
+        for path in folder.glob(WANTED_PATTERN)
+        for name in path.read_text(encoding="utf-8", errors="replace").splitlines()
+    }
 
 
 def _write_whole(path: Path, text: str) -> None:

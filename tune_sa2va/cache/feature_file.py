@@ -175,7 +175,7 @@ def _checked_layout(header: bytes, file_bytes: int) -> Layout:
             for name, value in json.loads(metadata["values"]).items()
         }
         layout = Layout({name: _place(entry) for name, entry in entries.items()}, values)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedFileError("the header was changed") from error
     if file_bytes != DATA_START + layout.num_bytes:
         raise DamagedFileError(f"has {file_bytes} bytes, wanted {DATA_START + layout.num_bytes}")

@@ -3,16 +3,16 @@
 import shutil
 from collections import Counter
 from collections.abc import Iterable
+from math import prod
 from pathlib import Path
 
 import torch
 
-from tune_sa2va.cache.feature_file import DATA_START, layout_of
+from tune_sa2va.cache.feature_file import DATA_START
 from tune_sa2va.cache.listing import cache_bytes
+from tune_sa2va.cache.shapes import feature_shapes
 from tune_sa2va.errors import CacheError
-from tune_sa2va.model.checkpoint import build_on_meta
 from tune_sa2va.model.dims import Sa2VADims
-from tune_sa2va.model.encoding import shaped_features
 from tune_sa2va.model.preprocess import num_image_tokens
 
 _GIB = 2**30
@@ -23,19 +23,12 @@ SPARE_BYTES = 2**30
 def features_bytes(
     dims: Sa2VADims, sizes_px: Iterable[tuple[int, int]], dtype: torch.dtype, *, raw_high_res: bool
 ) -> int:
-    """Bytes of the files for pictures of these (height, width), from a model without weights: takes a second or two."""
-    pictures: Counter[int] = Counter()
-    example: dict[int, tuple[int, int]] = {}
-    for height, width in sizes_px:
-        tokens = num_image_tokens(width, height, dims)
-        pictures[tokens] += 1
-        example.setdefault(tokens, (height, width))
-    model = build_on_meta(dims)
+    """Bytes of the files for pictures of these (height, width)."""
+    counts = Counter(num_image_tokens(width, height, dims) for height, width in sizes_px)
     total = 0
-    for tokens, count in pictures.items():
-        height, width = example[tokens]
-        features = shaped_features(model, width, height, raw_high_res=raw_high_res)
-        total += count * (DATA_START + layout_of(features, dtype).num_bytes)
+    for tokens, count in counts.items():
+        shapes = feature_shapes(dims, tokens, raw_high_res=raw_high_res).values()
+        total += count * (DATA_START + sum(map(prod, shapes)) * dtype.itemsize)
     return total
 
 

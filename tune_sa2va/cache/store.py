@@ -11,11 +11,13 @@ from torch import Tensor
 from tune_sa2va.cache.about import note_model
 from tune_sa2va.cache.feature_file import DamagedFileError, map_file, read_into, read_layout
 from tune_sa2va.cache.key import CacheKey, file_name, image_hash
+from tune_sa2va.cache.shapes import misfit
 from tune_sa2va.cache.usage import use
 from tune_sa2va.config import Augment
 from tune_sa2va.data import Sample
 from tune_sa2va.data.variants import Variant, variants_of
 from tune_sa2va.errors import CacheError
+from tune_sa2va.model.dims import read_dims
 from tune_sa2va.model.identity import model_hash
 from tune_sa2va.model.sa2va import ImageFeatures
 
@@ -51,6 +53,7 @@ class FeatureCache:
         )
         self.root, self.folder = root, root / key.folder_name
         self.dtype, self.raw_high_res = dtype, raw_high_res
+        self._dims = read_dims(model_folder)
         self._sound: set[Path] = set()
         self._damaged: set[Path] = set()
         try:
@@ -79,16 +82,21 @@ class FeatureCache:
         if path in self._sound:
             return True
         try:
-            read_layout(path)
+            layout = read_layout(path)
         except FileNotFoundError:
             return False
         except DamagedFileError as error:
-            if path not in self._damaged:
-                log.warning("%s is damaged (%s); the image is encoded again.", path, error)
-                self._damaged.add(path)
-            return False
+            return self._is_damaged(path, str(error))
+        if problem := misfit(layout, self._dims, self.dtype, raw_high_res=self.raw_high_res):
+            return self._is_damaged(path, problem)
         self._sound.add(path)
         return True
+
+    def _is_damaged(self, path: Path, reason: str) -> bool:
+        if path not in self._damaged:
+            log.warning("%s is damaged (%s); the image is encoded again.", path, reason)
+            self._damaged.add(path)
+        return False
 
     def load(self, sample: Sample, variant: Variant = Variant.AS_IS, *, out: Tensor | None = None) -> ImageFeatures:
         """Features of one image on the CPU, in the cache's dtype.

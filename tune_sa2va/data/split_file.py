@@ -21,6 +21,7 @@ from tune_sa2va.errors import DataError
 NAMES_FILE = "names.parquet"
 SPLIT_FILE = "split.parquet"
 
+_NAMES_CURE = "Put back a copy of it, or start the search anew under another name."
 _VERSION = {"schema_version": "2"}
 _CODED = [(name, pa.string()) for name in ("image_code", "group_code", "text", "split")]
 _SPLIT_SCHEMA = pa.schema(_CODED, metadata=_VERSION)
@@ -64,7 +65,7 @@ def read_split(folder: Path, data: DataSettings) -> tuple[Sample, ...]:
             "Put them back, or start anew."
         )
     if strange := [row["split"] for row in rows if row["split"] not in get_args(Split)]:
-        raise DataError(f"{path}: {strange[0]!r} is no part of a split. Start the search anew under another name.")
+        raise DataError(f"{path}: {strange[0]!r} is no part of a split. {_NAMES_CURE}")
     return tuple(replace(found[row["name"], row["text"]], group=row["group"], split=row["split"]) for row in rows)
 
 
@@ -76,9 +77,13 @@ def read_names(folder: Path) -> list[dict[str, Any]]:
     """
     path = folder / NAMES_FILE
     try:
-        rows: list[dict[str, Any]] = pq.read_table(path, schema=_NAMES_SCHEMA).to_pylist()
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: cannot be read ({error}). Start the search anew under another name.") from error
+        table = pq.read_table(path)
+        rows: list[dict[str, Any]] = table.to_pylist()
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path}: cannot be read ({reason}). {_NAMES_CURE}") from error
+    if not table.schema.equals(_NAMES_SCHEMA):
+        raise DataError(f"{path}: has other columns than this tune_sa2va writes. {_NAMES_CURE}")
     return rows
 
 

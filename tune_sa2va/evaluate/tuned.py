@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field, ValidationError
 
@@ -11,6 +10,9 @@ from tune_sa2va.errors import CheckpointError
 from tune_sa2va.evaluate.bootstrap import Interval
 
 TUNED_FILE = "tune_sa2va.json"
+FORMAT = 1
+"""Goes up when a field is added, renamed or taken out."""
+
 MEASURES = ("dice", "iou", "recall", "precision")
 
 
@@ -75,7 +77,7 @@ class SplitRule(Frozen):
 class Tuned(Frozen):
     """Everything about an adapter that its tensors do not say."""
 
-    format: int = 1
+    format: int = FORMAT
     trial: str
     epoch: int
     merged: bool = False
@@ -105,7 +107,12 @@ def read_tuned(folder: Path) -> Tuned | None:
     """
     path = folder / TUNED_FILE
     try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(values, dict) and values.get("format", FORMAT) != FORMAT:
+            raise CheckpointError(
+                f"{path}: must have format {FORMAT}, got format {values['format']}: another tune_sa2va wrote it. "
+                "Use that one, or export the trial again."
+            )
         return Tuned.model_validate(values)
     except FileNotFoundError:
         return None
@@ -113,5 +120,5 @@ def read_tuned(folder: Path) -> Tuned | None:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise CheckpointError(f"{path}: {where}: {first['msg']}. Export the trial again.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: cannot be read ({error}). Copy it again, or export the trial again.") from error

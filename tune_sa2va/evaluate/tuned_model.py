@@ -10,7 +10,7 @@ from tune_sa2va.errors import CheckpointError
 from tune_sa2va.evaluate.threshold import DEFAULT_THRESHOLD
 from tune_sa2va.evaluate.tuned import Tuned, read_tuned
 from tune_sa2va.model.adapter import load_adapter, read_adapter
-from tune_sa2va.model.checkpoint import build_on_meta, load_model
+from tune_sa2va.model.checkpoint import load_model, outline_of
 from tune_sa2va.model.dims import read_dims
 from tune_sa2va.model.identity import model_hash
 from tune_sa2va.model.locate import model_folder
@@ -73,7 +73,7 @@ def find_tuned(model: str, adapter: Path | None, *, any_base: bool) -> TunedMode
         raise CheckpointError(f"--adapter {adapter}: is a whole merged checkpoint. Give it as --model, alone.")
     if tuned is not None and not any_base:
         _check_base(model, folder, adapter, tuned)
-    full_modules = read_adapter(build_on_meta(read_dims(folder)), adapter).full_modules
+    full_modules = read_adapter(outline_of(folder), adapter).full_modules
     return TunedModel(folder=folder, adapter=adapter, tuned=tuned, full_modules=full_modules)
 
 

@@ -35,6 +35,7 @@ def find_checkpoints(run: Path) -> list[TrialCheckpoint]:
 
     Raises:
         UserError: `run` is not a results folder.
+        CheckpointError: a checkpoint does not say what it is of, so that the best one is not known.
     """
     if not (run / "search.yaml").exists():
         raise UserError(f"{run}: holds no search (no search.yaml). Give the folder results/NAME of a search.")
@@ -53,6 +54,12 @@ def find_checkpoints(run: Path) -> list[TrialCheckpoint]:
             )
         except FileNotFoundError:
             continue  # replaced by the running search between the listing and the reading
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            reason = " ".join(str(error).split())
+            raise CheckpointError(
+                f"{path}: damaged ({reason}). Put back a copy of it, or delete the folder {path.parent.name}, "
+                "and that epoch is left out."
+            ) from error
     return sorted(found, key=lambda checkpoint: (-checkpoint.val_dice, checkpoint.epoch))
 
 

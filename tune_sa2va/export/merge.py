@@ -17,8 +17,7 @@ from torch import Tensor
 
 from tune_sa2va.errors import CheckpointError
 from tune_sa2va.model.adapter import AdapterFile, read_adapter
-from tune_sa2va.model.checkpoint import build_on_meta
-from tune_sa2va.model.dims import read_dims
+from tune_sa2va.model.checkpoint import outline_of
 from tune_sa2va.model.locate import tokenizer_folder
 from tune_sa2va.model.lora import PEFT_PREFIX
 
@@ -35,7 +34,7 @@ def merge(base: Path, adapter: Path, to: Path) -> None:
         CheckpointError: the base has no weights, or lacks a weight that the adapter changes; or see `read_adapter`.
     """
     shards = _shards(base)
-    read = read_adapter(build_on_meta(read_dims(base)), adapter)
+    read = read_adapter(outline_of(base), adapter)
     left = _changed_keys(read)
     for name in shards:
         left -= _merge_shard(base / name, to / name, read)
@@ -54,7 +53,7 @@ def _shards(base: Path) -> list[str]:
     if (base / _INDEX).exists():
         try:
             names = set(json.loads((base / _INDEX).read_text(encoding="utf-8"))["weight_map"].values())
-        except (OSError, ValueError, KeyError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise CheckpointError(f"{base / _INDEX}: is not a safetensors index ({error}). Copy it again.") from error
         if outside := [name for name in names if Path(name).name != name]:
             raise CheckpointError(f"{base / _INDEX}: shard {outside[0]!r} lies outside the folder. Copy it again.")

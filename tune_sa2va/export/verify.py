@@ -11,8 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tune_sa2va.errors import CheckpointError, UserError
 
 
@@ -54,25 +52,26 @@ def _answer(request: dict[str, Any]) -> Proof:
 
     from tune_sa2va.config import LaneSettings
     from tune_sa2va.data.split_file import read_split
+    from tune_sa2va.export.search_files import read_searched
     from tune_sa2va.model.adapter import load_adapter
     from tune_sa2va.train.workbench import open_examples, open_model
 
     run, folder = Path(request["run"]), Path(request["folder"])
-    search = yaml.safe_load((run / "search.yaml").read_text(encoding="utf-8"))
-    on_gpu = bool(search["gpus"]) and torch.cuda.is_available()
-    torch.set_num_threads(search["cpus_per_worker"])
+    searched = read_searched(run)
+    on_gpu = searched.gpus > 0 and torch.cuda.is_available()
+    torch.set_num_threads(searched.cpus_per_worker)
     device = torch.device("cuda" if on_gpu else "cpu")
     with tempfile.TemporaryDirectory(prefix="tune_sa2va-features-") as features:
         settings = LaneSettings(
-            model=search["model"] | ({"model": str(folder)} if request["merged"] else {}),
-            data=search["data"],
+            model=searched.model.model_copy(update={"model": str(folder)}) if request["merged"] else searched.model,
+            data=searched.data,
             split_folder=run,
             # A merged checkpoint has encoders of its own, and nobody will ask for its features again.
-            feature_cache=Path(features) if request["merged"] else search["feature_cache"],
-            raw_high_res=search["raw_high_res"],
+            feature_cache=Path(features) if request["merged"] else searched.feature_cache,
+            raw_high_res=searched.raw_high_res,
             num_workers=1,
             use_gpu=on_gpu,
-            cpus_per_worker=search["cpus_per_worker"],
+            cpus_per_worker=searched.cpus_per_worker,
         )
         model = open_model(settings.model, device)
         samples = [sample for sample in read_split(run, settings.data) if sample.split == "val"]

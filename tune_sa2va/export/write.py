@@ -1,13 +1,11 @@
 """Writing an export: beside its place first, scored by a fresh process there, and moved only if the score is right."""
 
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
 
 from tune_sa2va.config import Precision
 from tune_sa2va.durable import publish_folder
@@ -27,6 +25,7 @@ from tune_sa2va.evaluate.tuned import (
 )
 from tune_sa2va.export.card import card
 from tune_sa2va.export.checkpoints import TrialCheckpoint, copy_checked
+from tune_sa2va.export.search_files import Environment, Searched, read_environment, read_searched
 from tune_sa2va.export.verify import Proof, prove
 
 _DEFAULT_THRESHOLD = 0.5
@@ -47,6 +46,7 @@ def export_adapter(run: Path, checkpoint: TrialCheckpoint, to: Path, *, live_onl
         UserError: `to` holds something else, or the checkpoint, the base model or the data cannot be used.
         NotReproducedError: loaded by a fresh process, the adapter does not score what the search recorded.
     """
+    searched, environment = read_searched(run), read_environment(run)
     unfinished = _start(to)
     try:
         copy_checked(checkpoint, unfinished)
@@ -54,7 +54,7 @@ def export_adapter(run: Path, checkpoint: TrialCheckpoint, to: Path, *, live_onl
             from tune_sa2va.model.adapter import drop_memory_attention
 
             drop_memory_attention(unfinished)
-        return _finish(run, checkpoint, unfinished, to, merged=False)
+        return _finish(run, checkpoint, unfinished, to, searched, environment, merged=False)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -69,14 +69,15 @@ def export_merged(run: Path, checkpoint: TrialCheckpoint, to: Path) -> Tuned:
     from tune_sa2va.export.merge import merge
     from tune_sa2va.model.locate import model_folder
 
+    searched, environment = read_searched(run), read_environment(run)
     unfinished = _start(to)
     try:
         adapter = unfinished / "adapter"
         adapter.mkdir()
         copy_checked(checkpoint, adapter)
-        merge(model_folder(_search(run)["model"]["model"]), adapter, unfinished)
+        merge(model_folder(searched.model.model), adapter, unfinished)
         shutil.rmtree(adapter)
-        return _finish(run, checkpoint, unfinished, to, merged=True)
+        return _finish(run, checkpoint, unfinished, to, searched, environment, merged=True)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -91,10 +92,36 @@ def _start(to: Path) -> Path:
     return unfinished
 
 
-def _finish(run: Path, checkpoint: TrialCheckpoint, unfinished: Path, to: Path, *, merged: bool) -> Tuned:
+def _finish(
+    run: Path,
+    checkpoint: TrialCheckpoint,
+    unfinished: Path,
+    to: Path,
+    searched: Searched,
+    environment: Environment,
+    *,
+    merged: bool,
+) -> Tuned:
     proof = prove(run, unfinished, merged=merged)
-    verification = _verify(checkpoint, proof, to, merged=merged)
-    tuned = _tuned(run, checkpoint, proof, verification, merged=merged)
+    data = searched.data
+    tuned = Tuned(
+        trial=checkpoint.trial_id,
+        epoch=checkpoint.epoch,
+        merged=merged,
+        base_model=BaseModelName(id=Path(environment.base_model.id).name, sha256=environment.base_model.sha256),
+        data_fingerprint=environment.data_fingerprint,
+        split=SplitRule(ratios=data.ratios, seed=data.split_seed),
+        question=data.question,
+        answer=data.answer,
+        threshold=proof.threshold,
+        metrics=Metrics(
+            val_default=_part([Counts(*row) for row in proof.default_counts], _DEFAULT_THRESHOLD),
+            val_chosen=_part([Counts(*row) for row in proof.chosen_counts], proof.threshold),
+            test=_test_scores(run, checkpoint),
+        ),
+        verification=_verify(checkpoint, proof, to, merged=merged),
+        config=checkpoint.config,
+    )
     (unfinished / TUNED_FILE).write_text(tuned.to_json(), encoding="utf-8")
     (unfinished / "README.md").write_text(card(tuned), encoding="utf-8")
     publish_folder(unfinished, to)
@@ -122,35 +149,13 @@ def _verify(checkpoint: TrialCheckpoint, proof: Proof, to: Path, *, merged: bool
     return verification
 
 
-def _tuned(run: Path, checkpoint: TrialCheckpoint, proof: Proof, verification: Verification, *, merged: bool) -> Tuned:
-    search = _search(run)
-    environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
-    base = environment["base_model"]
-    data = search["data"]
-    return Tuned(
-        trial=checkpoint.trial_id,
-        epoch=checkpoint.epoch,
-        merged=merged,
-        base_model=BaseModelName(id=Path(base["id"]).name, sha256=base["sha256"]),
-        data_fingerprint=environment["data_fingerprint"],
-        split=SplitRule(ratios=data["ratios"], seed=data["split_seed"]),
-        question=data["question"],
-        answer=data["answer"],
-        threshold=proof.threshold,
-        metrics=Metrics(
-            val_default=_part([Counts(*row) for row in proof.default_counts], _DEFAULT_THRESHOLD),
-            val_chosen=_part([Counts(*row) for row in proof.chosen_counts], proof.threshold),
-            test=_test_scores(run, checkpoint),
-        ),
-        verification=verification,
-        config=checkpoint.config,
-    )
-
-
 def _test_scores(run: Path, checkpoint: TrialCheckpoint) -> PartScores | None:
     """Of this very checkpoint, where the search has scored it on the test part."""
     path = run / "test_scores.parquet"
-    rows = pq.read_table(path).to_pylist() if path.exists() else []
+    try:
+        rows = pq.read_table(path).to_pylist() if path.exists() else []
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{path}: cannot be read ({str(error).splitlines()[0]}). Put back a copy of it.") from error
     own = [row for row in rows if row.get("checkpoint") == checkpoint.label]
     scored = [row for row in own if row["row"] == own[0]["row"]]  # the recipe's and the winner's row may be one
     if not scored:
@@ -162,8 +167,3 @@ def _test_scores(run: Path, checkpoint: TrialCheckpoint) -> PartScores | None:
 def _part(counts: Sequence[Counts], threshold: float) -> PartScores:
     measures = {name: Measure.of(mean_interval([getattr(image, name) for image in counts])) for name in MEASURES}
     return PartScores(num_images=len(counts), threshold=threshold, **measures)
-
-
-def _search(run: Path) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((run / "search.yaml").read_text(encoding="utf-8"))
-    return found

@@ -48,13 +48,12 @@ def main(
 
     from tune_sa2va.inspect.counts import count
     from tune_sa2va.inspect.show import print_counts, print_memory, to_plain
-    from tune_sa2va.model.checkpoint import build_on_meta
-    from tune_sa2va.model.dims import read_dims
+    from tune_sa2va.model.checkpoint import outline_of
     from tune_sa2va.model.locate import model_folder
     from tune_sa2va.train.memory import estimate_memory
 
     folder = model_folder(model)
-    counts = count(build_on_meta(read_dims(folder)), config.lora, config.train.full_modules, lm_loss=False)
+    counts = count(outline_of(folder), config.lora, config.train.full_modules, lm_loss=False)
     memory = [
         estimate_memory(
             folder, config, precision=precision, width_px=width, height_px=height, on_gpu=precision == "bf16"

@@ -66,7 +66,7 @@ class TrialStore:
             try:
                 state = read_state(folder)
                 records = tuple(json.loads((folder / RECORDS_FILE).read_text(encoding="utf-8")))
-            except (CheckpointError, OSError, ValueError) as error:
+            except (CheckpointError, OSError, ValueError, RecursionError) as error:
                 warning = f"the checkpoint {folder.name} is damaged, so the one before it was used ({error})"
                 continue
             if objective(TrialConfig.model_validate(state["config"])) != objective(self._config):

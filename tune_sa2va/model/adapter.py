@@ -101,6 +101,11 @@ def read_adapter(model: Sa2VA, folder: Path) -> AdapterFile:
             f"{'; '.join(problems[:20])}{' ...' if len(problems) > 20 else ''}. "
             "Use the base model that the adapter was trained on, or copy the adapter again."
         )
+    if unusable := _unusable({name: tensors[name] for name in live}):
+        raise CheckpointError(
+            f"{folder / _TENSORS}: {unusable}. The training that wrote it went wrong, or the file is damaged: "
+            "copy it again, or give another adapter."
+        )
     return AdapterFile(lora=lora, full_modules=full_modules, tensors={name: tensors[name] for name in live})
 
 
@@ -178,20 +183,20 @@ def _read_config(path: Path) -> tuple[LoraSettings, tuple[FullModule, ...]]:
             target_modules=config["target_modules"],
             use_rslora=config["use_rslora"],
         )
+        saved = {str(name) for name in config.get("modules_to_save") or ()}
     except FileNotFoundError:
         raise CheckpointError(f"{path}: not found. Give the folder of a PEFT adapter.") from None
-    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:  # pydantic's is a ValueError
+    except (OSError, ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(
             f"{path}: cannot be read as a LoRA adapter's settings: {reason}. Copy it again."
         ) from error
-    saved = set(config.get("modules_to_save") or ())
     full_modules = tuple(module for module, name in NATIVE_FULL_MODULES.items() if name in saved)
-    _refuse_foreign(path, config, full_modules)
+    _refuse_foreign(path, config, saved, full_modules)
     return lora, full_modules
 
 
-def _refuse_foreign(path: Path, config: dict[str, Any], full_modules: tuple[FullModule, ...]) -> None:
+def _refuse_foreign(path: Path, config: dict[str, Any], saved: set[str], full_modules: tuple[FullModule, ...]) -> None:
     """Refuse every setting that would make PEFT compute something else than `TrialAdapters` does."""
     defaults = LoraConfig().to_dict()
     foreign = {
@@ -200,7 +205,7 @@ def _refuse_foreign(path: Path, config: dict[str, Any], full_modules: tuple[Full
         if name not in _READ | _NOTES and value and value != defaults.get(name)
     }
     names = {NATIVE_FULL_MODULES[module] for module in full_modules}
-    if extra := set(config.get("modules_to_save") or ()) - names:
+    if extra := saved - names:
         foreign["modules_to_save"] = sorted(extra)
     excluded = config.get("exclude_modules")
     if excluded and excluded not in [_exclusion(full_modules, exclude_memory=memory) for memory in (False, True)]:
@@ -236,6 +241,16 @@ def _misfits(wanted: Mapping[str, torch.Size], got: Mapping[str, torch.Size]) ->
         if got[name] != wanted[name]
     ]
     return missing + unknown + misshaped
+
+
+def _unusable(tensors: Mapping[str, Tensor]) -> str:
+    """What is wrong with the first tensor that cannot be an adapter's; nothing where all can."""
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            return f"{name} is of {tensor.dtype}, wanted floating-point numbers"
+        if not torch.isfinite(tensor).all():
+            return f"{name} has values that are not finite"
+    return ""
 
 
 def _write(folder: Path, tensors: dict[str, Tensor], config: dict[str, Any]) -> None:

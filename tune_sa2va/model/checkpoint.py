@@ -29,19 +29,44 @@ def load_model(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Sa2
     Raises:
         CheckpointError: a key is missing, unexpected or of the wrong shape (all are named), or a file cannot be read.
     """
-    model = build_on_meta(read_dims(folder))
+    model = outline_of(folder)
     if is_preset(folder) and not has_weights(folder):
         _fill_randomly(model, device=device, dtype=dtype)
     else:
-        _fill(model, read_shards(folder), folder, device=device, dtype=dtype)
+        _fill(model, _fitting_shards(model, folder), device=device, dtype=dtype)
     if model.dims.ties_embeddings:
         model.language_model.lm_head.weight = model.language_model.get_input_embeddings().weight
     _restore_rotary(model, device)
     return model.eval().requires_grad_(False)
 
 
+def check_weights(folder: Path) -> None:
+    """Whether the weights in `folder` are whole and fit its config.json, from headers alone: seconds for any size.
+
+    Raises:
+        CheckpointError: as `load_model`.
+    """
+    _fitting_shards(outline_of(folder), folder)
+
+
+def outline_of(folder: Path) -> Sa2VA:
+    """The modules of the model in `folder` without storage: shapes and names only.
+
+    Raises:
+        CheckpointError: config.json cannot be read, or describes a model that cannot be.
+    """
+    dims = read_dims(folder)
+    try:
+        return build_on_meta(dims)
+    except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:  # torch's and transformers' own
+        reason = " ".join(str(error).split())
+        raise CheckpointError(
+            f"{folder / 'config.json'}: its dimensions make no model ({reason}). Copy it again from the checkpoint."
+        ) from error
+
+
 def build_on_meta(dims: Sa2VADims) -> Sa2VA:
-    """The modules without storage: shapes and names only."""
+    """The modules without storage."""
     with torch.device("meta"):
         return Sa2VA(dims)
 
@@ -63,13 +88,18 @@ def save_model(model: Sa2VA, path: Path, *, dtype: torch.dtype) -> None:
     save_file(merged, path, metadata={"format": "pt"})
 
 
-def _fill(model: Sa2VA, shards: Shards, folder: Path, *, device: torch.device, dtype: torch.dtype) -> None:
-    targets = targets_by_key(model)
-    if problems := _misfits(model, targets, shards):
+def _fitting_shards(model: Sa2VA, folder: Path) -> Shards:
+    shards = read_shards(folder)
+    if problems := _misfits(model, targets_by_key(model), shards):
         raise CheckpointError(
             f"{folder}: {len(problems)} keys do not fit this Sa2VA ({model.dims.family}): {'; '.join(problems[:20])}"
             f"{' ...' if len(problems) > 20 else ''}. Check that config.json belongs to these weights."
         )
+    return shards
+
+
+def _fill(model: Sa2VA, shards: Shards, *, device: torch.device, dtype: torch.dtype) -> None:
+    targets = targets_by_key(model)
     stacked: dict[str, dict[int, Tensor]] = {}
     for key, tensor in shards.stream(targets.keys()):
         for name, source in targets[key]:

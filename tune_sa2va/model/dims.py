@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
 from pydantic import BaseModel, ConfigDict
 from transformers import Sam2Config
 
@@ -190,7 +191,7 @@ def read_dims(folder: Path) -> Sa2VADims:
             ties_embeddings=ties_embeddings(family, config),
             picture=_tiling(config) if family.is_internvl else _patching(family, config["vision_config"]),
         )
-    except (KeyError, ValueError, TypeError) as error:  # pydantic's and huggingface_hub's are among these
+    except (KeyError, ValueError, TypeError, AttributeError, ArithmeticError, StrictDataclassError) as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(
             f"{config_path}: cannot be read as a Sa2VA's dimensions: {reason}. Copy it again from the checkpoint."
@@ -237,8 +238,8 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path}: not found. Give the folder of a Sa2VA checkpoint, or a preset's name."
         ) from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: cannot be read as JSON: {error}. Copy it again from the checkpoint.") from error
     if not isinstance(content, dict):
-        raise CheckpointError(f"{path}: must hold a JSON object, got {type(content).__name__}.")
+        raise CheckpointError(f"{path}: must hold a JSON object, got {type(content).__name__}. Copy it again.")
     return content

@@ -99,7 +99,13 @@ def _load_tokenizer(folder: Path) -> tuple[PreTrainedTokenizerBase, list[int]]:
     if _tokenizer_class(folder).startswith("InternLM2"):
         tokenizer = load_internlm2_tokenizer(folder)
         return tokenizer, [tokenizer.bos_token_id]
-    return Qwen2Tokenizer.from_pretrained(folder, local_files_only=True), []
+    try:
+        return Qwen2Tokenizer.from_pretrained(folder, local_files_only=True), []
+    except Exception as error:  # the tokenizers library has no class of its own for a file that it cannot read
+        reason = " ".join(str(error).split())
+        raise CheckpointError(
+            f"{folder}: the tokenizer's files cannot be read ({reason}). Copy them again from the checkpoint."
+        ) from error
 
 
 def _tokenizer_class(folder: Path) -> str:
@@ -108,5 +114,5 @@ def _tokenizer_class(folder: Path) -> str:
         return str(json.loads(path.read_text(encoding="utf-8")).get("tokenizer_class", ""))
     except FileNotFoundError:
         return ""
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path}: cannot be read as JSON: {error}. Copy it again from the checkpoint.") from error

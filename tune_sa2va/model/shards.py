@@ -5,6 +5,7 @@ pickle, no Python file of the folder.
 """
 
 import json
+import os
 from collections import deque
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
@@ -96,7 +97,7 @@ def _read_index(folder: Path) -> dict[Path, list[str] | None]:
     try:
         weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         names = {str(key): str(name) for key, name in weight_map.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{index}: is not a safetensors index ({error}). Copy it again.") from error
     files: dict[Path, list[str] | None] = {}
     by_name: dict[str, list[str]] = {}
@@ -109,7 +110,8 @@ def _read_index(folder: Path) -> dict[Path, list[str] | None]:
                 "that lies outside the folder is not read. Copy the index again."
             )
         files[folder / name] = keys
-    if absent := sorted(path.name for path in files if not path.exists()):
+    # Not Path.exists, which raises on a name of 300 characters.
+    if absent := sorted(path.name for path in files if not os.path.exists(path)):  # noqa: PTH110
         raise CheckpointError(f"{folder}: {len(absent)} shards are missing: {', '.join(absent)}. Copy them here.")
     return files
 

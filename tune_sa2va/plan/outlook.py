@@ -9,8 +9,7 @@ from tune_sa2va.doctor.finding import Verdict
 from tune_sa2va.doctor.machine import check_machine
 from tune_sa2va.errors import TrialFailure, UserError
 from tune_sa2va.inspect.counts import count, unreached_targets
-from tune_sa2va.model.checkpoint import build_on_meta
-from tune_sa2va.model.dims import read_dims
+from tune_sa2va.model.checkpoint import outline_of
 from tune_sa2va.model.locate import model_folder
 from tune_sa2va.plan.clock import Hours, predict
 from tune_sa2va.plan.pace import Pace, probe
@@ -85,7 +84,7 @@ def _try(outlook: Outlook, step: Callable[[], None]) -> None:
 
 def _look_at_targets(outlook: Outlook, settings: SearchSettings) -> None:
     config = largest_config(settings)
-    model = build_on_meta(read_dims(model_folder(settings.model.model)))
+    model = outline_of(model_folder(settings.model.model))
     counts = count(model, config.lora, config.train.full_modules, lm_loss=config.loss.lm > 0)
     for name in unreached_targets(counts):
         outlook.problems.append(

@@ -27,7 +27,7 @@ def pace_from_tables(tables: Path, *, model: str, device: str, sizes_px: Sequenc
     for file in sorted(tables.glob("*/*.json"), reverse=True):  # folders begin with the date
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             continue
         if not isinstance(content, dict) or content.get("hardware", {}).get("device") != device:
             continue

@@ -84,7 +84,7 @@ def _names_in(record: Path) -> list[str]:
         names = [str(image["mask"]) for image in json.loads(record.read_text(encoding="utf-8"))["images"]]
     except FileNotFoundError:
         return []
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{record}: cannot be read ({error}). Give another --to, or remove that folder.") from error
     return [name for name in names if name.endswith(".png") and Path(name).name == name]
 

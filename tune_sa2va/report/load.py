@@ -32,7 +32,7 @@ class Run:
     environment: dict[str, Any]
     """`environment.json`; empty where there is none."""
     trials: pd.DataFrame
-    """As `read_trials`, by number; plus `label` ("trial 0003", as logs say), and lists where a cell holds several."""
+    """As `read_trials`, by number; plus `label` ("trial 0003", as logs have it); lists where a cell holds several."""
     epochs: pd.DataFrame
     """As `read_epochs`; plus `number` and `label` of the trial."""
     test_scores: pd.DataFrame | None
@@ -115,9 +115,11 @@ def _read_json(path: Path) -> dict[str, Any]:
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        if not isinstance(content, dict):
+            raise ValueError("it holds no JSON object")
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read ({error}). Put back a copy of it, or delete it.") from error
-    return dict(content)
+    return content
 
 
 def _read_scores(path: Path) -> pd.DataFrame | None:
@@ -125,6 +127,7 @@ def _read_scores(path: Path) -> pd.DataFrame | None:
         return None
     try:
         table = pq.read_table(path)
+        table.validate(full=True)  # else a text that is none stops pandas
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{path}: cannot be read ({str(error).splitlines()[0]}). Put back a copy of it.") from error
     if missing := [name for name in _SCORES_COLUMNS if name not in table.column_names]:

@@ -189,7 +189,7 @@ def changed_settings(flags: "Flags", run: Path, kept: Collection[str], changes: 
     Raises:
         UserError: there are such flags, or a change is none that can be.
     """
-    from tune_sa2va.search.preflight import check_numbers
+    from tune_sa2va.search.preflight import check_numbers, examine_results
     from tune_sa2va.search.settings import SearchSettings
 
     if kept:
@@ -198,6 +198,7 @@ def changed_settings(flags: "Flags", run: Path, kept: Collection[str], changes: 
         )
     check_numbers(flags)
     settings = SearchSettings.load(run)
+    examine_results(settings)
     changed = {"address": flags.address, "max_disk_gib": flags.max_disk_gib or settings.max_disk_gib}
     if (trials := changes.get("trials", settings.trials)) < settings.trials:
         raise UserError(f"--trials {trials}: the search was asked for {settings.trials}; it can only be extended.")

@@ -14,7 +14,8 @@ from tune_sa2va.search.lanes_up import lanes_that_fit
 from tune_sa2va.search.settings import SearchSettings
 from tune_sa2va.search.shared_storage import check_shared
 
-_DASHBOARD_PORT = 8265
+_DASHBOARD_PORTS = range(8265, 8365)
+"""Ray's own first; below those that the kernel gives to connections, which Ray itself uses by the dozen."""
 
 _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the other output prints tables whatever the verbosity
@@ -59,18 +60,18 @@ def cluster(settings: SearchSettings) -> Iterator[None]:
 def start_own_ray(*, num_cpus: int, num_gpus: int) -> Any:
     """Starts Ray on this machine, with its dashboard on 127.0.0.1; gives back Ray's context."""
     _hush()
-    port = _free_port(_DASHBOARD_PORT)
-    # Ray Train's clean-up of a stopped lane asks the dashboard, and with two clusters on a host asks the wrong one.
-    os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
-    return ray.init(
-        address="local",
-        num_cpus=num_cpus,
-        num_gpus=num_gpus,
-        include_dashboard=True,
-        dashboard_host="127.0.0.1",
-        dashboard_port=port,
-        **_RAY_HUSHED,
-    )
+    with _free_port() as port:
+        # Ray Train's clean-up of a stopped lane asks the dashboard, and with two clusters on a host asks the wrong one.
+        os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
+        return ray.init(
+            address="local",
+            num_cpus=num_cpus,
+            num_gpus=num_gpus,
+            include_dashboard=True,
+            dashboard_host="127.0.0.1",
+            dashboard_port=port,
+            **_RAY_HUSHED,
+        )
 
 
 def _check_room(settings: SearchSettings) -> None:
@@ -106,12 +107,27 @@ def _knock(address: str) -> None:
         ) from error
 
 
-def _free_port(preferred: int) -> int:
-    for port in (preferred, 0):
-        with socket.socket() as probe:
+@contextmanager
+def _free_port() -> Iterator[int]:
+    """A port for the dashboard, which no other search takes for the length of the block.
+
+    Ray listens there seconds after we looked, and gives up where another process was quicker. So each search claims its
+    port first, by a socket with a name in place of a file: the kernel takes it back with the process.
+
+    Raises:
+        UserError: all are taken.
+    """
+    for port in _DASHBOARD_PORTS:
+        with socket.socket(socket.AF_UNIX) as claim, socket.socket() as probe:
             try:
+                claim.bind(f"\0tune_sa2va-dashboard-{port}")
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return int(probe.getsockname()[1])
-    raise OSError("no free port on 127.0.0.1")
+            probe.close()
+            yield port
+            return
+    raise UserError(
+        f"no port of 127.0.0.1 is free for Ray's dashboard, from {_DASHBOARD_PORTS[0]} to {_DASHBOARD_PORTS[-1]}. "
+        "End what listens there: ss -ltnp shows it."
+    )

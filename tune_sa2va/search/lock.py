@@ -62,5 +62,5 @@ def _owner(folder: Path) -> str:
     try:
         owner = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
         return f"process {owner['pid']} on {owner['host']} (since {owner['started_at'][:19]} UTC)"
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "another process"

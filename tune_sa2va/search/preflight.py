@@ -19,11 +19,13 @@ from tune_sa2va.config import Augment, DataSettings, MemoryMode, ModelSettings
 from tune_sa2va.data import CheckReport, Sample, check, fingerprint, open_dataset, split_by_group
 from tune_sa2va.data.procedural import DEMO_FAMILY
 from tune_sa2va.data.procedural.folder import write_folder
-from tune_sa2va.data.split_file import write_split
+from tune_sa2va.data.split_file import read_split, write_split
 from tune_sa2va.data.variants import variants_of
 from tune_sa2va.errors import DataError, UserError
+from tune_sa2va.search.base_model import examine_model
 from tune_sa2va.search.environment import write_environment
 from tune_sa2va.search.inherit import inherit, usable_trials, write_inherited
+from tune_sa2va.search.records import read_epochs, read_trials
 from tune_sa2va.search.settings import SamplerName, SearchSettings
 from tune_sa2va.search.space import SearchSpace, load_space
 
@@ -78,7 +80,7 @@ def plan(flags: Flags) -> SearchSettings:
     return SearchSettings(
         name=name,
         out=out,
-        model=ModelSettings(model=_model(flags.model), precision="bf16" if gpus else "fp32"),
+        model=ModelSettings(model=examine_model(flags.model), precision="bf16" if gpus else "fp32"),
         data=DataSettings(
             source=str(_data_source(flags.data)), split_seed=flags.seed, allow_outside=flags.allow_outside
         ),
@@ -115,7 +117,7 @@ def faults(flags: Flags) -> list[str]:
         lambda: load_space(flags.space),
         lambda: _warm_start(flags),
         lambda: _devices(flags),
-        lambda: _model(flags.model),
+        lambda: examine_model(flags.model),
         lambda: open_dataset(_data_source(flags.data), allow_outside=flags.allow_outside),
     )
     found = []
@@ -137,6 +139,18 @@ def examine_data(settings: SearchSettings) -> tuple[CheckReport, tuple[Sample, .
     if report.errors or not report.samples:
         return report, ()
     return report, split_by_group(report.samples, settings.data.ratios, seed=settings.data.split_seed)
+
+
+def examine_results(settings: SearchSettings) -> None:
+    """Whether a search can go on: its base model, its images and its tables are there, and whole.
+
+    Raises:
+        UserError: one is not.
+    """
+    examine_model(settings.model.model)
+    read_split(settings.folder, settings.data)
+    read_trials(settings.folder)
+    read_epochs(settings.folder)
 
 
 def prepare(settings: SearchSettings, samples: tuple[Sample, ...]) -> None:
@@ -228,16 +242,6 @@ def _warm_start(flags: Flags) -> Path | None:
         return None
     usable_trials(flags.warm_start, load_space(flags.space))
     return flags.warm_start.resolve()
-
-
-def _model(model: str) -> str:
-    """A preset's name, or an absolute folder: workers have other working directories."""
-    from tune_sa2va.model.dims import read_dims
-    from tune_sa2va.model.locate import model_folder, preset_names  # imports torch: after the cheap checks
-
-    folder = model_folder(model)
-    read_dims(folder)
-    return model if model in preset_names() else str(folder.resolve())
 
 
 def _devices(flags: Flags) -> tuple[int, int]:

@@ -253,7 +253,8 @@ def _read(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
     try:
         # The bytes first: a running search may replace the file, and pyarrow opens a path more than once.
         table = pq.read_table(pa.BufferReader(path.read_bytes()))
-    except (pa.ArrowException, OSError) as error:
+        rows: list[dict[str, Any]] = table.to_pylist()
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"{path}: damaged or not readable ({str(error).splitlines()[0]}). "
             "Put back a copy of it, or run the search again under another --name."
@@ -266,7 +267,7 @@ def _read(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
             f"{path}: must have schema version {SCHEMA_VERSION}, got {version}: another tune_sa2va wrote it. "
             "Read it with that one, or run the search again under another --name."
         )
-    return table.to_pylist()
+    return rows
 
 
 def _with_kinds(table: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -11,11 +11,12 @@ from tune_sa2va.config import RECIPE, Augment, DataSettings, Frozen, LaneSetting
 from tune_sa2va.durable import write_whole
 from tune_sa2va.errors import UserError
 from tune_sa2va.search.rerun import RERUN_SEED, without_rerun
-from tune_sa2va.search.space import Dimension, Kind, SearchSpace
+from tune_sa2va.search.space import Dimension, Kind, SearchSpace, check_space
 
 SamplerName = Literal["tpe", "gp", "cmaes", "random"]
 
 FILE_NAME = "search.yaml"
+_CURE = "Put back a copy of it, or start a new search."
 
 
 class SearchSettings(Frozen):
@@ -138,18 +139,22 @@ class SearchSettings(Frozen):
         file = folder / FILE_NAME
         try:
             values = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise UserError(
-                f"{folder}: no results of a search (it has no {FILE_NAME}). Check --out and --name."
+                f"{folder}: no results of a search (it has no {FILE_NAME}). Give the folder results/NAME of a search."
             ) from error
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise UserError(f"{file}: cannot be read ({error}). Start a new search.") from error
+        except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+            raise UserError(f"{file}: cannot be read ({' '.join(str(error).split())}). {_CURE}") from error
         if not isinstance(values, dict):
-            raise UserError(f"{file}: holds no settings. Start a new search.")
+            raise UserError(f"{file}: holds no settings. {_CURE}")
         here = {"out": str(folder.resolve().parent), "name": folder.resolve().name}
         try:
-            return cls.model_validate(values | here)
+            settings = cls.model_validate(values | here)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
-            raise UserError(f"{file}: {where}: {first['msg']}. Start a new search.") from error
+            raise UserError(
+                f"{file}: {where}: {first['msg']}; it was edited, or another tune_sa2va wrote it. {_CURE}"
+            ) from error
+        check_space(file, settings.space)
+        return settings

@@ -145,7 +145,15 @@ class SearchSpace:
 def load_space(source: str | Path) -> SearchSpace:
     """The search space of a YAML file, or of a shipped one by its name (`lora` for `search_spaces/lora.yaml`)."""
     file = _find(source)
-    document = read_yaml(file)
+    return check_space(file, read_yaml(file))
+
+
+def check_space(file: Path, document: Any) -> SearchSpace:
+    """The search space that stands in `file`, once everything in it is known to be possible.
+
+    Raises:
+        UserError: something is not.
+    """
     if not isinstance(document, dict):
         raise UserError(f"{file}: holds no search space. Give it a map 'space' of field paths to distributions.")
     for key in document:

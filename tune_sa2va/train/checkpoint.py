@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -97,7 +96,7 @@ def read_state(folder: Path) -> dict[str, Any]:
     try:
         state: dict[str, Any] = json.loads((folder / "state.json").read_text())
         damaged = [name for name, wanted in state["sha256"].items() if _sha256(folder / name) != wanted]
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{folder}: the checkpoint is incomplete ({error}). Use the one before it.") from error
     if damaged:
         raise CheckpointError(f"{folder}: {', '.join(damaged)} is damaged (checksum differs). Use the one before it.")

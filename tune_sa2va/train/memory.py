@@ -19,8 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from tune_sa2va.config import DataSettings, MemoryMode, Precision, TrialConfig
 from tune_sa2va.evaluate.batch import Batch, Collator, Shape
 from tune_sa2va.evaluate.predict import Example
-from tune_sa2va.model.checkpoint import build_on_meta
-from tune_sa2va.model.dims import read_dims
+from tune_sa2va.model.checkpoint import outline_of
 from tune_sa2va.model.encoding import shaped_features
 from tune_sa2va.model.lora import TrialAdapters, make_store
 from tune_sa2va.model.prompt import Prompter
@@ -108,7 +107,7 @@ def estimate_memory(
     Raises:
         UserError: the folder is no checkpoint, or `config` does not fit the model.
     """
-    model = build_on_meta(read_dims(folder))
+    model = outline_of(folder)
     rank = max(config.lora.r, largest_r or 0)
     with FakeTensorMode(allow_non_fake_inputs=True):
         _give_storage(model, torch.bfloat16 if precision == "bf16" else torch.float32)

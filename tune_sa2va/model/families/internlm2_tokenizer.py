@@ -60,7 +60,7 @@ def _added(folder: Path, ids: dict[str, int]) -> list[str]:
         if (path := folder / name).exists():
             try:
                 by_id |= read(json.loads(path.read_text(encoding="utf-8")))
-            except (ValueError, TypeError, KeyError, AttributeError) as error:
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
                 raise CheckpointError(f"{path}: cannot be read ({error}). Copy it again.") from error
     new = sorted(index for index in by_id if index >= len(ids))
     if new != list(range(len(ids), len(ids) + len(new))):

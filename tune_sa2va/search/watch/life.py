@@ -59,7 +59,7 @@ def pulse(folder: Path, view: View, now: datetime) -> Pulse:
 def _owner(folder: Path) -> dict[str, object]:
     try:
         owner = json.loads((folder / lock.FILE_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return owner if isinstance(owner, dict) else {}
 

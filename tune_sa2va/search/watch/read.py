@@ -39,6 +39,6 @@ def _images(folder: Path) -> dict[str, int]:
         parts = pq.read_table(file, columns=["split"])["split"].to_pylist()
     except FileNotFoundError:
         return {}
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: damaged or not readable ({str(error).splitlines()[0]}). Put back a copy.") from error
     return {part: parts.count(part) for part in set(parts)}
