@@ -1,8 +1,9 @@
 # make demo   the main job on the built-in tiny model and data, on the CPU, in minutes
 # make test   the tests
 # make drill  searches that are killed and resumed, about 20 minutes
+# make docs   the documentation as a site in site/
 # make check  what CI also asks: lint, format, types, import rules
-# make clean  takes away .venv and the demo's results
+# make clean  takes away .venv, the demo's results and the site
 #
 # Each makes .venv first, once, with the versions of requirements.lock. Another interpreter: make PYTHON=python3.12 demo
 
@@ -10,7 +11,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: demo test drill check clean
+.PHONY: demo test drill docs check clean
 
 demo: $(READY)
 	rm -rf demo
@@ -22,6 +23,10 @@ test: $(READY)
 drill: $(READY)
 	$(BIN)/python -m pytest tests/drills -m "slow or not slow"
 
+docs: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	$(BIN)/python -m mkdocs build
+
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -29,7 +34,7 @@ check: $(READY)
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf .venv demo
+	rm -rf .venv demo site
 
 # torch comes first and from its own requirement, so that an index with a CPU build can give that one; the lock then
 # finds it in place. The project itself goes in last, as a link to this folder.

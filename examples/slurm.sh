@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# A search on several nodes of a SLURM cluster: sbatch examples/slurm.sh
+# SHARED is on a file system that all nodes see: the project with its .venv, the data, the model and the results.
+#SBATCH --job-name=tune_sa2va
+#SBATCH --nodes=2
+#SBATCH --ntasks-per-node=1
+#SBATCH --gpus-per-node=4
+#SBATCH --cpus-per-task=32
+#SBATCH --time=24:00:00
+#SBATCH --signal=B:INT@300
+#SBATCH --output=tune_sa2va-%j.out
+set -euo pipefail
+
+SHARED=/shared/tuner
+GPUS=8 # nodes x GPUs a node
+NAME=vessels
+PORT=6379
+
+cd "$SHARED/tune_sa2va"
+source .venv/bin/activate
+export RAY_AUTH_MODE=token                     # ray get-auth-token --generate once, in the home folder of all nodes
+export TUNE_SA2VA_CACHE="${TMPDIR:-/tmp}/tune_sa2va" # features: each node's own disk
+
+head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+head_ip=$(srun --nodes=1 --ntasks=1 --nodelist="$head" hostname --ip-address | awk '{print $1}')
+
+# Ray ends with its job step, so no other job's Ray on these nodes is touched (ray stop would end it, too).
+srun --nodes=1 --ntasks=1 --nodelist="$head" --overlap \
+    ray start --head --node-ip-address="$head_ip" --port="$PORT" --dashboard-host=127.0.0.1 --block &
+sleep 20
+if [ "$SLURM_NNODES" -gt 1 ]; then
+    srun --nodes="$((SLURM_NNODES - 1))" --ntasks="$((SLURM_NNODES - 1))" --exclude="$head" --overlap \
+        ray start --address="$head_ip:$PORT" --block &
+    sleep 20
+fi
+
+# Five minutes before the time is over SLURM sends SIGINT: the search stops in order. Submit again and it goes on.
+if [ -d "$SHARED/results/$NAME" ]; then
+    python -m tune_sa2va.search --resume "$SHARED/results/$NAME" --address "$head_ip:$PORT" &
+else
+    python -m tune_sa2va.search --data "$SHARED/data" --model "$SHARED/Sa2VA-InternVL3-8B" --trials 100 \
+        --gpus "$GPUS" --address "$head_ip:$PORT" --out "$SHARED/results" --name "$NAME" &
+fi
+search=$!
+trap 'kill -INT "$search"; wait "$search"; exit $?' INT
+wait "$search"
