@@ -1,12 +1,19 @@
 """Searches played by hand, and the records of a committed search predicted from its own parts."""
 
+import json
+import shutil
+from pathlib import Path
+
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+from tune_sa2va.bench.__main__ import app
 from tune_sa2va.bench.adds_up import Load, Parts, compare, parts_of_benchmarks, predict
 from tune_sa2va.bench.lane_split import PARTS, split_lanes
 from tune_sa2va.errors import UserError
 from tune_sa2va.plan.table import TABLES
+from tune_sa2va.search.preflight import Flags, plan
 from tune_sa2va.search.records import read_epochs
 
 CORONARY = TABLES.parent / "coronary"
@@ -56,3 +63,23 @@ def test_a_committed_search_took_what_its_parts_add_up_to() -> None:
     load = Load(trials=epochs["trial_id"].nunique(), epochs=int(epochs["epoch"].max()), lanes=2)
     as_run, _ = compare(CORONARY, epochs, load, None)
     assert abs(as_run["difference_percent"]) < 10
+
+
+def test_a_results_folder_is_held_against_its_prediction(tmp_path: Path) -> None:
+    for name in ("epochs.parquet", "split.parquet"):
+        shutil.copy(CORONARY / name, tmp_path / name)
+    flags = Flags(
+        data=None, allow_outside=False, model="tiny", space="smoke", out=tmp_path / "out", name="x", trials=12,
+        epochs=6, time_budget_min=None, sampler="tpe", seed=0, gpus=0, gpus_per_trial=1, lanes=2, max_disk_gib=None,
+        cache_limit_gib=None, memory="auto", address=None,
+    )  # fmt: skip
+    plan(flags).save(tmp_path)
+    arguments = ["search", "--run", str(tmp_path), "--parts", str(TABLES / "2026-11-24_h200"), "--out", str(tmp_path)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    written = json.loads((tmp_path / "search.json").read_text())
+    assert [row["lane"] for row in written["lanes"]] == ["lane 1", "lane 2", "all"]
+    own, _, given, _ = written["predicted"]
+    assert own["measured_s"] == given["measured_s"] and own["epochs"] == given["epochs"]
+    # An H200 is faster than two CPU cores, though with 45 images most of it is compilation.
+    assert given["seconds"] < own["seconds"] and given["opening"] > 0.5

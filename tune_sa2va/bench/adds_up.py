@@ -73,7 +73,7 @@ def parts_of_records(epochs: pd.DataFrame) -> Parts:
     first = epochs.sort_values("ended_at").groupby("lane").head(1).index
     later = epochs.drop(first) if len(epochs) > len(first) else epochs
     together = split_lanes(epochs)[-1]
-    num_turns = epochs.groupby("lane")["trial_id"].nunique().sum() - len(first)
+    num_turns = together["trials"] - len(first)
     num_between = len(epochs) - len(first) - num_turns
     opening_s = float(epochs.loc[first, "seconds"].mean() - later["seconds"].mean())
     return Parts(
@@ -114,8 +114,8 @@ def predict(parts: Parts, load: Load, lengths: Sequence[int] | None = None) -> d
 def compare(folder: Path, epochs: pd.DataFrame, load: Load, given: Parts | None) -> list[dict[str, Any]]:
     """Predicted against measured: by the search's own parts for the epochs it ran and for what ASHA was expected to
     let run, and by `given` parts."""
-    measured = (epochs["ended_at"] - pd.to_timedelta(epochs["seconds"], unit="s")).min()
-    measured_s = (epochs["ended_at"].max() - measured).total_seconds()
+    begun = (epochs["ended_at"] - pd.to_timedelta(epochs["seconds"], unit="s")).min()
+    measured_s = (epochs["ended_at"].max() - begun).total_seconds()
     counted = Counter(epochs["trial_id"])
     lengths = [counted[trial_id] for trial_id in sorted(counted)]
     ran = Load(trials=len(lengths), epochs=load.epochs, lanes=load.lanes)
