@@ -2,7 +2,7 @@
 
 Training and evaluation are what the worker measured. What lies between two epochs in a lane and belongs to neither is
 engine (checkpoint, Tune, records) where both are of one trial, and turnaround where the second begins another trial.
-A lane is idle from its last epoch to the search's last. What an interrupted search waited counts as engine or turnaround.
+A lane is idle from its last epoch to the search's last. What an interrupted search waited is engine or turnaround.
 """
 
 from typing import Any
