@@ -1,8 +1,9 @@
-"""`python -m tune_sa2va.bench step|cache|turnaround|memory`: how fast this machine trains, and what it takes for that.
+"""`python -m tune_sa2va.bench step|cache|turnaround|memory|search|adds-up`: how fast training and searches are.
 
 Images are made up, features and all: no data set is needed. The numbers go to a JSON file and a table.
 """
 
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -115,6 +116,74 @@ def memory(
         print("no GPU here: the trials ran, but nothing was measured")
     if len(rows) < len(size) * len(rank):
         print(f"--limit-s ended it: {len(size) * len(rank) - len(rows)} cases were not measured")
+
+
+@app.command()
+def search(
+    model: Model = "tiny",
+    out: Out = Path("bench"),
+    trials: Annotated[int, typer.Option(help="Trials of the search.")] = 32,
+    epochs: Annotated[int, typer.Option(help="Epochs of a trial at most.")] = 15,
+    data: Annotated[str, typer.Option(help="As the search's --data.", show_default="built-in images")] = "",
+    gpus: Annotated[int, typer.Option(help="As the search's --gpus; a lane each.")] = 0,
+    lanes: Annotated[int, typer.Option(help="Without GPUs: lanes on the CPU.")] = 2,
+    run: Annotated[Path | None, typer.Option(help="Run none: look at this results folder.")] = None,
+    parts: Annotated[Path | None, typer.Option(help="Folder of bench JSON to predict the search from.")] = None,
+    size: Annotated[int, typer.Option(help="Side of the images in --parts.")] = 512,
+) -> None:
+    """A real search: how each lane's time splits from its first step on, and predicted against measured time."""
+    from tune_sa2va.bench.lane_split import PARTS
+    from tune_sa2va.bench.report import show, write_json
+    from tune_sa2va.bench.search import account, run_search
+
+    whole: dict[str, Any] = {}
+    if run is None:
+        where = ["--gpus", str(gpus)] if gpus else ["--gpus", "0", "--lanes", str(lanes)]
+        what = ["--model", model, "--trials", str(trials), "--epochs", str(epochs), *(["--data", data] if data else [])]
+        run = out / f"search-{time.strftime('%Y%m%d-%H%M%S')}"
+        whole = run_search(run.parent, run.name, [*what, *where])
+    found = account(run, parts, size)
+    write_json(out / "search.json", {"folder": str(run), **whole, **found})
+    show(f"search: seconds of lanes in {run}", found["lanes"], ("lane", "trials", "epochs", *PARTS, "work_share"))
+    show(
+        "predicted against measured, first step to last epoch", found["predicted"],
+        ("from", "seconds", "low_s", "high_s", "measured_s", "difference_percent"),
+    )  # fmt: skip
+    if whole:
+        print(
+            f"{whole['wall_s']:.0f} s in all; load {whole['load_before']:.1f} before, {whole['load_after']:.1f} after"
+        )
+    print(f"written to {out / 'search.json'}")
+
+
+@app.command("adds-up")
+def adds_up(
+    parts: Annotated[Path, typer.Argument(help="Folder with step*.json and turnaround.json of one kind of card.")],
+    out: Out = Path("bench"),
+    size: Annotated[int, typer.Option(help="Side of the images in pixels.")] = 512,
+    trials: Annotated[int, typer.Option(help="Trials of the search.")] = 32,
+    epochs: Annotated[int, typer.Option(help="Epochs of a trial at most.")] = 15,
+    train_images: Annotated[int, typer.Option(help="Training images.")] = 976,
+    val_images: Annotated[int, typer.Option(help="Validation images.")] = 244,
+    lanes: Annotated[list[int], typer.Option(help="GPUs; may be repeated.")] = [1, 4, 8],  # noqa: B006
+) -> None:
+    """What measured parts add up to: the time of a search, by playing its lanes through ASHA's rule."""
+    from dataclasses import asdict
+
+    from tune_sa2va.bench.adds_up import Load, parts_of_benchmarks, predict
+    from tune_sa2va.bench.report import show, write_json
+
+    found = parts_of_benchmarks(parts, side_px=size, train_images=train_images, val_images=val_images)
+    rows = [predict(found, Load(trials=trials, epochs=epochs, lanes=number)) for number in lanes]
+    rows = [
+        row | {"minutes": row["seconds"] / 60, "low": row["low_s"] / 60, "high": row["high_s"] / 60} for row in rows
+    ]
+    write_json(out / "adds_up.json", {"parts": asdict(found), "cases": rows})
+    show(
+        f"a search of {trials} trials from {found.source}", rows,
+        ("lanes", "epochs", "minutes", "training", "evaluation", "opening", "idle"),
+    )  # fmt: skip
+    print(f"from the first step to the last epoch's end; written to {out / 'adds_up.json'}")
 
 
 def _open(model: str, cap_gib: float) -> Any:

@@ -7,13 +7,15 @@ trial is best from the first epoch on. Real curves cross, which stops a little l
 """
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush
 from types import SimpleNamespace
 
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.schedulers.async_hyperband import _Bracket
 
-_REHEARSALS = 60
+REHEARSALS = 60
 _LOW, _HIGH = 0.1, 0.9
 
 
@@ -33,18 +35,21 @@ class Expectation:
 
 def expect(*, trials: int, epochs: int, lanes: int, reduction_factor: int) -> Expectation:
     """The expectation of a search with so many lanes; its first trial, the recipe, always runs to the end."""
-    played = [_rehearse(random.Random(seed), trials, epochs, lanes, reduction_factor) for seed in range(_REHEARSALS)]
-    lengths = [length for lengths, _ in played for length in lengths]
-    totals = sorted(sum(lengths) for lengths, _ in played)
+    played = [
+        rehearse(seed, trials=trials, epochs=epochs, lanes=lanes, reduction_factor=reduction_factor)
+        for seed in range(REHEARSALS)
+    ]
+    lengths = [length for one in played for length in one.lengths]
+    totals = sorted(sum(one.lengths) for one in played)
     rungs = {
-        epoch: sum(length >= epoch for length in lengths) / _REHEARSALS
+        epoch: sum(length >= epoch for length in lengths) / REHEARSALS
         for epoch in [*_milestones(epochs, reduction_factor), epochs]
     }
     return Expectation(
         rungs=rungs,
-        epochs=sum(totals) / _REHEARSALS,
-        epochs_range=(totals[int(_LOW * _REHEARSALS)], totals[int(_HIGH * _REHEARSALS)]),
-        rounds=sum(rounds for _, rounds in played) / _REHEARSALS,
+        epochs=sum(totals) / REHEARSALS,
+        epochs_range=(totals[int(_LOW * REHEARSALS)], totals[int(_HIGH * REHEARSALS)]),
+        rounds=sum(one.end for one in played) / REHEARSALS,
     )
 
 
@@ -57,22 +62,55 @@ def _milestones(epochs: int, reduction_factor: int) -> list[int]:
     return milestones
 
 
-def _rehearse(
-    chance: random.Random, trials: int, epochs: int, lanes: int, reduction_factor: int
-) -> tuple[list[int], int]:
-    """Epochs that each trial ran, and rounds until all were done. In a round each lane runs an epoch."""
-    bracket = _Bracket(1, epochs, reduction_factor, 0)
-    waiting = list(range(trials))[::-1]
-    running: dict[int, SimpleNamespace] = {}
-    lengths, rounds = [0] * trials, 0
-    while waiting or running:
-        while waiting and len(running) < lanes:
-            number = waiting.pop()
-            running[number] = SimpleNamespace(trial_id=str(number), merit=chance.random())
-        rounds += 1
-        for number, trial in list(running.items()):
-            lengths[number] += 1
-            decision = bracket.on_result(trial, lengths[number], trial.merit)
-            if lengths[number] == epochs or (decision == TrialScheduler.STOP and number > 0):
-                del running[number]
-    return lengths, rounds
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """lengths: epochs that each trial ran. ends: when each lane had nothing left to do."""
+
+    lengths: tuple[int, ...]
+    ends: tuple[float, ...]
+
+    @property
+    def end(self) -> float:
+        """When the last lane was done."""
+        return max(self.ends)
+
+
+def rehearse(
+    seed: int,
+    *,
+    trials: int,
+    epochs: int,
+    lanes: int,
+    reduction_factor: int,
+    epoch_s: float = 1.0,
+    between_epochs_s: float = 0.0,
+    turnaround_s: float = 0.0,
+    opening_s: float = 0.0,
+    lengths: Sequence[int] | None = None,
+) -> Rehearsal:
+    """One search, result by result. opening_s: what a lane's first trial takes besides; turnaround_s: each later one.
+
+    lengths: of the trials, where they are known; ASHA decides them otherwise.
+    """
+    chance, bracket = random.Random(seed), _Bracket(1, epochs, reduction_factor, 0)
+    contenders = [SimpleNamespace(trial_id=str(number), merit=chance.random()) for number in range(trials)]
+    waiting, ran, ends = iter(range(trials)), [0] * trials, [0.0] * lanes
+    results: list[tuple[float, int, int]] = []  # when, which trial's, in which lane
+
+    def begin(lane: int, at: float) -> None:
+        ends[lane] = at
+        if (number := next(waiting, None)) is not None:
+            heappush(results, (at + (turnaround_s if at else opening_s) + epoch_s, number, lane))
+
+    for lane in range(lanes):
+        begin(lane, 0.0)
+    while results:
+        now, number, lane = heappop(results)
+        ran[number] += 1
+        decision = bracket.on_result(contenders[number], ran[number], contenders[number].merit)
+        is_stopped = ran[number] >= lengths[number] if lengths else decision == TrialScheduler.STOP and number > 0
+        if ran[number] == epochs or is_stopped:
+            begin(lane, now)
+        else:
+            heappush(results, (now + between_epochs_s + epoch_s, number, lane))
+    return Rehearsal(tuple(ran), tuple(ends))

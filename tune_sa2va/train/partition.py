@@ -8,6 +8,7 @@ matrix products, convolutions and attention: a value between two such kernels ex
 
 import operator
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -37,7 +38,22 @@ def _traced(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         partition_fn=min_cut_rematerialization_partition,
         decompositions=select_decomp_table(),
     )
-    return traced
+    is_first = True
+
+    def call(*args: object) -> Tensor:
+        nonlocal is_first
+        if is_first:  # this traces, which makes tensors of its own
+            is_first = False
+            with _uncounted():
+                traced(*args)
+        return traced(*args)
+
+    return call
+
+
+def _uncounted() -> AbstractContextManager[None]:
+    counters = [mode for mode in _get_current_dispatch_mode_stack() if isinstance(mode, LiveBytes)]
+    return counters[-1].fused() if counters else nullcontext()
 
 
 class _FusedRun(fx.Interpreter):
@@ -54,10 +70,7 @@ class _FusedRun(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> Any:
         """As ever, but in the counters' sight only what is written."""
-        counters = [mode for mode in _get_current_dispatch_mode_stack() if isinstance(mode, LiveBytes)]
-        if self._is_written[n] or not counters:
-            return super().run_node(n)
-        with counters[-1].fused():
+        with nullcontext() if self._is_written[n] else _uncounted():
             return super().run_node(n)
 
 

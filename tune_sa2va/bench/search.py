@@ -1,0 +1,62 @@
+"""A whole search by the search command itself, and where its time went."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tune_sa2va.bench.adds_up import Load, compare, parts_of_benchmarks
+from tune_sa2va.bench.lane_split import split_lanes
+from tune_sa2va.errors import UserError
+from tune_sa2va.search.records import read_epochs
+from tune_sa2va.search.settings import SearchSettings
+
+
+def run_search(out: Path, name: str, flags: list[str]) -> dict[str, Any]:
+    """Runs `python -m tune_sa2va.search` and waits: its wall time, and the machine's load before and after.
+
+    Raises:
+        UserError: the search failed; it has said why.
+    """
+    before, started = os.getloadavg()[0], time.monotonic()
+    command = [sys.executable, "-m", "tune_sa2va.search", "--quiet", "--out", str(out), "--name", name, *flags]
+    code = subprocess.run(command, check=False).returncode  # noqa: S603 - our own command
+    if code:
+        raise UserError(f"{' '.join(command[1:])}: left with code {code}, wanted 0. Its last lines say why.")
+    return {
+        "wall_s": time.monotonic() - started,
+        "cores": os.cpu_count(),
+        "load_before": before,
+        "load_after": os.getloadavg()[0],
+        "flags": flags,
+    }
+
+
+def account(folder: Path, parts: Path | None, side_px: int) -> dict[str, Any]:
+    """Where the lanes' time of a finished search went, and what was to be expected.
+
+    parts: a folder of benchmark files, for images of `side_px`, to predict the search from.
+
+    Raises:
+        UserError: the folder holds no search with an epoch, or `parts` lacks a file.
+    """
+    epochs, settings = read_epochs(folder), SearchSettings.load(folder)
+    if epochs.empty:
+        raise UserError(f"{folder}: no trial has finished an epoch, wanted a search that ran. Name another folder.")
+    images = pd.read_parquet(folder / "split.parquet")["split"].value_counts()
+    given = None
+    if parts is not None:
+        given = parts_of_benchmarks(
+            parts, side_px=side_px, train_images=int(images["train"]), val_images=int(images["val"])
+        )
+    load = Load(trials=settings.trials, epochs=settings.epochs, lanes=settings.lanes)
+    return {
+        "model": settings.model.model,
+        "images": {str(part): int(count) for part, count in images.items()},
+        "lanes": split_lanes(epochs),
+        "predicted": compare(folder, epochs, load, given),
+    }
