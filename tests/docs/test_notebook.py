@@ -23,7 +23,7 @@ def test_it_is_kept_without_outputs_and_is_python() -> None:
         compile(source, f"cell {number}", "exec")
 
 
-@pytest.mark.slow  # a search of three trials and two reruns: two minutes
+@pytest.mark.slow  # a search of three trials and two reruns: minutes
 @pytest.mark.timeout(900)
 def test_its_cells_run_one_after_the_other(tmp_path: Path) -> None:
     """In a process of their own, as a kernel's."""
