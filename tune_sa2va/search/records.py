@@ -254,7 +254,7 @@ def _read(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
         # The bytes first: a running search may replace the file, and pyarrow opens a path more than once.
         table = pq.read_table(pa.BufferReader(path.read_bytes()))
         rows: list[dict[str, Any]] = table.to_pylist()
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:  # a text or a time that is none
         raise UserError(
             f"{path}: damaged or not readable ({str(error).splitlines()[0]}). "
             "Put back a copy of it, or run the search again under another --name."
