@@ -1,4 +1,4 @@
-"""A trial of every family through the workbench that lanes open: cache, estimate, steps, validation, adapter on disk."""
+"""A trial of every family through the workbench that lanes open: cache, estimate, steps, scores, adapter on disk."""
 
 import shutil
 from collections.abc import Callable

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from tune_sa2va.config import LoraSettings, TrainSettings, TrialConfig
+from tune_sa2va.config import LoraSettings, LossSettings, TrainSettings, TrialConfig
 from tune_sa2va.evaluate.batch import Batch, Collator, Shape
 from tune_sa2va.evaluate.predict import Example
 from tune_sa2va.model.checkpoint import load_model
@@ -26,6 +26,7 @@ from tune_sa2va.train.step import Stepper
 CONFIGS = {
     "recipe": TrialConfig(),
     "small rank, dropout": TrialConfig(lora=LoraSettings(r=8, dropout=0.1)),
+    "answer's loss": TrialConfig(lora=LoraSettings(r=8), loss=LossSettings(lm=0.1)),
     "in full": TrialConfig(
         lora=LoraSettings(r=8), train=TrainSettings(full_modules=("mask_decoder", "text_hidden_fcs"))
     ),
@@ -72,7 +73,7 @@ def real_step(tiny: Sa2VA, trunk: Trunk, config: TrialConfig, *, checkpointed: b
         adapters.train(True)
         collator = Collator(tiny, token_multiple=1, canvas_multiple=1)
         example = Example(features, tokens, torch.zeros(height, width, dtype=torch.bool))
-        shape = collator.shape(example, with_answer=False)
+        shape = collator.shape(example, with_answer=config.loss.lm > 0)
         batch = collator.collate([example], shape)
         optimizer = stepper.optimizer
         moments = (optimizer.exp_avg, optimizer.exp_avg_sq, optimizer.decays)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 
 from tune_sa2va.config import DataSettings, MemoryMode, Precision, TrialConfig
 from tune_sa2va.evaluate.batch import Batch, Collator, Shape
@@ -191,15 +191,21 @@ def _encode(model: Sa2VA, config: TrialConfig, width_px: int, height_px: int) ->
 
 
 def _example(model: Sa2VA, features: ImageFeatures, folder: Path, width_px: int, height_px: int) -> Example:
-    tokens = Prompter(folder).build(
-        question=_QUESTION, answer=DataSettings(source="").answer, num_image_tokens=len(features.image_tokens)
-    )
+    with unset_fake_temporarily():  # the answer's length is a number
+        tokens = Prompter(folder).build(
+            question=_QUESTION, answer=DataSettings(source="").answer, num_image_tokens=len(features.image_tokens)
+        )
     return Example(features, tokens, torch.empty(height_px, width_px, dtype=torch.bool))
+
+
+def _shape(collator: Collator, example: Example, config: TrialConfig) -> Shape:
+    with unset_fake_temporarily():
+        return collator.shape(example, with_answer=config.loss.lm > 0)
 
 
 def _rehearse(stepper: Stepper, collator: Collator, example: Example, config: TrialConfig, live: LiveBytes) -> Shape:
     """An optimizer step and a batch of validation, on batches of `example` made as training makes them."""
-    shape = collator.shape(example, with_answer=config.loss.lm > 0)
+    shape = _shape(collator, example, config)
     batch = collator.collate([example] * config.train.micro_batch_size, shape)
     stepper.accumulate(batch, shape, chunk_size=config.train.micro_batch_size)
     stepper.update(lr=config.optimizer.lr)
@@ -215,7 +221,7 @@ def _rehearse_with_graphs(
 
     The step's own first call is left out: whatever follows takes more. So is the update, one compiled kernel.
     """
-    shape = collator.shape(example, with_answer=config.loss.lm > 0)
+    shape = _shape(collator, example, config)
     allocator, size = live.allocator, config.train.micro_batch_size
     workspaces = [_workspaces(live, pool) for pool in (GENERAL, GRAPHS)]
 
