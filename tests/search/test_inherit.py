@@ -12,6 +12,7 @@ from tests.search.watch.runs import an_epoch
 from tune_sa2va.config import RECIPE
 from tune_sa2va.errors import UserError
 from tune_sa2va.search.inherit import inherit, read_inherited, usable_trials, write_inherited
+from tune_sa2va.search.lanes_up import LanesUp
 from tune_sa2va.search.records import RunRecords, TrialState
 from tune_sa2va.search.sampling import proposals
 from tune_sa2va.search.settings import SearchSettings
@@ -84,11 +85,11 @@ def test_the_sampler_is_told_once_and_proposes_the_recipe_first(tmp_path: Path, 
     add(tmp_path / "old", *({"optimizer.lr": 1e-4 * (1 + number / 20)} for number in range(12)))
     new = a_search(tmp_path / "new", LR_AND_RANK, sampler=sampler)
     write_inherited(tmp_path / "new", inherit(new, tmp_path / "old", tmp_path / "new"))
-    first = proposals(new, goes_on=False).searcher
+    first = proposals(new, LanesUp(new), goes_on=False).searcher
     assert first.suggest("a") == new.search_space.recipe_point()
     assert set(first.suggest("b")) == set(LR_AND_RANK)
 
-    proposals(new, goes_on=True)
+    proposals(new, LanesUp(new), goes_on=True)
     storage = optuna.storages.journal.JournalFileBackend(str(tmp_path / "new" / "optuna.journal"))
     trials = optuna.load_study(study_name="new", storage=optuna.storages.JournalStorage(storage)).trials
     told = [trial for trial in trials if "inherited_from" in trial.user_attrs]

@@ -5,11 +5,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from tune_sa2va.config import TrialConfig
 from tune_sa2va.errors import CheckpointError, UserError
-from tune_sa2va.evaluate.tuned import TUNED_FILE
+from tune_sa2va.evaluate.tuned import read_tuned
+from tune_sa2va.export.search_files import read_searched
 
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
 
@@ -86,10 +85,8 @@ def best_checkpoint(run: Path, trial_id: str | None = None) -> TrialCheckpoint:
 
 def _confirmed(run: Path) -> str | None:
     """The trial that the search exported, where the highest score did not decide."""
-    exported = run / "best_adapter" / TUNED_FILE
-    if not yaml.safe_load((run / "search.yaml").read_text(encoding="utf-8")).get("confirm") or not exported.is_file():
-        return None
-    return str(json.loads(exported.read_text(encoding="utf-8"))["trial"])
+    tuned = read_tuned(run / "best_adapter") if read_searched(run).confirm else None
+    return None if tuned is None else tuned.trial
 
 
 def copy_checked(checkpoint: TrialCheckpoint, to: Path) -> None:

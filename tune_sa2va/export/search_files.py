@@ -29,6 +29,7 @@ class Searched(_Part):
     cpus_per_worker: int
     feature_cache: Path
     raw_high_res: bool
+    confirm: int = 0
 
 
 class Environment(_Part):

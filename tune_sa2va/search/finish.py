@@ -67,9 +67,8 @@ def _export(settings: SearchSettings, winner: TrialCheckpoint) -> None:
     Raises:
         NotReproducedError: the export does not score what the search recorded.
     """
-    task = ray.remote(num_cpus=settings.cpus_per_worker, num_gpus=1 if settings.gpus else 0, max_retries=1)(
-        export_adapter
-    )
+    # No CPUs are asked for: a lane that is still being put away would be waited for.
+    task = ray.remote(num_cpus=0, num_gpus=1 if settings.gpus else 0, max_retries=1)(export_adapter)
     try:
         ray.get(task.remote(settings.folder, winner, settings.folder / "best_adapter"))
     except RayTaskError as error:

@@ -253,16 +253,17 @@ def _read(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
     try:
         # The bytes first: a running search may replace the file, and pyarrow opens a path more than once.
         table = pq.read_table(pa.BufferReader(path.read_bytes()))
+        version = (table.schema.metadata or {}).get(_VERSION_KEY, b"none").decode(errors="replace")
+        if version == _VERSION_WITHOUT_KINDS:
+            version, table = str(SCHEMA_VERSION), _with_kinds(table, schema)
+        is_ours = version == str(SCHEMA_VERSION) and table.schema.equals(schema)
         rows: list[dict[str, Any]] = table.to_pylist()
     except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:  # a text or a time that is none
         raise UserError(
             f"{path}: damaged or not readable ({str(error).splitlines()[0]}). "
             "Put back a copy of it, or run the search again under another --name."
         ) from error
-    version = (table.schema.metadata or {}).get(_VERSION_KEY, b"none").decode(errors="replace")
-    if version == _VERSION_WITHOUT_KINDS:
-        version, table = str(SCHEMA_VERSION), _with_kinds(table, schema)
-    if version != str(SCHEMA_VERSION) or not table.schema.equals(schema):
+    if not is_ours:
         raise UserError(
             f"{path}: must have schema version {SCHEMA_VERSION}, got {version}: another tune_sa2va wrote it. "
             "Read it with that one, or run the search again under another --name."

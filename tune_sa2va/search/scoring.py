@@ -71,7 +71,7 @@ def score_test_part(settings: SearchSettings, contenders: list[Contender]) -> No
         for contender in contenders
     }
     if missing := [contender for contender in contenders if not rows[contender.row]]:
-        task = ray.remote(num_cpus=settings.cpus_per_worker, num_gpus=1 if settings.gpus else 0, max_retries=1)(_score)
+        task = ray.remote(num_cpus=0, num_gpus=1 if settings.gpus else 0, max_retries=1)(_score)
         rows |= ray.get(task.remote(settings, missing))
         openings += 1
     scored = [entry for contender in contenders for entry in rows[contender.row]]
