@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from tune_sa2va.data import Dataset, Fault
+
 HEIGHT, WIDTH = 24, 32
 SHAPE = (HEIGHT, WIDTH)
 
@@ -159,3 +161,8 @@ def png_header_of(height: int, width: int) -> bytes:
 
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+def faults(dataset: Dataset) -> list[tuple[Fault, str]]:
+    """What is wrong, and with which file."""
+    return [(problem.fault, problem.file) for problem in dataset.problems]
