@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from typing import NoReturn
 
-import numpy as np
 import torch
 from jaxtyping import UInt8
 from numpy import ndarray
 from torch import nn
 
-from tune_sa2va.model.preprocess import EncoderInputs, encoder_inputs, num_image_tokens
+from tune_sa2va.model.preprocess import EncoderInputs, encoder_inputs
 from tune_sa2va.model.sa2va import ImageFeatures, Sa2VA
 
 ENCODERS = ("vision_model", "mlp1", "sam_vision")
@@ -44,25 +43,6 @@ def encode_batch(model: Sa2VA, inputs: Sequence[EncoderInputs], *, raw_high_res:
     if not raw_high_res:
         high_res_1, high_res_0 = model.project_high_res(high_res_1, high_res_0)
     return [ImageFeatures(*fields) for fields in zip(tokens, embed, high_res_1, high_res_0, strict=True)]
-
-
-@torch.no_grad()
-def shaped_features(model: Sa2VA, width_px: int, height_px: int, *, raw_high_res: bool) -> ImageFeatures:
-    """What `encode` gives for a picture of this size, without its numbers: for a model on meta, or of fake tensors."""
-    inputs = encoder_inputs(np.zeros((height_px, width_px, 3), np.uint8), model.dims)
-    reference = model.no_mem_embed
-    g_pixel_values = reference.new_empty(inputs.g_pixel_values.shape)
-    if model.dims.family.is_internvl:
-        pixel_values = reference.new_empty(inputs.pixel_values.shape)
-        return model.encode_image(pixel_values, g_pixel_values, project_high_res=not raw_high_res)
-    # Qwen-VL's tower computes its windows from numbers.
-    embed, high_res_1, high_res_0 = model.encode_sam(g_pixel_values)
-    if not raw_high_res:
-        high_res_1, high_res_0 = model.project_high_res(high_res_1, high_res_0)
-    length = num_image_tokens(width_px, height_px, model.dims)
-    num_deepstack = len(getattr(model.vision_model, "deepstack_merger_list", ()))
-    tokens = reference.new_empty(1 + num_deepstack, length, model.dims.language_model.hidden_size)
-    return ImageFeatures(tokens[0].clone(), embed[0], high_res_1[0], high_res_0[0], inputs.grid, tokens[1:].clone())
 
 
 def release_encoders(model: Sa2VA) -> None:

@@ -12,16 +12,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 
+from tune_sa2va.cache.shapes import feature_shapes
 from tune_sa2va.config import DataSettings, MemoryMode, Precision, TrialConfig
 from tune_sa2va.evaluate.batch import Batch, Collator, Shape
 from tune_sa2va.evaluate.predict import Example
 from tune_sa2va.model.checkpoint import outline_of
-from tune_sa2va.model.encoding import shaped_features
 from tune_sa2va.model.lora import TrialAdapters, make_store
+from tune_sa2va.model.preprocess import encoder_inputs, num_image_tokens
 from tune_sa2va.model.prompt import Prompter
 from tune_sa2va.model.sa2va import ImageFeatures, Sa2VA
 from tune_sa2va.model.trunk import Trunk
@@ -184,9 +186,21 @@ def choose_checkpointing(
 
 def _encode(model: Sa2VA, config: TrialConfig, width_px: int, height_px: int) -> tuple[ImageFeatures, int]:
     """The features of an image of this size, and the most bytes that the encoders hold besides their weights."""
+    dims, reference = model.dims, model.no_mem_embed
     raw_high_res = "mask_decoder" in config.train.full_modules
-    with LiveBytes(_tensors(model)) as live:
-        features = shaped_features(model, width_px, height_px, raw_high_res=raw_high_res)
+    inputs = encoder_inputs(np.zeros((height_px, width_px, 3), np.uint8), dims)
+    pixel_values, g_pixel_values = (
+        reference.new_empty(real.shape) for real in (inputs.pixel_values, inputs.g_pixel_values)
+    )
+    with torch.no_grad(), LiveBytes(_tensors(model)) as live:
+        if dims.family.is_internvl:
+            features = model.encode_image(pixel_values, g_pixel_values, project_high_res=not raw_high_res)
+        else:
+            # Qwen-VL's tower computes its windows from numbers, which fake tensors have not; SAM2's is the larger one.
+            model.encode_sam(g_pixel_values)
+            shapes = feature_shapes(dims, num_image_tokens(width_px, height_px, dims), raw_high_res=raw_high_res)
+            tensors = {name: reference.new_empty(shape) for name, shape in shapes.items()}
+            features = ImageFeatures(**tensors, grid=inputs.grid)
     return features, live.peak
 
 
