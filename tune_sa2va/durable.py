@@ -30,18 +30,38 @@ def write_whole(path: Path, content: bytes) -> None:
 
 def publish_folder(unfinished: Path, final: Path) -> None:
     """Flushes the files below `unfinished` to the disk and renames it to `final`, in place of what is there."""
-    for path in unfinished.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+    _flush_files(unfinished)
+    rename_folder(unfinished, final)
+    _flush_entries(final.parent)
+
+
+def rename_folder(unfinished: Path, final: Path) -> None:
+    """Renames `unfinished` to `final`, in place of what is there: a killed process cannot part its files, but a machine
+    that stops can, before `flush_folder`."""
     if final.exists():
         shutil.rmtree(final)
     unfinished.rename(final)
-    folder = os.open(final.parent, os.O_RDONLY)
+
+
+def flush_folder(folder: Path) -> None:
+    """Waits until the disk has the folder's files and name."""
+    _flush_files(folder)
+    _flush_entries(folder.parent)
+
+
+def _flush_files(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+
+
+def _flush_entries(folder: Path) -> None:
+    opened = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(opened)
     finally:
-        os.close(folder)
+        os.close(opened)
 
 
 def folder_bytes(folder: Path) -> int:

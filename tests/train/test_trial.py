@@ -107,6 +107,19 @@ def test_a_damaged_checkpoint_is_recognised(bench: Workbench, tmp_path: Path) ->
         bench.trial(config(), resume_from=tmp_path)
 
 
+def test_the_last_epoch_leaves_the_adapter_alone(bench: Workbench, tmp_path: Path) -> None:
+    """Nobody trains it further; and it is where a resumed trial finds itself at its end."""
+    trial = bench.trial(config(train__epochs=2))
+    for number, _ in enumerate(trial.epochs()):
+        trial.save(tmp_path / str(number))
+    trial.close()
+    has_moments = [(tmp_path / name / "optimizer.safetensors").exists() for name in "01"]
+    assert has_moments == [True, False]
+    ended = bench.trial(config(train__epochs=2), resume_from=tmp_path / "1")
+    assert list(ended.epochs()) == []
+    ended.close()
+
+
 def test_a_checkpoint_of_another_configuration_is_refused(bench: Workbench, tmp_path: Path) -> None:
     trial = bench.trial(config())
     next(trial.epochs())

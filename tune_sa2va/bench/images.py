@@ -33,7 +33,7 @@ class MadeUpImages:
         side, d = dims.sam2.embed_side, dims.sam2.d
 
         def draw(*shape: int) -> torch.Tensor:
-            return torch.randn(*shape, generator=generator).to(dtype)
+            return torch.randn(*shape, generator=generator).bfloat16().to(dtype)  # the same values in each precision
 
         examples = []
         for number in range(min(count, _NUM_DISTINCT)):

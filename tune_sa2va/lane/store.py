@@ -1,18 +1,23 @@
 """A trial's checkpoints and epoch records, kept by us and not by Tune.
 
-Tune saves its own state now and then; what a kill takes of it must not cost an epoch. So each epoch is on the disk
-before Tune hears of it: the checkpoint and the records of all epochs up to it, in one folder that appears whole. A
-trial that Tune takes up from an older state is told the epochs it has missed from here, without running them again.
+Tune saves its own state now and then; what a kill takes of it must not cost an epoch. So each epoch is kept before Tune
+hears of it: the checkpoint and the records of all epochs up to it, in one folder that appears whole. A trial that Tune
+takes up from an older state is told the epochs it has missed from here, without running them again.
+
+The disk is waited for while the next epoch trains. Should the machine stop before, checksums tell, and the checkpoint
+before serves, which the disk has: that costs the last epoch, as its loss in mid-epoch would.
 """
 
+import contextlib
 import json
 import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tune_sa2va.config import TrialConfig
-from tune_sa2va.durable import publish_folder
+from tune_sa2va.durable import flush_folder, rename_folder
 from tune_sa2va.errors import CheckpointError
 from tune_sa2va.lane.messages import FilesRef, unpack_folder
 from tune_sa2va.train.checkpoint import OPTIMIZER_FILE, objective, read_state
@@ -34,12 +39,34 @@ class Stored:
     warning: str = ""
 
 
+class Flusher:
+    """Brings one checkpoint at a time to the disk, in a thread: a lane's last one, whichever trial's it is."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="flush")
+        self._flushed: Future[None] | None = None
+
+    def begin(self, folder: Path) -> None:
+        """Call `settle` before."""
+        self._flushed = self._thread.submit(flush_folder, folder)
+
+    def settle(self) -> None:
+        """Wait until the disk has what was begun.
+
+        Raises:
+            OSError: it has no room, or cannot be written.
+        """
+        flushed, self._flushed = self._flushed, None
+        if flushed is not None:
+            with contextlib.suppress(FileNotFoundError):  # its trial is over, and what is not needed any more has gone
+                flushed.result()
+
+
 class TrialStore:
     """The checkpoints of one trial, in a folder of its own."""
 
-    def __init__(self, folder: Path, config: TrialConfig) -> None:
-        self._folder = folder
-        self._config = config
+    def __init__(self, folder: Path, config: TrialConfig, flusher: Flusher) -> None:
+        self._folder, self._config, self._flusher = folder, config, flusher
 
     def save(self, records: tuple[dict[str, Any], ...], checkpoint: FilesRef) -> None:
         """Keep the state after the last epoch of `records`; older ones go but for the best and the one before.
@@ -53,11 +80,13 @@ class TrialStore:
         try:
             unpack_folder(checkpoint, unfinished)
             (unfinished / RECORDS_FILE).write_text(json.dumps(records), encoding="utf-8")
-            publish_folder(unfinished, _path(self._folder, epoch))
+            self._flusher.settle()
+            rename_folder(unfinished, _path(self._folder, epoch))
         except OSError:
             shutil.rmtree(unfinished, ignore_errors=True)  # a full disk should not stay so for our leavings
             raise
         _keep(self._folder, {epoch, epoch - 1, _best_epoch(records)})
+        self._flusher.begin(_path(self._folder, epoch))
 
     def newest(self) -> Stored:
         """The last epoch whose checkpoint is whole; earlier ones where a later one is damaged."""

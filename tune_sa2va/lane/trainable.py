@@ -24,7 +24,7 @@ from tune_sa2va.durable import is_full
 from tune_sa2va.errors import UserError
 from tune_sa2va.lane.group import Lane, LaneLostError, LaneNotOpenedError
 from tune_sa2va.lane.messages import Answer, FilesRef, RunEpoch, SaveTrial, StartTrial, pack_folder
-from tune_sa2va.lane.store import Stored, TrialStore
+from tune_sa2va.lane.store import Flusher, Stored, TrialStore
 
 Configure = Callable[[Mapping[str, Any]], TrialConfig]
 
@@ -65,6 +65,7 @@ class LaneTrainable(tune.Trainable):
         self._settings = settings
         self._configure = configure
         self._storage_folder = storage
+        self._flusher = Flusher()
         self._lane = Lane(settings, storage / "lanes")
         self.reset_config(config)
 
@@ -104,7 +105,7 @@ class LaneTrainable(tune.Trainable):
             self._config = self._configure(self._values)
         except (ValueError, UserError) as error:
             return Answer(failure=str(error), kind=type(error).__name__)
-        self._store = TrialStore(self._storage_folder / "checkpoints" / self.trial_name, self._config)
+        self._store = TrialStore(self._storage_folder / "checkpoints" / self.trial_name, self._config, self._flusher)
         self._stored = self._store.newest()
         self._records = self._stored.records
         self._missed = deque(self._records[self._known_epochs :])

@@ -11,8 +11,9 @@ from tune_sa2va.cache.room import features_bytes
 from tune_sa2va.data.variants import variants_of
 from tune_sa2va.model.dims import read_dims
 from tune_sa2va.model.locate import model_folder
+from tune_sa2va.search.cards import Card, cards
 from tune_sa2va.search.expectation import Expectation
-from tune_sa2va.search.lane_memory import Card, cards, lane_memory
+from tune_sa2va.search.lane_memory import lane_memory
 from tune_sa2va.search.settings import SearchSettings
 from tune_sa2va.train.memory import MemoryEstimate
 
@@ -46,7 +47,7 @@ def measure_room(
     settings: SearchSettings, memory: str, sizes_px: Sequence[tuple[int, int]], expected: Expectation
 ) -> Room:
     """The room for a search on images of these sizes, (height, width)."""
-    found = cards(settings)
+    found = () if settings.address else cards(settings.gpus)
     least = min((card.free_gib for card in found), default=float("inf"))
     _, worst = lane_memory(settings, memory, sizes_px, least)
     needed, free = worst.card_gib, least if found else None

@@ -1,26 +1,13 @@
 """Whether the trials of a search fit on its cards, and whether gradient checkpointing makes them fit."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import get_args
-
-import torch
 
 from tune_sa2va.config import FullModule, MemoryMode, TrialConfig
 from tune_sa2va.model.locate import model_folder
+from tune_sa2va.search.cards import cards
 from tune_sa2va.search.settings import SearchSettings
 from tune_sa2va.train.memory import MemoryEstimate, choose_checkpointing, estimate_memory
-
-_GIB = 2**30
-
-
-@dataclass(frozen=True, slots=True)
-class Card:
-    """A GPU that a lane would get."""
-
-    name: str
-    free_gib: float
-    total_gib: float
 
 
 def fit_memory(settings: SearchSettings, memory: str, sizes_px: Sequence[tuple[int, int]]) -> SearchSettings:
@@ -28,7 +15,7 @@ def fit_memory(settings: SearchSettings, memory: str, sizes_px: Sequence[tuple[i
 
     memory: a `MemoryMode`. sizes_px: (height, width) of the images.
     """
-    found = cards(settings)
+    found = () if settings.address else cards(settings.gpus)
     if not found:
         return settings
     checkpointed, _ = lane_memory(settings, memory, sizes_px, min(card.free_gib for card in found))
@@ -62,17 +49,6 @@ def largest_config(settings: SearchSettings) -> TrialConfig:
     paths = ("lora.r", "lora.dropout", "loss.lm", "train.micro_batch_size")
     values = {path: _highest(settings, path) for path in paths} | {"train.full_modules": widest}
     return settings.trial_config(space.recipe_point()).replace(values)
-
-
-def cards(settings: SearchSettings) -> tuple[Card, ...]:
-    """The GPUs of this machine that lanes would get; none where a cluster's would be taken."""
-    if not settings.gpus or settings.address:
-        return ()
-    found = []
-    for number in range(settings.gpus):
-        free, total = torch.cuda.mem_get_info(number)
-        found.append(Card(torch.cuda.get_device_name(number), free / _GIB, total / _GIB))
-    return tuple(found)
 
 
 def _highest(settings: SearchSettings, path: str) -> float:

@@ -30,7 +30,7 @@ from tune_sa2va.search.settings import SamplerName, SearchSettings
 from tune_sa2va.search.space import SearchSpace, load_space
 
 _BUILTIN_IMAGES, _BUILTIN_SIZE_PX, _BUILTIN_SEED = 40, 256, 0
-_MAX_CPU_LANES = 4
+_MAX_CPU_LANES, _MAX_THREADS_ON_GPU = 4, 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -287,11 +287,15 @@ def _cpu_lanes(flags: Flags) -> int:
 
 
 def _cpus_per_worker(flags: Flags, lanes: int, gpus: int) -> int:
-    """Threads of a worker: a fair share of this machine; of another one we only know that it is not ours."""
+    """Threads of a worker: a fair share of this machine; of another one we only know that it is not ours.
+
+    A worker on a GPU gets few: its threads only stack batches, and more of them wait in a loop for each other.
+    """
     if flags.address is not None:
         return 1
     workers = lanes * (flags.gpus_per_trial if gpus else 1)
-    return max(1, (os.cpu_count() or 1) // workers)
+    share = max(1, (os.cpu_count() or 1) // workers)
+    return min(share, _MAX_THREADS_ON_GPU) if gpus else share
 
 
 def _data_source(data: str | None) -> Path:

@@ -44,16 +44,19 @@ def save_checkpoint(
     optimizer: FlatAdamW,
     progress: Progress,
 ) -> None:
-    """Write everything that the trial needs to go on into `folder`."""
+    """Write everything that the trial needs to go on into `folder`; after its last epoch, the adapter alone."""
     folder.mkdir(parents=True, exist_ok=True)
     save_adapter(folder / "adapter", model, parameters, config.lora, config.train.full_modules)
-    moments = {name: view.cpu().contiguous() for name, view in optimizer.moments(config.lora.r).items()}
-    save_file(moments, folder / OPTIMIZER_FILE)
+    files = [_ADAPTER]
+    if progress.epoch < config.train.epochs:
+        moments = {name: view.cpu().contiguous() for name, view in optimizer.moments(config.lora.r).items()}
+        save_file(moments, folder / OPTIMIZER_FILE)
+        files.append(OPTIMIZER_FILE)
     state = {
         "version": _VERSION,
         "config": config.to_dict(),
         "progress": asdict(progress),
-        "sha256": {name: _sha256(folder / name) for name in (_ADAPTER, OPTIMIZER_FILE)},
+        "sha256": {name: _sha256(folder / name) for name in files},
     }
     temporary = folder / "state.tmp"
     temporary.write_text(json.dumps(state, indent=1))
@@ -71,12 +74,12 @@ def load_checkpoint(
     state = read_state(folder)
     if objective(TrialConfig.model_validate(state["config"])) != objective(config):
         raise CheckpointError(f"{folder}: belongs to a trial of another configuration. Start the trial anew.")
-    adapter, moments = load_file(folder / _ADAPTER), load_file(folder / OPTIMIZER_FILE)
+    adapter, progress = load_file(folder / _ADAPTER), Progress(**state["progress"])
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(adapter[name])
-    progress = Progress(**state["progress"])
-    optimizer.load_moments(moments, config.lora.r, steps=progress.step)
+    if progress.epoch < config.train.epochs:
+        optimizer.load_moments(load_file(folder / OPTIMIZER_FILE), config.lora.r, steps=progress.step)
     return progress
 
 

@@ -10,6 +10,7 @@ from tune_sa2va.evaluate.batch import Collator
 from tune_sa2va.model.lora import make_store
 from tune_sa2va.model.sa2va import Sa2VA
 from tune_sa2va.model.trunk import Trunk
+from tune_sa2va.train.feed import Feed
 from tune_sa2va.train.step import Stepper
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ class Engine:
         self.collator = Collator(
             model, token_multiple=_TOKEN_MULTIPLE if on_gpu else 1, canvas_multiple=_CANVAS_MULTIPLE if on_gpu else 1
         )
+        self._copies = torch.cuda.Stream(self.device) if on_gpu else None
         self.checkpointed = False
         """Whether steps compute activations again in place of keeping them."""
         self.validation_batch = _GPU_VALIDATION_BATCH if on_gpu else 1
@@ -61,6 +63,10 @@ class Engine:
             self._stepper, self._key = Stepper(self.model, self.trunk, store, world_size=self._world_size), key
         self._stepper.checkpointed = self.checkpointed
         return self._stepper
+
+    def feed(self, *, with_answer: bool) -> Feed:
+        """Batches of this model's images. with_answer: the tokens of the answer are scored, too."""
+        return Feed(self.collator, self.device, self._copies, with_answer=with_answer)
 
     def forget(self) -> None:
         """Let storage and graphs go: the next trial has others, or memory ran out."""

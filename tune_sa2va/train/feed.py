@@ -37,9 +37,13 @@ class Fed(NamedTuple):
 class Feed:
     """Gives batches of one model's images."""
 
-    def __init__(self, collator: Collator, device: torch.device, *, with_answer: bool) -> None:
+    def __init__(
+        self, collator: Collator, device: torch.device, stream: torch.cuda.Stream | None, *, with_answer: bool
+    ) -> None:
+        """stream: for the copies to a GPU; None on a CPU. Memory that one stream used serves no other, so a lane has
+        one for all its trials."""
         self._collator, self._device, self._with_answer = collator, device, with_answer
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._stream = stream
 
     def chunks(self, source: ExampleSource, chunks: Sequence[Sequence[int]], *, batch_size: int) -> Iterator[list[Fed]]:
         """For each chunk its batches: images of one shape together, whole batches first, the rest one by one."""

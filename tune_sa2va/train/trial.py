@@ -14,7 +14,7 @@ from tune_sa2va.evaluate.predict import to_counts
 from tune_sa2va.model.lora import TrialAdapters
 from tune_sa2va.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from tune_sa2va.train.engine import Engine
-from tune_sa2va.train.feed import ExampleSource, Feed, TrainingSource
+from tune_sa2va.train.feed import ExampleSource, TrainingSource
 from tune_sa2va.train.liveness import STEPS_TO_PROVE, Liveness, frozen_validation
 from tune_sa2va.train.records import EpochRecord
 from tune_sa2va.train.schedule import learning_rate
@@ -49,7 +49,7 @@ class Trial:
         self._engine, self._train, self._val = engine, train, val
         self._rank, self._world_size = rank, world_size
         self._stepper = engine.stepper(config)
-        self._feed = Feed(engine.collator, engine.device, with_answer=config.loss.lm > 0)
+        self._feed = engine.feed(with_answer=config.loss.lm > 0)
         self._adapters = TrialAdapters(
             engine.model, config.lora, config.train.full_modules, seed=config.train.seed, store=self._stepper.store
         )
