@@ -44,6 +44,17 @@ def test_a_trial_that_lost_its_lane_goes_on_within_a_minute(process_name: str, g
     wait_until(lambda: all(is_gone(process) for process in left), within_s=60, what="no process stays behind")
 
 
+@pytest.mark.slow  # half a minute
+def test_a_lost_lane_is_replaced_though_the_other_takes_its_trial(ground: Ground) -> None:
+    """With trials this short the other lane is free before a new one is up. That one comes all the same."""
+    driver = ground.start("replaced", lanes=2, trials=40, epochs=1)
+    results = ground.results("replaced")
+    wait_until(lambda: num_epochs(results) >= 6, what="six epochs recorded")
+    next(process for process in family(driver) if "RayTrainWorker" in _name(process)).send_signal(signal.SIGKILL)
+    assert finish(driver) == 0, ground.said("replaced")
+    assert read_epochs(results).groupby("lane").size()["lane 3"] >= 2
+
+
 def test_a_damaged_checkpoint_is_passed_over(ground: Ground) -> None:
     """Killed, and the last checkpoint cut short: the one before it serves, with a warning."""
     driver = ground.start("cut", trials=1, epochs=6)

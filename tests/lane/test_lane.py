@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,3 +92,10 @@ def test_a_lane_that_cannot_open_says_why_and_leaves_no_worker(settings: LaneSet
         lane.ask(RunEpoch())
     lane.close()
     assert not lane.alive and worker_pids() == set()
+
+
+def test_the_owner_of_a_lane_imports_no_model() -> None:
+    """Owner, Ray Train's controller and worker start one after the other, and the model's modules take seconds."""
+    look = "import sys, tune_sa2va.lane.trainable; print({'transformers', 'peft'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

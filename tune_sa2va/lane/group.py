@@ -5,6 +5,7 @@ import threading
 import time
 import uuid
 from pathlib import Path
+from typing import Any
 
 import ray
 import ray.train
@@ -14,7 +15,6 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tune_sa2va.config import LaneSettings
 from tune_sa2va.lane.mailbox import OPENING, Mailbox
 from tune_sa2va.lane.messages import Answer, Command, Exit
-from tune_sa2va.lane.worker import work
 
 _POLL_S = 1.0
 """How often a waiting owner checks that the worker group still lives. Answers wake it at once."""
@@ -33,6 +33,14 @@ _TRAIN_ENVIRONMENT = {
     # The first worker of a node imports torch and transformers from a cold disk, maybe beside seven others.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
 }
+
+
+def _work(config: dict[str, Any]) -> None:
+    """What each worker runs. Imported there alone: the model's modules take seconds, and owner and controller, which
+    start before the workers, need none of them."""
+    from tune_sa2va.lane.worker import work
+
+    work(config)
 
 
 class LaneLostError(RuntimeError):
@@ -56,7 +64,7 @@ class Lane:
         if settings.use_gpu:
             per_worker["GPU"] = 1
         self._trainer = TorchTrainer(
-            work,
+            _work,
             train_loop_config={"settings": settings, "mailbox": self._mailbox},
             scaling_config=ray.train.ScalingConfig(
                 num_workers=settings.num_workers, use_gpu=settings.use_gpu, resources_per_worker=per_worker

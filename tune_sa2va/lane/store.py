@@ -20,7 +20,7 @@ from tune_sa2va.config import TrialConfig
 from tune_sa2va.durable import flush_folder, rename_folder
 from tune_sa2va.errors import CheckpointError
 from tune_sa2va.lane.messages import FilesRef, unpack_folder
-from tune_sa2va.train.checkpoint import OPTIMIZER_FILE, objective, read_state
+from tune_sa2va.train.checkpoint_state import OPTIMIZER_FILE, objective, read_state
 
 RECORDS_FILE = "epochs.json"
 

@@ -23,7 +23,7 @@ from tune_sa2va.config import LaneSettings, TrialConfig
 from tune_sa2va.durable import is_full
 from tune_sa2va.errors import UserError
 from tune_sa2va.lane.group import Lane, LaneLostError, LaneNotOpenedError
-from tune_sa2va.lane.messages import Answer, FilesRef, RunEpoch, SaveTrial, StartTrial, pack_folder
+from tune_sa2va.lane.messages import Answer, Command, FilesRef, RunEpoch, SaveTrial, StartTrial, pack_folder
 from tune_sa2va.lane.store import Flusher, Stored, TrialStore
 
 Configure = Callable[[Mapping[str, Any]], TrialConfig]
@@ -57,7 +57,8 @@ class LaneTrainable(tune.Trainable):
         return tune.PlacementGroupFactory([_ON_THE_HEAD_NODE])
 
     def setup(self, config: dict[str, Any], settings: LaneSettings, configure: Configure, storage: Path) -> None:
-        """Starts the lane; it opens while Tune goes on.
+        """The lane starts with the first step: Tune may give the trial to another lane that has become free, and drop
+        this one. Dropped while its worker group starts, it would leave the group's CPUs and GPUs taken.
 
         configure: makes a trial's configuration of Tune's `config`, a point of the search space.
         storage: a folder for checkpoints and Ray Train's own files, seen by all nodes.
@@ -66,7 +67,7 @@ class LaneTrainable(tune.Trainable):
         self._configure = configure
         self._storage_folder = storage
         self._flusher = Flusher()
-        self._lane = Lane(settings, storage / "lanes")
+        self._lane: Lane | None = None
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -117,7 +118,7 @@ class LaneTrainable(tune.Trainable):
         while True:
             answer = self._start() if not self._is_started else Answer()
             if not answer.failure:
-                answer = self._lane.ask(RunEpoch())
+                answer = self._ask(RunEpoch())
             train = self._config.train
             if answer.kind != OUT_OF_MEMORY or train.micro_batch_size % 2:
                 return answer
@@ -131,12 +132,16 @@ class LaneTrainable(tune.Trainable):
             self._stored = self._store.newest()
 
     def _start(self) -> Answer:
-        if not self._lane.alive:
+        if self._lane is None or not self._lane.alive:
             self._lane = Lane(self._settings, self._storage_folder / "lanes")
         checkpoint: FilesRef = pack_folder(self._stored.folder) if self._stored.folder is not None else ()
-        answer = self._lane.ask(StartTrial(config=self._config, checkpoint=checkpoint))
+        answer = self._ask(StartTrial(config=self._config, checkpoint=checkpoint))
         self._is_started = not answer.failure
         return answer
+
+    def _ask(self, command: Command) -> Answer:
+        assert self._lane is not None, "`_start` has come before"
+        return self._lane.ask(command)
 
     def _kept(self, record: dict[str, Any]) -> dict[str, Any]:
         """The result of an epoch that was run, once it is on the disk."""
@@ -146,7 +151,7 @@ class LaneTrainable(tune.Trainable):
         warnings = (record["warning"], self._stored.warning, self._smaller_batches())
         record["warning"] = "; ".join(warning for warning in warnings if warning)
         self._stored = Stored()
-        saved = self._lane.ask(SaveTrial())
+        saved = self._ask(SaveTrial())
         if is_full(saved.failure):
             return self._paused()
         if saved.failure:
@@ -194,4 +199,5 @@ class LaneTrainable(tune.Trainable):
 
     def cleanup(self) -> None:
         """Asks the workers to leave, waits, and only then lets go of them."""
-        self._lane.close()
+        if self._lane is not None:
+            self._lane.close()

@@ -12,7 +12,8 @@ from tune_sa2va.config import TrialConfig
 from tune_sa2va.evaluate.metrics import Counts, mean_scores
 from tune_sa2va.evaluate.predict import to_counts
 from tune_sa2va.model.lora import TrialAdapters
-from tune_sa2va.train.checkpoint import Progress, load_checkpoint, save_checkpoint
+from tune_sa2va.train.checkpoint import load_checkpoint, save_checkpoint
+from tune_sa2va.train.checkpoint_state import Progress
 from tune_sa2va.train.engine import Engine
 from tune_sa2va.train.feed import ExampleSource, TrainingSource
 from tune_sa2va.train.liveness import STEPS_TO_PROVE, Liveness, frozen_validation
