@@ -123,6 +123,18 @@ def test_checkpointing_dropout_and_larger_ranks_move_it_the_right_way() -> None:
     assert plain.fits(plain.card_gib) and not plain.fits(0.99 * plain.card_gib)
 
 
+def test_on_a_gpu_checkpointing_keeps_less_between_the_graphs() -> None:
+    """Compiled layers are partitioned for the estimate, which a checkpoint around them has to bear."""
+    plain, checkpointed = (
+        estimate_memory(
+            model_folder("tiny"), TrialConfig(), precision="bf16", on_gpu=True, width_px=512, height_px=512,
+            checkpointed=flag,
+        )
+        for flag in (False, True)
+    )  # fmt: skip
+    assert checkpointed.activations_gib < plain.activations_gib
+
+
 def test_checkpointing_is_chosen_where_a_step_would_not_fit_otherwise() -> None:
     with_it = replace(estimate(TrialConfig()), base_gib=15.0, activations_gib=1.0, checkpointed=True)
     without = replace(with_it, activations_gib=8.0, checkpointed=False)

@@ -16,6 +16,7 @@ from torch import Tensor, fx
 from torch._functorch.aot_autograd import aot_function, make_boxed_func
 from torch._functorch.partitioners import min_cut_rematerialization_partition
 from torch._inductor.decomposition import select_decomp_table
+from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from tune_sa2va.train.live_bytes import LiveBytes
@@ -42,9 +43,9 @@ def _traced(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
     def call(*args: object) -> Tensor:
         nonlocal is_first
-        if is_first:  # this traces, which makes tensors of its own
+        if is_first:  # this traces, which makes tensors of its own, and keeps some that no checkpoint may count
             is_first = False
-            with _uncounted():
+            with _uncounted(), saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor):
                 traced(*args)
         return traced(*args)
 
