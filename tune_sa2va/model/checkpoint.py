@@ -21,6 +21,8 @@ from tune_sa2va.model.shards import Shards, has_weights, read_shards
 # The Fourier frequencies of SAM2's positional encoding: 2 x d/2 numbers that bf16 would shift by whole cells.
 _KEEP_FP32 = "sam_prompt_encoder.shared_embedding.positional_embedding"
 _LM_HEAD = "language_model.lm_head.weight"
+_COPIED = 16 << 20
+"""Elements of a tensor that are converted and copied at a time."""
 
 
 def load_model(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Sa2VA:
@@ -104,7 +106,7 @@ def _fill(model: Sa2VA, shards: Shards, *, device: torch.device, dtype: torch.dt
     for key, tensor in shards.stream(targets.keys()):
         for name, source in targets[key]:
             target_dtype = torch.float32 if name == _KEEP_FP32 else dtype
-            piece = _piece(tensor, source).to(device=device, dtype=target_dtype, copy=True)
+            piece = _placed(_piece(tensor, source), device, target_dtype)
             if len(source.keys) > 1:
                 rows = stacked.setdefault(name, {})
                 rows[source.keys.index(key)] = piece
@@ -155,6 +157,15 @@ def _stored_shape(native: tuple[int, ...], source: Source) -> tuple[int, ...]:
 
 def _piece(tensor: Tensor, source: Source) -> Tensor:
     return tensor if source.third is None else tensor.chunk(3)[source.third]
+
+
+def _placed(stored: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """A copy on the device, a part at a time: on the way to a GPU torch converts on the host, where a whole embedding
+    in another dtype would be half a shard more."""
+    placed = torch.empty(stored.shape, device=device, dtype=dtype)
+    for part, source in zip(placed.flatten().split(_COPIED), stored.flatten().split(_COPIED), strict=True):
+        part.copy_(source)
+    return placed
 
 
 def _assign(model: nn.Module, name: str, tensor: Tensor) -> None:
