@@ -60,7 +60,7 @@ def test_an_unknown_command_names_the_nearest() -> None:
     shown = tune_sa2va("serach")
     assert shown.returncode == 2
     assert shown.stderr == (
-        "error: tune-sa2va has no command 'serach'. The nearest one is 'search'; tune-sa2va --help lists all.\n"
+        "error[flags]: tune-sa2va has no command 'serach'. The nearest one is 'search'; tune-sa2va --help lists all.\n"
     )
 
 
@@ -70,18 +70,18 @@ def test_no_command_is_wrong_use() -> None:
 
 def test_a_user_error_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code_of(UserError("x.yaml: lora.r must be >= 1, got 0.")) == 2
-    assert capsys.readouterr().err == "error: x.yaml: lora.r must be >= 1, got 0.\n"
+    assert capsys.readouterr().err == "error[flags]: x.yaml: lora.r must be >= 1, got 0.\n"
 
 
 def test_a_file_that_the_system_refuses_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code_of(PermissionError(13, "Permission denied", "a/b.csv")) == 2
     said = capsys.readouterr().err
-    assert said.startswith("error: a/b.csv: Permission denied. Check the path") and said.count("\n") == 1
+    assert said.startswith("error[flags]: a/b.csv: Permission denied. Check the path") and said.count("\n") == 1
 
 
 def test_a_name_cannot_drive_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     exit_code_of(UserError("\x1b[2J.png: bad"))
-    assert capsys.readouterr().err == "error: \\x1b[2J.png: bad\n"
+    assert capsys.readouterr().err == "error[flags]: \\x1b[2J.png: bad\n"
 
 
 @pytest.mark.parametrize("arguments", [["--debug", "only", "x"], ["only", "--debug", "x"], ["only", "x", "--debug"]])

@@ -46,7 +46,7 @@ def main() -> NoReturn:
     name, *rest = arguments
     if name not in COMMANDS:
         near = get_close_matches(name, COMMANDS, n=1, cutoff=0.0)[0]
-        _say_error(f"tune-sa2va has no command {name!r}. The nearest one is {near!r}; tune-sa2va --help lists all.")
+        say_error(f"tune-sa2va has no command {name!r}. The nearest one is {near!r}; tune-sa2va --help lists all.")
         sys.exit(2)
     try:
         app = import_module(COMMANDS[name][0]).app
@@ -68,16 +68,16 @@ def run(app: typer.Typer, arguments: list[str] | None = None, *, program: str | 
     except UserError as error:
         if debug.is_given:
             raise
-        _say_error(str(error))
+        say_error(str(error), error.anchor)
         sys.exit(2)
     except OSError as error:
         if debug.is_given or error.filename is None:
             raise
-        _say_error(f"{error.filename}: {error.strerror}. Check the path, who may read and write it, and the disk.")
+        say_error(f"{error.filename}: {error.strerror}. Check the path, who may read and write it, and the disk.")
         sys.exit(2)
     except TyperException as error:  # wrong use: an unknown flag, a missing argument, text for a number
         if error.format_message():  # none where no argument was given and Typer has shown the help
-            _say_error(_wrong_use(error))
+            say_error(_wrong_use(error))
         sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
@@ -121,10 +121,13 @@ def _wrong_use(error: TyperException) -> str:
     return f"{message}. {context.command_path if context else 'The command'} --help tells what is taken."
 
 
-def _say_error(message: str) -> None:
-    """To stderr; control characters of a file's name become escapes, so that a name cannot drive the terminal."""
+def say_error(message: str, anchor: str = UserError.anchor) -> None:
+    """To stderr, with the section of docs/troubleshooting.md in brackets.
+
+    Control characters of a file's name become escapes, so that a name cannot drive the terminal.
+    """
     printable = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in message)
-    print(f"error: {printable}", file=sys.stderr)
+    print(f"error[{anchor}]: {printable}", file=sys.stderr)
 
 
 def _help() -> str:

@@ -1,12 +1,14 @@
 """Every bad input: a non-zero exit, one sentence that names the thing and the cure, no traceback, nothing written."""
 
 import hashlib
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
 from tune_sa2va import cli
+from tune_sa2va.errors import UserError
 
 from .adapters import ADAPTERS
 from .case import Case
@@ -18,6 +20,18 @@ from .results_folders import RESULTS_FOLDERS
 from .spaces import SPACES
 
 CORPUS = [*SPACES, *FLAGS, *PICTURES, *LISTS, *CHECKPOINTS, *ADAPTERS, *RESULTS_FOLDERS]
+
+TROUBLESHOOTING = Path(__file__).parents[2] / "docs" / "troubleshooting.md"
+LINES = TROUBLESHOOTING.read_text().splitlines()
+SECTIONS = [line[3:].lower().replace(" ", "-") for line in LINES if line[:3] == "## "]
+ANCHORS = "|".join(SECTIONS)
+
+
+def test_every_kind_of_error_has_its_section() -> None:
+    kinds = [UserError]
+    for kind in kinds:
+        kinds.extend(kind.__subclasses__())
+        assert kind.anchor in SECTIONS, kind
 
 
 @pytest.fixture
@@ -56,7 +70,7 @@ def test_a_bad_input(
         assert part in shown.out + shown.err, shown
     assert "Traceback" not in shown.out + shown.err
     if case.exit_code == 2:
-        assert shown.err.startswith("error: ") and shown.err.endswith(".\n"), shown
+        assert re.match(rf"error\[({ANCHORS})\]: ", shown.err) and shown.err.endswith(".\n"), shown
         assert shown.err.count("\n") == 1, shown
         assert shown.out == ""
     assert content_of(folder) == before
@@ -71,7 +85,7 @@ def test_a_flag_that_no_command_has(
         cli.main()
     assert left.value.code == 2
     shown = capsys.readouterr()
-    assert shown.err.startswith("error: ") and "--no-such-flag" in shown.err and shown.err.count("\n") == 1
+    assert shown.err.startswith("error[flags]: ") and "--no-such-flag" in shown.err and shown.err.count("\n") == 1
     assert f"tune-sa2va {name} --help" in shown.err and shown.out == ""
     assert content_of(folder) == {}
 

@@ -77,5 +77,5 @@ def test_wrong_use_is_one_sentence(
     with pytest.raises(SystemExit) as ended:
         run(app, ["rm", *flags])
     assert ended.value.code == 2
-    assert capsys.readouterr().err.startswith("error: ")
+    assert capsys.readouterr().err.startswith("error[")
     assert len(cached_bases(caches["tiny"].root)) == 2

@@ -57,7 +57,7 @@ def test_no_such_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert left.value.code == 2
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert shown.err == f"error: {tmp_path / 'nowhere'}: there is no such file or folder. Check the path.\n"
+    assert shown.err == f"error[data]: {tmp_path / 'nowhere'}: there is no such file or folder. Check the path.\n"
 
 
 def test_joined_groups_are_told(tmp_path: Path) -> None:

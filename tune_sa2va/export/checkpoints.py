@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tune_sa2va.config import TrialConfig
-from tune_sa2va.errors import CheckpointError, UserError
+from tune_sa2va.errors import CheckpointError, ResultsError
 from tune_sa2va.evaluate.tuned import read_tuned
 from tune_sa2va.export.search_files import read_searched
 
@@ -37,7 +37,7 @@ def find_checkpoints(run: Path) -> list[TrialCheckpoint]:
         CheckpointError: a checkpoint does not say what it is of, so that the best one is not known.
     """
     if not (run / "search.yaml").exists():
-        raise UserError(f"{run}: holds no search (no search.yaml). Give the folder results/NAME of a search.")
+        raise ResultsError(f"{run}: holds no search (no search.yaml). Give the folder results/NAME of a search.")
     found = []
     for path in (run / "ray").glob("*/*/checkpoint_*/state.json"):
         try:
@@ -72,14 +72,16 @@ def best_checkpoint(run: Path, trial_id: str | None = None) -> TrialCheckpoint:
     """
     checkpoints = find_checkpoints(run)
     if not checkpoints:
-        raise UserError(f"{run}: no trial has finished an epoch yet. Wait for the first one, or look at its failures.")
+        raise ResultsError(
+            f"{run}: no trial has finished an epoch yet. Wait for the first one, or look at its failures."
+        )
     trial_id = trial_id or _confirmed(run)
     if trial_id is None:
         return checkpoints[0]
     own = [checkpoint for checkpoint in checkpoints if checkpoint.trial_id == trial_id]
     if not own:
         known = ", ".join(sorted({checkpoint.trial_id for checkpoint in checkpoints})[:10])
-        raise UserError(f"--trial {trial_id}: no checkpoint of it in {run}. Trials with one: {known}.")
+        raise ResultsError(f"--trial {trial_id}: no checkpoint of it in {run}. Trials with one: {known}.")
     return own[0]
 
 

@@ -12,7 +12,8 @@ from typing import Annotated
 
 import typer
 
-from tune_sa2va.errors import NotReproducedError, UserError
+from tune_sa2va.cli import say_error
+from tune_sa2va.errors import NotReproducedError, ResultsError
 
 app = typer.Typer(add_completion=False)
 
@@ -36,7 +37,7 @@ def main(
     nothing is left behind (exit code 1). The threshold that suits the validation part best goes into tune_sa2va.json.
     """
     if merge and live_only:
-        raise UserError("--live-only is about adapters; with --merge there is none. Leave out one of the two.")
+        raise ResultsError("--live-only is about adapters; with --merge there is none. Leave out one of the two.")
 
     from tune_sa2va.export.checkpoints import best_checkpoint
     from tune_sa2va.export.write import export_adapter, export_merged
@@ -48,7 +49,7 @@ def main(
         else:
             tuned = export_adapter(run, checkpoint, to, live_only=live_only)
     except NotReproducedError as error:
-        typer.echo(f"error: {error}", err=True)
+        say_error(str(error), error.anchor)
         raise typer.Exit(1) from error
     val = tuned.metrics.val_default, tuned.metrics.val_chosen
     typer.echo(

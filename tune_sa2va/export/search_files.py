@@ -7,7 +7,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tune_sa2va.config import DataSettings, ModelSettings
-from tune_sa2va.errors import UserError
+from tune_sa2va.errors import ResultsError
 from tune_sa2va.evaluate.tuned import BaseModelName
 
 
@@ -65,4 +65,6 @@ def _read(path: Path, part: type[_AnyPart]) -> _AnyPart:
         reason = f"{'.'.join(str(place) for place in first['loc'])}: {first['msg']}"
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())
-    raise UserError(f"{path}: cannot be read as a search's ({reason}). Put back a copy of it, or start a new search.")
+    raise ResultsError(
+        f"{path}: cannot be read as a search's ({reason}). Put back a copy of it, or start a new search."
+    )

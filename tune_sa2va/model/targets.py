@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from torch import nn
 
 from tune_sa2va.config import FullModule
-from tune_sa2va.errors import UserError
+from tune_sa2va.errors import SpaceError
 from tune_sa2va.model.dims import Sam2Dims
 from tune_sa2va.model.families import Family
 from tune_sa2va.model.keymap import source_of
@@ -52,7 +52,7 @@ def find_targets(model: Sa2VA, patterns: Sequence[str], full_modules: Iterable[F
         if any(matches(module.reference, pattern) for pattern in patterns) and not module.native.startswith(in_full)
     ]
     if not targets:
-        raise UserError(
+        raise SpaceError(
             f"lora.target_modules {list(patterns)}: no module is left that gets an adapter, since all are trained in "
             "full or serve video only. Add the language model's, for example q_proj."
         )
@@ -82,21 +82,21 @@ def memory_attention_shapes(sam2: Sam2Dims) -> dict[str, tuple[int, int]]:
 def _check_pattern(pattern: str, found: list[Target], memory: Iterable[str], model: Sa2VA) -> None:
     encoders = sorted({module.reference for module in found if module.native.startswith(_ENCODERS)})
     if encoders:
-        raise UserError(
+        raise SpaceError(
             f"lora.target_modules {pattern!r}: names {encoders[0]} ({len(encoders)} modules of the encoders); encoders "
             "are frozen and their outputs cached, so an adapter there would do nothing. Leave it out, or give a longer "
             "name that only modules of the language model, text_hidden_fcs or the mask decoder end with."
         )
     for module in found:
         if not isinstance(model.get_submodule(module.native), nn.Linear):
-            raise UserError(
+            raise SpaceError(
                 f"lora.target_modules {pattern!r}: names {module.reference}, which is not a linear module. "
                 "Only linear modules get adapters; leave it out."
             )
     if not found and not any(matches(name, pattern) for name in memory):
         known = {name.rpartition(".")[2] for name in _linear_references(model)}
         near = get_close_matches(pattern, sorted(known), n=3, cutoff=0.3) or sorted(known)
-        raise UserError(
+        raise SpaceError(
             f"lora.target_modules {pattern!r}: no module's name in this Sa2VA ends with it. Nearest: {', '.join(near)}."
             f"{_INTERNLM2_NAMES if model.dims.family is Family.INTERNVL_INTERNLM2 else ''}"
         )

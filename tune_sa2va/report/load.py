@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tune_sa2va.errors import UserError
+from tune_sa2va.errors import ResultsError
 from tune_sa2va.report.names import Names
 from tune_sa2va.search.confirm import Confirmation, read_confirmation
 from tune_sa2va.search.inherit import Inherited, read_inherited
@@ -78,7 +78,9 @@ def load_run(folder: Path, *, show_names: bool) -> Run:
     settings = SearchSettings.load(folder)
     trials = read_trials(folder).sort_values("number").reset_index(drop=True)
     if trials.empty:
-        raise UserError(f"{folder}: no trial has started yet, so there is nothing to report. Wait for the first one.")
+        raise ResultsError(
+            f"{folder}: no trial has started yet, so there is nothing to report. Wait for the first one."
+        )
     for column in ("lora.target_modules", "train.full_modules"):
         trials[column] = [list(cell) for cell in trials[column]]
     trials["label"] = [f"trial {trial_id}" for trial_id in trials["trial_id"]]
@@ -118,7 +120,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         if not isinstance(content, dict):
             raise ValueError("it holds no JSON object")
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: cannot be read ({error}). Put back a copy of it, or delete it.") from error
+        raise ResultsError(f"{path}: cannot be read ({error}). Put back a copy of it, or delete it.") from error
     return content
 
 
@@ -129,9 +131,9 @@ def _read_scores(path: Path) -> pd.DataFrame | None:
         table = pq.read_table(path)
         table.validate(full=True)  # else a text that is none stops pandas
     except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{path}: cannot be read ({str(error).splitlines()[0]}). Put back a copy of it.") from error
+        raise ResultsError(f"{path}: cannot be read ({str(error).splitlines()[0]}). Put back a copy of it.") from error
     if missing := [name for name in _SCORES_COLUMNS if name not in table.column_names]:
-        raise UserError(
+        raise ResultsError(
             f"{path}: must have the columns {', '.join(missing)}: another tune_sa2va wrote it. "
             "Make the report with that one, or run the search again under another --name."
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 import ray
 
-from tune_sa2va.errors import UserError
+from tune_sa2va.errors import DeviceError
 from tune_sa2va.search.lanes_up import lanes_that_fit
 from tune_sa2va.search.settings import SearchSettings
 from tune_sa2va.search.shared_storage import check_shared
@@ -79,7 +79,7 @@ def _check_room(settings: SearchSettings) -> None:
     room = lanes_that_fit(settings, [node for node in ray.nodes() if node["Alive"]])
     if room < settings.lanes:
         each = f"{settings.cpus_per_worker} CPU{' and a GPU' if settings.gpus else ''}"
-        raise UserError(
+        raise DeviceError(
             f"--address {settings.address}: the search needs room for {settings.lanes} lanes, each "
             f"{settings.lane.num_workers} times {each}; the nodes have it for {room}. Lower --gpus or --lanes."
         )
@@ -102,7 +102,7 @@ def _knock(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
     except (OSError, ValueError, OverflowError) as error:
-        raise UserError(
+        raise DeviceError(
             f"--address {address}: no Ray cluster answers there. Give HOST:PORT of its head, or auto."
         ) from error
 
@@ -127,7 +127,7 @@ def _free_port() -> Iterator[int]:
             probe.close()
             yield port
             return
-    raise UserError(
+    raise DeviceError(
         f"no port of 127.0.0.1 is free for Ray's dashboard, from {_DASHBOARD_PORTS[0]} to {_DASHBOARD_PORTS[-1]}. "
         "End what listens there: ss -ltnp shows it."
     )

@@ -8,7 +8,7 @@ from ray.exceptions import RayTaskError
 from rich.console import Console
 from rich.table import Table
 
-from tune_sa2va.errors import UserError
+from tune_sa2va.errors import ResultsError, UserError
 from tune_sa2va.evaluate.bootstrap import Interval, mean_interval, verdict
 from tune_sa2va.evaluate.metrics import Counts
 from tune_sa2va.export import TrialCheckpoint, export_adapter, find_checkpoints
@@ -34,7 +34,7 @@ def finish(settings: SearchSettings) -> None:
     confirmation = read_confirmation(settings)
     checkpoints = find_checkpoints(folder)
     if not checkpoints:
-        raise UserError(f"{folder}: no trial finished an epoch; trials.parquet has the reasons. Nothing to export.")
+        raise ResultsError(f"{folder}: no trial finished an epoch; trials.parquet has the reasons. Nothing to export.")
     winner, parent = _winner_of(settings, checkpoints, confirmation)
     recipe = _recipe_of(settings, checkpoints)
     contenders = [Contender(row=UNTUNED, checkpoint=UNTUNED, adapter=None)]

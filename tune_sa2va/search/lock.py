@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tune_sa2va.errors import UserError
+from tune_sa2va.errors import ResultsError
 
 FILE_NAME = "lock.json"
 
@@ -29,7 +29,7 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(
+            raise ResultsError(
                 f"{folder}: {_owner(folder)} is running this search. Wait for it, stop it, or choose another --name."
             ) from None
         owner = {"host": socket.gethostname(), "pid": os.getpid(), "started_at": datetime.now(UTC).isoformat()}

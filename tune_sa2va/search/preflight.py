@@ -21,7 +21,7 @@ from tune_sa2va.data.procedural import DEMO_FAMILY
 from tune_sa2va.data.procedural.folder import write_folder
 from tune_sa2va.data.split_file import read_split, write_split
 from tune_sa2va.data.variants import variants_of
-from tune_sa2va.errors import DataError, UserError
+from tune_sa2va.errors import DataError, DeviceError, UserError
 from tune_sa2va.search.base_model import examine_model
 from tune_sa2va.search.environment import write_environment
 from tune_sa2va.search.inherit import inherit, usable_trials, write_inherited
@@ -247,31 +247,31 @@ def _warm_start(flags: Flags) -> Path | None:
 def _devices(flags: Flags) -> tuple[int, int]:
     """GPUs and lanes."""
     if flags.gpus_per_trial < 1:
-        raise UserError(f"--gpus-per-trial must be 1 or more, got {flags.gpus_per_trial}.")
+        raise DeviceError(f"--gpus-per-trial must be 1 or more, got {flags.gpus_per_trial}.")
     if flags.gpus is not None and flags.gpus < 0:
-        raise UserError(f"--gpus must be 0 or more, got {flags.gpus}.")
+        raise DeviceError(f"--gpus must be 0 or more, got {flags.gpus}.")
     if flags.address is not None and flags.gpus is None:
-        raise UserError("--address needs --gpus: how many of the cluster's GPUs the search may take (0 for CPUs).")
+        raise DeviceError("--address needs --gpus: how many of the cluster's GPUs the search may take (0 for CPUs).")
     gpus = flags.gpus
     if flags.address is None and gpus != 0:
         import torch  # takes seconds, so only where GPUs are asked for
 
         here = torch.cuda.device_count()
         if gpus is not None and gpus > here:
-            raise UserError(f"--gpus {gpus}: this machine has {here}. Ask for at most {here} (0 runs on the CPU).")
+            raise DeviceError(f"--gpus {gpus}: this machine has {here}. Ask for at most {here} (0 runs on the CPU).")
         gpus = here if gpus is None else gpus
     if not gpus:
         if flags.gpus_per_trial > 1:
-            raise UserError(
+            raise DeviceError(
                 f"--gpus-per-trial {flags.gpus_per_trial} needs GPUs, and the search runs on CPUs. Leave it out."
             )
         return 0, _cpu_lanes(flags)
     if flags.lanes is not None:
-        raise UserError(
+        raise DeviceError(
             "--lanes is for searches on CPUs; on GPUs there are --gpus / --gpus-per-trial lanes. Leave it out."
         )
     if gpus % flags.gpus_per_trial:
-        raise UserError(
+        raise DeviceError(
             f"--gpus {gpus} cannot be shared out by {flags.gpus_per_trial} a trial. "
             f"Make --gpus a multiple of --gpus-per-trial."
         )
@@ -282,7 +282,7 @@ def _cpu_lanes(flags: Flags) -> int:
     if flags.lanes is None:
         return max(1, min(os.cpu_count() or 1, _MAX_CPU_LANES, flags.trials))
     if not 1 <= flags.lanes <= 256:
-        raise UserError(f"--lanes must be from 1 to 256, got {flags.lanes}.")
+        raise DeviceError(f"--lanes must be from 1 to 256, got {flags.lanes}.")
     return flags.lanes
 
 

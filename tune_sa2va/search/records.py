@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from tune_sa2va.config import RECIPE, TrialConfig
 from tune_sa2va.durable import write_whole
-from tune_sa2va.errors import UserError
+from tune_sa2va.errors import ResultsError
 from tune_sa2va.train.records import EpochRecord
 
 TRIALS_FILE = "trials.parquet"
@@ -259,12 +259,12 @@ def _read(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
         is_ours = version == str(SCHEMA_VERSION) and table.schema.equals(schema)
         rows: list[dict[str, Any]] = table.to_pylist()
     except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:  # a text or a time that is none
-        raise UserError(
+        raise ResultsError(
             f"{path}: damaged or not readable ({str(error).splitlines()[0]}). "
             "Put back a copy of it, or run the search again under another --name."
         ) from error
     if not is_ours:
-        raise UserError(
+        raise ResultsError(
             f"{path}: must have schema version {SCHEMA_VERSION}, got {version}: another tune_sa2va wrote it. "
             "Read it with that one, or run the search again under another --name."
         )

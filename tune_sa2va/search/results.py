@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tune_sa2va.data.split_file import SPLIT_FILE
-from tune_sa2va.errors import UserError
+from tune_sa2va.errors import ResultsError
 from tune_sa2va.evaluate.tuned import Tuned, read_tuned
 from tune_sa2va.search.records import TrialKind, read_epochs, read_trials
 from tune_sa2va.search.settings import SearchSettings
@@ -60,4 +60,4 @@ def _table(path: Path) -> pd.DataFrame:
     except FileNotFoundError:
         return pd.DataFrame()
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path}: cannot be read ({str(error).splitlines()[0]}). Put back a copy of it.") from error
+        raise ResultsError(f"{path}: cannot be read ({str(error).splitlines()[0]}). Put back a copy of it.") from error

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 
 from tune_sa2va.config import RECIPE, Augment, DataSettings, Frozen, LaneSettings, ModelSettings, TrialConfig
 from tune_sa2va.durable import write_whole
-from tune_sa2va.errors import UserError
+from tune_sa2va.errors import ResultsError
 from tune_sa2va.search.rerun import RERUN_SEED, without_rerun
 from tune_sa2va.search.space import Dimension, Kind, SearchSpace, check_space
 
@@ -140,20 +140,20 @@ class SearchSettings(Frozen):
         try:
             values = yaml.safe_load(file.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise UserError(
+            raise ResultsError(
                 f"{folder}: no results of a search (it has no {FILE_NAME}). Give the folder results/NAME of a search."
             ) from error
         except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-            raise UserError(f"{file}: cannot be read ({' '.join(str(error).split())}). {_CURE}") from error
+            raise ResultsError(f"{file}: cannot be read ({' '.join(str(error).split())}). {_CURE}") from error
         if not isinstance(values, dict):
-            raise UserError(f"{file}: holds no settings. {_CURE}")
+            raise ResultsError(f"{file}: holds no settings. {_CURE}")
         here = {"out": str(folder.resolve().parent), "name": folder.resolve().name}
         try:
             settings = cls.model_validate(values | here)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
-            raise UserError(
+            raise ResultsError(
                 f"{file}: {where}: {first['msg']}; it was edited, or another tune_sa2va wrote it. {_CURE}"
             ) from error
         check_space(file, settings.space)

@@ -8,7 +8,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from tune_sa2va.errors import UserError
+from tune_sa2va.errors import DeviceError
 
 _ANSWER_S = 120.0
 """How long a node may take: the first Python process there starts from a cold disk."""
@@ -33,7 +33,7 @@ def check_shared(out: Path) -> None:
         for node, answer in asked:
             fault = _fault(answer) or ("" if _answer_to(token, node["NodeID"]).exists() else "writes it elsewhere")
             if fault:
-                raise UserError(
+                raise DeviceError(
                     f"--out {out}: node {node['NodeManagerAddress']} of the cluster {fault}. "
                     "Choose a folder on storage that all nodes share, at the same path."
                 )

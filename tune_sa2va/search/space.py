@@ -31,7 +31,7 @@ from pydantic import ValidationError
 
 import tune_sa2va
 from tune_sa2va.config import RECIPE, TrialConfig
-from tune_sa2va.errors import UserError
+from tune_sa2va.errors import SpaceError
 from tune_sa2va.search.strict_yaml import read_yaml
 
 SHIPPED_SPACES = Path(tune_sa2va.__file__).parents[1] / "search_spaces"
@@ -110,7 +110,7 @@ class SearchSpace:
         try:
             return self.base.replace(values)
         except ValidationError as error:
-            raise UserError(f"{self.source}: the trial {dict(params)} cannot be: {_reason(error)}.") from error
+            raise SpaceError(f"{self.source}: the trial {dict(params)} cannot be: {_reason(error)}.") from error
 
     def recipe_point(self) -> dict[str, Any]:
         """The user's recipe as Optuna's parameters: the first point of a search."""
@@ -118,7 +118,7 @@ class SearchSpace:
         point = {}
         for path, dimension in self.dimensions.items():
             if not dimension.holds(recipe[path]):
-                raise UserError(
+                raise SpaceError(
                     f"{self.source}: {path} does not hold the recipe's {recipe[path]!r}, and trial 0 is the recipe. "
                     f"Let its {dimension.kind} include {recipe[path]!r}, or put {path} under 'fixed'."
                 )
@@ -155,19 +155,19 @@ def check_space(file: Path, document: Any) -> SearchSpace:
         UserError: something is not.
     """
     if not isinstance(document, dict):
-        raise UserError(f"{file}: holds no search space. Give it a map 'space' of field paths to distributions.")
+        raise SpaceError(f"{file}: holds no search space. Give it a map 'space' of field paths to distributions.")
     for key in document:
         if key not in ("fixed", "space"):
-            raise UserError(
+            raise SpaceError(
                 f"{file}: unknown key {key!r}. The nearest known one is {_nearest(key, ('fixed', 'space'))!r}."
             )
     fixed = _read_fixed(file, _fields_of(file, "fixed", document.get("fixed", {})))
     entries = _fields_of(file, "space", document.get("space"))
     if not entries:
-        raise UserError(f"{file}: 'space' is empty. Give at least one field to search, for example optimizer.lr.")
+        raise SpaceError(f"{file}: 'space' is empty. Give at least one field to search, for example optimizer.lr.")
     for path in entries:
         if path in fixed:
-            raise UserError(f"{file}: {path} is both fixed and searched. Take it out of 'fixed' or of 'space'.")
+            raise SpaceError(f"{file}: {path} is both fixed and searched. Take it out of 'fixed' or of 'space'.")
     dimensions = {path: _read_dimension(f"{file}: {path}", path, entry) for path, entry in entries.items()}
     space = SearchSpace(source=file, fixed=MappingProxyType(fixed), dimensions=MappingProxyType(dimensions))
     _check_values(space)
@@ -194,20 +194,20 @@ def _find(source: str | Path) -> Path:
         return shipped
     if not is_file:
         names = ", ".join(sorted(file.stem for file in SHIPPED_SPACES.glob("*.yaml"))) or "none found"
-        raise UserError(f"{given}: no such search space. Give a YAML file, or the name of a shipped one ({names}).")
+        raise SpaceError(f"{given}: no such search space. Give a YAML file, or the name of a shipped one ({names}).")
     return given
 
 
 def _fields_of(file: Path, section: str, entries: Any) -> dict[str, Any]:
     """A section's entries, once every key is known to be a field of a trial."""
     if not isinstance(entries, dict):
-        raise UserError(
+        raise SpaceError(
             f"{file}: {section!r} must be a map of field paths, got {entries!r}. See search_spaces/lora.yaml."
         )
     known = RECIPE.flat()
     for path in entries:
         if path not in known:
-            raise UserError(
+            raise SpaceError(
                 f"{file}: unknown field {path!r} in '{section}'. The nearest known one is {_nearest(path, known)!r}."
             )
     return entries
@@ -219,22 +219,22 @@ def _read_fixed(file: Path, entries: dict[str, Any]) -> dict[str, Any]:
     try:
         RECIPE.replace(entries)
     except ValidationError as error:
-        raise UserError(f"{file}: the values under 'fixed' do not go together: {_reason(error)}.") from error
+        raise SpaceError(f"{file}: the values under 'fixed' do not go together: {_reason(error)}.") from error
     return entries
 
 
 def _read_dimension(where: str, path: str, entry: Any) -> Dimension:
     kinds = [str(kind) for kind in Kind]
     if not isinstance(entry, dict) or len(entry) != 1:
-        raise UserError(f"{where} must have exactly one of {', '.join(kinds)}, got {entry!r}.")
+        raise SpaceError(f"{where} must have exactly one of {', '.join(kinds)}, got {entry!r}.")
     ((name, values),) = entry.items()
     if name not in kinds:
-        raise UserError(f"{where}: unknown distribution {name!r}. The nearest known one is {_nearest(name, kinds)!r}.")
+        raise SpaceError(f"{where}: unknown distribution {name!r}. The nearest known one is {_nearest(name, kinds)!r}.")
     if path == "train.epochs":
-        raise UserError(f"{where} cannot be searched: epochs are what ASHA deals out. Set them with --epochs.")
+        raise SpaceError(f"{where} cannot be searched: epochs are what ASHA deals out. Set them with --epochs.")
     kind = Kind(name)
     if not isinstance(values, list):
-        raise UserError(f"{where}: {kind} must have a list of values, got {values!r}.")
+        raise SpaceError(f"{where}: {kind} must have a list of values, got {values!r}.")
     if kind is Kind.CHOICE:
         _check_choices(where, values)
     else:
@@ -244,30 +244,32 @@ def _read_dimension(where: str, path: str, entry: Any) -> Dimension:
 
 def _check_choices(where: str, choices: list[Any]) -> None:
     if not choices:
-        raise UserError(f"{where}: choice must have at least one value, got [].")
+        raise SpaceError(f"{where}: choice must have at least one value, got [].")
     twice = [value for number, value in enumerate(choices) if value in choices[:number]]
     if twice:
-        raise UserError(f"{where}: choice has {twice[0]!r} twice. Give each value once.")
+        raise SpaceError(f"{where}: choice has {twice[0]!r} twice. Give each value once.")
 
 
 def _check_bounds(where: str, kind: Kind, recipe_value: Any, bounds: list[Any]) -> None:
     if isinstance(recipe_value, bool) or not isinstance(recipe_value, int | float):
-        raise UserError(f"{where} is not a number and cannot have {kind}. Use choice.")
+        raise SpaceError(f"{where} is not a number and cannot have {kind}. Use choice.")
     if isinstance(recipe_value, int) and not kind.is_whole:
-        raise UserError(
+        raise SpaceError(
             f"{where} is a whole number and cannot have {kind}. Use int_uniform, log_int_uniform or choice."
         )
     if len(bounds) != 2 or any(isinstance(bound, bool) or not isinstance(bound, int | float) for bound in bounds):
-        raise UserError(f"{where}: {kind} must have two numbers, the lowest and the highest value, got {bounds!r}.")
+        raise SpaceError(f"{where}: {kind} must have two numbers, the lowest and the highest value, got {bounds!r}.")
     if not all(-sys.float_info.max <= bound <= sys.float_info.max for bound in bounds):  # not isfinite: it overflows
-        raise UserError(f"{where}: {kind} must have finite bounds, got {bounds!r}.")
+        raise SpaceError(f"{where}: {kind} must have finite bounds, got {bounds!r}.")
     if kind.is_whole and not all(isinstance(bound, int) for bound in bounds):
-        raise UserError(f"{where}: {kind} must have whole numbers as bounds, got {bounds!r}.")
+        raise SpaceError(f"{where}: {kind} must have whole numbers as bounds, got {bounds!r}.")
     low, high = bounds
     if not low < high:
-        raise UserError(f"{where}: {kind} must have its lowest value first, got {bounds!r}. For one value use 'fixed'.")
+        raise SpaceError(
+            f"{where}: {kind} must have its lowest value first, got {bounds!r}. For one value use 'fixed'."
+        )
     if kind.is_log and low <= 0:
-        raise UserError(f"{where}: {kind} must start above 0, got {bounds!r}. To reach 0 use uniform or choice.")
+        raise SpaceError(f"{where}: {kind} must start above 0, got {bounds!r}. To reach 0 use uniform or choice.")
 
 
 def _check_values(space: SearchSpace) -> None:
@@ -287,11 +289,11 @@ def _check_value(where: str, base: TrialConfig, path: str, value: Any) -> None:
     try:
         taken = base.replace({path: value}).flat()[path]
     except ValidationError as error:
-        raise UserError(f"{where} cannot be {value!r}: {_reason(error)}. Change or take out that value.") from error
+        raise SpaceError(f"{where} cannot be {value!r}: {_reason(error)}. Change or take out that value.") from error
     if isinstance(value, float) and not math.isfinite(value):
-        raise UserError(f"{where} cannot be {value!r}. Give a finite number.")
+        raise SpaceError(f"{where} cannot be {value!r}. Give a finite number.")
     if taken != value or isinstance(taken, bool) != isinstance(value, bool):
-        raise UserError(f"{where} cannot be {value!r}: it would be read as {taken!r}. Write that instead.")
+        raise SpaceError(f"{where} cannot be {value!r}: it would be read as {taken!r}. Write that instead.")
 
 
 def _reason(error: ValidationError) -> str:

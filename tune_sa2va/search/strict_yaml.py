@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from tune_sa2va.errors import UserError
+from tune_sa2va.errors import SpaceError
 
 MAX_BYTES = 64 * 1024
 
@@ -46,15 +46,17 @@ def read_yaml(path: Path) -> Any:
         with path.open("rb") as file:
             text = file.read(MAX_BYTES + 1)
         if len(text) > MAX_BYTES:
-            raise UserError(f"{path}: larger than {MAX_BYTES} bytes. This is not a file of settings; give another one.")
+            raise SpaceError(
+                f"{path}: larger than {MAX_BYTES} bytes. This is not a file of settings; give another one."
+            )
         return yaml.load(text, Loader=_StrictLoader)
     except OSError as error:
-        raise UserError(
+        raise SpaceError(
             f"{path}: cannot be read ({error.strerror}). Give a file that is there and readable."
         ) from error
     except yaml.MarkedYAMLError as error:
         line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UserError(f"{path}: not valid YAML{line}: {error.problem}. Correct that line.") from error
+        raise SpaceError(f"{path}: not valid YAML{line}: {error.problem}. Correct that line.") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: not valid YAML: {reason}. Write it as UTF-8 text, as in search_spaces/.") from error
+        raise SpaceError(f"{path}: not valid YAML: {reason}. Write it as UTF-8 text, as in search_spaces/.") from error

@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tune_sa2va.errors import UserError
+from tune_sa2va.errors import ResultsError
 from tune_sa2va.search.records import read_epochs, read_trials
 from tune_sa2va.search.settings import SearchSettings
 from tune_sa2va.search.watch.view import Plan, View
@@ -40,5 +40,7 @@ def _images(folder: Path) -> dict[str, int]:
     except FileNotFoundError:
         return {}
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: damaged or not readable ({str(error).splitlines()[0]}). Put back a copy.") from error
+        raise ResultsError(
+            f"{file}: damaged or not readable ({str(error).splitlines()[0]}). Put back a copy."
+        ) from error
     return {part: parts.count(part) for part in set(parts)}
