@@ -65,6 +65,40 @@ def test_a_trial_whose_node_is_lost_goes_on(spare: bool, ground: Ground) -> None
         assert moved["trial_id"].nunique() == 1 and went_on_s < minute_s, epochs
 
 
+@pytest.mark.slow  # a minute and a half
+def test_a_node_that_comes_back_gets_a_lane_again(ground: Ground) -> None:
+    with cluster(head_cpus=0, nodes=2) as nodes:
+        driver = ground.start("back", "--address", nodes.address, lanes=2, trials=8, epochs=9)
+        results = ground.results("back")
+        wait_until(lambda: _epochs(results) >= 3, within_s=240, what="three epochs recorded")
+        nodes.remove_node(next(node for node in nodes.worker_nodes if has_worker(node)), allow_graceful=False)
+        wait_until(lambda: "goes on with 1 of 2 lanes" in ground.said("back"), within_s=60, what="one lane less")
+        nodes.add_node(num_cpus=1)
+        back_at = time.time()
+        assert finish(driver) == 0, ground.said("back")
+    said = ground.said("back")
+    assert "A node came back: the search goes on with 2 of 2 lanes." in said and "Traceback" not in said
+    trials, epochs = read_trials(results), read_epochs(results)
+    assert len(trials) == 8 and set(trials["state"]) <= {"COMPLETE", "STOPPED"}
+    later = epochs[epochs["ended_at"].map(lambda moment: moment.timestamp()) > back_at]
+    assert later["lane"].nunique() == 2, epochs
+
+
+@pytest.mark.slow  # two clusters: a minute and a half
+def test_without_any_node_the_search_pauses_and_another_cluster_ends_it(ground: Ground) -> None:
+    with cluster(head_cpus=0, nodes=1) as nodes:
+        driver = ground.start("none", "--address", nodes.address, lanes=1, trials=2, epochs=9)
+        results = ground.results("none")
+        wait_until(lambda: _epochs(results) >= 3, within_s=240, what="three epochs recorded")
+        nodes.remove_node(nodes.worker_nodes.copy().pop(), allow_graceful=False)
+        assert finish(driver, within_s=180) == 75, ground.said("none")
+    assert "--resume" in ground.said("none") and "Traceback" not in ground.said("none")
+    with cluster(head_cpus=0, nodes=1) as nodes:
+        assert finish(ground.resume("none", "--address", nodes.address)) == 0, ground.said("none")
+    epochs = read_epochs(results)
+    assert len(read_trials(results)) == 2 and not epochs.duplicated(["trial_id", "epoch"]).any()
+
+
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="mounts a folder that only one node sees")
 @pytest.mark.slow  # a cluster and a search that is refused: half a minute
 def test_a_results_folder_that_a_node_does_not_see_is_refused(ground: Ground) -> None:

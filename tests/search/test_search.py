@@ -93,6 +93,7 @@ def ran(folder: Path) -> Ran:
 def test_a_search_ends_well_and_says_little(ran: Ran) -> None:
     assert ran.code == 0, ran.output
     assert "Ray dashboard: http://127.0.0.1:" in ran.output
+    assert "encoding images once, " in ran.output
     assert "Traceback" not in ran.output and "WARNING" not in ran.output
     assert len(ran.output.splitlines()) < (TRIALS + 4) * (2 * EPOCHS + 1) + 28
 

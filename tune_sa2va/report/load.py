@@ -41,13 +41,20 @@ class Run:
     """The exported trial, or the one that an exported rerun repeats; None while there is none."""
     confirmation: Confirmation | None
     """The reruns of the best; None where none were asked for."""
-    confirmation_s: float
-    """Lane time of all reruns, in seconds."""
+    reruns: pd.DataFrame
+    """As `trials`, of the reruns; the label is "rerun 0012"."""
+    rerun_epochs: pd.DataFrame
+    """As `epochs`, of the reruns."""
     recipe_id: str | None
     """The trial at the user's recipe; None where it never started."""
     inherited: Inherited | None
     """What a warm start gave the sampler; None where there was none."""
     names: Names
+
+    @property
+    def confirmation_s(self) -> float:
+        """Lane time of all reruns, in seconds."""
+        return float(self.reruns["seconds"].sum())
 
     @property
     def winner(self) -> dict[str, Any] | None:
@@ -76,31 +83,38 @@ def load_run(folder: Path, *, show_names: bool) -> Run:
         UserError: not a results folder, no trial yet, or a file that is damaged or of another version.
     """
     settings = SearchSettings.load(folder)
-    trials = read_trials(folder).sort_values("number").reset_index(drop=True)
+    trials, epochs = _labelled(folder, TrialKind.SEARCH, "trial")
+    reruns, rerun_epochs = _labelled(folder, TrialKind.CONFIRMATION, "rerun")
     if trials.empty:
         raise ResultsError(
             f"{folder}: no trial has started yet, so there is nothing to report. Wait for the first one."
         )
-    for column in ("lora.target_modules", "train.full_modules"):
-        trials[column] = [list(cell) for cell in trials[column]]
-    trials["label"] = [f"trial {trial_id}" for trial_id in trials["trial_id"]]
-    epochs = read_epochs(folder).merge(trials[["trial_id", "number", "label"]], on="trial_id")
     winner = _read_json(folder / "best_adapter" / "tune_sa2va.json").get("trial")
-    reruns = read_trials(folder, TrialKind.CONFIRMATION)
     return Run(
         folder=folder,
         settings=settings,
         environment=_read_json(folder / "environment.json"),
         trials=trials,
-        epochs=epochs.sort_values(["number", "epoch"]).reset_index(drop=True),
+        epochs=epochs,
         test_scores=_read_scores(folder / SCORES_FILE),
         winner_id=dict(zip(reruns["trial_id"], reruns["parent"], strict=True)).get(winner, winner),
         confirmation=read_confirmation(settings),
-        confirmation_s=float(reruns["seconds"].sum()),
+        reruns=reruns,
+        rerun_epochs=rerun_epochs,
         recipe_id=_find_recipe(settings, trials),
         inherited=read_inherited(folder),
         names=Names.read(folder, show=show_names),
     )
+
+
+def _labelled(folder: Path, kind: TrialKind, word: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A kind's trials by number, and their epochs."""
+    trials = read_trials(folder, kind).sort_values("number").reset_index(drop=True)
+    for column in ("lora.target_modules", "train.full_modules"):
+        trials[column] = [list(cell) for cell in trials[column]]
+    trials["label"] = [f"{word} {trial_id}" for trial_id in trials["trial_id"]]
+    epochs = read_epochs(folder, kind).merge(trials[["trial_id", "number", "label"]], on="trial_id")
+    return trials, epochs.sort_values(["number", "epoch"]).reset_index(drop=True)
 
 
 def _find_recipe(settings: SearchSettings, trials: pd.DataFrame) -> str | None:

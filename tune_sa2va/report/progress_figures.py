@@ -102,7 +102,7 @@ def savings_reading(run: Run, saved: Savings) -> str:
 
 def lanes_by_time(run: Run) -> Figure:
     """A bar an epoch in the lane that ran it."""
-    line = timeline(run.trials, run.epochs)
+    line = timeline(pd.concat([run.trials, run.reruns]), pd.concat([run.epochs, run.rerun_epochs]))
     title = "The lanes by time"
     if line.spans.empty:
         return Figure(key="lanes", title=title, reading="Nothing has ended yet.", plot=None)
@@ -115,7 +115,7 @@ def lanes_by_time(run: Run) -> Figure:
     for at, length in line.pauses:
         plot.add_vline(x=at / divisor, line={"dash": "dot", "color": ORANGE})
         plot.add_annotation(x=at / divisor, y=1, yref="paper", text=f"{duration(length)} pause", showarrow=False)
-    return Figure(key="lanes", title=title, reading=_lanes_reading(line), plot=plot)
+    return Figure(key="lanes", title=title, reading=_lanes_reading(line, len(run.reruns)), plot=plot)
 
 
 def _bars(rows: pd.DataFrame, state: TrialState, divisor: float) -> go.Bar:
@@ -130,7 +130,7 @@ def _bars(rows: pd.DataFrame, state: TrialState, divisor: float) -> go.Bar:
         x=((rows["end_s"] - rows["start_s"]) / divisor).tolist(),
         name=_WORDS[state],
         marker={"color": _COLOURS[state], "line": {"width": 1, "color": "rgba(255,255,255,0.6)"}},
-        text=[label.removeprefix("trial ") if epoch in (0, 1) else "" for label, epoch in
+        text=[label.split()[-1] if epoch in (0, 1) else "" for label, epoch in
               zip(rows["label"], rows["epoch"], strict=True)],
         textposition="inside",
         insidetextanchor="start",
@@ -140,12 +140,14 @@ def _bars(rows: pd.DataFrame, state: TrialState, divisor: float) -> go.Bar:
     )  # fmt: skip
 
 
-def _lanes_reading(line: Timeline) -> str:
+def _lanes_reading(line: Timeline, num_reruns: int) -> str:
     shares = ", ".join(f"{lane} {share:.0%}" for lane, share in sorted(line.busy.items()))
     said = [
         f"Each bar is an epoch; the number is the trial that begins there. In {duration(line.total_s)} the lanes "
         f"were at work for these shares of the time: {shares}."
     ]
+    if num_reruns:
+        said.append(f"The {count(num_reruns, 'rerun')} of the best at the end are in it.")
     if line.pauses:
         lost = duration(sum(length for _, length in line.pauses))
         said.append(f"{count(len(line.pauses), 'pause')} of all lanes, {lost} in all, is cut out (dotted).")

@@ -2,8 +2,10 @@
 
 The rule decides as results come (a trial goes on when it is in the best third of those that reached the rung before
 it), so early trials pass more easily than a third would say, and how many run at a time matters. We play a search
-through the scheduler's own bracket with trials whose merits are in random order and the same at every rung: the best
-trial is best from the first epoch on. Real curves cross, which stops a little less or more, not by much.
+through the scheduler's own bracket with trials whose merits are the same at every rung: the best trial is best from the
+first epoch on. Real curves cross, which stops a little less or more, not by much. The first trials' merits are random;
+then the sampler has learnt something, and each trial is the better of two random ones. (A search of 32 trials ran 214
+epochs: 141 are expected without that, 165 with it, 104 to 216.)
 """
 
 import random
@@ -17,6 +19,8 @@ from ray.tune.schedulers.async_hyperband import _Bracket
 
 REHEARSALS = 60
 _LOW, _HIGH = 0.1, 0.9
+_UNGUIDED, _DRAWS = 10, 2
+"""TPE's first ten trials are random (Optuna's n_startup_trials); how much better the later ones are is our guess."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,10 @@ class Rehearsal:
         return max(self.ends)
 
 
+def _merit(chance: random.Random, number: int) -> float:
+    return max(chance.random() for _ in range(1 if number < _UNGUIDED else _DRAWS))
+
+
 def rehearse(
     seed: int,
     *,
@@ -93,7 +101,7 @@ def rehearse(
     lengths: of the trials, where they are known; ASHA decides them otherwise.
     """
     chance, bracket = random.Random(seed), _Bracket(1, epochs, reduction_factor, 0)
-    contenders = [SimpleNamespace(trial_id=str(number), merit=chance.random()) for number in range(trials)]
+    contenders = [SimpleNamespace(trial_id=str(number), merit=_merit(chance, number)) for number in range(trials)]
     waiting, ran, ends = iter(range(trials)), [0] * trials, [0.0] * lanes
     results: list[tuple[float, int, int]] = []  # when, which trial's, in which lane
 

@@ -5,6 +5,7 @@ it was told: to read 300 trials of 15 epochs again takes 70 ms, at each event.
 """
 
 import dataclasses
+import itertools
 import math
 import threading
 from collections.abc import Mapping
@@ -15,8 +16,10 @@ import pandas as pd
 from rich.console import Console, RenderableType
 from rich.live import Live
 
+from tune_sa2va.errors import UserError
 from tune_sa2va.search.records import read_epochs, read_trials
 from tune_sa2va.search.settings import SearchSettings
+from tune_sa2va.search.watch.encoding import Encoding
 from tune_sa2va.search.watch.estimate import Estimate, estimate_end
 from tune_sa2va.search.watch.gpus import Gpu, gpus_here
 from tune_sa2va.search.watch.read import plan_of
@@ -24,6 +27,7 @@ from tune_sa2va.search.watch.table import end_words, show
 from tune_sa2va.search.watch.view import Epoch, View, epoch_of
 
 _GPU_POLL_S = 5.0
+_ENCODING_POLL_S, _POLLS_A_LINE = 2.0, 5
 _FRAMES_PER_S = 1
 _NO_EPOCHS = pd.DataFrame()
 
@@ -41,6 +45,7 @@ class Screen:
         self._epochs: dict[tuple[str, int], Epoch] = {}
         self._read_epochs()
         self._take()
+        self._state = "running"
         self._live: Live | None = None
         if self._console.is_terminal and not quiet:
             self._live = Live(
@@ -52,6 +57,8 @@ class Screen:
             self._live.start()
             if settings.gpus and settings.address is None:  # of another machine's GPUs nvidia-smi here knows nothing
                 threading.Thread(target=self._watch_gpus, name="gpus", daemon=True).start()
+        if not quiet and not self._epochs and settings.address is None:  # other machines have caches of their own
+            threading.Thread(target=self._watch_encoding, name="encoding", daemon=True).start()
 
     def started(self, trial_id: str) -> None:
         """A trial runs, for the first time or again."""
@@ -123,7 +130,23 @@ class Screen:
         return estimate_end(self._view, now, budget_ends_at=ends_at)
 
     def _picture(self) -> RenderableType:
-        return show(self._view, datetime.now(UTC), self._estimate, self._gpus, "running", runs=True)
+        return show(self._view, datetime.now(UTC), self._estimate, self._gpus, self._state, runs=True)
+
+    def _watch_encoding(self) -> None:
+        """Until all images are encoded, says how many are: it may take minutes before the first epoch."""
+        try:
+            encoding = Encoding(self._settings)
+        except UserError:  # the lanes find it, too, and end the search with it
+            return
+        for poll in itertools.count():
+            present, total = encoding.count()
+            if present == total or self._epochs or self._closed.is_set():
+                break
+            self._state = f"encoding images once, {present:,} of {total:,}"
+            if self._live is None and poll % _POLLS_A_LINE == 0:
+                self._say(self._state)
+            self._closed.wait(_ENCODING_POLL_S)
+        self._state = "running"
 
     def _watch_gpus(self) -> None:
         while not self._closed.is_set():
