@@ -6,7 +6,6 @@ runs it, is in the file too: the targets name it in the reference, and a strict 
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +43,7 @@ def save_adapter(
     *,
     live_only: bool = False,
 ) -> None:
-    """Write `tensors` (named as `TrialAdapters.parameters`) and their configuration to `folder`, each file by rename.
+    """Write `tensors` (named as `TrialAdapters.parameters`) and their configuration to `folder`.
 
     `live_only` leaves the memory attention's modules out, and out of the configuration.
     """
@@ -254,16 +253,8 @@ def _unusable(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _write(folder: Path, tensors: dict[str, Tensor], config: dict[str, Any]) -> None:
-    """Both files, each by rename."""
+    """Both files. The tensors by rename, as they may be views of the file that is there; callers publish the folder."""
     unfinished = folder / f"{_TENSORS}.tmp"
     save_file(tensors, unfinished, metadata={"format": "pt"})
-    _publish(unfinished, folder / _TENSORS)
-    unfinished = folder / f"{_CONFIG}.tmp"
-    unfinished.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    _publish(unfinished, folder / _CONFIG)
-
-
-def _publish(unfinished: Path, path: Path) -> None:
-    with unfinished.open("rb+") as file:
-        os.fsync(file.fileno())
-    unfinished.replace(path)
+    unfinished.replace(folder / _TENSORS)
+    (folder / _CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
