@@ -3,6 +3,9 @@
 Tune does not see what a lane takes (its workers are Ray Train's own placement group) and starts every trial that is
 PENDING. After the loss of a node it would open a lane that has no place, and the trial in it would hang while others
 come and go. So a trial without room is PAUSED here, until a lane is free or a node has come back.
+
+A lane that becomes free takes a new trial, and not the one for which a lane is opening: Tune would drop that lane, and
+begin another for the next trial, and with short trials none would ever be up.
 """
 
 from typing import Any
@@ -20,6 +23,7 @@ class AshaInLanes(AshaSparingTheRecipe):
         super().__init__(*args, **asha)
         self._lanes_up = lanes_up
         self._let_in: set[Trial] = set()
+        self._opening: set[Trial] = set()
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         """A trial lost its lane, maybe with the node; it queues again."""
@@ -39,4 +43,7 @@ class AshaInLanes(AshaSparingTheRecipe):
             if trial.status != status:
                 tune_controller._set_trial_status(trial, status)  # Ray lets schedulers call it
         self._let_in = inside | set(queue[:room])
-        return next((trial for trial in trials if trial.status == Trial.PENDING), None)
+        pending = [trial for trial in trials if trial.status == Trial.PENDING]
+        new = [trial for trial in pending if trial not in self._opening]
+        self._opening = set(pending)  # after this question Tune gives each of them a lane, free or opening
+        return next(iter([*new, *pending]), None)
