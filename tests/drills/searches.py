@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -53,24 +53,28 @@ class Ground:
         """The results folder of a search."""
         return self.folder / "results" / name
 
-    def start(self, name: str, *more: str, extra: Mapping[str, str] | None = None, **numbers: int) -> psutil.Popen:
-        """A new search. numbers: trials, epochs, lanes, seed."""
+    def start(
+        self, name: str, *more: str, extra: Mapping[str, str] | None = None, prefix: Sequence[str] = (), **numbers: int
+    ) -> psutil.Popen:
+        """A new search. prefix: what its command line begins with. numbers: trials, epochs, lanes, seed."""
         asked = {"trials": 4, "epochs": 3, "lanes": 1, "seed": 1} | numbers
         flags = [word for flag, value in asked.items() for word in (f"--{flag}", str(value))]
         places = ["--data", str(self.folder / "data"), "--space", str(self.folder / "space.yaml")]
         out = ["--out", str(self.folder / "results"), "--name", name]
-        return self.command(name, "--gpus", "0", *flags, *places, *out, *more, extra=extra)
+        return self.command(name, "--gpus", "0", *flags, *places, *out, *more, extra=extra, prefix=prefix)
 
     def resume(self, name: str, *more: str) -> psutil.Popen:
         """The same search, gone on with."""
         return self.command(name, "--resume", str(self.results(name)), *more)
 
-    def command(self, name: str, *arguments: str, extra: Mapping[str, str] | None = None) -> psutil.Popen:
+    def command(
+        self, name: str, *arguments: str, extra: Mapping[str, str] | None = None, prefix: Sequence[str] = ()
+    ) -> psutil.Popen:
         """A search process; what it says is in `said(name)`."""
         environment = os.environ | {"TUNE_SA2VA_CACHE": str(self.folder / "cache"), "PYTHONUNBUFFERED": "1"}
         with self._log(name).open("a") as log:
             search = psutil.Popen(
-                [sys.executable, "-m", "tune_sa2va.search", *arguments],
+                [*prefix, sys.executable, "-m", "tune_sa2va.search", *arguments],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=environment | (extra or {}),

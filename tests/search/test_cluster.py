@@ -1,8 +1,34 @@
-"""Searches that start at the same time take different ports for their dashboards."""
+"""Joining a cluster that does not let us in; and searches that start together take different dashboard ports."""
 
 import socket
+from typing import NoReturn
 
-from tune_sa2va.search.cluster import _free_port
+import pytest
+import ray
+
+from tune_sa2va.errors import DeviceError
+from tune_sa2va.search.cluster import _free_port, _join
+
+
+@pytest.mark.parametrize(
+    ("reason", "cure"),
+    [
+        ("RPC error: InvalidAuthToken: token is missing", r"wants a token\. Put its .* RAY_AUTH_MODE=token\."),
+        ("Version mismatch: Ray 2.59.0", r"cannot be joined \(no way in\)\. It must be the same Ray"),
+    ],
+)
+def test_a_cluster_that_does_not_let_us_in(reason: str, cure: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Ray raises it: the reason is in the cause of the cause."""
+
+    def init(**_: object) -> NoReturn:
+        try:
+            raise RuntimeError(reason)
+        except RuntimeError as error:
+            raise ConnectionError("no way in.") from error
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(DeviceError, match=rf"--address 10\.0\.0\.1:6379: .*{cure}"):
+        _join("10.0.0.1:6379")
 
 
 def test_two_searches_that_start_together_get_different_ports() -> None:

@@ -45,7 +45,7 @@ def cluster(settings: SearchSettings) -> Iterator[None]:
     else:
         _knock(settings.address)
         _hush()
-        context = ray.init(address=settings.address, runtime_env={"env_vars": _QUIET}, **_RAY_HUSHED)
+        context = _join(settings.address)
     try:
         if settings.address is not None:
             _check_room(settings)
@@ -72,6 +72,25 @@ def start_own_ray(*, num_cpus: int, num_gpus: int) -> Any:
             dashboard_port=port,
             **_RAY_HUSHED,
         )
+
+
+def _join(address: str) -> Any:
+    """Connects to a running cluster; gives back Ray's context."""
+    try:
+        return ray.init(address=address, runtime_env={"env_vars": _QUIET}, **_RAY_HUSHED)
+    except (ConnectionError, RuntimeError, ray.exceptions.AuthenticationError) as error:
+        causes: list[BaseException] = [error]
+        while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
+            causes.append(cause)
+        if any("InvalidAuthToken" in str(cause) for cause in causes):
+            raise DeviceError(
+                f"--address {address}: this Ray cluster wants a token. Put its ~/.ray/auth_token here, too, and start "
+                "the search with RAY_AUTH_MODE=token."
+            ) from error
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise DeviceError(
+            f"--address {address}: the Ray cluster cannot be joined ({reason}). It must be the same Ray and Python."
+        ) from error
 
 
 def _check_room(settings: SearchSettings) -> None:
