@@ -11,8 +11,9 @@ from tune_sa2va.search.records import read_epochs, read_trials
 
 @pytest.mark.slow  # two minutes
 @pytest.mark.timeout(900)
-@pytest.mark.skipif(not can_be_made(), reason="may not make network namespaces")
 def test_a_host_that_goes_costs_its_lane_and_no_epoch_more(tmp_path_factory: pytest.TempPathFactory) -> None:
+    if not can_be_made():
+        pytest.skip("may not make network namespaces")
     with Ground.prepare(tmp_path_factory.mktemp("hosts")) as ground, hosts(ground.folder, workers=2) as (head, lost, _):
         wait_until(
             lambda: "Ray runtime started" in (ground.folder / f"{head.name}.log").read_text(), what="the head is up"

@@ -1,7 +1,10 @@
 """Which cards a search would get, from what nvidia-smi says."""
 
+from pathlib import Path
+
 import pytest
 
+from tests.search.watch.runs import settings_in
 from tune_sa2va.search.cards import cards, visible
 
 LISTED = """\
@@ -20,6 +23,7 @@ LISTED = """\
         ("GPU-a", []),  # two cards begin so
         ("0,7,1", [78.125]),
         ("2", []),  # cut into instances: torch has to be asked
+        ("2,0", []),
         ("", []),
         ("-1", []),
     ],
@@ -29,5 +33,5 @@ def test_the_cards_that_cuda_would_show(visible_devices: str | None, free_gib: l
     assert [card.free_gib for card in visible(LISTED, environment)] == free_gib
 
 
-def test_no_driver_or_no_gpu_wanted() -> None:
-    assert visible("", {}) == () and cards(0) == ()
+def test_no_driver_or_no_gpu_wanted(tmp_path: Path) -> None:
+    assert visible("", {}) == () and cards(settings_in(tmp_path)) == ()

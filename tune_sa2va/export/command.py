@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from tune_sa2va.cli import say_error
-from tune_sa2va.errors import NotReproducedError, ResultsError
+from tune_sa2va.errors import NotReproducedError, UserError
 
 app = typer.Typer(add_completion=False)
 
@@ -37,7 +37,7 @@ def main(
     nothing is left behind (exit code 1). The threshold that suits the validation part best goes into tune_sa2va.json.
     """
     if merge and live_only:
-        raise ResultsError("--live-only is about adapters; with --merge there is none. Leave out one of the two.")
+        raise UserError("--live-only is about adapters; with --merge there is none. Leave out one of the two.")
 
     from tune_sa2va.export.checkpoints import best_checkpoint
     from tune_sa2va.export.write import export_adapter, export_merged

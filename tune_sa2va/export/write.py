@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from tune_sa2va.config import Precision
 from tune_sa2va.durable import publish_folder
-from tune_sa2va.errors import NotReproducedError, ResultsError
+from tune_sa2va.errors import NotReproducedError, ResultsError, UserError
 from tune_sa2va.evaluate.bootstrap import mean_interval
 from tune_sa2va.evaluate.metrics import Counts, mean_scores
 from tune_sa2va.evaluate.tuned import (
@@ -85,7 +85,7 @@ def export_merged(run: Path, checkpoint: TrialCheckpoint, to: Path) -> Tuned:
 def _start(to: Path) -> Path:
     """A new folder beside `to`, on the same disk."""
     if to.exists() and (not to.is_dir() or (any(to.iterdir()) and not (to / TUNED_FILE).exists())):
-        raise ResultsError(f"--to {to}: holds other files. Give an empty or a new folder.")
+        raise UserError(f"--to {to}: holds other files. Give an empty or a new folder.")
     unfinished = to.with_name(f".{to.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)

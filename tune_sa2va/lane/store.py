@@ -111,8 +111,9 @@ def prune_ended(folder: Path) -> None:
     if not found:
         return
     best = _best_epoch(tuple(json.loads((found[0] / RECORDS_FILE).read_text(encoding="utf-8"))))
-    _keep(folder, {best})
     (_path(folder, best) / OPTIMIZER_FILE).unlink(missing_ok=True)
+    flush_folder(_path(folder, best))  # its lane may still wait for the disk, and soon no other is there to serve
+    _keep(folder, {best})
 
 
 def _keep(folder: Path, epochs: set[int]) -> None:

@@ -6,7 +6,7 @@ does not see: the searcher must not propose more trials at a time than there are
 
 A trial that fails on its own account reports `val_dice` 0 with the reason and is done; a lost worker group raises, and
 Tune runs the trial again in a new actor. What Tune keeps as a checkpoint is a note of the epoch; the checkpoint itself
-is in our `TrialStore`, on the disk before Tune hears of the epoch.
+is in our `TrialStore`, in a folder that is whole before Tune hears of the epoch.
 """
 
 import json
@@ -144,7 +144,7 @@ class LaneTrainable(tune.Trainable):
         return self._lane.ask(command)
 
     def _kept(self, record: dict[str, Any]) -> dict[str, Any]:
-        """The result of an epoch that was run, once it is on the disk."""
+        """The result of an epoch that was run, once it is in the store."""
         if not math.isfinite(record["val_dice"]):
             reason = "val_dice is not a number: no validation image shows a vessel, and none was found."
             return self._failed(Answer(failure=reason, kind="NothingToScore"))

@@ -47,8 +47,9 @@ def look(flags: Flags, *, with_probe: bool) -> Outlook:
         return outlook
     settings = outlook.settings = plan(flags)
     outlook.expected = expect(
-        trials=settings.trials, epochs=settings.epochs, lanes=settings.lanes, reduction_factor=REDUCTION_FACTOR
-    )
+        trials=settings.trials, epochs=settings.epochs, lanes=settings.lanes, reduction_factor=REDUCTION_FACTOR,
+        learns=settings.sampler != "random",
+    )  # fmt: skip
     outlook.problems += [
         f"{finding.subject}: {finding.found}. {finding.cure}"
         for finding in check_machine({})

@@ -47,7 +47,7 @@ def measure_room(
     settings: SearchSettings, memory: str, sizes_px: Sequence[tuple[int, int]], expected: Expectation
 ) -> Room:
     """The room for a search on images of these sizes, (height, width)."""
-    found = () if settings.address else cards(settings.gpus)
+    found = cards(settings)
     least = min((card.free_gib for card in found), default=float("inf"))
     _, worst = lane_memory(settings, memory, sizes_px, least)
     needed, free = worst.card_gib, least if found else None

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from tune_sa2va.errors import ResultsError
+from tune_sa2va.errors import UserError
 
 app = typer.Typer(add_completion=False)
 
@@ -38,7 +38,7 @@ def report(
     Images and groups are named by codes; names.parquet in the results folder says which is which.
     """
     if (run is None) == (compare is None):
-        raise ResultsError("give one results folder, or --compare with two. tune-sa2va report --help has examples.")
+        raise UserError("give one results folder, or --compare with two. tune-sa2va report --help has examples.")
     if run is not None:
         write_report(run, to or run / "report.html", show_names=show_names, pictures=pictures, static=figures)
     elif compare is not None:
@@ -77,7 +77,7 @@ def _write(to: Path, page: str) -> None:
     from tune_sa2va.durable import write_whole
 
     if not to.parent.is_dir():
-        raise ResultsError(f"{to.parent}: there is no such folder to write {to.name} to. Make it first.")
+        raise UserError(f"{to.parent}: there is no such folder to write {to.name} to. Make it first.")
     write_whole(to, page.encode())
     typer.echo(f"{to}: {to.stat().st_size / 1e6:.1f} MB, opens offline")
 

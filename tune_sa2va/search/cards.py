@@ -10,6 +10,8 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tune_sa2va.search.settings import SearchSettings
+
 _QUERY = ["--query-gpu=index,uuid,name,memory.free,memory.total", "--format=csv,noheader,nounits"]
 
 
@@ -22,37 +24,36 @@ class Card:
     total_gib: float
 
 
-def cards(count: int) -> tuple[Card, ...]:
-    """The first `count` GPUs that this process may use; none for 0."""
-    if not count:
+def cards(settings: SearchSettings) -> tuple[Card, ...]:
+    """The GPUs of this machine that lanes would get; none where a cluster's would be taken."""
+    if not settings.gpus or settings.address:
         return ()
-    told = visible(_ask_driver(), os.environ)[:count]
-    return told if len(told) == count else tuple(_ask_torch(number) for number in range(count))
+    told = visible(_ask_driver(), os.environ)[: settings.gpus]
+    return told if len(told) == settings.gpus else tuple(_ask_torch(number) for number in range(settings.gpus))
 
 
 def visible(listed: str, environment: Mapping[str, str]) -> tuple[Card, ...]:
-    """The cards of `nvidia-smi`'s lines that CUDA_VISIBLE_DEVICES lets through, in its order; none that is not listed.
+    """The cards of `nvidia-smi`'s lines that CUDA_VISIBLE_DEVICES lets through, in its order.
 
-    It names them by number or by the start of their UUID.
+    It names them by number or by the start of their UUID. The first one that is not told ends them.
     """
-    found: dict[str, Card] = {}
+    found: dict[str, Card | None] = {}
     for line in listed.splitlines():
         index, uuid, name, *mib = (word.strip() for word in line.split(","))
         try:
             free, total = (float(word) / 1024 for word in mib)
+            found[f"{index} {uuid}"] = Card(name, free, total)
         except ValueError:  # "[N/A]": a card cut into instances
-            continue
-        found[f"{index} {uuid}"] = Card(name, free, total)
-    wanted = environment.get("CUDA_VISIBLE_DEVICES")
-    if wanted is None:
-        return tuple(found.values())
-    chosen = []
-    for word in filter(None, map(str.strip, wanted.split(","))):
-        names = [key for key in found if key.split()[0] == word or key.split()[1].startswith(word)]
-        if len(names) != 1:
-            break  # CUDA, too, takes none from there on
-        chosen.append(found[names[0]])
-    return tuple(chosen)
+            found[f"{index} {uuid}"] = None
+    chosen = list(found.values())
+    if (wanted := environment.get("CUDA_VISIBLE_DEVICES")) is not None:
+        named = [
+            [key for key in found if key.split()[0] == word or key.split()[1].startswith(word)]
+            for word in filter(None, map(str.strip, wanted.split(",")))
+        ]
+        chosen = [found[keys[0]] if len(keys) == 1 else None for keys in named]
+    told = chosen[: chosen.index(None)] if None in chosen else chosen
+    return tuple(filter(None, told))
 
 
 def _ask_driver() -> str:

@@ -15,7 +15,7 @@ def fit_memory(settings: SearchSettings, memory: str, sizes_px: Sequence[tuple[i
 
     memory: a `MemoryMode`. sizes_px: (height, width) of the images.
     """
-    found = () if settings.address else cards(settings.gpus)
+    found = cards(settings)
     if not found:
         return settings
     checkpointed, _ = lane_memory(settings, memory, sizes_px, min(card.free_gib for card in found))

@@ -136,7 +136,7 @@ class Screen:
         """Until all images are encoded, says how many are: it may take minutes before the first epoch."""
         try:
             encoding = Encoding(self._settings)
-        except UserError:  # the lanes find it, too, and end the search with it
+        except (UserError, OSError):  # the lanes find it, too, and end the search with it
             return
         for poll in itertools.count():
             present, total = encoding.count()
