@@ -30,3 +30,8 @@ def test_the_first_result_of_a_rung_always_passes_and_the_recipe_is_spared() -> 
     both = expect(trials=2, epochs=3, lanes=1, reduction_factor=3)
     # The recipe runs its 3 epochs. The second trial passes the rung when it is better: half of the time.
     assert both.epochs == pytest.approx(3 + 0.5 * 3 + 0.5 * 1, abs=0.4)
+
+
+def test_a_sampler_that_learns_lets_more_epochs_run() -> None:
+    learns, random = (expect(trials=32, epochs=15, lanes=2, reduction_factor=3, learns=flag) for flag in (True, False))
+    assert learns.epochs > 1.1 * random.epochs

@@ -4,8 +4,8 @@ The rule decides as results come (a trial goes on when it is in the best third o
 it), so early trials pass more easily than a third would say, and how many run at a time matters. We play a search
 through the scheduler's own bracket with trials whose merits are the same at every rung: the best trial is best from the
 first epoch on. Real curves cross, which stops a little less or more, not by much. The first trials' merits are random;
-then a sampler that learns has something to learn from, and each trial is the better of two random ones. (A search of 32 trials ran 214
-epochs: 141 are expected without that, 165 with it, 104 to 216.)
+then a sampler that learns has something to learn from, and each trial is the better of two random ones. (A search of 32
+trials ran 214 epochs: 141 are expected without that, 165 with it, 104 to 216.)
 """
 
 import random
