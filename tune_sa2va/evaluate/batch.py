@@ -136,11 +136,15 @@ def hidden_rows(
     return trunk.hidden_rows(embeds, batch.rows, store, batch.context(shape), checkpointed=checkpointed)
 
 
-def canvas_logits(model: Sa2VA, batch: Batch, seg_hidden: Float[Tensor, "B D"]) -> Float[Tensor, "B H W"]:
-    """Logits on the images' own pixels, fp32, of the mask with the highest predicted IoU; 0 beyond the image."""
+def mask_logits(model: Sa2VA, batch: Batch, seg_hidden: Float[Tensor, "B D"]) -> Float[Tensor, "B S S"]:
+    """Logits of the mask with the highest predicted IoU, at the mask decoder's size, which is that of all images."""
     with torch.autocast(seg_hidden.device.type, torch.bfloat16, enabled=model.no_mem_embed.dtype == torch.bfloat16):
         seg = model.text_hidden_fcs(seg_hidden)
-        masks = model.decode_masks(batch.embed, batch.high_res_1, batch.high_res_0, seg).best()
+        return model.decode_masks(batch.embed, batch.high_res_1, batch.high_res_0, seg).best()
+
+
+def on_canvas(batch: Batch, masks: Float[Tensor, "B S S"]) -> Float[Tensor, "B H W"]:
+    """Logits on the images' own pixels, fp32; 0 beyond the image."""
     return batch.to_height @ masks.float() @ batch.to_width.transpose(1, 2)
 
 

