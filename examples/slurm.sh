@@ -18,6 +18,7 @@ PORT=6379
 
 cd "$SHARED/tune_sa2va"
 source .venv/bin/activate
+export RAY_health_check_failure_threshold=3    # a node that falls silent is given up after 40 s and not 65
 export RAY_AUTH_MODE=token                     # ray get-auth-token --generate once, in the home folder of all nodes
 export TUNE_SA2VA_CACHE="${TMPDIR:-/tmp}/tune_sa2va" # features: each node's own disk
 

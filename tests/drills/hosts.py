@@ -16,6 +16,9 @@ _BRIDGE, _PORT = "sa2va", 6399
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "5a2" * 16}
 """A cluster over a network asks for one; environment of its nodes and of a search in it."""
 
+_GIVES_UP_SOONER = {"RAY_health_check_failure_threshold": "3"}
+"""For the head, as docs/several-gpus.md says: by default a host that falls silent is waited for for 65 s."""
+
 
 def can_be_made() -> bool:
     """Whether this user may make network namespaces here."""
@@ -84,7 +87,7 @@ def _start(folder: Path, name: str, address: str, *, is_head: bool) -> psutil.Po
             ["ip", "netns", "exec", name, "unshare", "--mount", "sh", "-c", own_tmp, "sh", *ray],
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=os.environ | TOKEN,
+            env=os.environ | TOKEN | (_GIVES_UP_SOONER if is_head else {}),
         )
 
 

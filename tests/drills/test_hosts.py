@@ -1,5 +1,6 @@
 """A search over three hosts with networks of their own, one of which loses power and cable."""
 
+import re
 import time
 
 import pytest
@@ -28,10 +29,13 @@ def test_a_host_that_goes_costs_its_lane_and_no_epoch_more(tmp_path_factory: pyt
         assert finish(driver) == 0, ground.said("hosts")
         wait_until(lambda: all(map(is_gone, ran)), within_s=30, what="nothing runs on the lost host")
     said = ground.said("hosts")
-    assert said.count("goes on from its last checkpoint") == 1 and "1 of 2 lanes" in said and "Traceback" not in said
+    (lost_trial,) = re.findall(r"trial (\d+)\s+goes on from its last checkpoint", said)
+    assert "1 of 2 lanes" in said and "Traceback" not in said
     trials, epochs = read_trials(results), read_epochs(results)
     assert len(trials) == 4 and set(trials["state"]) <= {"COMPLETE", "STOPPED"}
     assert not epochs.duplicated(["trial_id", "epoch"]).any()
     assert (epochs.groupby("trial_id")["epoch"].max() == epochs.groupby("trial_id").size()).all()
-    after = sorted(end for end in epochs["ended_at"].map(lambda moment: moment.timestamp()) if end > cut_at)
-    assert after[0] - cut_at < 60, "the other host's trial did not wait"
+    after = epochs.assign(seconds_after=epochs["ended_at"].map(lambda moment: moment.timestamp()) - cut_at)
+    after = after[after["seconds_after"] > 0]
+    assert after["seconds_after"].min() < 20, "the other host's trial did not wait"
+    assert after[after["trial_id"] == lost_trial]["seconds_after"].min() < 60, "the lost trial waited too long"
