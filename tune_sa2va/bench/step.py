@@ -125,15 +125,17 @@ def step_flops(model: Sa2VA, tokens: int) -> float:
 def parts(bench: Bench, case: Case) -> dict[str, float]:
     """Milliseconds of a step's parts, each captured by itself (eager on a CPU)."""
     engine = Engine(bench.model, max_rank=case.max_rank)
+    engine.checkpointed = case.checkpointed
     stepper = engine.stepper(case.config)
     source = MadeUpImages.make(bench.model, bench.name, height=case.height, width=case.width, count=1)
     adapters = TrialAdapters(bench.model, case.config.lora, (), seed=0, store=stepper.store)
+    adapters.train(True)
     stepper.reset(case.config.loss, case.config.optimizer)
     (fed,) = engine.feed(with_answer=False).whole(source, [0], batch_size=1)
     graphs = Graphs(bench.device, enabled=bench.device.type == "cuda")
 
     def llm(batch: Batch, shape: Shape) -> Tensor:
-        return hidden_rows(bench.model, engine.trunk, batch, shape, stepper.store)
+        return hidden_rows(bench.model, engine.trunk, batch, shape, stepper.store, checkpointed=case.checkpointed)
 
     def llm_and_back(batch: Batch, shape: Shape) -> Tensor:
         hidden = llm(batch, shape)
