@@ -82,7 +82,6 @@ class SearchSettings(Frozen):
         return LaneSettings(
             model=self.model,
             data=self.data,
-            split_folder=self.folder,
             feature_cache=self.feature_cache,
             cache_limit_gib=self.cache_limit_gib,
             raw_high_res=self.raw_high_res,

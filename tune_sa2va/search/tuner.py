@@ -9,6 +9,7 @@ import warnings
 import optuna
 from ray import tune
 
+from tune_sa2va.data.split_file import read_names
 from tune_sa2va.lane.trainable import LaneTrainable
 from tune_sa2va.search.lane_queue import AshaInLanes
 from tune_sa2va.search.lanes_up import LanesUp
@@ -75,6 +76,7 @@ def _run(
     trainable = tune.with_parameters(
         LaneTrainable,
         settings=settings.lane,
+        names=read_names(settings.folder),
         configure=settings.trial_config,
         storage=settings.folder / "ray",
     )
