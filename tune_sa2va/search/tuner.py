@@ -21,15 +21,17 @@ from tune_sa2va.search.sampling import JOURNAL_FILE, METRIC, proposals
 from tune_sa2va.search.settings import SearchSettings
 from tune_sa2va.search.snapshots import Snapshots
 from tune_sa2va.search.stopping import StopWhenHopeless
+from tune_sa2va.search.storage.courier import Courier
 
 LOST_LANE_RETRIES = 2
 """How often a trial may lose its workers. Trouble of its own making is never tried again."""
 
 
-def run(settings: SearchSettings, outlets: Outlets, *, resume: bool) -> str:
+def run(settings: SearchSettings, outlets: Outlets, courier: Courier | None, *, resume: bool) -> str:
     """Runs or resumes the search, inside `cluster`, until its trials, its time or the user ends it.
 
-    Gives back why the search was paused (the disk is full, the nodes are gone), or nothing.
+    courier: is told when there is a new state to copy. Gives back why the search was paused (the disk is full, the
+    nodes are gone), or nothing.
 
     Raises:
         KeyboardInterrupt: the user's Ctrl-C; the search can be resumed.
@@ -38,7 +40,7 @@ def run(settings: SearchSettings, outlets: Outlets, *, resume: bool) -> str:
     goes_on = resume and snapshots.restore(settings.tune_folder)
     lanes_up = LanesUp(settings)
     scheduler = _scheduler(settings, lanes_up, goes_on=goes_on)
-    recorder = Recorder(settings, snapshots, scheduler.decisions, lanes_up, quiet=outlets.quiet)
+    recorder = Recorder(settings, snapshots, scheduler.decisions, lanes_up, courier, quiet=outlets.quiet)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         try:
