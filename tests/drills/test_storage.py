@@ -89,7 +89,7 @@ def test_a_storage_that_goes_away_ends_no_search_but_is_told(ground: Ground) -> 
 def test_s3(ground: Ground) -> None:
     """Against a server of S3's protocol on this machine."""
     port = _free_port()
-    with (ground.folder / "s3.log").open("w") as log:
+    with (ground.folder / "server.log").open("w") as log:
         server = subprocess.Popen(["moto_server", "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log)
     try:
         wait_until(lambda: _listens(port), within_s=60, what="the server is up")
