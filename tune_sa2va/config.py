@@ -156,8 +156,6 @@ class LaneSettings(Frozen):
 
     model: ModelSettings
     data: DataSettings
-    split_folder: Path
-    """Where the search wrote the split (`names.parquet`), so that every lane and every restart uses the same."""
     feature_cache: Path
     raw_high_res: bool
     """Keep features before `conv_s0`/`conv_s1`, because some trial may train the mask decoder in full."""

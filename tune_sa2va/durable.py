@@ -65,10 +65,11 @@ def _flush_entries(folder: Path) -> None:
 
 
 def folder_bytes(folder: Path) -> int:
-    """Bytes of all files below a folder; what goes while we look does not count."""
-    total = 0
+    """Bytes of all files below a folder; what goes while we look does not count, and two links to a file count once."""
+    sizes = {}
     for place, _, names in os.walk(folder):
         for name in names:
             with contextlib.suppress(FileNotFoundError):
-                total += (Path(place) / name).lstat().st_size
-    return total
+                found = (Path(place) / name).lstat()
+                sizes[found.st_dev, found.st_ino] = found.st_size
+    return sum(sizes.values())

@@ -30,6 +30,22 @@ def _name_taken(folder: Path) -> list[str]:
     return ["search", "--gpus", "0", "--out", str(folder / "results"), "--name", "mine"]
 
 
+def _storage_of_results(folder: Path) -> list[str]:
+    return ["search", "--gpus", "0", "--out", str(folder), "--name", "mine", "--storage", f"file://{folder}"]
+
+
+def _storage_taken(folder: Path) -> list[str]:
+    (folder / "storage" / "mine").mkdir(parents=True)
+    (folder / "storage" / "mine" / "search.yaml").write_text("")
+    line = ["search", "--gpus", "0", "--out", str(folder / "results"), "--name", "mine"]
+    return [*line, "--storage", f"file://{folder / 'storage'}"]
+
+
+def _fetched_before(folder: Path) -> list[str]:
+    (folder / "results" / "mine").mkdir(parents=True)
+    return ["search", "--out", str(folder / "results"), "--resume", f"file://{folder / 'storage' / 'mine'}"]
+
+
 def _address(address: str, folder: Path) -> list[str]:
     save_images(folder / "data")
     FORMS["folder"](folder / "data")
@@ -57,6 +73,25 @@ FLAGS = [
     _search("--gpus", "0", "--gpus-per-trial", "2", says=("--gpus-per-trial 2 needs GPUs", "Leave it out")),
     _search("--gpus", "0", "--lanes", "1000", says=("--lanes must be from 1 to 256, got 1000",)),
     _search("--address", "auto", says=("--address needs --gpus",)),
+    *(
+        _search("--gpus", "0", "--name", "x", "--storage", uri, says=says)
+        for uri, says in (
+            ("results", ("--storage results: must be a URI", "use --out")),
+            ("", ("--storage : must be a URI", "use --out")),
+            ("ftp://host/x", ("--storage ftp://host/x: cannot be used", "Give a URI such as s3://")),
+            ("s3://key:secret@bucket/x", ("--storage s3://bucket/x: holds a password", "Leave it out")),
+            ("s3://bucket/x?nonsense=1", ("--storage s3://bucket/x: cannot be used", "Give a URI")),
+            ("s3://\x1b[2J", ("cannot be used", "Give a URI")),
+            ("file:///", ("names no folder", "Give a URI")),
+            ("file:///dev/null/x", ("--storage file:///dev/null/x: cannot be written", "Check the address")),
+            ("file:///" + "x" * 5000, ("cannot be written", "Check the address")),
+        )
+    ),
+    Case(name="search --storage that holds the results", make=_storage_of_results, says=("itself", "another place")),
+    Case(name="search --storage with that name", make=_storage_taken, says=("holds mine already", "--resume file:///")),
+    Case(name="search --resume of a copy that is there", make=_fetched_before, says=("mine exists", "another --out")),
+    _plain("search", "--resume", "file:///nowhere/x", says=("file:///nowhere/x: holds no copy", "Give the URI")),
+    _plain("search", "--resume", "ftp://nowhere/x", says=("--resume ftp://nowhere/x: cannot be used", "Give a URI")),
     *(
         Case(name=f"search --address {address}", make=partial(_address, address), says=(address, "HOST:PORT"))
         for address in ("127.0.0.1:1", "nonsense", "h:99999", ":::")

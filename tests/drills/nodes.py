@@ -1,12 +1,18 @@
 """A Ray cluster of several nodes on this machine, and what runs on each of them."""
 
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 from ray.cluster_utils import Cluster
+
+from tests.drills.searches import wait_until
 
 _OF_A_LANE = ("ray::RayTrainWorker", "ray::_Inner", "ray::TrainController", "ray::Mailbox")
 
@@ -25,6 +31,30 @@ def cluster(*, head_cpus: int, nodes: int) -> Iterator[Cluster]:
         yield made
     finally:
         made.shutdown()
+
+
+@contextmanager
+def node_apart(nodes: Cluster, folder: Path) -> Iterator[None]:
+    """A node in a mount namespace of its own, where an empty file system lies over `folder`."""
+    there = f'mount -t tmpfs tmpfs "{folder}" || exit 9; exec "$@"'
+    ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--address", nodes.address, "--num-cpus", "1"]
+    with (folder.parent / "node.log").open("w") as log:
+        node = psutil.Popen(
+            ["unshare", "--mount", "sh", "-c", there, "sh", *ray, "--block"], stdout=log, stderr=subprocess.STDOUT
+        )
+    try:
+        wait_until(lambda: not node.is_running() or _alive(nodes) == 2, within_s=120, what="the node is up")
+        if node.poll() == 9:
+            pytest.skip("mount is not permitted")
+        yield
+    finally:
+        for process in [*node.children(recursive=True), node]:
+            process.kill()
+        node.wait(30)
+
+
+def _alive(nodes: Cluster) -> int:
+    return len(nodes.global_state._live_node_ids())
 
 
 def lane_processes(node: Any) -> list[psutil.Process]:

@@ -3,18 +3,12 @@
 import itertools
 import os
 import shutil
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 import pytest
-from ray.cluster_utils import Cluster
 
-from tests.drills.nodes import cluster, has_worker, lane_processes
+from tests.drills.nodes import cluster, has_worker, lane_processes, node_apart
 from tests.drills.searches import Ground, finish, is_gone, wait_until
 from tune_sa2va.search.records import read_epochs, read_trials
 
@@ -103,37 +97,13 @@ def test_without_any_node_the_search_pauses_and_another_cluster_ends_it(ground: 
 @pytest.mark.slow  # a cluster and a search that is refused: half a minute
 def test_a_results_folder_that_a_node_does_not_see_is_refused(ground: Ground) -> None:
     (ground.folder / "results").mkdir(exist_ok=True)
-    with cluster(head_cpus=1, nodes=0) as nodes, _node_apart(nodes, ground.folder / "results"):
+    with cluster(head_cpus=1, nodes=0) as nodes, node_apart(nodes, ground.folder / "results"):
         assert finish(ground.start("apart", "--address", nodes.address)) == 2
     said = ground.said("apart")
     assert f"--out {ground.folder / 'results'}: node " in said and "does not see what this machine writes there" in said
-    assert "storage that all nodes share" in said and "Traceback" not in said
+    assert "storage that all nodes share" in said and "--storage URI" in said and "Traceback" not in said
     assert not ground.results("apart").exists()
     assert not list((ground.folder / "results").glob(".*"))
-
-
-@contextmanager
-def _node_apart(nodes: Cluster, folder: Path) -> Iterator[None]:
-    """A node in a mount namespace of its own, where an empty file system lies over `folder`."""
-    there = f'mount -t tmpfs tmpfs "{folder}" || exit 9; exec "$@"'
-    ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--address", nodes.address, "--num-cpus", "1"]
-    with (folder.parent / "node.log").open("w") as log:
-        node = psutil.Popen(
-            ["unshare", "--mount", "sh", "-c", there, "sh", *ray, "--block"], stdout=log, stderr=subprocess.STDOUT
-        )
-    try:
-        wait_until(lambda: not node.is_running() or _alive(nodes) == 2, within_s=120, what="the node is up")
-        if node.poll() == 9:
-            pytest.skip("mount is not permitted")
-        yield
-    finally:
-        for process in [*node.children(recursive=True), node]:
-            process.kill()
-        node.wait(30)
-
-
-def _alive(nodes: Cluster) -> int:
-    return len(nodes.global_state._live_node_ids())
 
 
 def _epochs(results: Path) -> int:

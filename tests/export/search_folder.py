@@ -7,7 +7,7 @@ import yaml
 from tests.train.bench import lane_settings
 from tune_sa2va.config import RECIPE, TrialConfig
 from tune_sa2va.data import fingerprint
-from tune_sa2va.data.split_file import read_split
+from tune_sa2va.data.split_file import read_names, read_split
 from tune_sa2va.model.locate import model_folder
 from tune_sa2va.search.environment import write_environment
 from tune_sa2va.train.workbench import Workbench
@@ -42,7 +42,7 @@ def make_search(folder: Path) -> Path:
         model_folder=model_folder(settings.model.model),
         data_fingerprint=fingerprint(samples),
     )
-    bench = Workbench.open(settings, rank=0, world_size=1)
+    bench = Workbench.open(settings, read_names(folder), rank=0, world_size=1)
     for name, config in CONFIGS.items():
         trial = bench.trial(config)
         list(trial.epochs())

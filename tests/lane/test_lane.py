@@ -15,7 +15,7 @@ from tune_sa2va.config import RECIPE, DataSettings, LaneSettings, ModelSettings
 from tune_sa2va.data import open_dataset, split_by_group
 from tune_sa2va.data.procedural import DEMO_FAMILY
 from tune_sa2va.data.procedural.folder import write_folder
-from tune_sa2va.data.split_file import write_split
+from tune_sa2va.data.split_file import Names, read_names, write_split
 from tune_sa2va.lane.group import Lane, LaneLostError, LaneNotOpenedError
 from tune_sa2va.lane.messages import RunEpoch, SaveTrial, StartTrial, unpack_folder
 from tune_sa2va.search.cluster import start_own_ray
@@ -38,7 +38,6 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> LaneSettings:
     return LaneSettings(
         model=ModelSettings(model="tiny", precision="fp32"),
         data=DataSettings(source=str(data)),
-        split_folder=folder,
         feature_cache=folder / "features",
         raw_high_res=False,
         num_workers=2,
@@ -46,13 +45,21 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> LaneSettings:
     )
 
 
+@pytest.fixture(scope="module")
+def names(settings: LaneSettings) -> Names:
+    """The split, as the workers get it: nothing else of a results folder."""
+    return read_names(settings.feature_cache.parent)
+
+
 def worker_pids() -> set[int]:
     actors = list_actors(filters=[("class_name", "=", "RayTrainWorker"), ("state", "=", "ALIVE")])
     return {actor.pid for actor in actors}
 
 
-def test_two_workers_take_one_trial_after_the_other_until_one_dies(settings: LaneSettings, tmp_path: Path) -> None:
-    lane = Lane(settings, tmp_path / "lanes")
+def test_two_workers_take_one_trial_after_the_other_until_one_dies(
+    settings: LaneSettings, names: Names, tmp_path: Path
+) -> None:
+    lane = Lane(settings, names)
     try:
         assert lane.ask(StartTrial(config=CONFIG)).failure == ""
         pids = worker_pids()
@@ -85,9 +92,11 @@ def test_two_workers_take_one_trial_after_the_other_until_one_dies(settings: Lan
         lane.close()
 
 
-def test_a_lane_that_cannot_open_says_why_and_leaves_no_worker(settings: LaneSettings, tmp_path: Path) -> None:
-    absent = settings.model_copy(update={"split_folder": tmp_path / "absent", "num_workers": 1})
-    lane = Lane(absent, tmp_path / "lanes")
+def test_a_lane_that_cannot_open_says_why_and_leaves_no_worker(
+    settings: LaneSettings, names: Names, tmp_path: Path
+) -> None:
+    data = settings.data.model_copy(update={"source": str(tmp_path / "absent")})
+    lane = Lane(settings.model_copy(update={"data": data, "num_workers": 1}), names)
     with pytest.raises(LaneNotOpenedError, match=r"absent"):
         lane.ask(RunEpoch())
     lane.close()

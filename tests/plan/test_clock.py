@@ -19,7 +19,7 @@ def flags(out: Path, **changed: object) -> Flags:
     values = {
         "data": None, "allow_outside": False, "model": "tiny", "space": "smoke", "out": out, "name": "plan",
         "trials": 8, "epochs": 3, "time_budget_min": None, "sampler": "tpe", "seed": 0, "gpus": 0,
-        "gpus_per_trial": 1, "lanes": 2, "confirm": 0, "seeds": 2, "warm_start": None,
+        "gpus_per_trial": 1, "lanes": 2, "confirm": 0, "seeds": 2, "warm_start": None, "storage": None,
         "max_disk_gib": None, "cache_limit_gib": None, "memory": "auto", "address": None,
     }  # fmt: skip
     return Flags(**(values | changed))

@@ -69,10 +69,14 @@ def _unless(package: str) -> pytest.MarkDecorator:
         (["--data", "no-such-data"], "there is no such file or folder"),
         pytest.param(["--mlflow", "http://127.0.0.1:1"], "-m pip install mlflow", marks=_unless("mlflow")),
         pytest.param(["--wandb", "vessels"], "-m pip install wandb", marks=_unless("wandb")),
+        (["--storage", "s3://me:word@bucket"], "--storage s3://bucket: holds a password or a key"),
         (["--resume", "absent"], "no results of a search"),
         (["--resume", "absent", "--name", "a"], "does not take --out, --name"),
         (["--resume", "absent", "--max-disk", "0"], "--max-disk must be above 0 GiB"),
         (["--resume", "absent", "--epochs", "3"], "does not take --epochs, --out"),
+        (["--resume", "absent", "--storage", "s3://bucket"], "does not take --out, --storage"),
+        (["--resume", "file:///absent/x", "--epochs", "3"], "does not take --epochs."),
+        (["--resume", "file:///absent/x"], "--resume file:///absent/x: holds no copy of a search"),
     ],
 )
 def test_wrong_use_is_one_sentence_and_leaves_nothing(

@@ -17,7 +17,6 @@ def lane_settings(folder: Path, *, images: int = 12, size: int = 96, raw_high_re
     return LaneSettings(
         model=ModelSettings(model="tiny", precision="fp32"),
         data=DataSettings(source=str(folder / "data")),
-        split_folder=folder,
         feature_cache=folder / "cache",
         raw_high_res=raw_high_res,
         num_workers=1,

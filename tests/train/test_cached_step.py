@@ -10,6 +10,7 @@ import torch
 from tests.train.bench import lane_settings
 from tune_sa2va.config import RECIPE, Augment
 from tune_sa2va.data import load_image, load_truth
+from tune_sa2va.data.split_file import read_names
 from tune_sa2va.data.variants import Variant, laid_out
 from tune_sa2va.errors import UserError
 from tune_sa2va.evaluate.examples import Examples
@@ -22,8 +23,9 @@ from tune_sa2va.train.workbench import Workbench
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
-    settings = lane_settings(tmp_path_factory.mktemp("bench"), raw_high_res=True)
-    return Workbench.open(settings.model_copy(update={"augment": "flips"}), rank=0, world_size=1)
+    folder = tmp_path_factory.mktemp("bench")
+    settings = lane_settings(folder, raw_high_res=True).model_copy(update={"augment": "flips"})
+    return Workbench.open(settings, read_names(folder), rank=0, world_size=1)
 
 
 class Uncached:

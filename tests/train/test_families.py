@@ -13,7 +13,7 @@ from tests.train.bench import lane_settings
 from tune_sa2va.cache.room import features_bytes
 from tune_sa2va.config import RECIPE, ModelSettings
 from tune_sa2va.data import image_size
-from tune_sa2va.data.split_file import read_split
+from tune_sa2va.data.split_file import read_names, read_split
 from tune_sa2va.model.adapter import load_adapter
 from tune_sa2va.model.dims import read_dims
 from tune_sa2va.model.locate import model_folder
@@ -61,7 +61,7 @@ def test_a_trial_runs(tmp_path: Path, checkpoint: Callable[[Path], Path], target
     model = ModelSettings(model=str(folder), precision="fp32")
     settings = lane_settings(tmp_path, images=8).model_copy(update={"model": model})
     config = RECIPE.replace({"lora.r": 4, "train.epochs": 2, "lora.target_modules": list(targets)})
-    bench = Workbench.open(settings, rank=0, world_size=1)
+    bench = Workbench.open(settings, read_names(tmp_path), rank=0, world_size=1)
     trial = bench.trial(config)
     first, second = trial.epochs()
     trial.save(tmp_path / "checkpoint")

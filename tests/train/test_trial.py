@@ -11,6 +11,7 @@ import torch.multiprocessing as mp
 
 from tests.train.bench import lane_settings
 from tune_sa2va.config import RECIPE, TrialConfig
+from tune_sa2va.data.split_file import read_names
 from tune_sa2va.errors import CheckpointError, DeadGradientError, NonFiniteError
 from tune_sa2va.train.liveness import Liveness, frozen_validation
 from tune_sa2va.train.records import EpochRecord
@@ -26,7 +27,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def bench(folder: Path) -> Workbench:
-    return Workbench.open(lane_settings(folder, raw_high_res=True), rank=0, world_size=1)
+    settings = lane_settings(folder, raw_high_res=True)
+    return Workbench.open(settings, read_names(folder), rank=0, world_size=1)
 
 
 def numbers(record: EpochRecord) -> dict[str, object]:
@@ -152,7 +154,8 @@ def test_a_frozen_validation_is_a_warning_or_an_error() -> None:
 def _worker(rank: int, folder: Path, trial_config: TrialConfig) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder / 'rendezvous'}", rank=rank, world_size=2)
-    records = run(Workbench.open(lane_settings(folder, raw_high_res=True), rank=rank, world_size=2), trial_config)
+    settings = lane_settings(folder, raw_high_res=True)
+    records = run(Workbench.open(settings, read_names(folder), rank=rank, world_size=2), trial_config)
     (folder / f"rank{rank}.json").write_text(json.dumps([dataclasses.asdict(record) for record in records]))
     dist.destroy_process_group()
 

@@ -1,10 +1,10 @@
-"""The split as files: `names.parquet`, read by every worker, and `split.parquet`, the same without any name.
+"""The split as files: `names.parquet`, whose rows every worker gets, and `split.parquet`, the same without any name.
 
 File names of medical images carry names and record numbers. Everything a search writes besides `names.parquet` speaks
 of images and groups by their codes (`tune_sa2va.data.codes`), so that a results folder less this one file can be shown.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -17,6 +17,9 @@ from tune_sa2va.data.codes import group_codes, image_code
 from tune_sa2va.data.readers import open_dataset
 from tune_sa2va.data.sample import Sample, Split
 from tune_sa2va.errors import DataError
+
+Names = Sequence[Mapping[str, Any]]
+"""Rows of `names.parquet`: image_code, group_code, text, split, name, group."""
 
 NAMES_FILE = "names.parquet"
 SPLIT_FILE = "split.parquet"
@@ -56,21 +59,28 @@ def read_split(folder: Path, data: DataSettings) -> tuple[Sample, ...]:
     Raises:
         DataError: the file cannot be read, or names an image that the data set no longer has.
     """
-    path = folder / NAMES_FILE
-    rows = read_names(folder)
+    return find_samples(read_names(folder), data)
+
+
+def find_samples(names: Names, data: DataSettings) -> tuple[Sample, ...]:
+    """As `read_split`, for who was handed the names and sees no results folder: workers on other nodes.
+
+    Raises:
+        DataError: as `read_split`.
+    """
     found = {(s.name, s.text): s for s in open_dataset(data.source, allow_outside=data.allow_outside).samples}
-    if absent := [row["name"] for row in rows if (row["name"], row["text"]) not in found]:
+    if absent := [row["name"] for row in names if (row["name"], row["text"]) not in found]:
         raise DataError(
-            f"{data.source}: {len(absent)} images of {path} are gone, {absent[0]} among them. "
+            f"{data.source}: {len(absent)} images of {NAMES_FILE} are gone, {absent[0]} among them. "
             "Put them back, or start anew."
         )
-    if strange := [row["split"] for row in rows if row["split"] not in get_args(Split)]:
-        raise DataError(f"{path}: {strange[0]!r} is no part of a split. {_NAMES_CURE}")
-    return tuple(replace(found[row["name"], row["text"]], group=row["group"], split=row["split"]) for row in rows)
+    if strange := [row["split"] for row in names if row["split"] not in get_args(Split)]:
+        raise DataError(f"{NAMES_FILE}: {strange[0]!r} is no part of a split. {_NAMES_CURE}")
+    return tuple(replace(found[row["name"], row["text"]], group=row["group"], split=row["split"]) for row in names)
 
 
 def read_names(folder: Path) -> list[dict[str, Any]]:
-    """The rows of `names.parquet`: image_code, group_code, text, split, name, group.
+    """The rows of `names.parquet`, as `Names` says.
 
     Raises:
         DataError: the file cannot be read.

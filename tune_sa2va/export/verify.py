@@ -9,7 +9,7 @@ import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tune_sa2va.errors import CheckpointError, UserError
 
@@ -23,6 +23,13 @@ class Proof:
     threshold: float
     precision: str
     device: str
+
+
+class Prove(Protocol):
+    """What `prove` does, here or on another machine."""
+
+    def __call__(self, run: Path, folder: Path, *, merged: bool) -> Proof:
+        """As `prove`."""
 
 
 def prove(run: Path, folder: Path, *, merged: bool) -> Proof:
@@ -65,7 +72,6 @@ def _answer(request: dict[str, Any]) -> Proof:
         settings = LaneSettings(
             model=searched.model.model_copy(update={"model": str(folder)}) if request["merged"] else searched.model,
             data=searched.data,
-            split_folder=run,
             # A merged checkpoint has encoders of its own, and nobody will ask for its features again.
             feature_cache=Path(features) if request["merged"] else searched.feature_cache,
             raw_high_res=searched.raw_high_res,

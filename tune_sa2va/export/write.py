@@ -26,7 +26,7 @@ from tune_sa2va.evaluate.tuned import (
 from tune_sa2va.export.card import card
 from tune_sa2va.export.checkpoints import TrialCheckpoint, copy_checked
 from tune_sa2va.export.search_files import Environment, Searched, read_environment, read_searched
-from tune_sa2va.export.verify import Proof, prove
+from tune_sa2va.export.verify import Proof, Prove, prove
 
 _DEFAULT_THRESHOLD = 0.5
 
@@ -37,10 +37,12 @@ _TOLERANCES: dict[Precision, float] = {"fp32": 1e-6, "bf16": 2e-3}
 _MERGED_TOLERANCE = 5e-3
 
 
-def export_adapter(run: Path, checkpoint: TrialCheckpoint, to: Path, *, live_only: bool = False) -> Tuned:
+def export_adapter(
+    run: Path, checkpoint: TrialCheckpoint, to: Path, *, live_only: bool = False, prove: Prove = prove
+) -> Tuned:
     """Write the adapter, `tune_sa2va.json` and a model card to `to`, which appears whole, verified, or not at all.
 
-    live_only: leave out the memory attention's modules, which no image reaches.
+    live_only: leave out the memory attention's modules, which no image reaches. prove: scores it, here or elsewhere.
 
     Raises:
         UserError: `to` holds something else, or the checkpoint, the base model or the data cannot be used.
@@ -54,7 +56,7 @@ def export_adapter(run: Path, checkpoint: TrialCheckpoint, to: Path, *, live_onl
             from tune_sa2va.model.adapter import drop_memory_attention
 
             drop_memory_attention(unfinished)
-        return _finish(run, checkpoint, unfinished, to, searched, environment, merged=False)
+        return _finish(run, checkpoint, unfinished, to, searched, environment, merged=False, prove=prove)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -77,7 +79,7 @@ def export_merged(run: Path, checkpoint: TrialCheckpoint, to: Path) -> Tuned:
         copy_checked(checkpoint, adapter)
         merge(model_folder(searched.model.model), adapter, unfinished)
         shutil.rmtree(adapter)
-        return _finish(run, checkpoint, unfinished, to, searched, environment, merged=True)
+        return _finish(run, checkpoint, unfinished, to, searched, environment, merged=True, prove=prove)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -101,6 +103,7 @@ def _finish(
     environment: Environment,
     *,
     merged: bool,
+    prove: Prove,
 ) -> Tuned:
     proof = prove(run, unfinished, merged=merged)
     data = searched.data

@@ -1,10 +1,10 @@
 """A lane: one long-lived Ray Train worker group with the base model loaded, run in a thread of its owner."""
 
 import os
+import tempfile
 import threading
 import time
 import uuid
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -13,6 +13,7 @@ from ray.train.torch import TorchTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tune_sa2va.config import LaneSettings
+from tune_sa2va.data.split_file import Names
 from tune_sa2va.lane.mailbox import OPENING, Mailbox
 from tune_sa2va.lane.messages import Answer, Command, Exit
 
@@ -52,9 +53,12 @@ class LaneNotOpenedError(RuntimeError):
 
 
 class Lane:
-    """Starts on construction; `ask` waits until the workers are open. `close` it, or Ray prints pages of tracebacks."""
+    """Starts on construction; `ask` waits until the workers are open. `close` it, or Ray prints pages of tracebacks.
 
-    def __init__(self, settings: LaneSettings, storage: Path) -> None:
+    names: the split, which travels to the workers: they may sit on nodes that do not see the results folder.
+    """
+
+    def __init__(self, settings: LaneSettings, names: Names) -> None:
         os.environ.update(_TRAIN_ENVIRONMENT)  # read here by Ray Train, which hands it to its controller
         self._num_workers = settings.num_workers
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
@@ -63,15 +67,19 @@ class Lane:
         per_worker: dict[str, float] = {"CPU": settings.cpus_per_worker}
         if settings.use_gpu:
             per_worker["GPU"] = 1
+        # Ray Train's own files, some hundred bytes. Its controller runs on our node, and workers report nothing to it,
+        # so nobody looks for them elsewhere.
+        self._folder = tempfile.TemporaryDirectory(prefix="tune_sa2va-lane-", ignore_cleanup_errors=True)
         self._trainer = TorchTrainer(
             _work,
-            train_loop_config={"settings": settings, "mailbox": self._mailbox},
+            # By reference: Ray Train shows this config in its dashboard, and names may be patients'.
+            train_loop_config={"settings": settings, "mailbox": self._mailbox, "names": (ray.put(names),)},
             scaling_config=ray.train.ScalingConfig(
                 num_workers=settings.num_workers, use_gpu=settings.use_gpu, resources_per_worker=per_worker
             ),
             run_config=ray.train.RunConfig(
                 name=f"lane-{uuid.uuid4().hex[:12]}",  # two lanes of one name would share a folder
-                storage_path=str(storage),
+                storage_path=self._folder.name,
                 failure_config=ray.train.FailureConfig(max_failures=0),  # Tune retries; both would multiply
             ),
         )
@@ -126,3 +134,4 @@ class Lane:
         if self.alive:
             ray.get(self._mailbox.post.remote(Exit(abort=abort)))
             self._thread.join(_CLOSE_S)
+        self._folder.cleanup()

@@ -20,6 +20,7 @@ from ray import tune
 from ray.tune.result import DONE, RESULT_DUPLICATE, SHOULD_CHECKPOINT
 
 from tune_sa2va.config import LaneSettings, TrialConfig
+from tune_sa2va.data.split_file import Names
 from tune_sa2va.durable import is_full
 from tune_sa2va.errors import UserError
 from tune_sa2va.lane.group import Lane, LaneLostError, LaneNotOpenedError
@@ -56,14 +57,17 @@ class LaneTrainable(tune.Trainable):
         """For the owner alone; the workers' CPUs and GPUs are asked for by Ray Train."""
         return tune.PlacementGroupFactory([_ON_THE_HEAD_NODE])
 
-    def setup(self, config: dict[str, Any], settings: LaneSettings, configure: Configure, storage: Path) -> None:
+    def setup(
+        self, config: dict[str, Any], settings: LaneSettings, names: Names, configure: Configure, storage: Path
+    ) -> None:
         """The lane starts with the first step: Tune may give the trial to another lane that has become free, and drop
         this one. Dropped while its worker group starts, it would leave the group's CPUs and GPUs taken.
 
+        names: the split, for the workers.
         configure: makes a trial's configuration of Tune's `config`, a point of the search space.
-        storage: a folder for checkpoints and Ray Train's own files, seen by all nodes.
+        storage: a folder for checkpoints, seen by this node.
         """
-        self._settings = settings
+        self._settings, self._names = settings, names
         self._configure = configure
         self._storage_folder = storage
         self._flusher = Flusher()
@@ -133,7 +137,7 @@ class LaneTrainable(tune.Trainable):
 
     def _start(self) -> Answer:
         if self._lane is None or not self._lane.alive:
-            self._lane = Lane(self._settings, self._storage_folder / "lanes")
+            self._lane = Lane(self._settings, self._names)
         checkpoint: FilesRef = pack_folder(self._stored.folder) if self._stored.folder is not None else ()
         answer = self._ask(StartTrial(config=self._config, checkpoint=checkpoint))
         self._is_started = not answer.failure

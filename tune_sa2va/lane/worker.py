@@ -47,14 +47,15 @@ class LaneAborted(RuntimeError):
 
 
 def work(config: dict[str, Any]) -> None:
-    """The `train_loop_per_worker` of a lane's `TorchTrainer`; `config` holds `settings` and `mailbox`."""
+    """The `train_loop_per_worker` of a lane's `TorchTrainer`; `config` holds `settings`, `mailbox` and `names`."""
     settings: LaneSettings = config["settings"]
     mailbox = config["mailbox"]
     context = ray.train.get_context()
     rank, world_size = context.get_world_rank(), context.get_world_size()
     torch.set_num_threads(settings.cpus_per_worker)
     try:
-        bench = Workbench.open(settings, rank=rank, world_size=world_size)
+        (names,) = ray.get(list(config["names"]))
+        bench = Workbench.open(settings, names, rank=rank, world_size=world_size)
     except Exception as error:
         ray.get(mailbox.answer.remote(OPENING, rank, _failed(error)))
         raise

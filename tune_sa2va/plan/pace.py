@@ -12,7 +12,7 @@ import torch
 
 from tune_sa2va.config import LaneSettings
 from tune_sa2va.data import Sample
-from tune_sa2va.data.split_file import write_split
+from tune_sa2va.data.split_file import Names, read_names, write_split
 from tune_sa2va.search.settings import SearchSettings
 from tune_sa2va.train.workbench import Workbench
 
@@ -49,10 +49,10 @@ def probe(settings: SearchSettings, samples: Sequence[Sample], sizes_px: Sequenc
     with tempfile.TemporaryDirectory(prefix="tune_sa2va-plan-") as name:
         folder = Path(name)
         write_split(folder, few)
-        lane = settings.lane.model_copy(update={"split_folder": folder, "feature_cache": folder / "features"})
+        lane = settings.lane.model_copy(update={"feature_cache": folder / "features"})
         torch.set_num_threads(lane.cpus_per_worker)  # as a lane's worker does
         try:
-            return _run(settings, lane)
+            return _run(settings, lane, read_names(folder))
         finally:
             torch.set_num_threads(threads)
             gc.collect()
@@ -60,10 +60,10 @@ def probe(settings: SearchSettings, samples: Sequence[Sample], sizes_px: Sequenc
                 torch.cuda.empty_cache()
 
 
-def _run(settings: SearchSettings, lane: LaneSettings) -> Pace:
+def _run(settings: SearchSettings, lane: LaneSettings, names: Names) -> Pace:
     opened = []
     for _ in range(2):  # the second finds the features there: the difference is what the encoders take
-        bench, seconds = _timed_open(lane)
+        bench, seconds = _timed_open(lane, names)
         opened.append(seconds)
         if len(opened) == 1:
             del bench
@@ -90,9 +90,9 @@ def _run(settings: SearchSettings, lane: LaneSettings) -> Pace:
     )
 
 
-def _timed_open(lane: LaneSettings) -> tuple[Workbench, float]:
+def _timed_open(lane: LaneSettings, names: Names) -> tuple[Workbench, float]:
     started = time.monotonic()
-    bench = Workbench.open(lane, rank=0, world_size=1)
+    bench = Workbench.open(lane, names, rank=0, world_size=1)
     return bench, time.monotonic() - started
 
 

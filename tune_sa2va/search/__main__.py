@@ -1,7 +1,7 @@
 """The main job: `python -m tune_sa2va.search` tunes LoRA fine-tuning of a Sa2VA on vessel images.
 
-Exit codes: 0 done, 1 faulty data or no trial succeeded, 2 wrong use, 75 paused (the disk is full, or no node is left
-that can hold a lane), 130 interrupted. After the last two, --resume goes on.
+Exit codes: 0 done, 1 faulty data or no trial succeeded, 2 wrong use, 75 paused (the disk is full, no node is left
+that can hold a lane, or the copy at --storage is not complete), 130 interrupted. After the last two, --resume goes on.
 """
 
 from collections.abc import Collection, Mapping
@@ -21,7 +21,7 @@ app = typer.Typer(add_completion=False)
 
 KEPT_FROM_THE_SEARCH = (
     *("data", "allow_outside", "model", "space", "epochs", "time_budget_min", "sampler", "warm_start", "seed"),
-    *("gpus", "gpus_per_trial", "lanes", "cache_limit_gib", "memory", "out", "name"),
+    *("gpus", "gpus_per_trial", "lanes", "cache_limit_gib", "memory", "out", "name", "storage"),
 )
 """Flags that --resume does not take: a search that changes on the way is not one search."""
 
@@ -89,11 +89,22 @@ def main(
     name: Annotated[
         str | None, typer.Option(help="Name of this search: results go to OUT/NAME.", show_default="date and time")
     ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            help="Keep a copy of the results at URI/NAME, too: s3://, gs://, hdfs:// or file:///. Nodes need not share "
+            "--out then, and any machine can go on by --resume URI/NAME.",
+            metavar="URI",
+            show_default="no copy",
+        ),
+    ] = None,
     resume: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             help="Go on with the search in this results folder, with the settings it was started with; "
-            "with --trials N, to N trials in all; with --confirm, to reruns of its best.",
+            "with --trials N, to N trials in all; with --confirm, to reruns of its best. A copy's URI/NAME is "
+            "fetched to OUT/NAME first.",
+            metavar="FOLDER|URI",
             show_default=False,
         ),
     ] = None,
@@ -148,7 +159,7 @@ def main(
     outlets.check()
     if resume is not None:
         options = {parameter.name: parameter.opts[0] for parameter in context.command.params}
-        given = [options[key] for key in KEPT_FROM_THE_SEARCH if _is_given(context, key)]
+        given = [options[key] for key in kept_by_resume(resume) if _is_given(context, key)]
         changes = {key: getattr(flags, key) for key in CHANGED_BY_RESUME if _is_given(context, key)}
         raise typer.Exit(_resume(changed_settings(flags, resume, given, changes), outlets))
     raise typer.Exit(_search(flags, outlets))
@@ -181,23 +192,35 @@ def _resume(settings: "SearchSettings", outlets: "Outlets") -> int:
     return job.resume(settings, outlets)
 
 
-def changed_settings(flags: "Flags", run: Path, kept: Collection[str], changes: Mapping[str, int]) -> "SearchSettings":
-    """The settings of the search in `run`, with what a resumption may change.
+def kept_by_resume(resume: str) -> tuple[str, ...]:
+    """The flags of KEPT_FROM_THE_SEARCH; less --out for a copy, which has to be fetched somewhere."""
+    from tune_sa2va.search.storage.place import is_uri
 
-    kept: flags that were given and that a search keeps. changes: those of CHANGED_BY_RESUME that were given.
+    return tuple(key for key in KEPT_FROM_THE_SEARCH if not (key == "out" and is_uri(resume)))
+
+
+def changed_settings(
+    flags: "Flags", resume: str, kept: Collection[str], changes: Mapping[str, int]
+) -> "SearchSettings":
+    """The settings of the search that is gone on with, with what a resumption may change; a copy is fetched first.
+
+    resume: a results folder, or the URI of a copy. kept: flags that were given and that a search keeps. changes: those
+    of CHANGED_BY_RESUME that were given.
 
     Raises:
-        UserError: there are such flags, or a change is none that can be.
+        UserError: there are such flags, a change is none that can be, or the search cannot go on.
     """
     from tune_sa2va.search.preflight import check_numbers, examine_results
     from tune_sa2va.search.settings import SearchSettings
+    from tune_sa2va.search.storage.fetching import fetch_search
+    from tune_sa2va.search.storage.place import is_uri
 
     if kept:
         raise UserError(
             f"--resume keeps the settings of the search and does not take {', '.join(kept)}. Leave out, or start anew."
         )
     check_numbers(flags)
-    settings = SearchSettings.load(run)
+    settings = fetch_search(resume, flags.out) if is_uri(resume) else SearchSettings.load(Path(resume))
     examine_results(settings)
     changed = {"address": flags.address, "max_disk_gib": flags.max_disk_gib or settings.max_disk_gib}
     if (trials := changes.get("trials", settings.trials)) < settings.trials:

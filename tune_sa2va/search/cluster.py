@@ -12,7 +12,7 @@ import ray
 from tune_sa2va.errors import DeviceError
 from tune_sa2va.search.lanes_up import lanes_that_fit
 from tune_sa2va.search.settings import SearchSettings
-from tune_sa2va.search.shared_storage import check_shared
+from tune_sa2va.search.shared_storage import check_on_head, check_shared
 
 _DASHBOARD_PORTS = range(8265, 8365)
 """Ray's own first; below those that the kernel gives to connections, which Ray itself uses by the dozen."""
@@ -36,7 +36,7 @@ def cluster(settings: SearchSettings) -> Iterator[None]:
     """Ray, up for the length of the block: a cluster of our own, or the running one at `settings.address`.
 
     Raises:
-        UserError: no cluster at the address, one that is too small, or one whose nodes do not share the results folder.
+        UserError: no cluster at the address, one that is too small, or one whose nodes cannot keep the results.
     """
     if settings.address is None:
         workers = settings.lanes * settings.lane.num_workers
@@ -49,7 +49,10 @@ def cluster(settings: SearchSettings) -> Iterator[None]:
     try:
         if settings.address is not None:
             _check_room(settings)
-            check_shared(settings.out)
+            if settings.storage is None:
+                check_shared(settings.out)
+            else:
+                check_on_head(settings.storage)
         if context.dashboard_url:
             print(f"Ray dashboard: http://{context.dashboard_url}", flush=True)
         yield

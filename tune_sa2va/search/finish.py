@@ -1,20 +1,26 @@
 """The end of a search: the best adapter exported, and the table that says whether it is better than the recipe."""
 
 import io
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 
+import numpy as np
 import ray
 from ray.exceptions import RayTaskError
 from rich.console import Console
 from rich.table import Table
 
+from tune_sa2va.data.split_file import NAMES_FILE
 from tune_sa2va.errors import ResultsError, UserError
 from tune_sa2va.evaluate.bootstrap import Interval, mean_interval, verdict
 from tune_sa2va.evaluate.metrics import Counts
-from tune_sa2va.export import TrialCheckpoint, export_adapter, find_checkpoints
+from tune_sa2va.export import Proof, TrialCheckpoint, export_adapter, find_checkpoints, prove
+from tune_sa2va.lane.messages import Files, read_files, write_files
 from tune_sa2va.search.confirm import Confirmation, confirmation_words, read_confirmation
 from tune_sa2va.search.records import TrialKind, read_trials
 from tune_sa2va.search.scoring import Contender, TestScores, read_scores, score_test_part
+from tune_sa2va.search.settings import FILE_NAME as SETTINGS_FILE
 from tune_sa2va.search.settings import SearchSettings
 
 UNTUNED, RECIPE, WINNER = "untuned base", "recipe", "winner"
@@ -62,24 +68,39 @@ def _winner_of(
 
 
 def _export(settings: SearchSettings, winner: TrialCheckpoint) -> None:
-    """On a device of the cluster, like the scoring: the export's check runs the model, and no GPU may be here.
+    """The check of the export runs on a device of the cluster, like the scoring: no GPU may be here.
 
     Raises:
         NotReproducedError: the export does not score what the search recorded.
     """
     # No CPUs are asked for: a lane that is still being put away would be waited for.
-    task = ray.remote(num_cpus=0, num_gpus=1 if settings.gpus else 0, max_retries=1)(export_adapter)
+    task = ray.remote(num_cpus=0, num_gpus=1 if settings.gpus else 0, max_retries=1)(_prove)
+
+    def prove_there(run: Path, folder: Path, *, merged: bool) -> Proof:
+        known = {name: np.fromfile(run / name, dtype=np.uint8) for name in (SETTINGS_FILE, NAMES_FILE)}
+        proof: Proof = ray.get(task.remote(ray.put(known), ray.put(read_files(folder)), merged))
+        return proof
+
     try:
-        ray.get(task.remote(settings.folder, winner, settings.folder / "best_adapter"))
+        export_adapter(settings.folder, winner, settings.folder / "best_adapter", prove=prove_there)
     except RayTaskError as error:
         if isinstance(error.cause, UserError):  # its own sentence, without the traceback that Ray puts before it
             raise error.cause from error
         raise
 
 
+def _prove(known: Files, export: Files, merged: bool) -> Proof:
+    """On a node that need not see the results folder. known: its files that a proof reads. export: what is proved."""
+    with tempfile.TemporaryDirectory(prefix="tune_sa2va-export-") as name:
+        run, folder = Path(name) / "run", Path(name) / "export"
+        write_files(known, run)
+        write_files(export, folder)
+        return prove(run, folder, merged=merged)
+
+
 def _contender(row: str, checkpoint: TrialCheckpoint) -> Contender:
     name = f"{checkpoint.trial_id}, epoch {checkpoint.epoch}"
-    return Contender(row=row, checkpoint=name, adapter=checkpoint.folder / "adapter")
+    return Contender(row=row, checkpoint=name, adapter=read_files(checkpoint.folder / "adapter"))
 
 
 def _recipe_of(settings: SearchSettings, checkpoints: list[TrialCheckpoint]) -> TrialCheckpoint | None:

@@ -17,6 +17,9 @@ from tune_sa2va.search.outlets import Outlets
 from tune_sa2va.search.preflight import prepare
 from tune_sa2va.search.records import read_trials
 from tune_sa2va.search.settings import SearchSettings
+from tune_sa2va.search.storage.copying import ResultsCopy
+from tune_sa2va.search.storage.courier import Courier
+from tune_sa2va.search.storage.place import Place, join
 
 DONE, NOTHING_SUCCEEDED, PAUSED, INTERRUPTED = 0, 1, 75, 130
 """Exit codes; 75 is sysexits' EX_TEMPFAIL: try again later."""
@@ -30,9 +33,8 @@ def start(settings: SearchSettings, samples: tuple[Sample, ...], outlets: Outlet
     """
     with cluster(settings):
         prepare(settings, samples)
-        with locked(settings.folder), _breaks(settings) as code:
-            code.append(_run(settings, outlets, goes_on=False))
-    return code[-1]
+        with locked(settings.folder):
+            return _to_an_end(settings, outlets, goes_on=False)
 
 
 def resume(settings: SearchSettings, outlets: Outlets) -> int:
@@ -41,17 +43,38 @@ def resume(settings: SearchSettings, outlets: Outlets) -> int:
     Raises:
         UserError: another process runs it, or the cluster cannot be had.
     """
-    with locked(settings.folder), cluster(settings), _breaks(settings) as code:
+    with locked(settings.folder), cluster(settings):
         settings.save(settings.folder)
-        code.append(_run(settings, outlets, goes_on=True))
-    return code[-1]
+        return _to_an_end(settings, outlets, goes_on=True)
 
 
-def _run(settings: SearchSettings, outlets: Outlets, *, goes_on: bool) -> int:
+def _to_an_end(settings: SearchSettings, outlets: Outlets, *, goes_on: bool) -> int:
+    """Runs the search and, however it ends, brings its copy up to date; gives back the exit code."""
+    courier = None if settings.storage is None else _courier(settings, settings.storage)
+    fault = ""
+    try:
+        with _breaks(settings) as code:
+            code.append(_run(settings, outlets, courier, goes_on=goes_on))
+    finally:
+        if courier is not None and (fault := courier.end()):
+            typer.echo(
+                f"--storage {settings.storage}: the copy of {settings.folder} is not complete ({fault}). Cure that. "
+                f"{_how_to_go_on(settings)}",
+                err=True,
+            )
+    return PAUSED if fault and code[-1] == DONE else code[-1]
+
+
+def _courier(settings: SearchSettings, storage: str) -> Courier:
+    place = Place.open("--storage", join(storage, settings.name))
+    return Courier(ResultsCopy(settings.folder, place))
+
+
+def _run(settings: SearchSettings, outlets: Outlets, courier: Courier | None, *, goes_on: bool) -> int:
     typer.echo(f"Results: {settings.folder}")
     if (inherited := read_inherited(settings.folder)) is not None:
         typer.echo(inherited.words)
-    if pause_reason := tuner.run(settings, outlets, resume=goes_on):
+    if pause_reason := tuner.run(settings, outlets, courier, resume=goes_on):
         typer.echo(f"Paused: {pause_reason} {_how_to_go_on(settings)}", err=True)
         return PAUSED
     if not any(settings.checkpoints.glob("*/checkpoint_*")):

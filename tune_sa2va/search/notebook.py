@@ -7,7 +7,7 @@ from typing import Any
 
 from tune_sa2va.errors import DataError, UserError
 from tune_sa2va.search import job
-from tune_sa2va.search.__main__ import CHANGED_BY_RESUME, KEPT_FROM_THE_SEARCH, changed_settings
+from tune_sa2va.search.__main__ import CHANGED_BY_RESUME, changed_settings, kept_by_resume
 from tune_sa2va.search.__main__ import main as command
 from tune_sa2va.search.lane_memory import fit_memory
 from tune_sa2va.search.outlets import Outlets
@@ -24,7 +24,8 @@ def search(**settings: Any) -> Results:
     """Runs a search, or with `resume` goes on with one; prints as the command does, and gives back its results.
 
     settings: as `python -m tune_sa2va.search --help` lists them, with units in the names: data, model, space, trials,
-    epochs, time_budget_min, sampler, seed, gpus, lanes, out, name, max_disk_gib, confirm, seeds, warm_start, resume ...
+    epochs, time_budget_min, sampler, seed, gpus, lanes, out, name, storage, max_disk_gib, confirm, seeds, warm_start,
+    resume ...
 
     Raises:
         TypeError: no such setting.
@@ -40,7 +41,7 @@ def search(**settings: Any) -> Results:
     outlets.check()
     if (run := given.get("resume")) is not None:
         changes = {name: given[name] for name in CHANGED_BY_RESUME if name in given}
-        changed = changed_settings(flags, run, [name for name in KEPT_FROM_THE_SEARCH if name in given], changes)
+        changed = changed_settings(flags, run, [name for name in kept_by_resume(run) if name in given], changes)
         return _results(job.resume(changed, outlets), changed.folder)
     planned = plan(flags)
     report, samples = examine_data(planned)
@@ -54,16 +55,16 @@ def search(**settings: Any) -> Results:
 
 def _plain(name: str, value: Any) -> Any:
     """Paths as the command has them."""
-    if name in ("out", "resume", "warm_start") and value is not None:
+    if name in ("out", "warm_start") and value is not None:
         return Path(value)
-    return str(value) if name in ("data", "model", "space") and value is not None else value
+    return str(value) if name in ("data", "model", "space", "resume", "storage") and value is not None else value
 
 
 def _results(code: int, folder: Path) -> Results:
     if code == job.INTERRUPTED:
         raise KeyboardInterrupt
     if code == job.PAUSED:
-        raise UserError(f"{folder}: paused, the disk is full. Free some space and go on with resume={str(folder)!r}.")
+        raise UserError(f"{folder}: not at its end, for the reason printed above. Then go on: resume={str(folder)!r}.")
     if code == job.NOTHING_SUCCEEDED:
         raise UserError(f"{folder}: no trial finished an epoch. Its trials.parquet has the reasons.")
     return load_results(folder)

@@ -21,7 +21,7 @@ from tune_sa2va.data.procedural import DEMO_FAMILY
 from tune_sa2va.data.procedural.folder import write_folder
 from tune_sa2va.data.split_file import read_split, write_split
 from tune_sa2va.data.variants import variants_of
-from tune_sa2va.errors import DataError, DeviceError, UserError
+from tune_sa2va.errors import DataError, DeviceError, ResultsError, UserError
 from tune_sa2va.search.base_model import examine_model
 from tune_sa2va.search.environment import write_environment
 from tune_sa2va.search.inherit import inherit, usable_trials, write_inherited
@@ -43,6 +43,7 @@ class Flags:
     space: str
     out: Path
     name: str | None
+    storage: str | None
     trials: int
     epochs: int
     confirm: int
@@ -77,6 +78,7 @@ def plan(flags: Flags) -> SearchSettings:
     sampler = _sampler(flags.sampler)
     space = load_space(flags.space)
     gpus, lanes = _devices(flags)
+    storage = _storage(flags.storage, out, name)
     return SearchSettings(
         name=name,
         out=out,
@@ -97,6 +99,7 @@ def plan(flags: Flags) -> SearchSettings:
         time_budget_s=None if flags.time_budget_min is None else flags.time_budget_min * 60,
         sampler=sampler,
         warm_start=_warm_start(flags),
+        storage=storage,
         seed=flags.seed,
         max_disk_gib=flags.max_disk_gib,
         cache_limit_gib=flags.cache_limit_gib,
@@ -117,6 +120,7 @@ def faults(flags: Flags) -> list[str]:
         lambda: load_space(flags.space),
         lambda: _warm_start(flags),
         lambda: _devices(flags),
+        lambda: _storage(flags.storage, *_out_and_name(flags)),
         lambda: examine_model(flags.model),
         lambda: open_dataset(_data_source(flags.data), allow_outside=flags.allow_outside),
     )
@@ -142,7 +146,7 @@ def examine_data(settings: SearchSettings) -> tuple[CheckReport, tuple[Sample, .
 
 
 def examine_results(settings: SearchSettings) -> None:
-    """Whether a search can go on: its base model, its images and its tables are there, and whole.
+    """Whether a search can go on: its base model, its images, its tables and its storage are there, and whole.
 
     Raises:
         UserError: one is not.
@@ -151,6 +155,22 @@ def examine_results(settings: SearchSettings) -> None:
     read_split(settings.folder, settings.data)
     read_trials(settings.folder)
     read_epochs(settings.folder)
+    if settings.storage is not None:
+        _examine_copy(settings, settings.storage)
+
+
+def _examine_copy(settings: SearchSettings, storage: str) -> None:
+    from tune_sa2va.search.storage.copying import ResultsCopy
+    from tune_sa2va.search.storage.place import Place, join, one_line
+
+    Place.open("--storage", storage).check_writable("--storage")
+    place = Place.open("--storage", join(storage, settings.name))
+    try:
+        ResultsCopy(settings.folder, place).check_ours()
+    except OSError as error:
+        raise ResultsError(
+            f"--storage {storage}: cannot be read ({one_line(error)}). Check who may read there."
+        ) from error
 
 
 def prepare(settings: SearchSettings, samples: tuple[Sample, ...]) -> None:
@@ -242,6 +262,30 @@ def _warm_start(flags: Flags) -> Path | None:
         return None
     usable_trials(flags.warm_start, load_space(flags.space))
     return flags.warm_start.resolve()
+
+
+def _storage(uri: str | None, out: Path, name: str) -> str | None:
+    """The URI, once the place is known to take a copy of OUT/NAME."""
+    if uri is None:
+        return None
+    from tune_sa2va.search.storage.place import Place, join, one_line
+
+    parent, place = Place.open("--storage", uri), Place.open("--storage", join(uri, name))
+    if (local := place.local) is not None and (out / name in (local, *local.parents) or local in (out / name).parents):
+        raise ResultsError(
+            f"--storage {uri}: {local} is in the results folder {out / name} itself. Name another place."
+        )
+    parent.check_writable("--storage")
+    try:
+        is_taken = bool(place.sizes())
+    except OSError as error:
+        raise ResultsError(f"--storage {uri}: cannot be read ({one_line(error)}). Check who may read there.") from error
+    if is_taken:
+        raise ResultsError(
+            f"--storage {uri}: holds {name} already. Choose another --name, or go on with that search by "
+            f"--resume {place.uri}."
+        )
+    return uri
 
 
 def _devices(flags: Flags) -> tuple[int, int]:

@@ -26,6 +26,7 @@ from tune_sa2va.search.scheduler import Decision
 from tune_sa2va.search.screen import Screen
 from tune_sa2va.search.settings import SearchSettings
 from tune_sa2va.search.snapshots import Snapshots
+from tune_sa2va.search.storage.courier import Courier
 from tune_sa2va.search.tensorboard import TensorBoardFiles
 from tune_sa2va.search.trial_logs import TrialLogs
 from tune_sa2va.search.val_counts import ValCounts
@@ -46,16 +47,18 @@ class Recorder(tune.Callback):
         snapshots: Snapshots,
         decisions: Mapping[str, Decision],
         lanes_up: LanesUp,
+        courier: Courier | None,
         *,
         quiet: bool,
     ) -> None:
-        """decisions: ASHA's last one on each trial, as they come. quiet: see `Screen`."""
+        """decisions: ASHA's last one on each trial, as they come. courier: keeps a copy. quiet: see `Screen`."""
         self.pause_reason = ""
         """Why the search should be resumed later; empty as long as nothing is in its way."""
         self._settings = settings
         self._snapshots = snapshots
         self._decisions = decisions
         self._lanes_up = lanes_up
+        self._courier = courier
         self._lanes_known = settings.lanes
         self._lanes_changed_at_s = 0.0
         self._quiet = quiet
@@ -74,6 +77,8 @@ class Recorder(tune.Callback):
         self._screen = Screen(settings, quiet=self._quiet)
         folder = settings.folder
         self._listeners: tuple[Listener, ...] = (TrialLogs(folder), TensorBoardFiles(folder), SearchMetrics())
+        if self._courier is not None:
+            self._courier.begin()
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Before each event; before the first we learn which trials of an earlier run Tune knows."""
@@ -87,6 +92,8 @@ class Recorder(tune.Callback):
             for trial_id in self._to_prune:
                 prune_ended(self._settings.checkpoints / trial_id)
             self._to_prune.clear()
+            if self._courier is not None:
+                self._courier.begin()
             self._watch_disk()
         self._watch_lanes()
 

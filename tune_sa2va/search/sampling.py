@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -46,11 +47,11 @@ def proposals(settings: SearchSettings, lanes_up: LanesUp, *, goes_on: bool) -> 
     # How many finalists there will be is not known before; with reruns `Confirming` says when all is done.
     num_trials = sys.maxsize if settings.confirm else settings.trials
     limited = ConcurrencyLimiter(Confirming(search, settings), max_concurrent=settings.lanes)
-    return Proposals(limited, lanes_up, num_trials=num_trials)
+    return Proposals(limited, lanes_up, settings.tune_folder, num_trials=num_trials)
 
 
 class OptunaWithLimits(OptunaSearch):
-    """OptunaSearch that tells the sampler which trials needed more memory than there is."""
+    """OptunaSearch that tells the sampler which trials needed more memory than there is, and whose folder may move."""
 
     def add_inherited(self, inherited: Inherited) -> None:
         """Trials of an earlier search, as evaluated points; they had the memory that they needed."""
@@ -70,6 +71,12 @@ class OptunaWithLimits(OptunaSearch):
         self._ot_trials[trial_id].set_constraint("memory", 1.0 if INFEASIBLE_GIB in (result or {}) else -1.0)
         super().on_trial_complete(trial_id, result, error)
 
+    def restore(self, checkpoint_path: str) -> None:
+        """An earlier run's state, with the journal of this one: the results may lie elsewhere than they did then."""
+        journal = self._storage._backend
+        super().restore(checkpoint_path)
+        self._storage._backend = journal  # the restored study and its trials hold the same storage
+
 
 class Proposals(SearchGenerator):
     """Tune's generator of trials, which takes the number of trials from the command line when it is resumed.
@@ -78,8 +85,9 @@ class Proposals(SearchGenerator):
     a cluster has lost lanes, no trial is proposed that would only wait: a later one knows more.
     """
 
-    def __init__(self, searcher: Searcher, lanes_up: LanesUp, *, num_trials: int) -> None:
+    def __init__(self, searcher: Searcher, lanes_up: LanesUp, tune_folder: Path, *, num_trials: int) -> None:
         super().__init__(searcher)
+        self._tune_folder = tune_folder
         self._lanes_up = lanes_up
         self._num_trials = num_trials
 
@@ -94,8 +102,10 @@ class Proposals(SearchGenerator):
         return super().next_trial()
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Tune's state of an earlier run, less what this run sets itself."""
+        """Tune's state of an earlier run, less what this run sets itself: how many trials, and where results lie."""
         super().set_state(state | {"total_samples": self._num_trials, "finished": False})
+        # New trials get a copy of this; of those that were there, Tune takes care itself.
+        self._experiment.storage.storage_fs_path = str(self._tune_folder.parent)
 
 
 def _sampler(settings: SearchSettings) -> BaseSampler:

@@ -1,8 +1,11 @@
 """The locked test part, scored once: the winner, the user's recipe and the untuned base on the same images.
 
-It runs where the lanes ran, as a Ray task with a GPU of its own: the process that drives a cluster may have none.
+It runs where the lanes ran, as a Ray task with a GPU of its own: the process that drives a cluster may have none. The
+node of the task need not see the results folder: it is handed names and adapters, and gives back rows and masks.
 """
 
+import io
+import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,18 +15,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, UInt8
 from PIL import Image
 
 from tune_sa2va.data.codes import group_codes, image_code
-from tune_sa2va.data.split_file import read_split
+from tune_sa2va.data.split_file import Names, find_samples, read_names
 from tune_sa2va.durable import write_whole
 from tune_sa2va.evaluate.distance import hausdorff_95
 from tune_sa2va.evaluate.examples import Examples
 from tune_sa2va.evaluate.metrics import Counts, count
 from tune_sa2va.evaluate.predict import predict
 from tune_sa2va.evaluate.topology import betti_error, cl_dice
+from tune_sa2va.lane.messages import Files, write_files
 from tune_sa2va.model.adapter import load_adapter
+from tune_sa2va.model.lora import TrialAdapters
+from tune_sa2va.model.sa2va import Sa2VA
 from tune_sa2va.search.settings import SearchSettings
 from tune_sa2va.train.workbench import open_examples, open_model
 
@@ -49,11 +55,11 @@ _SCHEMA = pa.schema(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Contender:
-    """One row of the final table. adapter: a folder, or None for the base as it is; checkpoint: trial and epoch."""
+    """One row of the final table. adapter: its files, or None for the base as it is; checkpoint: trial and epoch."""
 
     row: str
     checkpoint: str
-    adapter: Path | None
+    adapter: Files | None
 
 
 def score_test_part(settings: SearchSettings, contenders: list[Contender]) -> None:
@@ -72,7 +78,9 @@ def score_test_part(settings: SearchSettings, contenders: list[Contender]) -> No
     }
     if missing := [contender for contender in contenders if not rows[contender.row]]:
         task = ray.remote(num_cpus=0, num_gpus=1 if settings.gpus else 0, max_retries=1)(_score)
-        rows |= ray.get(task.remote(settings, missing))
+        found, masks = ray.get(task.remote(settings, read_names(settings.folder), missing))
+        write_files(masks, settings.folder / MASKS_FOLDER)
+        rows |= found
         openings += 1
     scored = [entry for contender in contenders for entry in rows[contender.row]]
     _write(settings.folder / SCORES_FILE, scored, openings)
@@ -100,41 +108,56 @@ def read_scores(folder: Path) -> TestScores:
     return TestScores(counts=counts, openings=openings)
 
 
-def _score(settings: SearchSettings, contenders: list[Contender]) -> dict[str, list[dict[str, Any]]]:
+def _score(
+    settings: SearchSettings, names: Names, contenders: list[Contender]
+) -> tuple[dict[str, list[dict[str, Any]]], dict[str, UInt8[np.ndarray, " bytes"]]]:
+    """The rows of each contender, and the files of all masks."""
     torch.set_num_threads(settings.cpus_per_worker)
     device = torch.device("cuda") if settings.gpus else torch.device("cpu")
     model = open_model(settings.model, device)
-    samples = read_split(settings.folder, settings.data)
+    samples = find_samples(names, settings.data)
     groups = group_codes(samples)
     test = [sample for sample in samples if sample.split == "test"]
     examples = open_examples(model, settings.lane, test, device)
-    names = [
+    labels = [
         {"image_code": image_code(sample), "group_code": groups[sample.group], "text": sample.text} for sample in test
     ]
-    rows = {}
+    rows: dict[str, list[dict[str, Any]]] = {}
+    masks: dict[str, UInt8[np.ndarray, " bytes"]] = {}
     for contender in contenders:
-        adapter = load_adapter(model, contender.adapter) if contender.adapter is not None else None
+        adapter = None if contender.adapter is None else _attach(model, contender.adapter)
         try:
-            rows[contender.row] = _score_one(settings.folder, contender, examples, names, model)
+            rows[contender.row], found = _score_one(contender, examples, labels, model)
         finally:
             if adapter is not None:
                 adapter.detach()
-    return rows
+        masks |= {f"{contender.row}/{name}": content for name, content in found.items()}
+    return rows, masks
+
+
+def _attach(model: Sa2VA, files: Files) -> TrialAdapters:
+    with tempfile.TemporaryDirectory(prefix="tune_sa2va-scoring-") as name:
+        write_files(files, Path(name))
+        return load_adapter(model, Path(name))
 
 
 def _score_one(
-    folder: Path, contender: Contender, examples: Examples, names: list[dict[str, str]], model: Any
-) -> list[dict[str, Any]]:
-    masks = folder / MASKS_FOLDER / contender.row
-    masks.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for index, name in enumerate(names):
+    contender: Contender, examples: Examples, labels: list[dict[str, str]], model: Sa2VA
+) -> tuple[list[dict[str, Any]], dict[str, UInt8[np.ndarray, " bytes"]]]:
+    rows, masks = [], {}
+    for index, label in enumerate(labels):
         example = examples[index]
         mask = (predict(model, example) > 0).cpu().numpy()
-        Image.fromarray(mask.astype(np.uint8) * 255).save(masks / f"{name['image_code']}.png")
+        masks[f"{label['image_code']}.png"] = _png(mask)
         scores = _scores(mask, example.truth.cpu().numpy())
-        rows.append({"row": contender.row, "checkpoint": contender.checkpoint, "threshold": THRESHOLD} | name | scores)
-    return rows
+        rows.append({"row": contender.row, "checkpoint": contender.checkpoint, "threshold": THRESHOLD} | label | scores)
+    return rows, masks
+
+
+def _png(mask: Bool[np.ndarray, "H W"]) -> UInt8[np.ndarray, " bytes"]:
+    file = io.BytesIO()
+    Image.fromarray(mask.astype(np.uint8) * 255).save(file, format="PNG")
+    return np.frombuffer(file.getvalue(), dtype=np.uint8)
 
 
 def _scores(mask: Bool[np.ndarray, "H W"], truth: Bool[np.ndarray, "H W"]) -> dict[str, Any]:

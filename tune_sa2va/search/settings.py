@@ -49,6 +49,8 @@ class SearchSettings(Frozen):
     """How many of the best configurations run again at the end, to the last epoch; 0 for none."""
     seeds: int = Field(default=2, ge=1)
     """How often each of them, with another seed each time."""
+    storage: str | None = None
+    """URI of the folder that holds copies of results folders (`search.storage`); None for no copy."""
     address: str | None
     """A running Ray cluster, or None for one of our own."""
     feature_cache: Path
@@ -82,7 +84,6 @@ class SearchSettings(Frozen):
         return LaneSettings(
             model=self.model,
             data=self.data,
-            split_folder=self.folder,
             feature_cache=self.feature_cache,
             cache_limit_gib=self.cache_limit_gib,
             raw_high_res=self.raw_high_res,

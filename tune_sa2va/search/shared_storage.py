@@ -1,4 +1,8 @@
-"""Whether all nodes of a cluster see one results folder: checkpoints and records are written from several of them."""
+"""Whether results outlive the node they are written on: it shares their folder with others, or keeps a copy elsewhere.
+
+Only Ray's head node and the one that drives the search read and write the results folder. But results on the disk of
+one node of many are lost with it, so a folder that only some nodes see is refused unless there is a copy.
+"""
 
 import contextlib
 import uuid
@@ -12,6 +16,22 @@ from tune_sa2va.errors import DeviceError
 
 _ANSWER_S = 120.0
 """How long a node may take: the first Python process there starts from a cold disk."""
+
+
+def check_on_head(storage: str) -> None:
+    """Whether this process is on the head node, where lanes keep checkpoints: with a copy, none other need see them.
+
+    Raises:
+        UserError: it is on another one.
+    """
+    here = ray.get_runtime_context().get_node_id()
+    for node in ray.nodes():
+        if node["Alive"] and "node:__internal_head__" in node["Resources"] and node["NodeID"] != here:
+            raise DeviceError(
+                f"--storage {storage}: the search must be started on the head node of the cluster, "
+                f"{node['NodeManagerAddress']}, where the results lie. Start it there, or leave --storage out and give "
+                "an --out that all nodes share."
+            )
 
 
 def check_shared(out: Path) -> None:
@@ -34,8 +54,9 @@ def check_shared(out: Path) -> None:
             fault = _fault(answer) or ("" if _answer_to(token, node["NodeID"]).exists() else "writes it elsewhere")
             if fault:
                 raise DeviceError(
-                    f"--out {out}: node {node['NodeManagerAddress']} of the cluster {fault}. "
-                    "Choose a folder on storage that all nodes share, at the same path."
+                    f"--out {out}: node {node['NodeManagerAddress']} of the cluster {fault}, and results on the disk "
+                    "of one node are lost with it. Choose a folder on storage that all nodes share, at the same path, "
+                    "or have a copy kept elsewhere by --storage URI."
                 )
     finally:
         for file in out.glob(f"{token.name}*"):

@@ -9,6 +9,7 @@ import warnings
 import optuna
 from ray import tune
 
+from tune_sa2va.data.split_file import read_names
 from tune_sa2va.lane.trainable import LaneTrainable
 from tune_sa2va.search.lane_queue import AshaInLanes
 from tune_sa2va.search.lanes_up import LanesUp
@@ -20,15 +21,17 @@ from tune_sa2va.search.sampling import JOURNAL_FILE, METRIC, proposals
 from tune_sa2va.search.settings import SearchSettings
 from tune_sa2va.search.snapshots import Snapshots
 from tune_sa2va.search.stopping import StopWhenHopeless
+from tune_sa2va.search.storage.courier import Courier
 
 LOST_LANE_RETRIES = 2
 """How often a trial may lose its workers. Trouble of its own making is never tried again."""
 
 
-def run(settings: SearchSettings, outlets: Outlets, *, resume: bool) -> str:
+def run(settings: SearchSettings, outlets: Outlets, courier: Courier | None, *, resume: bool) -> str:
     """Runs or resumes the search, inside `cluster`, until its trials, its time or the user ends it.
 
-    Gives back why the search was paused (the disk is full, the nodes are gone), or nothing.
+    courier: is told when there is a new state to copy. Gives back why the search was paused (the disk is full, the
+    nodes are gone), or nothing.
 
     Raises:
         KeyboardInterrupt: the user's Ctrl-C; the search can be resumed.
@@ -37,7 +40,7 @@ def run(settings: SearchSettings, outlets: Outlets, *, resume: bool) -> str:
     goes_on = resume and snapshots.restore(settings.tune_folder)
     lanes_up = LanesUp(settings)
     scheduler = _scheduler(settings, lanes_up, goes_on=goes_on)
-    recorder = Recorder(settings, snapshots, scheduler.decisions, lanes_up, quiet=outlets.quiet)
+    recorder = Recorder(settings, snapshots, scheduler.decisions, lanes_up, courier, quiet=outlets.quiet)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         try:
@@ -75,6 +78,7 @@ def _run(
     trainable = tune.with_parameters(
         LaneTrainable,
         settings=settings.lane,
+        names=read_names(settings.folder),
         configure=settings.trial_config,
         storage=settings.folder / "ray",
     )

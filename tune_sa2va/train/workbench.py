@@ -10,7 +10,7 @@ from tune_sa2va.cache.fill import fill
 from tune_sa2va.cache.store import FeatureCache, pictures
 from tune_sa2va.config import Augment, LaneSettings, ModelSettings, TrialConfig
 from tune_sa2va.data import Sample
-from tune_sa2va.data.split_file import read_split
+from tune_sa2va.data.split_file import Names, find_samples
 from tune_sa2va.data.variants import variants_of
 from tune_sa2va.errors import UserError
 from tune_sa2va.evaluate.examples import Examples
@@ -36,15 +36,15 @@ class Workbench:
     world_size: int
 
     @classmethod
-    def open(cls, settings: LaneSettings, *, rank: int, world_size: int) -> "Workbench":
-        """Load the base model, read the split, fill the feature cache where it lacks something, let the encoders go.
+    def open(cls, settings: LaneSettings, names: Names, *, rank: int, world_size: int) -> "Workbench":
+        """Load the base model, find the images, fill the feature cache where it lacks something, let the encoders go.
 
         Raises:
-            UserError: the model, the data or the split file cannot be used.
+            UserError: the model, the data or the split cannot be used.
         """
         device = torch.device("cuda", torch.cuda.current_device()) if settings.use_gpu else torch.device("cpu")
         model = open_model(settings.model, device)
-        samples = read_split(settings.split_folder, settings.data)
+        samples = find_samples(names, settings.data)
         of_part = {part: [sample for sample in samples if sample.split == part] for part in ("train", "val")}
         train = open_examples(model, settings, of_part["train"], device, augment=settings.augment)
         val = open_examples(model, settings, of_part["val"], device)
