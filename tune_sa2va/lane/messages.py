@@ -84,7 +84,7 @@ def unpack_folder(checkpoint: FilesRef, folder: Path) -> None:
 
 
 def read_files(folder: Path) -> Files:
-    """The files of `folder`. Mapped and not read, so that Ray copies them from the page cache: 0.5 GB took 1.2 s to read."""
+    """The files of `folder`. Mapped: reading 0.5 GB takes 1.2 s more than Ray's copy from the page cache."""
     paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
     return {path.relative_to(folder).as_posix(): _mapped(path) for path in paths}
 
