@@ -40,18 +40,21 @@ class Stored:
 
 
 class Flusher:
-    """Brings one checkpoint at a time to the disk, in a thread: a lane's last one, whichever trial's it is."""
+    """Brings one checkpoint at a time to the disk, in a thread: a lane's last one, whichever trial's it is.
+
+    It also takes away those that are not needed any more: to delete 0.5 GB that were just written takes 0.4 s.
+    """
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="flush")
         self._flushed: Future[None] | None = None
 
-    def begin(self, folder: Path) -> None:
-        """Call `settle` before."""
-        self._flushed = self._thread.submit(flush_folder, folder)
+    def begin(self, folder: Path, epoch: int, kept: set[int]) -> None:
+        """The checkpoint after `epoch` of the trial in `folder`, of which all but `kept` go. Call `settle` before."""
+        self._flushed = self._thread.submit(self._flush, folder, epoch, kept)
 
     def settle(self) -> None:
-        """Wait until the disk has what was begun.
+        """Wait until what was begun is done.
 
         Raises:
             OSError: it has no room, or cannot be written.
@@ -60,6 +63,11 @@ class Flusher:
         if flushed is not None:
             with contextlib.suppress(FileNotFoundError):  # its trial is over, and what is not needed any more has gone
                 flushed.result()
+
+    @staticmethod
+    def _flush(folder: Path, epoch: int, kept: set[int]) -> None:
+        flush_folder(_path(folder, epoch))
+        _keep(folder, kept)
 
 
 class TrialStore:
@@ -77,16 +85,15 @@ class TrialStore:
         epoch = records[-1]["epoch"]
         unfinished = self._folder / f".checkpoint_{epoch:04d}.part"
         shutil.rmtree(unfinished, ignore_errors=True)
+        self._flusher.settle()  # first: what it takes away is room for this one
         try:
             unpack_folder(checkpoint, unfinished)
             (unfinished / RECORDS_FILE).write_text(json.dumps(records), encoding="utf-8")
-            self._flusher.settle()
             rename_folder(unfinished, _path(self._folder, epoch))
         except OSError:
             shutil.rmtree(unfinished, ignore_errors=True)  # a full disk should not stay so for our leavings
             raise
-        _keep(self._folder, {epoch, epoch - 1, _best_epoch(records)})
-        self._flusher.begin(_path(self._folder, epoch))
+        self._flusher.begin(self._folder, epoch, {epoch, epoch - 1, _best_epoch(records)})
 
     def newest(self) -> Stored:
         """The last epoch whose checkpoint is whole; earlier ones where a later one is damaged."""
