@@ -11,6 +11,7 @@ before serves, which the disk has: that costs the last epoch, as its loss in mid
 import contextlib
 import json
 import shutil
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,11 +48,24 @@ class Flusher:
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="flush")
+        self._next: Callable[[], None] | None = None
         self._flushed: Future[None] | None = None
 
-    def begin(self, folder: Path, epoch: int, kept: set[int]) -> None:
-        """The checkpoint after `epoch` of the trial in `folder`, of which all but `kept` go. Call `settle` before."""
-        self._flushed = self._thread.submit(self._flush, folder, epoch, kept)
+    def note(self, folder: Path, epoch: int, kept: set[int]) -> None:
+        """The checkpoint after `epoch` of the trial in `folder` comes next, and all but `kept` go. `settle` before."""
+
+        def flush() -> None:
+            flush_folder(_path(folder, epoch))
+            _keep(folder, kept)
+
+        self._next = flush
+
+    def begin(self) -> None:
+        """Begins with what was noted; call it when training goes on. Tables that the search flushes before would wait
+        for this checkpoint, too."""
+        flush, self._next = self._next, None
+        if flush is not None:
+            self._flushed = self._thread.submit(flush)
 
     def settle(self) -> None:
         """Wait until what was begun is done.
@@ -63,11 +77,6 @@ class Flusher:
         if flushed is not None:
             with contextlib.suppress(FileNotFoundError):  # its trial is over, and what is not needed any more has gone
                 flushed.result()
-
-    @staticmethod
-    def _flush(folder: Path, epoch: int, kept: set[int]) -> None:
-        flush_folder(_path(folder, epoch))
-        _keep(folder, kept)
 
 
 class TrialStore:
@@ -93,7 +102,7 @@ class TrialStore:
         except OSError:
             shutil.rmtree(unfinished, ignore_errors=True)  # a full disk should not stay so for our leavings
             raise
-        self._flusher.begin(self._folder, epoch, {epoch, epoch - 1, _best_epoch(records)})
+        self._flusher.note(self._folder, epoch, {epoch, epoch - 1, _best_epoch(records)})
 
     def newest(self) -> Stored:
         """The last epoch whose checkpoint is whole; earlier ones where a later one is damaged."""

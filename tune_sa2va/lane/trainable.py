@@ -84,6 +84,7 @@ class LaneTrainable(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """One epoch: run, or told from the store where Tune's state is older than the trial."""
+        self._flusher.begin()
         if not self._is_taken_up and (problem := self._take_up()):
             return self._failed(problem)
         try:
@@ -203,5 +204,6 @@ class LaneTrainable(tune.Trainable):
 
     def cleanup(self) -> None:
         """Asks the workers to leave, waits, and only then lets go of them."""
+        self._flusher.begin()
         if self._lane is not None:
             self._lane.close()

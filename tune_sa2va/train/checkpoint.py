@@ -7,7 +7,7 @@ its number.
 
 import json
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict
 from pathlib import Path
 
@@ -33,46 +33,75 @@ from tune_sa2va.train.optimizer import FlatAdamW
 _VERSION = 1
 
 
-def save_checkpoint(
-    folder: Path,
-    model: Sa2VA,
-    config: TrialConfig,
-    parameters: Mapping[str, Tensor],
-    optimizer: FlatAdamW,
-    progress: Progress,
-) -> None:
-    """Write everything that the trial needs to go on into `folder`; after its last epoch, the adapter alone."""
-    folder.mkdir(parents=True, exist_ok=True)
+class CheckpointWriter:
+    """Writes the checkpoints of a lane's trials. Training waits for it, so it keeps host memory and threads for all.
 
-    def write_adapter() -> str:
-        save_adapter(folder / "adapter", model, parameters, config.lora, config.train.full_modules)
-        return sha256(folder / ADAPTER_FILE)
+    At r = 64 a checkpoint of the 8B has 0.5 GB: fresh memory for its copy costs 0.3 s, and the checksums of both files
+    one after the other 0.5 s.
+    """
 
-    def write_optimizer() -> str:
-        moments = {name: view.cpu().contiguous() for name, view in optimizer.moments(config.lora.r).items()}
-        save_file(moments, folder / OPTIMIZER_FILE)
-        return sha256(folder / OPTIMIZER_FILE)
+    def __init__(self, model: Sa2VA) -> None:
+        self._model = model
+        self._device = model.no_mem_embed.device
+        self._host = torch.empty(0)
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="checkpoint")
 
-    writers = {ADAPTER_FILE: write_adapter}
-    if progress.epoch < config.train.epochs:
-        writers[OPTIMIZER_FILE] = write_optimizer
-    with ThreadPoolExecutor() as threads:  # training waits, mostly for the checksums: 0.5 s of 0.5 GB, one by one
-        sums = {name: threads.submit(write) for name, write in writers.items()}
-    state = {
-        "version": _VERSION,
-        "config": config.to_dict(),
-        "progress": asdict(progress),
-        "sha256": {name: found.result() for name, found in sums.items()},
-    }
-    temporary = folder / "state.tmp"
-    temporary.write_text(json.dumps(state, indent=1))
-    temporary.replace(folder / STATE_FILE)
+    def save(
+        self,
+        folder: Path,
+        config: TrialConfig,
+        parameters: Mapping[str, Tensor],
+        optimizer: FlatAdamW,
+        progress: Progress,
+    ) -> None:
+        """Write everything that the trial needs to go on into `folder`; after its last epoch, the adapter alone."""
+        goes_on = progress.epoch < config.train.epochs
+        moments = optimizer.moments(config.lora.r) if goes_on else {}
+        copies = self._to_host({**parameters, **moments})
+
+        def write_adapter() -> str:
+            adapter = {name: copies[name] for name in parameters}
+            save_adapter(folder / "adapter", self._model, adapter, config.lora, config.train.full_modules)
+            return sha256(folder / ADAPTER_FILE)
+
+        def write_optimizer() -> str:
+            save_file({name: copies[name] for name in moments}, folder / OPTIMIZER_FILE)
+            return sha256(folder / OPTIMIZER_FILE)
+
+        folder.mkdir(parents=True, exist_ok=True)
+        writers = {ADAPTER_FILE: write_adapter} | ({OPTIMIZER_FILE: write_optimizer} if goes_on else {})
+        sums = {name: self._threads.submit(write) for name, write in writers.items()}
+        wait(sums.values())
+        state = {
+            "version": _VERSION,
+            "config": config.to_dict(),
+            "progress": asdict(progress),
+            "sha256": {name: found.result() for name, found in sums.items()},
+        }
+        temporary = folder / "state.tmp"
+        temporary.write_text(json.dumps(state, indent=1))
+        temporary.replace(folder / STATE_FILE)
+
+    def _to_host(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Copies of tensors in fp32, which the next call writes over."""
+        needed = sum(tensor.numel() for tensor in tensors.values())
+        is_cuda = self._device.type == "cuda"
+        if len(self._host) < needed:
+            self._host = torch.empty(needed, pin_memory=is_cuda)
+        pieces = self._host[:needed].split([tensor.numel() for tensor in tensors.values()])
+        copies = {}
+        for (name, tensor), piece in zip(tensors.items(), pieces, strict=True):
+            # Contiguous there first: a copy of rows one by one is slow.
+            copies[name] = piece.view(tensor.shape).copy_(tensor.detach().contiguous(), non_blocking=is_cuda)
+        if is_cuda:
+            torch.cuda.current_stream(self._device).synchronize()
+        return copies
 
 
 def load_checkpoint(
     folder: Path, config: TrialConfig, parameters: Mapping[str, Tensor], optimizer: FlatAdamW
 ) -> Progress:
-    """Put parameters and optimizer back where `save_checkpoint` left them; refresh the adapters' store afterwards.
+    """Put parameters and optimizer back where `CheckpointWriter` left them; refresh the adapters' store afterwards.
 
     Raises:
         CheckpointError: the folder is incomplete or damaged, or belongs to another configuration.

@@ -10,6 +10,7 @@ from tune_sa2va.evaluate.batch import Collator
 from tune_sa2va.model.lora import make_store
 from tune_sa2va.model.sa2va import Sa2VA
 from tune_sa2va.model.trunk import Trunk
+from tune_sa2va.train.checkpoint import CheckpointWriter
 from tune_sa2va.train.feed import Feed
 from tune_sa2va.train.step import Stepper
 
@@ -41,6 +42,7 @@ class Engine:
         self.collator = Collator(
             model, token_multiple=_TOKEN_MULTIPLE if on_gpu else 1, canvas_multiple=_CANVAS_MULTIPLE if on_gpu else 1
         )
+        self.writer = CheckpointWriter(model)
         self._copies = torch.cuda.Stream(self.device) if on_gpu else None
         self.checkpointed = False
         """Whether steps compute activations again in place of keeping them."""

@@ -12,7 +12,7 @@ from tune_sa2va.config import TrialConfig
 from tune_sa2va.evaluate.metrics import Counts, mean_scores
 from tune_sa2va.evaluate.predict import to_counts
 from tune_sa2va.model.lora import TrialAdapters
-from tune_sa2va.train.checkpoint import load_checkpoint, save_checkpoint
+from tune_sa2va.train.checkpoint import load_checkpoint
 from tune_sa2va.train.checkpoint_state import Progress
 from tune_sa2va.train.engine import Engine
 from tune_sa2va.train.feed import ExampleSource, TrainingSource
@@ -83,9 +83,7 @@ class Trial:
 
     def save(self, folder: Path) -> None:
         """Write the checkpoint after the last finished epoch."""
-        save_checkpoint(
-            folder, self._engine.model, self.config, self._parameters, self._stepper.optimizer, self._progress
-        )
+        self._engine.writer.save(folder, self.config, self._parameters, self._stepper.optimizer, self._progress)
 
     @property
     def num_graphs(self) -> int:
