@@ -4,11 +4,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import ray
 from ray.util.state import list_actors
 
 from tune_sa2va.config import RECIPE, DataSettings, LaneSettings, ModelSettings
@@ -18,16 +16,8 @@ from tune_sa2va.data.procedural.folder import write_folder
 from tune_sa2va.data.split_file import Names, read_names, write_split
 from tune_sa2va.lane.group import Lane, LaneLostError, LaneNotOpenedError
 from tune_sa2va.lane.messages import RunEpoch, SaveTrial, StartTrial, unpack_folder
-from tune_sa2va.search.cluster import start_own_ray
 
 CONFIG = RECIPE.replace({"train.epochs": 2, "lora.r": 4})
-
-
-@pytest.fixture(scope="module", autouse=True)
-def own_ray() -> Iterator[None]:
-    start_own_ray(num_cpus=4, num_gpus=0)
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture(scope="module")

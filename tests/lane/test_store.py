@@ -1,0 +1,74 @@
+"""Which checkpoints of a trial stay, and when the others go."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tune_sa2va.config import RECIPE
+from tune_sa2va.lane.messages import FilesRef, pack_folder
+from tune_sa2va.lane.store import Flusher, TrialStore, prune_ended
+from tune_sa2va.train.checkpoint_state import OPTIMIZER_FILE, sha256
+
+CONFIG = RECIPE.replace({"train.epochs": 9})
+VAL_DICE = (0.2, 0.9, 0.3, 0.4, 0.5)
+
+
+def checkpoint(folder: Path) -> FilesRef:
+    folder.mkdir()
+    (folder / OPTIMIZER_FILE).write_bytes(b"moments")
+    state = {"config": CONFIG.to_dict(), "sha256": {OPTIMIZER_FILE: sha256(folder / OPTIMIZER_FILE)}}
+    (folder / "state.json").write_text(json.dumps(state))
+    return pack_folder(folder)
+
+
+def records(epochs: int) -> tuple[dict[str, Any], ...]:
+    return tuple({"epoch": number + 1, "val_dice": VAL_DICE[number]} for number in range(epochs))
+
+
+def kept(trial: Path) -> list[int]:
+    return sorted(int(path.name[-4:]) for path in trial.iterdir())
+
+
+@pytest.fixture
+def flusher() -> Flusher:
+    return Flusher()
+
+
+@pytest.fixture
+def trial(tmp_path: Path, flusher: Flusher) -> Path:
+    """One whose five epochs were kept, each once the next had begun."""
+    folder, saved = tmp_path / "trial", checkpoint(tmp_path / "saved")
+    store = TrialStore(folder, CONFIG, flusher)
+    for epochs in range(1, 6):
+        flusher.begin()
+        store.save(records(epochs), saved)
+    return folder
+
+
+def test_the_last_two_and_the_best_stay_once_training_goes_on(trial: Path, flusher: Flusher) -> None:
+    assert kept(trial) == [2, 3, 4, 5], "the one before the last two goes while the next epoch trains, not before"
+    flusher.begin()
+    flusher.settle()
+    assert kept(trial) == [2, 4, 5]
+    newest = TrialStore(trial, CONFIG, flusher).newest()
+    assert (newest.epoch, newest.records, newest.warning) == (5, records(5), "")
+
+
+def test_a_cut_off_checkpoint_gives_way_to_the_one_before(trial: Path, flusher: Flusher) -> None:
+    (trial / "checkpoint_0005" / OPTIMIZER_FILE).write_bytes(b"mom")
+    newest = TrialStore(trial, CONFIG, flusher).newest()
+    assert newest.epoch == 4
+    assert "checkpoint_0005 is damaged, so the one before it was used" in newest.warning
+
+
+def test_of_a_trial_that_is_over_the_best_adapter_stays_whenever_its_lane_comes_to_it(
+    trial: Path, flusher: Flusher
+) -> None:
+    prune_ended(trial)
+    assert kept(trial) == [2]
+    flusher.begin()
+    flusher.settle()
+    assert kept(trial) == [2]
+    assert not (trial / "checkpoint_0002" / OPTIMIZER_FILE).exists()
