@@ -1,6 +1,6 @@
 # make demo   the main job on the built-in tiny model and data, on the CPU, in minutes
 # make test   the tests
-# make drill  searches that are killed and resumed, about 20 minutes
+# make drill  searches that are killed and resumed, about 50 minutes
 # make docs   the documentation as a site in site/
 # make check  what CI also asks: lint, format, types, import rules
 # make clean  takes away .venv, the demo's results and the site
