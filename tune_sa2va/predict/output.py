@@ -1,6 +1,5 @@
 """The folder that predict writes: masks/, overlays/, and `predictions.json`, which says how they were made."""
 
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,8 +8,8 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, UInt8
-from PIL import Image
 
+from tune_sa2va.data.png import to_png
 from tune_sa2va.durable import write_whole
 from tune_sa2va.errors import UserError
 
@@ -46,8 +45,8 @@ class Output:
     def write(self, file: Path, picture: UInt8[np.ndarray, "H W 3"], mask: Bool[np.ndarray, "H W"]) -> None:
         """The mask (0 or 255) and the overlay of one image, on the upright image's own pixels."""
         name = mask_name(file)
-        write_whole(self.folder / MASKS / name, _png(mask.astype(np.uint8) * 255))
-        write_whole(self.folder / OVERLAYS / name, _png(overlay(picture, mask)))
+        write_whole(self.folder / MASKS / name, to_png(mask.astype(np.uint8) * 255))
+        write_whole(self.folder / OVERLAYS / name, to_png(overlay(picture, mask)))
 
     def finish(self, images: Sequence[dict[str, Any]]) -> None:
         """Write the record. images: each with `mask`, its file's name."""
@@ -87,9 +86,3 @@ def _names_in(record: Path) -> list[str]:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{record}: cannot be read ({error}). Give another --to, or remove that folder.") from error
     return [name for name in names if name.endswith(".png") and Path(name).name == name]
-
-
-def _png(values: UInt8[np.ndarray, "H W ..."]) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(values).save(file, "PNG")
-    return file.getvalue()

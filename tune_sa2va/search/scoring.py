@@ -4,7 +4,6 @@ It runs where the lanes ran, as a Ray task with a GPU of its own: the process th
 node of the task need not see the results folder: it is handed names and adapters, and gives back rows and masks.
 """
 
-import io
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,9 +15,9 @@ import pyarrow.parquet as pq
 import ray
 import torch
 from jaxtyping import Bool, UInt8
-from PIL import Image
 
 from tune_sa2va.data.codes import group_codes, image_code
+from tune_sa2va.data.png import to_png
 from tune_sa2va.data.split_file import Names, find_samples, read_names
 from tune_sa2va.durable import write_whole
 from tune_sa2va.evaluate.distance import hausdorff_95
@@ -148,16 +147,10 @@ def _score_one(
     for index, label in enumerate(labels):
         example = examples[index]
         mask = (predict(model, example) > 0).cpu().numpy()
-        masks[f"{label['image_code']}.png"] = _png(mask)
+        masks[f"{label['image_code']}.png"] = np.frombuffer(to_png(mask.astype(np.uint8) * 255), dtype=np.uint8)
         scores = _scores(mask, example.truth.cpu().numpy())
         rows.append({"row": contender.row, "checkpoint": contender.checkpoint, "threshold": THRESHOLD} | label | scores)
     return rows, masks
-
-
-def _png(mask: Bool[np.ndarray, "H W"]) -> UInt8[np.ndarray, " bytes"]:
-    file = io.BytesIO()
-    Image.fromarray(mask.astype(np.uint8) * 255).save(file, format="PNG")
-    return np.frombuffer(file.getvalue(), dtype=np.uint8)
 
 
 def _scores(mask: Bool[np.ndarray, "H W"], truth: Bool[np.ndarray, "H W"]) -> dict[str, Any]:
