@@ -13,7 +13,7 @@ import tune_sa2va
 from tune_sa2va import search
 assert callable(search)
 assert not {"torch", "ray", "pandas", "optuna"} & set(sys.modules), "heavy"
-import tune_sa2va.search.records
+import tune_sa2va.results.records
 from tune_sa2va import load_results, search as again
 assert again is search and callable(load_results)
 assert not {"torch", "ray"} & set(sys.modules), "heavy"

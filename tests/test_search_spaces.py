@@ -6,7 +6,7 @@ import optuna
 import pytest
 
 from tune_sa2va.config import RECIPE
-from tune_sa2va.search.space import load_space
+from tune_sa2va.space.search_space import load_space
 
 FILES = sorted((Path(__file__).parents[1] / "search_spaces").glob("*.yaml"))
 

@@ -15,7 +15,7 @@ import tune_sa2va
 from tune_sa2va.data import open_dataset
 from tune_sa2va.errors import CheckpointError, UserError
 from tune_sa2va.search.cluster import start_own_ray
-from tune_sa2va.search.strict_yaml import read_yaml
+from tune_sa2va.space.strict_yaml import read_yaml
 
 PACKAGE = Path(tune_sa2va.__file__).parent
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.search.watch.runs import settings_in, start
+from tests.watch.runs import settings_in, start
 from tune_sa2va.cli import run
-from tune_sa2va.search.lock import locked, note_end
-from tune_sa2va.search.records import RunRecords, TrialState
+from tune_sa2va.results.lock import locked, note_end
+from tune_sa2va.results.records import RunRecords, TrialState
 from tune_sa2va.status import app
 
 

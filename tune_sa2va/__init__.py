@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tune_sa2va.predict.work import load_adapter
-    from tune_sa2va.search.notebook import search
-    from tune_sa2va.search.results import load_results
+    from tune_sa2va.results.load import load_results
+    from tune_sa2va.search.python_api import search
 
 __all__ = ["load_adapter", "load_results", "search"]
 
-_HOMES = {"load_adapter": "tune_sa2va.predict.work", "load_results": "tune_sa2va.search.results"}
+_HOMES = {"load_adapter": "tune_sa2va.predict.work", "load_results": "tune_sa2va.results.load"}
 
 
 def __getattr__(name: str) -> Any:

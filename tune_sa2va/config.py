@@ -1,7 +1,7 @@
 """Every setting of a trial and of a search, as frozen records that are read and checked once.
 
 A trial is a `TrialConfig`; its defaults are the user's recipe, the seed and the baseline of every search. A space file
-and the command line become a `SearchConfig` (`tune_sa2va.search.space`); past that line nobody checks twice.
+and the command line become a `SearchConfig` (`tune_sa2va.space.search_space`); past that line nobody checks twice.
 """
 
 from pathlib import Path

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from tune_sa2va.search.watch.life import Pulse
-    from tune_sa2va.search.watch.view import View
+    from tune_sa2va.watch.search_status import SearchStatus
+    from tune_sa2va.watch.view import View
 
 app = typer.Typer(add_completion=False)
 
@@ -36,7 +36,7 @@ def main(
     from rich.console import Console
     from rich.live import Live
 
-    from tune_sa2va.search.watch.life import Life
+    from tune_sa2va.watch.search_status import Life
 
     view, pulse, picture = _look(run)
     if as_json:
@@ -52,10 +52,10 @@ def main(
     raise typer.Exit(_NOT_RUNNING if pulse.life == Life.INTERRUPTED else 0)
 
 
-def as_values(view: "View", pulse: "Pulse", now: datetime) -> dict[str, Any]:
+def as_values(view: "View", pulse: "SearchStatus", now: datetime) -> dict[str, Any]:
     """The same as plain values; times in ISO 8601, UTC."""
-    from tune_sa2va.search.watch.estimate import estimate_end
-    from tune_sa2va.search.watch.life import Life
+    from tune_sa2va.watch.estimate import estimate_end
+    from tune_sa2va.watch.search_status import Life
 
     estimate = estimate_end(view, now) if pulse.life == Life.RUNNING else None
     best = view.best
@@ -74,11 +74,11 @@ def as_values(view: "View", pulse: "Pulse", now: datetime) -> dict[str, Any]:
     }
 
 
-def _look(run: Path) -> "tuple[View, Pulse, Any]":
-    from tune_sa2va.search.watch.estimate import estimate_end
-    from tune_sa2va.search.watch.life import Life, pulse
-    from tune_sa2va.search.watch.read import read_view
-    from tune_sa2va.search.watch.table import show
+def _look(run: Path) -> "tuple[View, SearchStatus, Any]":
+    from tune_sa2va.watch.estimate import estimate_end
+    from tune_sa2va.watch.live_table import show
+    from tune_sa2va.watch.read import read_view
+    from tune_sa2va.watch.search_status import Life, pulse
 
     view, now = read_view(run), datetime.now(UTC)
     beat = pulse(run, view, now)

@@ -40,9 +40,9 @@ from tune_sa2va.model.adapter import _peft_config, _read_config, _read_tensors
 from tune_sa2va.model.dims import read_dims
 from tune_sa2va.model.locate import model_folder, preset_names
 from tune_sa2va.model.shards import read_shards
-from tune_sa2va.search.records import RunRecords, read_epochs, read_trials
-from tune_sa2va.search.settings import SearchSettings
-from tune_sa2va.search.space import SHIPPED_SPACES, load_space
+from tune_sa2va.results.records import RunRecords, read_epochs, read_trials
+from tune_sa2va.results.settings import SearchSettings
+from tune_sa2va.space.search_space import SHIPPED_SPACES, load_space
 
 _CASES_A_PROCESS = 300
 _SECONDS_A_CASE = 20

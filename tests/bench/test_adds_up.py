@@ -13,8 +13,9 @@ from tune_sa2va.bench.adds_up import Load, Parts, compare, parts_of_benchmarks, 
 from tune_sa2va.bench.lane_split import PARTS, split_lanes
 from tune_sa2va.errors import UserError
 from tune_sa2va.plan.table import TABLES
-from tune_sa2va.search.preflight import Flags, plan
-from tune_sa2va.search.records import read_epochs
+from tune_sa2va.preflight.flags import Flags
+from tune_sa2va.preflight.settings import resolve_settings
+from tune_sa2va.results.records import read_epochs
 
 CORONARY = TABLES.parent / "coronary"
 SIMPLE = Parts(train_s=8.0, val_s=2.0, between_epochs_s=1.0, turnaround_s=3.0, opening_s=5.0, source="made up")
@@ -73,7 +74,7 @@ def test_a_results_folder_is_held_against_its_prediction(tmp_path: Path) -> None
         epochs=6, time_budget_min=None, sampler="tpe", seed=0, gpus=0, gpus_per_trial=1, lanes=2, max_disk_gib=None,
         cache_limit_gib=None, memory="auto", address=None, storage=None, confirm=0, seeds=2, warm_start=None,
     )  # fmt: skip
-    plan(flags).save(tmp_path)
+    resolve_settings(flags).save(tmp_path)
     arguments = ["search", "--run", str(tmp_path), "--parts", str(TABLES / "2026-11-24_h200"), "--out", str(tmp_path)]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output

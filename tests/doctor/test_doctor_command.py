@@ -7,7 +7,7 @@ import pytest
 
 from tune_sa2va.cli import run
 from tune_sa2va.doctor.__main__ import app
-from tune_sa2va.doctor.finding import Verdict
+from tune_sa2va.doctor.finding import Severity
 from tune_sa2va.doctor.ray_start import check_ray
 
 
@@ -29,11 +29,11 @@ def test_json_and_exit_1_on_a_failure(tmp_path: Path, capsys: pytest.CaptureFixt
     (tmp_path / "file").write_text("")
     code, out = doctor(capsys, "--quick", "--json", "--out", str(tmp_path / "file" / "results"))
     said = json.loads(out)
-    assert code == 1 and said["verdict"] == "FAIL"
+    assert code == 1 and said["severity"] == "FAIL"
     [failed] = [check for check in said["checks"] if check["subject"] == "disk, results"]
-    assert failed["verdict"] == "FAIL" and "--out" in failed["cure"]
+    assert failed["severity"] == "FAIL" and "--out" in failed["cure"]
 
 
 @pytest.mark.slow  # starts Ray: 5 to 20 s
 def test_ray_starts() -> None:
-    assert check_ray().verdict is Verdict.OK
+    assert check_ray().severity is Severity.OK

@@ -16,8 +16,8 @@ from typer.main import get_command
 from docs.command_pages import command_page, index_page
 from tune_sa2va.cli import COMMANDS
 from tune_sa2va.config import RECIPE
-from tune_sa2va.search.records import EPOCHS_SCHEMA, TRIALS_SCHEMA
-from tune_sa2va.search.space import Kind
+from tune_sa2va.results.records import EPOCHS_SCHEMA, TRIALS_SCHEMA
+from tune_sa2va.space.search_space import Kind
 
 from .blocks import ROOT, Block, blocks_of
 

@@ -14,7 +14,7 @@ import psutil
 
 from tune_sa2va.data.procedural import DEMO_FAMILY
 from tune_sa2va.data.procedural.folder import write_folder
-from tune_sa2va.search.records import read_epochs, read_trials
+from tune_sa2va.results.records import read_epochs, read_trials
 
 SPACE = """
 fixed: {lora.dropout: 0.0}

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from tests.drills.searches import Ground, finish, wait_until
-from tune_sa2va.search.records import read_epochs, read_trials
-from tune_sa2va.search.settings import SearchSettings
+from tune_sa2va.results.records import read_epochs, read_trials
+from tune_sa2va.results.settings import SearchSettings
 
 _MIB = 2**20
 

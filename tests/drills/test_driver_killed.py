@@ -14,7 +14,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from tests.drills.searches import Ground, family, finish, is_gone, num_epochs, outcome, wait_until
-from tune_sa2va.search.records import TrialKind, read_epochs, read_trials
+from tune_sa2va.results.records import TrialKind, read_epochs, read_trials
 
 pytestmark = pytest.mark.timeout(1800)
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.drills.hosts import TOKEN, can_be_made, hosts
 from tests.drills.searches import Ground, finish, is_gone, num_epochs, wait_until
-from tune_sa2va.search.records import read_epochs, read_trials
+from tune_sa2va.results.records import read_epochs, read_trials
 
 
 @pytest.mark.slow  # two minutes

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from tests.drills.searches import Ground, family, finish, is_gone, num_epochs, outcome, wait_until
-from tune_sa2va.search.records import read_epochs, read_trials
+from tune_sa2va.results.records import read_epochs, read_trials
 
 pytestmark = pytest.mark.timeout(1800)
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.drills.nodes import cluster, has_worker, lane_processes, node_apart
 from tests.drills.searches import Ground, finish, is_gone, wait_until
-from tune_sa2va.search.records import read_epochs, read_trials
+from tune_sa2va.results.records import read_epochs, read_trials
 
 
 @pytest.fixture(scope="module")

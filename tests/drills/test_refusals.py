@@ -11,8 +11,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from tests.drills.searches import Ground, finish, wait_until
-from tune_sa2va.search.lock import is_locked
-from tune_sa2va.search.records import read_trials
+from tune_sa2va.results.lock import is_locked
+from tune_sa2va.results.records import read_trials
 
 pytestmark = pytest.mark.timeout(1800)
 

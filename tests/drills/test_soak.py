@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tests.drills.searches import Ground, family, num_epochs
-from tune_sa2va.search.records import read_epochs, read_trials
+from tune_sa2va.results.records import read_epochs, read_trials
 
 TRIALS, LANES = 300, 2
 SAMPLE_S = 2.0

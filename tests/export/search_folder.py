@@ -9,7 +9,7 @@ from tune_sa2va.config import RECIPE, TrialConfig
 from tune_sa2va.data import fingerprint
 from tune_sa2va.data.split_file import read_names, read_split
 from tune_sa2va.model.locate import model_folder
-from tune_sa2va.search.environment import write_environment
+from tune_sa2va.results.environment import write_environment
 from tune_sa2va.train.workbench import Workbench
 
 CONFIGS: dict[str, TrialConfig] = {

@@ -7,8 +7,9 @@ import pytest
 from tune_sa2va.plan.clock import LANE_START_S, predict
 from tune_sa2va.plan.pace import Pace
 from tune_sa2va.plan.show import duration
-from tune_sa2va.search.expectation import Expectation
-from tune_sa2va.search.preflight import Flags, plan
+from tune_sa2va.preflight.flags import Flags
+from tune_sa2va.preflight.settings import resolve_settings
+from tune_sa2va.schedule.expected_length import Expectation
 
 PACE = Pace(load_s=5.0, encode_s=0.5, start_s=0.25, train_s=0.1, val_s=0.02, peak_gib=0.0, source="given")
 IMAGES = {"train": 100, "val": 20, "test": 10}
@@ -26,7 +27,7 @@ def flags(out: Path, **changed: object) -> Flags:
 
 
 def test_the_sum(tmp_path: Path) -> None:
-    hours = predict(plan(flags(tmp_path)), IMAGES, EXPECTED, PACE)
+    hours = predict(resolve_settings(flags(tmp_path)), IMAGES, EXPECTED, PACE)
     assert hours.starting == pytest.approx(LANE_START_S + 5 + 120 * 0.5 / 2)
     assert hours.training == pytest.approx(12 * 100 * 0.1)
     assert hours.validation == pytest.approx(12 * 20 * 0.02)
@@ -38,7 +39,7 @@ def test_the_sum(tmp_path: Path) -> None:
 
 
 def test_a_time_budget_is_told(tmp_path: Path) -> None:
-    assert predict(plan(flags(tmp_path, time_budget_min=1.0)), IMAGES, EXPECTED, PACE).cut_short
+    assert predict(resolve_settings(flags(tmp_path, time_budget_min=1.0)), IMAGES, EXPECTED, PACE).cut_short
 
 
 @pytest.mark.parametrize(

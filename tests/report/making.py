@@ -18,9 +18,9 @@ from tune_sa2va.data.split_file import write_split
 from tune_sa2va.evaluate.distance import hausdorff_95
 from tune_sa2va.evaluate.metrics import count
 from tune_sa2va.evaluate.topology import betti_error, cl_dice
-from tune_sa2va.search.records import RunRecords, TrialState
-from tune_sa2va.search.settings import SearchSettings
-from tune_sa2va.search.space import load_space
+from tune_sa2va.results.records import RunRecords, TrialState
+from tune_sa2va.results.settings import SearchSettings
+from tune_sa2va.space.search_space import load_space
 from tune_sa2va.train.records import EpochRecord
 
 EPOCHS = 4

@@ -13,10 +13,10 @@ import tune_sa2va
 from tests.report import making
 from tune_sa2va.config import RECIPE
 from tune_sa2va.errors import UserError
+from tune_sa2va.propose.warm_start import Inherited, InheritedTrial, write_inherited
 from tune_sa2va.report import importance
 from tune_sa2va.report.__main__ import write_comparison, write_report
-from tune_sa2va.search.inherit import Inherited, InheritedTrial, write_inherited
-from tune_sa2va.search.records import RunRecords, TrialState
+from tune_sa2va.results.records import RunRecords, TrialState
 
 BUNDLE = (Path(tune_sa2va.__file__).parent / "report" / "assets" / "plotly-basic.min.js").read_text()
 
@@ -143,7 +143,7 @@ def test_a_single_trial(tmp_path: Path) -> None:
 def test_two_trials_and_a_night_between_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from datetime import UTC, datetime, timedelta
 
-    from tune_sa2va.search import records as module
+    from tune_sa2va.results import records as module
 
     clock = datetime(2026, 1, 1, 20, tzinfo=UTC)
     monkeypatch.setattr(module, "_now", lambda: clock)

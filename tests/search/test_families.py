@@ -12,7 +12,7 @@ import pytest
 from tests.train.test_families import golden, internlm2, qwen2_5_vl
 from tune_sa2va.data.procedural import DEMO_FAMILY
 from tune_sa2va.data.procedural.folder import write_folder
-from tune_sa2va.search.records import read_trials
+from tune_sa2va.results.records import read_trials
 
 SPACE = """
 fixed: {lora.dropout: 0.0, lora.target_modules: TARGETS}

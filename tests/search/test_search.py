@@ -23,9 +23,9 @@ from tune_sa2va.config import RECIPE
 from tune_sa2va.data.procedural import DEMO_FAMILY
 from tune_sa2va.data.procedural.folder import write_folder
 from tune_sa2va.export.checkpoints import best_checkpoint
-from tune_sa2va.search.confirm import best_configurations
-from tune_sa2va.search.records import TrialKind, read_epochs, read_trials
-from tune_sa2va.search.settings import SearchSettings
+from tune_sa2va.propose.confirmation import best_configurations
+from tune_sa2va.results.records import TrialKind, read_epochs, read_trials
+from tune_sa2va.results.settings import SearchSettings
 
 TRIALS, EPOCHS, LANES = 12, 4, 2
 CONFIRM = ["--confirm", "2", "--seeds", "2"]

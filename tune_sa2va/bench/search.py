@@ -12,8 +12,8 @@ import pandas as pd
 from tune_sa2va.bench.adds_up import Load, compare, parts_of_benchmarks
 from tune_sa2va.bench.lane_split import split_lanes
 from tune_sa2va.errors import UserError
-from tune_sa2va.search.records import read_epochs
-from tune_sa2va.search.settings import SearchSettings
+from tune_sa2va.results.records import read_epochs
+from tune_sa2va.results.settings import SearchSettings
 
 
 def run_search(out: Path, name: str, flags: list[str]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from tune_sa2va.doctor.finding import Finding, Verdict, worst
+from tune_sa2va.doctor.finding import Finding, Severity, worst
 
 app = typer.Typer(add_completion=False)
 
@@ -23,21 +23,21 @@ def main(
 ) -> None:
     """Check Python, packages, GPUs, disk, memory and what Ray needs; say how to cure what is wrong."""
     findings = examine(out, quick=quick)
-    verdict = worst(findings)
+    severity = worst(findings)
     if as_json:
-        print(json.dumps({"verdict": verdict, "checks": [asdict(finding) for finding in findings]}, indent=2))
+        print(json.dumps({"severity": severity, "checks": [asdict(finding) for finding in findings]}, indent=2))
     else:
         show(findings)
-    raise typer.Exit(1 if verdict is Verdict.FAIL else 0)
+    raise typer.Exit(1 if severity is Severity.FAIL else 0)
 
 
 def examine(out: Path, *, quick: bool) -> list[Finding]:
     """All checks of this machine; the quick ones first."""
+    from tune_sa2va.cache.place import cache_folder
     from tune_sa2va.doctor.gpus import check_gpus  # heavy imports wait, so that --help is quick
     from tune_sa2va.doctor.machine import check_machine
     from tune_sa2va.doctor.ray_start import check_ray
     from tune_sa2va.doctor.software import check_packages, check_python
-    from tune_sa2va.search.preflight import cache_folder
 
     folders = {"results": out.resolve(), "caches": cache_folder()}
     return [
@@ -55,18 +55,18 @@ def show(findings: list[Finding]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    colours = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "bold red"}
+    colours = {Severity.OK: "green", Severity.WARN: "yellow", Severity.FAIL: "bold red"}
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for finding in findings:
-        table.add_row(Text(finding.verdict, colours[finding.verdict]), finding.subject, Text(finding.found))
+        table.add_row(Text(finding.severity, colours[finding.severity]), finding.subject, Text(finding.found))
         if finding.cure:
             table.add_row("", "", Text(f"-> {finding.cure}"))
     console = Console(highlight=False)
     console.print(table)
-    counted = ", ".join(f"{sum(f.verdict is verdict for f in findings)} {verdict}" for verdict in Verdict)
+    counted = ", ".join(f"{sum(f.severity is severity for f in findings)} {severity}" for severity in Severity)
     console.print(f"\n{counted}.")
 
 

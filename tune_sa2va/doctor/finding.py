@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Verdict(StrEnum):
+class Severity(StrEnum):
     """OK: as it should be. WARN: it runs, slower or not everything. FAIL: no search can run."""
 
     OK = "OK"
@@ -14,15 +14,15 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line. found: what is there; cure: what to do about it, empty where the verdict is OK."""
+    """One line. found: what is there; cure: what to do about it, empty where the severity is OK."""
 
-    verdict: Verdict
+    severity: Severity
     subject: str
     found: str
     cure: str = ""
 
 
-def worst(findings: list[Finding]) -> Verdict:
-    """The gravest verdict of all."""
-    order = list(Verdict)
-    return max((finding.verdict for finding in findings), key=order.index, default=Verdict.OK)
+def worst(findings: list[Finding]) -> Severity:
+    """The gravest severity of all."""
+    order = list(Severity)
+    return max((finding.severity for finding in findings), key=order.index, default=Severity.OK)

@@ -4,7 +4,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 
-from tune_sa2va.doctor.finding import Finding, Verdict
+from tune_sa2va.doctor.finding import Finding, Severity
 
 _OLDEST_WITH_BF16 = (8, 0)
 _SMALLEST_GIB = 20.0
@@ -44,14 +44,14 @@ def judge_gpus(state: GpuState) -> list[Finding]:
     if state.driver_lines is None:
         return [
             Finding(
-                Verdict.WARN,
+                Severity.WARN,
                 "GPU",
                 "no NVIDIA driver: nvidia-smi is missing or fails",
                 "Searches run on the CPU, which is enough for --model tiny only. With a GPU: install its driver; in a "
                 "container: docker run --gpus all.",
             )
         ]
-    findings = [Finding(Verdict.OK, "driver", "; ".join(state.driver_lines) or "no card")]
+    findings = [Finding(Severity.OK, "driver", "; ".join(state.driver_lines) or "no card")]
     if not state.gpus:
         reason = state.error or (f"torch with CUDA {state.cuda} sees none" if state.cuda else "torch is a CPU build")
         cure = (
@@ -59,8 +59,8 @@ def judge_gpus(state: GpuState) -> list[Finding]:
             if state.cuda
             else "Install torch for CUDA: see https://pytorch.org/get-started/locally."
         )
-        return [*findings, Finding(Verdict.FAIL, "CUDA", f"the driver has cards but {reason}", cure)]
-    findings.append(Finding(Verdict.OK, "CUDA", f"{state.cuda}, {len(state.gpus)} GPUs"))
+        return [*findings, Finding(Severity.FAIL, "CUDA", f"the driver has cards but {reason}", cure)]
+    findings.append(Finding(Severity.OK, "CUDA", f"{state.cuda}, {len(state.gpus)} GPUs"))
     return [*findings, *(_judge_gpu(number, gpu) for number, gpu in enumerate(state.gpus))]
 
 
@@ -69,11 +69,11 @@ def _judge_gpu(number: int, gpu: Gpu) -> Finding:
     if gpu.capability < _OLDEST_WITH_BF16:
         major, minor = gpu.capability
         cure = "bf16 is slow or missing before compute capability 8.0 (Ampere): use a newer card."
-        return Finding(Verdict.WARN, f"GPU {number}", f"{found}, compute capability {major}.{minor}", cure)
+        return Finding(Severity.WARN, f"GPU {number}", f"{found}, compute capability {major}.{minor}", cure)
     if gpu.free_gib < _SMALLEST_GIB:
         cure = "The 8B model needs more: end other processes on it (nvidia-smi lists them), or use a smaller model."
-        return Finding(Verdict.WARN, f"GPU {number}", found, cure)
-    return Finding(Verdict.OK, f"GPU {number}", found)
+        return Finding(Severity.WARN, f"GPU {number}", found, cure)
+    return Finding(Severity.OK, f"GPU {number}", found)
 
 
 def _look() -> GpuState:

@@ -7,7 +7,7 @@ import socket
 import tempfile
 from pathlib import Path
 
-from tune_sa2va.doctor.finding import Finding, Verdict
+from tune_sa2va.doctor.finding import Finding, Severity
 
 _GIB = 2**30
 _OPEN_FILES_OK, _OPEN_FILES_LEAST = 8192, 1024
@@ -37,44 +37,46 @@ def judge_disk(name: str, folder: Path, free_gib: float | None) -> Finding:
     subject = f"disk, {name}"
     if free_gib is None:
         cure = "Choose another folder (--out; TUNE_SA2VA_CACHE for caches), or its rights."
-        return Finding(Verdict.FAIL, subject, f"{folder} cannot be written", cure)
+        return Finding(Severity.FAIL, subject, f"{folder} cannot be written", cure)
     found = f"{free_gib:.1f} GiB free at {folder}"
     if free_gib >= _DISK_OK_GIB:
-        return Finding(Verdict.OK, subject, found)
-    verdict = Verdict.WARN if free_gib >= _DISK_LEAST_GIB else Verdict.FAIL
+        return Finding(Severity.OK, subject, found)
+    severity = Severity.WARN if free_gib >= _DISK_LEAST_GIB else Severity.FAIL
     cure = "Make room, or choose a folder on another disk (--out; TUNE_SA2VA_CACHE for caches)."
-    return Finding(verdict, subject, found, f"{cure} python -m tune_sa2va.plan says how much a search takes.")
+    return Finding(severity, subject, found, f"{cure} python -m tune_sa2va.plan says how much a search takes.")
 
 
 def judge_shared_memory(size_gib: float | None) -> Finding:
     """The line about /dev/shm, where Ray keeps objects; None: there is none."""
     if size_gib is not None and size_gib >= _SHM_OK_GIB:
-        return Finding(Verdict.OK, "shared memory", f"/dev/shm has {size_gib:.1f} GiB")
+        return Finding(Severity.OK, "shared memory", f"/dev/shm has {size_gib:.1f} GiB")
     found = "/dev/shm is missing" if size_gib is None else f"/dev/shm has {size_gib * 1024:.0f} MiB"
-    return Finding(Verdict.WARN, "shared memory", found, "In a container: docker run --shm-size=4g.")
+    return Finding(Severity.WARN, "shared memory", found, "In a container: docker run --shm-size=4g.")
 
 
 def judge_open_files(soft: int, hard: int) -> Finding:
     """The line about `ulimit -n`: each of Ray's processes keeps connections to many others."""
     if soft == resource.RLIM_INFINITY or soft >= _OPEN_FILES_OK:
-        return Finding(Verdict.OK, "open files", "no limit" if soft == resource.RLIM_INFINITY else f"{soft} a process")
-    verdict = Verdict.WARN if soft >= _OPEN_FILES_LEAST else Verdict.FAIL
+        return Finding(Severity.OK, "open files", "no limit" if soft == resource.RLIM_INFINITY else f"{soft} a process")
+    severity = Severity.WARN if soft >= _OPEN_FILES_LEAST else Severity.FAIL
     reachable = hard == resource.RLIM_INFINITY or hard >= _OPEN_FILES_OK
     cure = (
         f"ulimit -n {_OPEN_FILES_OK}, in the shell that starts the search."
         if reachable
         else f"Raise the limit (nofile {_OPEN_FILES_OK} in /etc/security/limits.conf; docker run --ulimit nofile=...)."
     )
-    return Finding(verdict, "open files", f"{soft} a process", cure)
+    return Finding(severity, "open files", f"{soft} a process", cure)
 
 
 def judge_memory(available_gib: float) -> Finding:
     """The line about main memory."""
     found = f"{available_gib:.1f} GiB available"
     if available_gib >= _MEMORY_OK_GIB:
-        return Finding(Verdict.OK, "memory", found)
-    verdict = Verdict.WARN if available_gib >= _MEMORY_LEAST_GIB else Verdict.FAIL
-    return Finding(verdict, "memory", found, "End other processes, or use fewer --lanes: each is a process of its own.")
+        return Finding(Severity.OK, "memory", found)
+    severity = Severity.WARN if available_gib >= _MEMORY_LEAST_GIB else Severity.FAIL
+    return Finding(
+        severity, "memory", found, "End other processes, or use fewer --lanes: each is a process of its own."
+    )
 
 
 def judge_ray_folder(folder: Path) -> Finding:
@@ -82,10 +84,10 @@ def judge_ray_folder(folder: Path) -> Finding:
     longest = len(os.fsencode(f"{folder}{_RAY_SOCKET}"))
     if longest > _SOCKET_PATH_LIMIT:
         found = f"{folder}: sockets in it get names of {longest} bytes, {_SOCKET_PATH_LIMIT} at most"
-        return Finding(Verdict.FAIL, "Ray's folder", found, "Set RAY_TMPDIR to a short path, such as /tmp.")
+        return Finding(Severity.FAIL, "Ray's folder", found, "Set RAY_TMPDIR to a short path, such as /tmp.")
     if _free_gib(folder) is None:
-        return Finding(Verdict.FAIL, "Ray's folder", f"{folder} cannot be written", "Set RAY_TMPDIR to one that can.")
-    return Finding(Verdict.OK, "Ray's folder", f"{folder}/ray")
+        return Finding(Severity.FAIL, "Ray's folder", f"{folder} cannot be written", "Set RAY_TMPDIR to one that can.")
+    return Finding(Severity.OK, "Ray's folder", f"{folder}/ray")
 
 
 def _check_port() -> Finding:
@@ -97,8 +99,8 @@ def _check_port() -> Finding:
             client.connect(server.getsockname())
     except OSError as error:
         cure = "Ray's processes speak over 127.0.0.1: allow it in the firewall or sandbox, and unset proxies for it."
-        return Finding(Verdict.FAIL, "local network", f"127.0.0.1 cannot be reached ({error})", cure)
-    return Finding(Verdict.OK, "local network", "127.0.0.1 answers")
+        return Finding(Severity.FAIL, "local network", f"127.0.0.1 cannot be reached ({error})", cure)
+    return Finding(Severity.OK, "local network", "127.0.0.1 answers")
 
 
 def _free_gib(folder: Path) -> float | None:

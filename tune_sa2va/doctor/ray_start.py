@@ -4,7 +4,7 @@ import subprocess
 import sys
 import time
 
-from tune_sa2va.doctor.finding import Finding, Verdict
+from tune_sa2va.doctor.finding import Finding, Severity
 
 _LIMIT_S = 120
 _START = (
@@ -22,8 +22,8 @@ def check_ray() -> Finding:
             [sys.executable, "-c", _START], capture_output=True, text=True, timeout=_LIMIT_S
         )
     except subprocess.TimeoutExpired:
-        return Finding(Verdict.FAIL, "Ray", f"did not start within {_LIMIT_S} s", cure)
+        return Finding(Severity.FAIL, "Ray", f"did not start within {_LIMIT_S} s", cure)
     if done.returncode != 0:
         said = done.stderr.strip().splitlines() or ["it said nothing"]
-        return Finding(Verdict.FAIL, "Ray", f"does not start: {said[-1][:300]}", cure)
-    return Finding(Verdict.OK, "Ray", f"starts and stops in {time.monotonic() - started:.0f} s")
+        return Finding(Severity.FAIL, "Ray", f"does not start: {said[-1][:300]}", cure)
+    return Finding(Severity.OK, "Ray", f"starts and stops in {time.monotonic() - started:.0f} s")

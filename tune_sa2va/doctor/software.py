@@ -11,7 +11,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 import tune_sa2va
-from tune_sa2va.doctor.finding import Finding, Verdict
+from tune_sa2va.doctor.finding import Finding, Severity
 
 _DISTRIBUTION = "tune-sa2va"
 LOCK_FILE = Path(tune_sa2va.__file__).parents[1] / "requirements.lock"
@@ -29,8 +29,8 @@ def check_python() -> Finding:
 def judge_python(version: str, wanted: str) -> Finding:
     """The line about a Python of this version."""
     if Version(version) in SpecifierSet(wanted):
-        return Finding(Verdict.OK, "Python", f"{version} ({sys.executable})")
-    return Finding(Verdict.FAIL, "Python", f"{version}, wanted {wanted}", f"Make an environment with Python {wanted}.")
+        return Finding(Severity.OK, "Python", f"{version} ({sys.executable})")
+    return Finding(Severity.FAIL, "Python", f"{version}, wanted {wanted}", f"Make an environment with Python {wanted}.")
 
 
 def check_packages() -> list[Finding]:
@@ -54,8 +54,8 @@ def judge_requirements(needed: list[Requirement], installed: Mapping[str, str | 
         elif not requirement.specifier.contains(version, prereleases=True):
             bad.append(f"{requirement.name} {version} is not {requirement.specifier}")
     if not bad:
-        return Finding(Verdict.OK, "packages", f"all {len(needed)} that are needed are there")
-    return Finding(Verdict.FAIL, "packages", _some(bad), f"pip install -U {_DISTRIBUTION} (or make, in a checkout).")
+        return Finding(Severity.OK, "packages", f"all {len(needed)} that are needed are there")
+    return Finding(Severity.FAIL, "packages", _some(bad), f"pip install -U {_DISTRIBUTION} (or make, in a checkout).")
 
 
 def read_lock(text: str) -> dict[str, str]:
@@ -72,8 +72,8 @@ def judge_lock(pins: Mapping[str, str], installed: Mapping[str, str | None]) -> 
         if (version := installed[name]) is not None and version.split("+")[0] != pin
     ]
     if not other:
-        return Finding(Verdict.OK, "tested versions", f"as in {LOCK_FILE.name} ({len(pins)} packages)")
-    return Finding(Verdict.WARN, "tested versions", _some(other), f"pip install -r {LOCK_FILE.name}")
+        return Finding(Severity.OK, "tested versions", f"as in {LOCK_FILE.name} ({len(pins)} packages)")
+    return Finding(Severity.WARN, "tested versions", _some(other), f"pip install -r {LOCK_FILE.name}")
 
 
 def _version(name: str) -> str | None:

@@ -2,16 +2,16 @@
 
 from tune_sa2va.export.checkpoints import TrialCheckpoint, best_checkpoint, find_checkpoints
 from tune_sa2va.export.command import app
-from tune_sa2va.export.verify import Proof, prove
+from tune_sa2va.export.verify import FreshScores, verify
 from tune_sa2va.export.write import export_adapter, export_merged
 
 __all__ = [
-    "Proof",
+    "FreshScores",
     "TrialCheckpoint",
     "app",
     "best_checkpoint",
     "export_adapter",
     "export_merged",
     "find_checkpoints",
-    "prove",
+    "verify",
 ]

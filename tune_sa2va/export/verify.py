@@ -1,6 +1,6 @@
 """An export, loaded and scored on the validation part by a process that knows nothing of the one that wrote it.
 
-`prove` starts that process; `python -m tune_sa2va.export.verify REQUEST ANSWER` is it. Both are JSON files.
+`verify` starts that process; `python -m tune_sa2va.export.verify REQUEST ANSWER` is it. Both are JSON files.
 """
 
 import json
@@ -15,7 +15,7 @@ from tune_sa2va.errors import CheckpointError, UserError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Proof:
+class FreshScores:
     """What the fresh process found: a row (TP, FP, FN, TN) an image, at 0.5 and at the threshold that it chose."""
 
     default_counts: list[list[int]]
@@ -25,14 +25,14 @@ class Proof:
     device: str
 
 
-class Prove(Protocol):
-    """What `prove` does, here or on another machine."""
+class Verify(Protocol):
+    """What `verify` does, here or on another machine."""
 
-    def __call__(self, run: Path, folder: Path, *, merged: bool) -> Proof:
-        """As `prove`."""
+    def __call__(self, run: Path, folder: Path, *, merged: bool) -> FreshScores:
+        """As `verify`."""
 
 
-def prove(run: Path, folder: Path, *, merged: bool) -> Proof:
+def verify(run: Path, folder: Path, *, merged: bool) -> FreshScores:
     """Scores of the adapter (or merged checkpoint) in `folder` on the validation part of the search in `run`.
 
     Raises:
@@ -44,7 +44,7 @@ def prove(run: Path, folder: Path, *, merged: bool) -> Proof:
         command = [sys.executable, "-m", "tune_sa2va.export.verify", str(request), str(answer)]
         done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603 - our own module
         if done.returncode == 0:
-            return Proof(**json.loads(answer.read_text()))
+            return FreshScores(**json.loads(answer.read_text()))
     last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
     if done.returncode == 2:
         raise CheckpointError(last[0].removeprefix("error: "))
@@ -54,7 +54,7 @@ def prove(run: Path, folder: Path, *, merged: bool) -> Proof:
     )
 
 
-def _answer(request: dict[str, Any]) -> Proof:
+def _answer(request: dict[str, Any]) -> FreshScores:
     import torch
 
     from tune_sa2va.config import LaneSettings
@@ -87,7 +87,7 @@ def _answer(request: dict[str, Any]) -> Proof:
         return _score(model, examples, precision=settings.model.precision, device=str(device))
 
 
-def _score(model: Any, examples: Any, *, precision: str, device: str) -> Proof:
+def _score(model: Any, examples: Any, *, precision: str, device: str) -> FreshScores:
     from tune_sa2va.evaluate.predict import predict
     from tune_sa2va.evaluate.threshold import DEFAULT_THRESHOLD, choose_threshold, counts_at, histogram
 
@@ -101,7 +101,7 @@ def _score(model: Any, examples: Any, *, precision: str, device: str) -> Proof:
     def rows(threshold: float) -> list[list[int]]:
         return [list(asdict(counts_at(each, threshold)).values()) for each in found]
 
-    return Proof(
+    return FreshScores(
         default_counts=rows(DEFAULT_THRESHOLD),
         chosen_counts=rows(chosen),
         threshold=chosen,

@@ -26,7 +26,7 @@ from tune_sa2va.evaluate.tuned import (
 from tune_sa2va.export.card import card
 from tune_sa2va.export.checkpoints import TrialCheckpoint, copy_checked
 from tune_sa2va.export.search_files import Environment, Searched, read_environment, read_searched
-from tune_sa2va.export.verify import Proof, Prove, prove
+from tune_sa2va.export.verify import FreshScores, Verify, verify
 
 _DEFAULT_THRESHOLD = 0.5
 
@@ -38,11 +38,11 @@ _MERGED_TOLERANCE = 5e-3
 
 
 def export_adapter(
-    run: Path, checkpoint: TrialCheckpoint, to: Path, *, live_only: bool = False, prove: Prove = prove
+    run: Path, checkpoint: TrialCheckpoint, to: Path, *, live_only: bool = False, verify: Verify = verify
 ) -> Tuned:
     """Write the adapter, `tune_sa2va.json` and a model card to `to`, which appears whole, verified, or not at all.
 
-    live_only: leave out the memory attention's modules, which no image reaches. prove: scores it, here or elsewhere.
+    live_only: leave out the memory attention's modules, which no image reaches. verify: scores it, here or elsewhere.
 
     Raises:
         UserError: `to` holds something else, or the checkpoint, the base model or the data cannot be used.
@@ -56,7 +56,7 @@ def export_adapter(
             from tune_sa2va.model.adapter import drop_memory_attention
 
             drop_memory_attention(unfinished)
-        return _finish(run, checkpoint, unfinished, to, searched, environment, merged=False, prove=prove)
+        return _finish(run, checkpoint, unfinished, to, searched, environment, merged=False, verify=verify)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -79,7 +79,7 @@ def export_merged(run: Path, checkpoint: TrialCheckpoint, to: Path) -> Tuned:
         copy_checked(checkpoint, adapter)
         merge(model_folder(searched.model.model), adapter, unfinished)
         shutil.rmtree(adapter)
-        return _finish(run, checkpoint, unfinished, to, searched, environment, merged=True, prove=prove)
+        return _finish(run, checkpoint, unfinished, to, searched, environment, merged=True, verify=verify)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -103,9 +103,9 @@ def _finish(
     environment: Environment,
     *,
     merged: bool,
-    prove: Prove,
+    verify: Verify,
 ) -> Tuned:
-    proof = prove(run, unfinished, merged=merged)
+    fresh = verify(run, unfinished, merged=merged)
     data = searched.data
     tuned = Tuned(
         trial=checkpoint.trial_id,
@@ -116,13 +116,13 @@ def _finish(
         split=SplitRule(ratios=data.ratios, seed=data.split_seed),
         question=data.question,
         answer=data.answer,
-        threshold=proof.threshold,
+        threshold=fresh.threshold,
         metrics=Metrics(
-            val_default=_part([Counts(*row) for row in proof.default_counts], _DEFAULT_THRESHOLD),
-            val_chosen=_part([Counts(*row) for row in proof.chosen_counts], proof.threshold),
+            val_default=_part([Counts(*row) for row in fresh.default_counts], _DEFAULT_THRESHOLD),
+            val_chosen=_part([Counts(*row) for row in fresh.chosen_counts], fresh.threshold),
             test=_test_scores(run, checkpoint),
         ),
-        verification=_verify(checkpoint, proof, to, merged=merged),
+        verification=_verify(checkpoint, fresh, to, merged=merged),
         config=checkpoint.config,
     )
     (unfinished / TUNED_FILE).write_text(tuned.to_json(), encoding="utf-8")
@@ -131,22 +131,22 @@ def _finish(
     return tuned
 
 
-def _verify(checkpoint: TrialCheckpoint, proof: Proof, to: Path, *, merged: bool) -> Verification:
-    found = mean_scores([Counts(*row) for row in proof.default_counts]).dice
-    precision: Precision = "bf16" if proof.precision == "bf16" else "fp32"
+def _verify(checkpoint: TrialCheckpoint, fresh: FreshScores, to: Path, *, merged: bool) -> Verification:
+    found = mean_scores([Counts(*row) for row in fresh.default_counts]).dice
+    precision: Precision = "bf16" if fresh.precision == "bf16" else "fp32"
     verification = Verification(
         recorded_val_dice=checkpoint.val_dice,
         val_dice=found,
         difference=abs(found - checkpoint.val_dice),
         tolerance=_MERGED_TOLERANCE if merged else _TOLERANCES[precision],
         precision=precision,
-        device=proof.device,
+        device=fresh.device,
     )
     if not verification.difference <= verification.tolerance:  # NaN is not
         raise NotReproducedError(
             f"{to}: not written. Loaded by a fresh process, trial {checkpoint.label} has a validation Dice of "
             f"{found:.6f}, but the search recorded {checkpoint.val_dice:.6f}; at most {verification.tolerance:.0e} "
-            f"apart was wanted ({precision}, {proof.device}). Check that the base model and the images are those of "
+            f"apart was wanted ({precision}, {fresh.device}). Check that the base model and the images are those of "
             "the search."
         )
     return verification

@@ -15,7 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tune_sa2va.config import LaneSettings
 from tune_sa2va.data.split_file import Names
 from tune_sa2va.lane.mailbox import OPENING, Mailbox
-from tune_sa2va.lane.messages import Answer, Command, Exit
+from tune_sa2va.lane.messages import Command, Exit, Reply
 
 _POLL_S = 1.0
 """How often a waiting owner checks that the worker group still lives. Answers wake it at once."""
@@ -99,7 +99,7 @@ class Lane:
         """Whether the worker group may still take commands."""
         return self._thread.is_alive()
 
-    def ask(self, command: Command) -> Answer:
+    def ask(self, command: Command) -> Reply:
         """Gives `command` to all workers and waits. The answer of rank 0, or of the first rank that failed.
 
         Raises:
@@ -113,10 +113,10 @@ class Lane:
             self._is_open = True
         return self._wait_for(ray.get(self._mailbox.post.remote(command)))
 
-    def _wait_for(self, number: int) -> Answer:
+    def _wait_for(self, number: int) -> Reply:
         failed_at_s: float | None = None
         while True:
-            answers: dict[int, Answer] = ray.get(self._mailbox.answers.remote(number, self._num_workers, _POLL_S))
+            answers: dict[int, Reply] = ray.get(self._mailbox.answers.remote(number, self._num_workers, _POLL_S))
             failures = [answers[rank] for rank in sorted(answers) if answers[rank].failure]
             if len(answers) == self._num_workers:
                 return failures[0] if failures else answers[0]

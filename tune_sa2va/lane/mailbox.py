@@ -9,7 +9,7 @@ import threading
 import time
 from collections import defaultdict
 
-from tune_sa2va.lane.messages import Answer, Command
+from tune_sa2va.lane.messages import Command, Reply
 
 OPENING = -1
 """The number under which workers answer once they are open."""
@@ -22,7 +22,7 @@ class Mailbox:
         self._changed = threading.Condition()
         self._number = OPENING
         self._command: Command | None = None
-        self._answers: defaultdict[int, dict[int, Answer]] = defaultdict(dict)
+        self._answers: defaultdict[int, dict[int, Reply]] = defaultdict(dict)
 
     def post(self, command: Command) -> int:
         """The owner's next command; gives back its number."""
@@ -41,13 +41,13 @@ class Mailbox:
                 return self._number, self._command
             return None
 
-    def answer(self, number: int, rank: int, answer: Answer) -> None:
+    def answer(self, number: int, rank: int, answer: Reply) -> None:
         """A worker's answer to command `number`."""
         with self._changed:
             self._answers[number][rank] = answer
             self._changed.notify_all()
 
-    def answers(self, number: int, num_workers: int, timeout_s: float) -> dict[int, Answer]:
+    def answers(self, number: int, num_workers: int, timeout_s: float) -> dict[int, Reply]:
         """The owner's wait for all answers to command `number`; after `timeout_s`, those that are there."""
         deadline = time.monotonic() + timeout_s
         with self._changed:

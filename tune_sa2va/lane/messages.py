@@ -54,7 +54,7 @@ Command = StartTrial | RunEpoch | SaveTrial | Exit
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Answer:
+class Reply:
     """What one worker says when it is done with a command.
 
     failure: why the trial cannot go on, one sentence; empty when all went well. traceback: where, for the records.

@@ -24,7 +24,7 @@ from tune_sa2va.data.split_file import Names
 from tune_sa2va.durable import is_full
 from tune_sa2va.errors import UserError
 from tune_sa2va.lane.group import Lane, LaneLostError, LaneNotOpenedError
-from tune_sa2va.lane.messages import Answer, Command, FilesRef, RunEpoch, SaveTrial, StartTrial, pack_folder
+from tune_sa2va.lane.messages import Command, FilesRef, Reply, RunEpoch, SaveTrial, StartTrial, pack_folder
 from tune_sa2va.lane.store import Flusher, Stored, TrialStore
 
 Configure = Callable[[Mapping[str, Any]], TrialConfig]
@@ -78,14 +78,14 @@ class LaneTrainable(tune.Trainable):
         """A new trial in the same lane. It starts with its first step, when we know whether it resumes."""
         self._values = dict(new_config)
         self._known_epochs = 0
-        self._is_taken_up = False
+        self._is_restored = False
         self._is_started = False
         return True
 
     def step(self) -> dict[str, Any]:
         """One epoch: run, or told from the store where Tune's state is older than the trial."""
         self._flusher.begin()
-        if not self._is_taken_up and (problem := self._take_up()):
+        if not self._is_restored and (problem := self._restore()):
             return self._failed(problem)
         try:
             if self._missed:
@@ -99,29 +99,29 @@ class LaneTrainable(tune.Trainable):
             assert answer.record is not None, "a trial with epochs left has run one"
             return self._kept(answer.record)
         except LaneNotOpenedError as error:
-            return self._failed(Answer(failure=str(error), kind=LANE_FAILURE)) | {LANE_FAILURE: True}
+            return self._failed(Reply(failure=str(error), kind=LANE_FAILURE)) | {LANE_FAILURE: True}
         except (OSError, LaneLostError) as error:
             if not is_full(error):
                 raise
             return self._paused()
 
-    def _take_up(self) -> Answer | None:
+    def _restore(self) -> Reply | None:
         """Finds out where the trial is; an answer where its point of the space is no configuration."""
         try:
             self._config = self._configure(self._values)
         except (ValueError, UserError) as error:
-            return Answer(failure=str(error), kind=type(error).__name__)
+            return Reply(failure=str(error), kind=type(error).__name__)
         self._store = TrialStore(self._storage_folder / "checkpoints" / self.trial_name, self._config, self._flusher)
         self._stored = self._store.newest()
         self._records = self._stored.records
         self._missed = deque(self._records[self._known_epochs :])
-        self._is_taken_up = True
+        self._is_restored = True
         return None
 
-    def _run_epoch(self) -> Answer:
+    def _run_epoch(self) -> Reply:
         """The next epoch's record; where memory runs out, once more with half the micro-batch, as long as it goes."""
         while True:
-            answer = self._start() if not self._is_started else Answer()
+            answer = self._start() if not self._is_started else Reply()
             if not answer.failure:
                 answer = self._ask(RunEpoch())
             train = self._config.train
@@ -136,7 +136,7 @@ class LaneTrainable(tune.Trainable):
             self._is_started = False
             self._stored = self._store.newest()
 
-    def _start(self) -> Answer:
+    def _start(self) -> Reply:
         if self._lane is None or not self._lane.alive:
             self._lane = Lane(self._settings, self._names)
         checkpoint: FilesRef = pack_folder(self._stored.folder) if self._stored.folder is not None else ()
@@ -144,7 +144,7 @@ class LaneTrainable(tune.Trainable):
         self._is_started = not answer.failure
         return answer
 
-    def _ask(self, command: Command) -> Answer:
+    def _ask(self, command: Command) -> Reply:
         assert self._lane is not None, "`_start` has come before"
         return self._lane.ask(command)
 
@@ -152,7 +152,7 @@ class LaneTrainable(tune.Trainable):
         """The result of an epoch that was run, once it is in the store."""
         if not math.isfinite(record["val_dice"]):
             reason = "val_dice is not a number: no validation image shows a vessel, and none was found."
-            return self._failed(Answer(failure=reason, kind="NothingToScore"))
+            return self._failed(Reply(failure=reason, kind="NothingToScore"))
         warnings = (record["warning"], self._stored.warning, self._smaller_batches())
         record["warning"] = "; ".join(warning for warning in warnings if warning)
         self._stored = Stored()
@@ -177,7 +177,7 @@ class LaneTrainable(tune.Trainable):
         reason = f"The disk of {self._storage_folder} is full (or the one for temporary files). Free some space."
         return {"val_dice": 0.0, "failure": "", PAUSE: reason, DONE: False}
 
-    def _failed(self, answer: Answer) -> dict[str, Any]:
+    def _failed(self, answer: Reply) -> dict[str, Any]:
         """The last result of a trial that cannot go on.
 
         Its value is finite: with NaN or none the Optuna trial would stay RUNNING for ever. It has no epoch, so that

@@ -23,10 +23,10 @@ from tune_sa2va.config import LaneSettings
 from tune_sa2va.lane.mailbox import OPENING
 from tune_sa2va.lane.messages import (
     VAL_COUNTS,
-    Answer,
     Command,
     Exit,
     FilesRef,
+    Reply,
     RunEpoch,
     SaveTrial,
     StartTrial,
@@ -59,9 +59,9 @@ def work(config: dict[str, Any]) -> None:
     except Exception as error:
         ray.get(mailbox.answer.remote(OPENING, rank, _failed(error)))
         raise
-    ray.get(mailbox.answer.remote(OPENING, rank, Answer()))
+    ray.get(mailbox.answer.remote(OPENING, rank, Reply()))
 
-    seat = _Seat(bench, rank)
+    worker = _Worker(bench, rank)
     number = OPENING
     while True:
         try:
@@ -72,14 +72,14 @@ def work(config: dict[str, Any]) -> None:
             continue
         number, command = found
         if isinstance(command, Exit):
-            seat.clear()
+            worker.clear()
             if command.abort:
                 raise LaneAborted("The owner of this lane gave its workers up.")
             return
-        ray.get(mailbox.answer.remote(number, rank, seat.obey(command)))
+        ray.get(mailbox.answer.remote(number, rank, worker.handle(command)))
 
 
-class _Seat:
+class _Worker:
     """One worker's place for the trial that runs now."""
 
     def __init__(self, bench: Workbench, rank: int) -> None:
@@ -88,18 +88,18 @@ class _Seat:
         self._trial: Trial | None = None
         self._epochs: Iterator[Any] = iter(())
 
-    def obey(self, command: Command) -> Answer:
+    def handle(self, command: Command) -> Reply:
         """Does what the command says. A failure of the trial closes it and becomes the answer."""
         try:
             match command:
                 case StartTrial():
                     self._start(command)
-                    return Answer()
+                    return Reply()
                 case RunEpoch():
                     record = next(self._epochs, None)
-                    return Answer(record=self._told(record) if record and self._rank == 0 else None)
+                    return Reply(record=self._told(record) if record and self._rank == 0 else None)
                 case SaveTrial():
-                    return Answer(checkpoint=self._save())
+                    return Reply(checkpoint=self._save())
             raise AssertionError(f"no such command: {command}")
         except torch.distributed.DistError:
             raise
@@ -147,12 +147,12 @@ class _Seat:
             return pack_folder(Path(folder))
 
 
-def _failed(error: Exception) -> Answer:
+def _failed(error: Exception) -> Reply:
     reason, needed_gib = str(error) or type(error).__name__, 0.0
     if isinstance(error, torch.OutOfMemoryError):
         reason = f"Out of memory: {reason}"
         needed_gib = torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else 0.0
-    return Answer(
+    return Reply(
         failure=reason,
         traceback="".join(traceback.format_exception(error)),
         kind=type(error).__name__,

@@ -31,16 +31,16 @@ def main(
     """
     from rich.console import Console  # heavy imports wait, so that --help is quick
 
-    from tune_sa2va.plan.outlook import look
+    from tune_sa2va.plan.forecast import look
     from tune_sa2va.plan.show import show, to_plain
-    from tune_sa2va.search.preflight import Flags
+    from tune_sa2va.preflight.flags import Flags
 
-    outlook = look(Flags.of(flags), with_probe=not no_probe)
+    forecast = look(Flags.of(flags), with_probe=not no_probe)
     if as_json:
-        print(json.dumps(to_plain(outlook), indent=2))
+        print(json.dumps(to_plain(forecast), indent=2))
     else:
-        show(Console(highlight=False), outlook)
-    raise typer.Exit(1 if outlook.problems else 0)
+        show(Console(highlight=False), forecast)
+    raise typer.Exit(1 if forecast.problems else 0)
 
 
 def _with_flags_of_the_search() -> Any:

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tune_sa2va.plan.pace import Pace
-from tune_sa2va.search.expectation import Expectation
-from tune_sa2va.search.settings import SearchSettings
+from tune_sa2va.results.settings import SearchSettings
+from tune_sa2va.schedule.expected_length import Expectation
 
 LANE_START_S = 20.0
 """Ray and the processes of a lane with their imports: 15 to 24 s where it was measured (two cores; an H200 machine)."""

@@ -13,7 +13,7 @@ import torch
 from tune_sa2va.config import LaneSettings
 from tune_sa2va.data import Sample
 from tune_sa2va.data.split_file import Names, read_names, write_split
-from tune_sa2va.search.settings import SearchSettings
+from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.train.workbench import Workbench
 
 STEPS = 20

@@ -11,10 +11,10 @@ from tune_sa2va.cache.room import features_bytes
 from tune_sa2va.data.variants import variants_of
 from tune_sa2va.model.dims import read_dims
 from tune_sa2va.model.locate import model_folder
-from tune_sa2va.search.cards import Card, cards
-from tune_sa2va.search.expectation import Expectation
-from tune_sa2va.search.lane_memory import lane_memory
-from tune_sa2va.search.settings import SearchSettings
+from tune_sa2va.preflight.cards import Card, cards
+from tune_sa2va.preflight.lane_memory import lane_memory
+from tune_sa2va.results.settings import SearchSettings
+from tune_sa2va.schedule.expected_length import Expectation
 from tune_sa2va.train.memory import MemoryEstimate
 
 GIB = 2**30

@@ -1,4 +1,4 @@
-"""The outlook as lines within 80 columns, and as plain values for JSON."""
+"""The forecast as lines within 80 columns, and as plain values for JSON."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -10,45 +10,45 @@ from rich.text import Text
 
 from tune_sa2va.inspect.show import memory_to_plain
 from tune_sa2va.plan.clock import Hours
-from tune_sa2va.plan.outlook import Outlook
+from tune_sa2va.plan.forecast import Forecast
 from tune_sa2va.plan.room import Room
-from tune_sa2va.search.settings import SearchSettings
+from tune_sa2va.results.settings import SearchSettings
 
 
-def to_plain(outlook: Outlook) -> dict[str, Any]:
+def to_plain(forecast: Forecast) -> dict[str, Any]:
     """Everything as plain values."""
-    room = outlook.room
+    room = forecast.room
     return {
-        "would_fail": bool(outlook.problems),
-        "problems": outlook.problems,
-        "warnings": outlook.warnings,
-        "settings": None if outlook.settings is None else outlook.settings.model_dump(mode="json"),
-        "expected": None if outlook.expected is None else asdict(outlook.expected),
-        "images": outlook.images,
-        "groups": outlook.groups,
+        "would_fail": bool(forecast.problems),
+        "problems": forecast.problems,
+        "warnings": forecast.warnings,
+        "settings": None if forecast.settings is None else forecast.settings.model_dump(mode="json"),
+        "expected": None if forecast.expected is None else asdict(forecast.expected),
+        "images": forecast.images,
+        "groups": forecast.groups,
         "room": None if room is None else asdict(room) | {"estimate": memory_to_plain(room.estimate)},
-        "pace": None if outlook.pace is None else asdict(outlook.pace),
-        "seconds": None if outlook.hours is None else asdict(outlook.hours) | {"total": outlook.hours.total},
+        "pace": None if forecast.pace is None else asdict(forecast.pace),
+        "seconds": None if forecast.hours is None else asdict(forecast.hours) | {"total": forecast.hours.total},
     }
 
 
-def show(console: Console, outlook: Outlook) -> None:
-    """Prints the outlook, problems last: there they are seen."""
+def show(console: Console, forecast: Forecast) -> None:
+    """Prints the forecast, problems last: there they are seen."""
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for label, text in _rows(outlook):
+    for label, text in _rows(forecast):
         table.add_row(label, Text(text))
     console.print(table)
     for title, style, sentences in (
-        ("may go wrong", "yellow", outlook.warnings),
-        ("would fail", "bold red", outlook.problems),
+        ("may go wrong", "yellow", forecast.warnings),
+        ("would fail", "bold red", forecast.problems),
     ):
         if sentences:
             console.print(f"\n{len(sentences)} {title}:", style=style)
             for sentence in sentences:
                 console.print(Text(f"- {_printable(sentence)}", overflow="fold"))
-    if not outlook.problems:
+    if not forecast.problems:
         console.print("\nNothing found that would make it fail.", style="green")
 
 
@@ -60,14 +60,14 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def _rows(outlook: Outlook) -> Iterator[tuple[str, str]]:
-    settings, expected = outlook.settings, outlook.expected
+def _rows(forecast: Forecast) -> Iterator[tuple[str, str]]:
+    settings, expected = forecast.settings, forecast.expected
     if settings is None or expected is None:
         return
     yield "model", f"{settings.model.model} in {settings.model.precision}"
-    if outlook.images:
-        parts = ", ".join(f"{outlook.images.get(part, 0)} {part}" for part in ("train", "val", "test"))
-        yield "data", f"{settings.data.source}: {parts} ({outlook.groups} groups)"
+    if forecast.images:
+        parts = ", ".join(f"{forecast.images.get(part, 0)} {part}" for part in ("train", "val", "test"))
+        yield "data", f"{settings.data.source}: {parts} ({forecast.groups} groups)"
     yield "lanes", _lanes(settings)
     yield "trials", f"{settings.trials} of at most {settings.epochs} epochs, proposed by {settings.sampler}"
     if settings.warm_start is not None:
@@ -82,10 +82,10 @@ def _rows(outlook: Outlook) -> Iterator[tuple[str, str]]:
     if settings.confirm:
         reruns = settings.confirm * settings.seeds
         yield "confirm", f"the best {settings.confirm} again: {reruns} reruns, {reruns * settings.epochs} epochs more"
-    if outlook.room is not None:
-        yield from _room_rows(settings, outlook.room)
-    if outlook.hours is not None and outlook.pace is not None:
-        pace, hours = outlook.pace, outlook.hours
+    if forecast.room is not None:
+        yield from _room_rows(settings, forecast.room)
+    if forecast.hours is not None and forecast.pace is not None:
+        pace, hours = forecast.pace, forecast.hours
         yield "time", _time(hours)
         yield (
             "",

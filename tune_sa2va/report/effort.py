@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from tune_sa2va.search.records import TrialState
+from tune_sa2va.results.records import TrialState
 
 _SHORTEST_PAUSE_S = 60.0
 """Shorter times with no lane at work are kept: starting lanes, scoring."""

@@ -18,7 +18,7 @@ from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from tune_sa2va.search.space import encode
+from tune_sa2va.space.search_space import encode
 
 MIN_TRIALS = 10
 _RESAMPLES = 100

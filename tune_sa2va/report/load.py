@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tune_sa2va.errors import ResultsError
+from tune_sa2va.propose.confirmation import Confirmation, read_confirmation
+from tune_sa2va.propose.warm_start import Inherited, read_inherited
 from tune_sa2va.report.names import Names
-from tune_sa2va.search.confirm import Confirmation, read_confirmation
-from tune_sa2va.search.inherit import Inherited, read_inherited
-from tune_sa2va.search.records import TrialKind, read_epochs, read_trials
-from tune_sa2va.search.settings import SearchSettings
+from tune_sa2va.results.records import TrialKind, read_epochs, read_trials
+from tune_sa2va.results.settings import SearchSettings
 
 SCORES_FILE = "test_scores.parquet"
 _SCORES_COLUMNS = (

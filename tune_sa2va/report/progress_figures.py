@@ -7,7 +7,7 @@ from tune_sa2va.report.effort import Savings, Timeline, savings, timeline
 from tune_sa2va.report.figure import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, Figure, frame
 from tune_sa2va.report.load import Run
 from tune_sa2va.report.words import count, duration
-from tune_sa2va.search.records import TrialState
+from tune_sa2va.results.records import TrialState
 
 _COLOURS = {
     TrialState.COMPLETE: BLUE,

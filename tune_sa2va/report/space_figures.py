@@ -11,7 +11,7 @@ from tune_sa2va.report.figure import BLUE, GREEN, GREY, ORANGE, PURPLE, Figure, 
 from tune_sa2va.report.importance import MIN_TRIALS, Importance, importances
 from tune_sa2va.report.load import Run
 from tune_sa2va.report.words import count, setting
-from tune_sa2va.search.space import Dimension, Kind
+from tune_sa2va.space.search_space import Dimension, Kind
 
 LR, RANK = "optimizer.lr", "lora.r"
 

@@ -23,7 +23,7 @@ from tune_sa2va.report.test_part import (
     with_overlap,
 )
 from tune_sa2va.report.words import count, duration, number, setting, signed
-from tune_sa2va.search.records import TrialState
+from tune_sa2va.results.records import TrialState
 
 _PATHS = ("out", "data.source", "space_file", "feature_cache", "address", "warm_start")
 

@@ -9,13 +9,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tune_sa2va.search.results import Results
+    from tune_sa2va.results.load import Results
 
 
 class _CallablePackage(ModuleType):
     def __call__(self, **settings: Any) -> "Results":
-        """`tune_sa2va.search.notebook.search`."""
-        from tune_sa2va.search.notebook import search
+        """`tune_sa2va.search.python_api.search`."""
+        from tune_sa2va.search.python_api import search
 
         return search(**settings)
 

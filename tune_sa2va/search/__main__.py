@@ -13,9 +13,9 @@ import typer
 from tune_sa2va.errors import UserError
 
 if TYPE_CHECKING:
-    from tune_sa2va.search.outlets import Outlets
-    from tune_sa2va.search.preflight import Flags
-    from tune_sa2va.search.settings import SearchSettings
+    from tune_sa2va.preflight.flags import Flags
+    from tune_sa2va.results.settings import SearchSettings
+    from tune_sa2va.watch.trackers import Outlets
 
 app = typer.Typer(add_completion=False)
 
@@ -151,8 +151,8 @@ def main(
     """
     if context.invoked_subcommand is not None:
         return
-    from tune_sa2va.search.outlets import Outlets  # heavy imports wait, so that --help is quick
-    from tune_sa2va.search.preflight import Flags
+    from tune_sa2va.preflight.flags import Flags
+    from tune_sa2va.watch.trackers import Outlets  # heavy imports wait, so that --help is quick
 
     flags = Flags.of(context.params)
     outlets = Outlets(quiet=quiet, mlflow=mlflow, wandb=wandb)
@@ -172,11 +172,12 @@ def _is_given(context: typer.Context, key: str) -> bool:
 
 def _search(flags: "Flags", outlets: "Outlets") -> int:
     from tune_sa2va.data.__main__ import print_report
+    from tune_sa2va.preflight.data import examine_data
+    from tune_sa2va.preflight.lane_memory import fit_memory
+    from tune_sa2va.preflight.settings import resolve_settings
     from tune_sa2va.search import job
-    from tune_sa2va.search.lane_memory import fit_memory
-    from tune_sa2va.search.preflight import examine_data, plan
 
-    settings = plan(flags)
+    settings = resolve_settings(flags)
     report, samples = examine_data(settings)
     if report.problems or not samples:
         print_report(report)
@@ -194,7 +195,7 @@ def _resume(settings: "SearchSettings", outlets: "Outlets") -> int:
 
 def kept_by_resume(resume: str) -> tuple[str, ...]:
     """The flags of KEPT_FROM_THE_SEARCH; less --out for a copy, which has to be fetched somewhere."""
-    from tune_sa2va.search.storage.place import is_uri
+    from tune_sa2va.storage.place import is_uri
 
     return tuple(key for key in KEPT_FROM_THE_SEARCH if not (key == "out" and is_uri(resume)))
 
@@ -210,10 +211,11 @@ def changed_settings(
     Raises:
         UserError: there are such flags, a change is none that can be, or the search cannot go on.
     """
-    from tune_sa2va.search.preflight import check_numbers, examine_results
-    from tune_sa2va.search.settings import SearchSettings
-    from tune_sa2va.search.storage.fetching import fetch_search
-    from tune_sa2va.search.storage.place import is_uri
+    from tune_sa2va.preflight.flags import check_numbers
+    from tune_sa2va.preflight.resumption import examine_results
+    from tune_sa2va.results.settings import SearchSettings
+    from tune_sa2va.storage.fetch import fetch_search
+    from tune_sa2va.storage.place import is_uri
 
     if kept:
         raise UserError(

@@ -10,9 +10,9 @@ from typing import Any
 import ray
 
 from tune_sa2va.errors import DeviceError
-from tune_sa2va.search.lanes_up import lanes_that_fit
-from tune_sa2va.search.settings import SearchSettings
-from tune_sa2va.search.shared_storage import check_on_head, check_shared
+from tune_sa2va.preflight.shared_storage import check_on_head, check_shared
+from tune_sa2va.results.settings import SearchSettings
+from tune_sa2va.schedule.lane_capacity import lanes_that_fit
 
 _DASHBOARD_PORTS = range(8265, 8365)
 """Ray's own first; below those that the kernel gives to connections, which Ray itself uses by the dozen."""
@@ -28,7 +28,7 @@ _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing of ours goes out
 }
 
-_RAY_HUSHED: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+_RAY_SILENT: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 
 
 @contextmanager
@@ -43,8 +43,8 @@ def cluster(settings: SearchSettings) -> Iterator[None]:
         # CPUs are bookkeeping here: as many as the workers have threads.
         context = start_own_ray(num_cpus=workers * settings.cpus_per_worker, num_gpus=settings.gpus)
     else:
-        _knock(settings.address)
-        _hush()
+        check_reachable(settings.address)
+        silence_ray()
         context = _join(settings.address)
     try:
         if settings.address is not None:
@@ -62,7 +62,7 @@ def cluster(settings: SearchSettings) -> Iterator[None]:
 
 def start_own_ray(*, num_cpus: int, num_gpus: int) -> Any:
     """Starts Ray on this machine, with its dashboard on 127.0.0.1; gives back Ray's context."""
-    _hush()
+    silence_ray()
     with _free_port() as port:
         # Ray Train's clean-up of a stopped lane asks the dashboard, and with two clusters on a host asks the wrong one.
         os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
@@ -73,14 +73,14 @@ def start_own_ray(*, num_cpus: int, num_gpus: int) -> Any:
             include_dashboard=True,
             dashboard_host="127.0.0.1",
             dashboard_port=port,
-            **_RAY_HUSHED,
+            **_RAY_SILENT,
         )
 
 
 def _join(address: str) -> Any:
     """Connects to a running cluster; gives back Ray's context."""
     try:
-        return ray.init(address=address, runtime_env={"env_vars": _QUIET}, **_RAY_HUSHED)
+        return ray.init(address=address, runtime_env={"env_vars": _QUIET}, **_RAY_SILENT)
     except (ConnectionError, RuntimeError, ray.exceptions.AuthenticationError) as error:
         causes: list[BaseException] = [error]
         while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
@@ -107,7 +107,7 @@ def _check_room(settings: SearchSettings) -> None:
         )
 
 
-def _hush() -> None:
+def silence_ray() -> None:
     """No pages of Ray's own on a normal run. Before `ray.init`, since its processes inherit the environment."""
     os.environ.update(_QUIET)
     logging.getLogger("ray").setLevel(logging.ERROR)
@@ -116,7 +116,7 @@ def _hush() -> None:
     ray._private.worker.print_to_stdstream = lambda *_, **__: None
 
 
-def _knock(address: str) -> None:
+def check_reachable(address: str) -> None:
     """Whether anything answers at HOST:PORT; Ray itself would try for minutes and then abort the process."""
     if address == "auto":
         return

@@ -8,18 +8,18 @@ import typer
 
 from tune_sa2va.data import Sample
 from tune_sa2va.durable import is_full
+from tune_sa2va.preflight.results_folder import make_results_folder
+from tune_sa2va.propose.warm_start import read_inherited
+from tune_sa2va.results.lock import locked, note_end
+from tune_sa2va.results.records import read_trials
+from tune_sa2va.results.settings import SearchSettings
+from tune_sa2va.score.finish import finish
 from tune_sa2va.search import tuner
 from tune_sa2va.search.cluster import cluster
-from tune_sa2va.search.finish import finish
-from tune_sa2va.search.inherit import read_inherited
-from tune_sa2va.search.lock import locked, note_end
-from tune_sa2va.search.outlets import Outlets
-from tune_sa2va.search.preflight import prepare
-from tune_sa2va.search.records import read_trials
-from tune_sa2va.search.settings import SearchSettings
-from tune_sa2va.search.storage.copying import ResultsCopy
-from tune_sa2va.search.storage.courier import Courier
-from tune_sa2va.search.storage.place import Place, join
+from tune_sa2va.storage.mirror import Mirror
+from tune_sa2va.storage.place import Place, join
+from tune_sa2va.storage.results_copy import ResultsCopy
+from tune_sa2va.watch.trackers import Outlets
 
 DONE, NOTHING_SUCCEEDED, PAUSED, INTERRUPTED = 0, 1, 75, 130
 """Exit codes; 75 is sysexits' EX_TEMPFAIL: try again later."""
@@ -32,9 +32,9 @@ def start(settings: SearchSettings, samples: tuple[Sample, ...], outlets: Outlet
         UserError: the results folder or the cluster cannot be had.
     """
     with cluster(settings):
-        prepare(settings, samples)
+        make_results_folder(settings, samples)
         with locked(settings.folder):
-            return _to_an_end(settings, outlets, goes_on=False)
+            return _run_and_copy(settings, outlets, resuming=False)
 
 
 def resume(settings: SearchSettings, outlets: Outlets) -> int:
@@ -45,37 +45,37 @@ def resume(settings: SearchSettings, outlets: Outlets) -> int:
     """
     with locked(settings.folder), cluster(settings):
         settings.save(settings.folder)
-        return _to_an_end(settings, outlets, goes_on=True)
+        return _run_and_copy(settings, outlets, resuming=True)
 
 
-def _to_an_end(settings: SearchSettings, outlets: Outlets, *, goes_on: bool) -> int:
+def _run_and_copy(settings: SearchSettings, outlets: Outlets, *, resuming: bool) -> int:
     """Runs the search and, however it ends, brings its copy up to date; gives back the exit code."""
-    courier = None if settings.storage is None else _courier(settings, settings.storage)
+    mirror = None if settings.storage is None else _mirror(settings, settings.storage)
     fault = ""
     try:
-        with _breaks(settings) as code:
-            code.append(_run(settings, outlets, courier, goes_on=goes_on))
+        with _interruptions_as_codes(settings) as code:
+            code.append(_run(settings, outlets, mirror, resuming=resuming))
     finally:
-        if courier is not None and (fault := courier.end()):
+        if mirror is not None and (fault := mirror.end()):
             typer.echo(
                 f"--storage {settings.storage}: the copy of {settings.folder} is not complete ({fault}). Cure that. "
-                f"{_how_to_go_on(settings)}",
+                f"{_resume_hint(settings)}",
                 err=True,
             )
     return PAUSED if fault and code[-1] == DONE else code[-1]
 
 
-def _courier(settings: SearchSettings, storage: str) -> Courier:
+def _mirror(settings: SearchSettings, storage: str) -> Mirror:
     place = Place.open("--storage", join(storage, settings.name))
-    return Courier(ResultsCopy(settings.folder, place))
+    return Mirror(ResultsCopy(settings.folder, place))
 
 
-def _run(settings: SearchSettings, outlets: Outlets, courier: Courier | None, *, goes_on: bool) -> int:
+def _run(settings: SearchSettings, outlets: Outlets, mirror: Mirror | None, *, resuming: bool) -> int:
     typer.echo(f"Results: {settings.folder}")
     if (inherited := read_inherited(settings.folder)) is not None:
         typer.echo(inherited.words)
-    if pause_reason := tuner.run(settings, outlets, courier, resume=goes_on):
-        typer.echo(f"Paused: {pause_reason} {_how_to_go_on(settings)}", err=True)
+    if pause_reason := tuner.run(settings, outlets, mirror, resume=resuming):
+        typer.echo(f"Paused: {pause_reason} {_resume_hint(settings)}", err=True)
         return PAUSED
     if not any(settings.checkpoints.glob("*/checkpoint_*")):
         failures = sorted(set(read_trials(settings.folder)["failure"]) - {""})
@@ -89,24 +89,24 @@ def _run(settings: SearchSettings, outlets: Outlets, courier: Courier | None, *,
 
 
 @contextlib.contextmanager
-def _breaks(settings: SearchSettings) -> Iterator[list[int]]:
+def _interruptions_as_codes(settings: SearchSettings) -> Iterator[list[int]]:
     """A list for the exit code; Ctrl-C and a full disk in the block give one."""
     code: list[int] = []
     try:
         yield code
     except KeyboardInterrupt:
-        typer.echo(f"Interrupted; everything up to here is in {settings.folder}. {_how_to_go_on(settings)}", err=True)
+        typer.echo(f"Interrupted; everything up to here is in {settings.folder}. {_resume_hint(settings)}", err=True)
         code.append(INTERRUPTED)
     except Exception as error:  # of any library that writes a file
         if not is_full(error):
             raise
         typer.echo(
-            f"Paused: the disk of {settings.folder} is full. Free some space. {_how_to_go_on(settings)}", err=True
+            f"Paused: the disk of {settings.folder} is full. Free some space. {_resume_hint(settings)}", err=True
         )
         code.append(PAUSED)
 
 
-def _how_to_go_on(settings: SearchSettings) -> str:
+def _resume_hint(settings: SearchSettings) -> str:
     cluster = ["--address", settings.address] if settings.address else []  # --resume does not keep it
     words = ["python", "-m", "tune_sa2va.search", "--resume", str(settings.folder), *cluster]
     return f"Go on with: {shlex.join(words)}"

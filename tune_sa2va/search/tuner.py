@@ -1,6 +1,6 @@
 """Puts Optuna, ASHA and the lanes together and lets Ray Tune run the search: no engine of our own.
 
-Trials run in lanes (`tune_sa2va.lane`); what happens is recorded by `progress.Recorder`. `tune.run` and not
+Trials run in lanes (`tune_sa2va.lane`); what happens is recorded by `search.recorder.Recorder`. `tune.run` and not
 `tune.Tuner`, which would take the searcher and the number of trials of a resumed search from a pickle.
 """
 
@@ -11,40 +11,40 @@ from ray import tune
 
 from tune_sa2va.data.split_file import read_names
 from tune_sa2va.lane.trainable import LaneTrainable
-from tune_sa2va.search.lane_queue import AshaInLanes
-from tune_sa2va.search.lanes_up import LanesUp
-from tune_sa2va.search.outlets import Outlets
-from tune_sa2va.search.progress import Recorder, trial_id_of
-from tune_sa2va.search.records import RunRecords, read_epochs
-from tune_sa2va.search.rungs import REDUCTION_FACTOR
-from tune_sa2va.search.sampling import JOURNAL_FILE, METRIC, proposals
-from tune_sa2va.search.settings import SearchSettings
+from tune_sa2va.propose.searcher import METRIC, proposals
+from tune_sa2va.results.records import RunRecords, read_epochs
+from tune_sa2va.results.settings import JOURNAL_FILE, SearchSettings
+from tune_sa2va.schedule.lane_capacity import LaneCapacity
+from tune_sa2va.schedule.lane_queue import AshaInLanes
+from tune_sa2va.schedule.repeated_failure import StopOnRepeatedFailure
+from tune_sa2va.schedule.rungs import REDUCTION_FACTOR
+from tune_sa2va.search.recorder import Recorder, trial_id_of
 from tune_sa2va.search.snapshots import Snapshots
-from tune_sa2va.search.stopping import StopWhenHopeless
-from tune_sa2va.search.storage.courier import Courier
+from tune_sa2va.storage.mirror import Mirror
+from tune_sa2va.watch.trackers import Outlets
 
 LOST_LANE_RETRIES = 2
 """How often a trial may lose its workers. Trouble of its own making is never tried again."""
 
 
-def run(settings: SearchSettings, outlets: Outlets, courier: Courier | None, *, resume: bool) -> str:
+def run(settings: SearchSettings, outlets: Outlets, mirror: Mirror | None, *, resume: bool) -> str:
     """Runs or resumes the search, inside `cluster`, until its trials, its time or the user ends it.
 
-    courier: is told when there is a new state to copy. Gives back why the search was paused (the disk is full, the
+    mirror: is told when there is a new state to copy. Gives back why the search was paused (the disk is full, the
     nodes are gone), or nothing.
 
     Raises:
         KeyboardInterrupt: the user's Ctrl-C; the search can be resumed.
     """
     snapshots = Snapshots(settings.folder / "ray" / "snapshots", settings.folder / JOURNAL_FILE)
-    goes_on = resume and snapshots.restore(settings.tune_folder)
-    lanes_up = LanesUp(settings)
-    scheduler = _scheduler(settings, lanes_up, goes_on=goes_on)
-    recorder = Recorder(settings, snapshots, scheduler.decisions, lanes_up, courier, quiet=outlets.quiet)
+    resuming = resume and snapshots.restore(settings.tune_folder)
+    lane_capacity = LaneCapacity(settings)
+    scheduler = _scheduler(settings, lane_capacity, resuming=resuming)
+    recorder = Recorder(settings, snapshots, scheduler.decisions, lane_capacity, mirror, quiet=outlets.quiet)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         try:
-            _run(settings, lanes_up, scheduler, [recorder, *outlets.callbacks(settings.name)], goes_on=goes_on)
+            _run(settings, lane_capacity, scheduler, [recorder, *outlets.callbacks(settings.name)], resuming=resuming)
         except KeyboardInterrupt:
             RunRecords.open(settings.folder)  # trials that were under way WAIT now
             if not recorder.pause_reason:
@@ -52,12 +52,12 @@ def run(settings: SearchSettings, outlets: Outlets, courier: Courier | None, *, 
     return recorder.pause_reason
 
 
-def _scheduler(settings: SearchSettings, lanes_up: LanesUp, *, goes_on: bool) -> AshaInLanes:
+def _scheduler(settings: SearchSettings, lane_capacity: LaneCapacity, *, resuming: bool) -> AshaInLanes:
     return AshaInLanes(
         settings.search_space.recipe_point(),
-        read_epochs(settings.folder) if goes_on else None,
+        read_epochs(settings.folder) if resuming else None,
         lanes_to_keep=settings.lanes if settings.confirm else 0,
-        lanes_up=lanes_up,
+        lane_capacity=lane_capacity,
         time_attr="epoch",  # Tune's own count starts again after a restore
         metric=METRIC,
         mode="max",
@@ -69,11 +69,11 @@ def _scheduler(settings: SearchSettings, lanes_up: LanesUp, *, goes_on: bool) ->
 
 def _run(
     settings: SearchSettings,
-    lanes_up: LanesUp,
+    lane_capacity: LaneCapacity,
     scheduler: AshaInLanes,
     callbacks: list[tune.Callback],
     *,
-    goes_on: bool,
+    resuming: bool,
 ) -> None:
     trainable = tune.with_parameters(
         LaneTrainable,
@@ -87,12 +87,12 @@ def _run(
         name=settings.tune_folder.name,
         storage_path=str(settings.tune_folder.parent),
         num_samples=settings.trials,
-        search_alg=proposals(settings, lanes_up, goes_on=goes_on),
+        search_alg=proposals(settings, lane_capacity, resuming=resuming),
         scheduler=scheduler,
-        stop=StopWhenHopeless(),
+        stop=StopOnRepeatedFailure(),
         time_budget_s=settings.time_budget_s,
         reuse_actors=True,
-        resume=goes_on,
+        resume=resuming,
         max_failures=LOST_LANE_RETRIES,
         raise_on_failed_trial=False,
         # Trials ask for each checkpoint themselves, a note of some bytes each: see `lane.store`.

@@ -1,0 +1,42 @@
+"""The most demanding trial of a space, and checkpointing where it would not fit otherwise."""
+
+from pathlib import Path
+
+from tune_sa2va.preflight.flags import Flags
+from tune_sa2va.preflight.lane_memory import fit_memory, lane_memory, largest_config
+from tune_sa2va.preflight.settings import resolve_settings
+from tune_sa2va.results.settings import SearchSettings
+
+
+def settings(out: Path, space: str, *, memory: str = "auto") -> SearchSettings:
+    return resolve_settings(
+        Flags(
+            data=None, allow_outside=False, model="tiny", space=space, out=out, name="x", trials=4, epochs=3,
+            confirm=0, seeds=2, warm_start=None,
+            time_budget_min=None, sampler="tpe", seed=0, gpus=0, gpus_per_trial=1, lanes=1, max_disk_gib=None,
+            cache_limit_gib=None, memory=memory, address=None, storage=None,
+        )
+    )  # fmt: skip
+
+
+def test_the_largest_trial_of_a_space(tmp_path: Path) -> None:
+    wide = largest_config(settings(tmp_path, "wide"))
+    assert (wide.lora.r, wide.lora.dropout, wide.loss.lm) == (128, 0.1, 1.0)
+    assert set(wide.train.full_modules) == {"text_hidden_fcs", "mask_decoder"}
+    smoke = largest_config(settings(tmp_path, "smoke"))
+    assert (smoke.lora.r, smoke.lora.dropout, smoke.train.full_modules) == (64, 0.0, ())
+
+
+def test_checkpointing_only_where_it_is_needed(tmp_path: Path) -> None:
+    found = settings(tmp_path, "smoke")
+    sizes = [(64, 64), (96, 64), (64, 96)]
+    assert lane_memory(found, "auto", sizes, 100.0)[0] is False
+    checkpointed, estimate = lane_memory(found, "auto", sizes, 0.01)
+    assert checkpointed and estimate.checkpointed
+    assert lane_memory(found, "fast", sizes, 0.01)[0] is False
+
+
+def test_a_machine_without_cards_keeps_what_was_asked(tmp_path: Path) -> None:
+    assert fit_memory(settings(tmp_path, "smoke"), "auto", [(64, 64)]).lane.checkpointed is False
+    asked = settings(tmp_path, "smoke", memory="checkpoint")
+    assert fit_memory(asked, "checkpoint", [(64, 64)]).lane.checkpointed is True

@@ -1,0 +1,37 @@
+"""The rehearsed searches against what ASHA's rule says where it can be said by hand."""
+
+import pytest
+
+from tune_sa2va.schedule.expected_length import expect
+
+
+def test_one_trial_runs_to_the_end() -> None:
+    alone = expect(trials=1, epochs=15, lanes=1, reduction_factor=3)
+    assert alone.epochs == alone.rounds == 15
+    assert alone.rungs == {1: 1, 3: 1, 9: 1, 15: 1}
+
+
+def test_one_epoch_stops_nobody() -> None:
+    short = expect(trials=7, epochs=1, lanes=2, reduction_factor=3)
+    assert short.epochs == 7 and short.rounds == 4 and short.epochs_range == (7, 7)
+
+
+def test_about_a_third_goes_on_at_each_rung() -> None:
+    large = expect(trials=300, epochs=15, lanes=4, reduction_factor=3)
+    assert large.rungs[1] == 300
+    # Between a strict third and a third with the early trials' easier passing.
+    assert 100 <= large.rungs[3] <= 120
+    assert 33 <= large.rungs[9] <= 50
+    assert large.epochs_range[0] <= large.epochs <= large.epochs_range[1]
+    assert large.epochs / 4 <= large.rounds <= large.epochs / 4 + 15
+
+
+def test_the_first_result_of_a_rung_always_passes_and_the_recipe_is_spared() -> None:
+    both = expect(trials=2, epochs=3, lanes=1, reduction_factor=3)
+    # The recipe runs its 3 epochs. The second trial passes the rung when it is better: half of the time.
+    assert both.epochs == pytest.approx(3 + 0.5 * 3 + 0.5 * 1, abs=0.4)
+
+
+def test_a_sampler_that_learns_lets_more_epochs_run() -> None:
+    learns, random = (expect(trials=32, epochs=15, lanes=2, reduction_factor=3, learns=flag) for flag in (True, False))
+    assert learns.epochs > 1.1 * random.epochs

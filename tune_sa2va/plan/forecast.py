@@ -1,0 +1,147 @@
+"""Everything that is known of a search before it runs, and all that would make it fail, gathered and not one by one."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from tune_sa2va.data import CheckReport, Sample
+from tune_sa2va.doctor.finding import Severity
+from tune_sa2va.doctor.machine import check_machine
+from tune_sa2va.errors import TrialFailure, UserError
+from tune_sa2va.inspect.counts import count, unreached_targets
+from tune_sa2va.model.checkpoint import outline_of
+from tune_sa2va.model.locate import model_folder
+from tune_sa2va.plan.clock import Hours, predict
+from tune_sa2va.plan.pace import Pace, probe
+from tune_sa2va.plan.room import Room, measure_room
+from tune_sa2va.plan.table import TABLES, pace_from_tables
+from tune_sa2va.preflight.data import examine_data
+from tune_sa2va.preflight.flags import Flags
+from tune_sa2va.preflight.lane_memory import largest_config
+from tune_sa2va.preflight.settings import faults, resolve_settings
+from tune_sa2va.results.settings import SearchSettings
+from tune_sa2va.schedule.expected_length import Expectation, expect
+from tune_sa2va.schedule.rungs import REDUCTION_FACTOR
+
+_TIGHT = 0.9
+"""Share of the free room from which a warning is due: the estimate is good to a tenth."""
+
+
+@dataclass(slots=True)
+class Forecast:
+    """problems: each would make the search fail; warnings: each may. What could not be found out is None."""
+
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    settings: SearchSettings | None = None
+    expected: Expectation | None = None
+    images: dict[str, int] = field(default_factory=dict)
+    groups: int = 0
+    room: Room | None = None
+    pace: Pace | None = None
+    hours: Hours | None = None
+
+
+def look(flags: Flags, *, with_probe: bool) -> Forecast:
+    """Looks ahead as far as the flags allow; the time only where nothing speaks against the search."""
+    forecast = Forecast(problems=faults(flags))
+    if forecast.problems:
+        return forecast
+    settings = forecast.settings = resolve_settings(flags)
+    forecast.expected = expect(
+        trials=settings.trials, epochs=settings.epochs, lanes=settings.lanes, reduction_factor=REDUCTION_FACTOR,
+        learns=settings.sampler != "random",
+    )  # fmt: skip
+    forecast.problems += [
+        f"{finding.subject}: {finding.found}. {finding.cure}"
+        for finding in check_machine({})
+        if finding.severity is Severity.FAIL and finding.subject != "memory"  # weighed below, against what lanes take
+    ]
+    _try(forecast, lambda: _look_at_targets(forecast, settings))
+    examined: list[tuple[CheckReport, tuple[Sample, ...]]] = []
+    _try(forecast, lambda: examined.append(examine_data(settings)))
+    if not examined:
+        return forecast
+    report, samples = examined[0]
+    forecast.problems += [f"{problem.file}: {problem.message}" for problem in report.errors]
+    forecast.warnings += [f"{problem.file}: {problem.message}" for problem in report.warnings]
+    if not samples:
+        if not report.errors:
+            forecast.problems.append(f"{settings.data.source}: no image can be used. Check --data.")
+        return forecast
+    forecast.images = dict(Counter(str(sample.split) for sample in samples))
+    forecast.groups = report.num_groups
+    _try(forecast, lambda: _look_at_room(forecast, settings, flags.memory, report))
+    if not forecast.problems:
+        _try(forecast, lambda: _look_at_time(forecast, settings, report, samples, with_probe=with_probe))
+    return forecast
+
+
+def _try(forecast: Forecast, step: Callable[[], None]) -> None:
+    """Does a step; what it raises for the user to cure is a problem among others."""
+    try:
+        step()
+    except (UserError, TrialFailure) as error:
+        forecast.problems.append(str(error))
+
+
+def _look_at_targets(forecast: Forecast, settings: SearchSettings) -> None:
+    config = largest_config(settings)
+    model = outline_of(model_folder(settings.model.model))
+    counts = count(model, config.lora, config.train.full_modules, lm_loss=config.loss.lm > 0)
+    for name in unreached_targets(counts):
+        forecast.problems.append(
+            f"lora.target_modules: no loss reaches {name}, so a trial that trains it ends at once. Leave it out."
+        )
+
+
+def _look_at_room(forecast: Forecast, settings: SearchSettings, memory: str, report: CheckReport) -> None:
+    assert forecast.expected is not None, "expected comes first"
+    room = forecast.room = measure_room(settings, memory, report.sizes_px, forecast.expected)
+    where = "the fullest card" if settings.gpus else "main memory, for each lane"
+    if room.free_gib is not None:
+        _compare(
+            forecast, room.needed_gib, room.free_gib, f"memory: a lane needs {room.needed_gib:.2f} GiB and {where} has",
+            "End other processes, lower lora.r in the space, or use fewer --lanes.",
+        )  # fmt: skip
+    _compare(
+        forecast, room.cache_gib, room.cache_free_gib,
+        f"feature cache: {room.cache_gib:.2f} GiB at most, and {settings.feature_cache} has",
+        "Set TUNE_SA2VA_CACHE to a folder on a larger disk.",
+    )  # fmt: skip
+    _compare(
+        forecast, room.results_gib, room.results_free_gib,
+        f"results: about {room.results_gib:.2f} GiB of checkpoints, and {settings.out} has",
+        "Choose --out on a larger disk, or fewer --trials.",
+    )  # fmt: skip
+    if settings.max_disk_gib is not None and room.results_gib > settings.max_disk_gib:
+        forecast.warnings.append(
+            f"results: about {room.results_gib:.2f} GiB, more than --max-disk {settings.max_disk_gib:g}: the search "
+            "would pause. Raise --max-disk."
+        )
+
+
+def _compare(forecast: Forecast, needed_gib: float, free_gib: float, sentence: str, cure: str) -> None:
+    if needed_gib > free_gib:
+        forecast.problems.append(f"{sentence} {free_gib:.2f} GiB free. {cure}")
+    elif needed_gib > _TIGHT * free_gib:
+        forecast.warnings.append(f"{sentence} {free_gib:.2f} GiB free, which is tight. {cure}")
+
+
+def _look_at_time(
+    forecast: Forecast,
+    settings: SearchSettings,
+    report: CheckReport,
+    samples: tuple[Sample, ...],
+    *,
+    with_probe: bool,
+) -> None:
+    assert forecast.expected is not None, "expected comes first"
+    if with_probe and settings.address is None:
+        forecast.pace = probe(settings, samples, report.sizes_px)
+    elif forecast.room is not None and forecast.room.cards:
+        forecast.pace = pace_from_tables(
+            TABLES, model=settings.model.model, device=forecast.room.cards[0].name, sizes_px=report.sizes_px
+        )
+    if forecast.pace is not None:
+        forecast.hours = predict(settings, forecast.images, forecast.expected, forecast.pace)

@@ -1,0 +1,47 @@
+"""The images of a search: where they are, every fault in them, and their parts."""
+
+import os
+from pathlib import Path
+
+from tune_sa2va.cache.place import CACHE_VARIABLE, cache_folder
+from tune_sa2va.data import CheckReport, Sample, check, open_dataset, split_by_group
+from tune_sa2va.data.procedural import DEMO_FAMILY
+from tune_sa2va.data.procedural.folder import write_folder
+from tune_sa2va.errors import DataError, UserError
+from tune_sa2va.results.settings import SearchSettings
+
+_BUILTIN_IMAGES, _BUILTIN_SIZE_PX, _BUILTIN_SEED = 40, 256, 0
+
+
+def data_source(data: str | None) -> Path:
+    """The folder or list that `--data` names, absolute; the built-in images, made where they are missing, for None.
+
+    Raises:
+        UserError: the built-in images cannot be written.
+    """
+    if data is not None:
+        given = os.path.expanduser(data)  # noqa: PTH111
+        return Path(given).absolute()  # not resolved: a link to a list stays in its folder
+    folder = cache_folder() / "builtin" / f"{DEMO_FAMILY}-{_BUILTIN_IMAGES}x{_BUILTIN_SIZE_PX}-{_BUILTIN_SEED}"
+    if not folder.exists():
+        try:
+            write_folder(folder, DEMO_FAMILY, count=_BUILTIN_IMAGES, size=_BUILTIN_SIZE_PX, seed=_BUILTIN_SEED)
+        except (DataError, OSError) as error:
+            # Another search that started now may have been first; its images are the same.
+            if not (folder / "manifest.csv").is_file():
+                raise UserError(
+                    f"{folder}: the built-in images cannot be written ({error}). Set {CACHE_VARIABLE}."
+                ) from error
+    return folder
+
+
+def examine_data(settings: SearchSettings) -> tuple[CheckReport, tuple[Sample, ...]]:
+    """The check of all images, and their samples with parts; none where the check found errors.
+
+    Raises:
+        DataError: no data set there, or it cannot be split.
+    """
+    report = check(open_dataset(settings.data.source, allow_outside=settings.data.allow_outside))
+    if report.errors or not report.samples:
+        return report, ()
+    return report, split_by_group(report.samples, settings.data.ratios, seed=settings.data.split_seed)

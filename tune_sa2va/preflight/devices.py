@@ -1,0 +1,62 @@
+"""How many GPUs, lanes and threads a search takes, and whether this machine has them."""
+
+import os
+
+from tune_sa2va.errors import DeviceError
+from tune_sa2va.preflight.flags import Flags
+
+_MAX_CPU_LANES, _MAX_THREADS_ON_GPU = 4, 4
+
+
+def devices(flags: Flags) -> tuple[int, int]:
+    """GPUs and lanes."""
+    if flags.gpus_per_trial < 1:
+        raise DeviceError(f"--gpus-per-trial must be 1 or more, got {flags.gpus_per_trial}.")
+    if flags.gpus is not None and flags.gpus < 0:
+        raise DeviceError(f"--gpus must be 0 or more, got {flags.gpus}.")
+    if flags.address is not None and flags.gpus is None:
+        raise DeviceError("--address needs --gpus: how many of the cluster's GPUs the search may take (0 for CPUs).")
+    gpus = flags.gpus
+    if flags.address is None and gpus != 0:
+        import torch  # takes seconds, so only where GPUs are asked for
+
+        here = torch.cuda.device_count()
+        if gpus is not None and gpus > here:
+            raise DeviceError(f"--gpus {gpus}: this machine has {here}. Ask for at most {here} (0 runs on the CPU).")
+        gpus = here if gpus is None else gpus
+    if not gpus:
+        if flags.gpus_per_trial > 1:
+            raise DeviceError(
+                f"--gpus-per-trial {flags.gpus_per_trial} needs GPUs, and the search runs on CPUs. Leave it out."
+            )
+        return 0, _cpu_lanes(flags)
+    if flags.lanes is not None:
+        raise DeviceError(
+            "--lanes is for searches on CPUs; on GPUs there are --gpus / --gpus-per-trial lanes. Leave it out."
+        )
+    if gpus % flags.gpus_per_trial:
+        raise DeviceError(
+            f"--gpus {gpus} cannot be shared out by {flags.gpus_per_trial} a trial. "
+            f"Make --gpus a multiple of --gpus-per-trial."
+        )
+    return gpus, gpus // flags.gpus_per_trial
+
+
+def cpus_per_worker(flags: Flags, lanes: int, gpus: int) -> int:
+    """Threads of a worker: a fair share of this machine; of another one we only know that it is not ours.
+
+    A worker on a GPU gets few: its threads only stack batches, and more of them wait in a loop for each other.
+    """
+    if flags.address is not None:
+        return 1
+    workers = lanes * (flags.gpus_per_trial if gpus else 1)
+    share = max(1, (os.cpu_count() or 1) // workers)
+    return min(share, _MAX_THREADS_ON_GPU) if gpus else share
+
+
+def _cpu_lanes(flags: Flags) -> int:
+    if flags.lanes is None:
+        return max(1, min(os.cpu_count() or 1, _MAX_CPU_LANES, flags.trials))
+    if not 1 <= flags.lanes <= 256:
+        raise DeviceError(f"--lanes must be from 1 to 256, got {flags.lanes}.")
+    return flags.lanes

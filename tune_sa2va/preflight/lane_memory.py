@@ -1,0 +1,63 @@
+"""Whether the trials of a search fit on its cards, and whether gradient checkpointing makes them fit."""
+
+from collections.abc import Sequence
+from typing import get_args
+
+from tune_sa2va.config import FullModule, MemoryMode, TrialConfig
+from tune_sa2va.model.locate import model_folder
+from tune_sa2va.preflight.cards import cards
+from tune_sa2va.results.settings import SearchSettings
+from tune_sa2va.train.memory import MemoryEstimate, choose_checkpointing, estimate_memory
+
+
+def fit_memory(settings: SearchSettings, memory: str, sizes_px: Sequence[tuple[int, int]]) -> SearchSettings:
+    """The settings with gradient checkpointing chosen for the cards of this machine; as they are where it has none.
+
+    memory: a `MemoryMode`. sizes_px: (height, width) of the images.
+    """
+    found = cards(settings)
+    if not found:
+        return settings
+    checkpointed, _ = lane_memory(settings, memory, sizes_px, min(card.free_gib for card in found))
+    return settings.model_copy(update={"checkpointed": checkpointed})
+
+
+def lane_memory(
+    settings: SearchSettings, memory: str, sizes_px: Sequence[tuple[int, int]], free_gib: float
+) -> tuple[bool, MemoryEstimate]:
+    """Whether lanes with so much memory use checkpointing, and what the most demanding trial takes then."""
+    mode: MemoryMode = next(known for known in get_args(MemoryMode) if known == memory)
+    config, folder = largest_config(settings), model_folder(settings.model.model)
+
+    def estimate(checkpointed: bool) -> MemoryEstimate:
+        estimates = [
+            estimate_memory(
+                folder, config, precision=settings.model.precision, on_gpu=settings.gpus > 0,
+                width_px=width, height_px=height, checkpointed=checkpointed,
+            )
+            for height, width in _telling(sizes_px)
+        ]  # fmt: skip
+        return max(estimates, key=lambda one: one.card_gib)
+
+    return choose_checkpointing(mode, free_gib, estimate)
+
+
+def largest_config(settings: SearchSettings) -> TrialConfig:
+    """The trial of the space that takes the most memory."""
+    space = settings.search_space
+    widest: tuple[FullModule, ...] = max(space.possible("train.full_modules"), key=len)
+    paths = ("lora.r", "lora.dropout", "loss.lm", "train.micro_batch_size")
+    values = {path: _highest(settings, path) for path in paths} | {"train.full_modules": widest}
+    return settings.trial_config(space.recipe_point()).replace(values)
+
+
+def _highest(settings: SearchSettings, path: str) -> float:
+    dimension = settings.search_space.dimensions.get(path)
+    return max(settings.search_space.possible(path) if dimension is None else dimension.values)
+
+
+def _telling(sizes_px: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The sizes that may take the most memory: the most pixels, and the widest and tallest shapes."""
+    distinct = sorted(set(sizes_px))
+    by = (lambda size: size[0] * size[1], lambda size: size[0] / size[1], lambda size: size[1] / size[0])
+    return list(dict.fromkeys(max(distinct, key=measure) for measure in by))

@@ -1,0 +1,114 @@
+"""Flags in, the settings of a search out: every fault of a flag found before Ray starts and before anything is written.
+
+`resolve_settings` stops at the first fault; `faults` lists all of them, as `python -m tune_sa2va.plan` shows them.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
+
+from tune_sa2va.cache.place import features_folder
+from tune_sa2va.config import Augment, DataSettings, ModelSettings
+from tune_sa2va.data import open_dataset
+from tune_sa2va.data.variants import variants_of
+from tune_sa2va.errors import UserError
+from tune_sa2va.preflight.base_model import examine_model
+from tune_sa2va.preflight.copy_place import examine_place
+from tune_sa2va.preflight.data import data_source
+from tune_sa2va.preflight.devices import cpus_per_worker, devices
+from tune_sa2va.preflight.flags import Flags, check_numbers
+from tune_sa2va.preflight.results_folder import check_folder, out_and_name
+from tune_sa2va.propose.warm_start import usable_trials
+from tune_sa2va.results.settings import SamplerName, SearchSettings
+from tune_sa2va.space.search_space import SearchSpace, load_space
+
+
+def resolve_settings(flags: Flags) -> SearchSettings:
+    """The search that the flags ask for. Writes nothing but, without --data, the built-in images to the cache.
+
+    Raises:
+        UserError: a flag, the space file or the model cannot be used.
+    """
+    check_numbers(flags)
+    out, name = out_and_name(flags)
+    check_folder(out, name)
+    sampler = _sampler(flags.sampler)
+    space = load_space(flags.space)
+    gpus, lanes = devices(flags)
+    storage = examine_place(flags.storage, out, name)
+    return SearchSettings(
+        name=name,
+        out=out,
+        model=ModelSettings(model=examine_model(flags.model), precision="bf16" if gpus else "fp32"),
+        data=DataSettings(
+            source=str(data_source(flags.data)), split_seed=flags.seed, allow_outside=flags.allow_outside
+        ),
+        space_file=space.source,
+        space=space.to_dict(),
+        gpus=gpus,
+        gpus_per_trial=flags.gpus_per_trial,
+        lanes=lanes,
+        cpus_per_worker=cpus_per_worker(flags, lanes, gpus),
+        trials=flags.trials,
+        epochs=flags.epochs,
+        confirm=flags.confirm,
+        seeds=flags.seeds,
+        time_budget_s=None if flags.time_budget_min is None else flags.time_budget_min * 60,
+        sampler=sampler,
+        warm_start=_warm_start(flags),
+        storage=storage,
+        seed=flags.seed,
+        max_disk_gib=flags.max_disk_gib,
+        cache_limit_gib=flags.cache_limit_gib,
+        address=flags.address,
+        feature_cache=features_folder(),
+        raw_high_res=_may_train_mask_decoder(space),
+        augment=_widest_augment(space),
+        checkpointed=flags.memory == "checkpoint",
+    )
+
+
+def faults(flags: Flags) -> list[str]:
+    """Everything that `resolve_settings` would refuse, where it stops at the first."""
+    checks: tuple[Callable[[], object], ...] = (
+        lambda: check_numbers(flags),
+        lambda: check_folder(*out_and_name(flags)),
+        lambda: _sampler(flags.sampler),
+        lambda: load_space(flags.space),
+        lambda: _warm_start(flags),
+        lambda: devices(flags),
+        lambda: examine_place(flags.storage, *out_and_name(flags)),
+        lambda: examine_model(flags.model),
+        lambda: open_dataset(data_source(flags.data), allow_outside=flags.allow_outside),
+    )
+    found = []
+    for check_one in checks:
+        try:
+            check_one()
+        except UserError as error:
+            found.append(str(error))
+    return list(dict.fromkeys(found))
+
+
+def _sampler(name: str) -> SamplerName:
+    for known in get_args(SamplerName):
+        if name == known:
+            return known
+    raise UserError(f"--sampler must be one of {', '.join(get_args(SamplerName))}, got {name!r}.")
+
+
+def _warm_start(flags: Flags) -> Path | None:
+    """The earlier search's folder, absolute, once its trials are known to be of use."""
+    if flags.warm_start is None:
+        return None
+    usable_trials(flags.warm_start, load_space(flags.space))
+    return flags.warm_start.resolve()
+
+
+def _may_train_mask_decoder(space: SearchSpace) -> bool:
+    return any("mask_decoder" in modules for modules in space.possible("train.full_modules"))
+
+
+def _widest_augment(space: SearchSpace) -> Augment:
+    """The `data.augment` that shows images in the most ways; it takes in the others."""
+    return max(space.possible("data.augment"), key=lambda augment: len(variants_of(augment)))

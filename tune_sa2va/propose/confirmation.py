@@ -1,0 +1,168 @@
+"""Which configurations are confirmed, and what their reruns say: computed from `trials.parquet` alone.
+
+A search takes the best of many scores, so its best is partly luck: of the seed, which decides the adapters' start and
+the order of the images. The best few therefore run again with other seeds, and the best mean wins. A rerun counts by
+its best epoch, as a trial of the search does.
+
+The adapter that is exported is that of the winner's best rerun. Not the one nearest to the mean: of two reruns both
+are equally near, and of more it would be a worse adapter for no reason. Its Val Dice is again the best of some; what
+it is worth, the test part says, which chose nothing.
+"""
+
+import math
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tune_sa2va.results.records import TrialKind, TrialState, read_trials
+from tune_sa2va.results.settings import SearchSettings
+from tune_sa2va.space.rerun import rerun_id
+
+_SEED_LIMIT = 2**31
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rerun:
+    """One rerun. state: None where it has not started. val_dice: of its best epoch; NaN before the first."""
+
+    trial_id: str
+    seed: int
+    state: TrialState | None
+    val_dice: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finalist:
+    """One of the best trials of the search, with its reruns in the order of their seeds."""
+
+    trial_id: str
+    val_dice: float
+    reruns: tuple[Rerun, ...]
+
+    @property
+    def is_whole(self) -> bool:
+        """Every rerun ran to its last epoch."""
+        return all(rerun.state is TrialState.COMPLETE for rerun in self.reruns)
+
+    @property
+    def mean(self) -> float:
+        """Of the reruns; NaN unless all are complete."""
+        return statistics.fmean(rerun.val_dice for rerun in self.reruns) if self.is_whole else math.nan
+
+    @property
+    def spread(self) -> float:
+        """From the lowest rerun to the highest; NaN unless all are complete."""
+        values = [rerun.val_dice for rerun in self.reruns]
+        return max(values) - min(values) if self.is_whole else math.nan
+
+    @property
+    def best_rerun(self) -> Rerun:
+        """The one whose adapter is exported if this finalist wins."""
+        return max(self.reruns, key=lambda rerun: rerun.val_dice)
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """The finalists, the search's own best first."""
+
+    finalists: tuple[Finalist, ...]
+
+    @property
+    def is_over(self) -> bool:
+        """Every rerun has come to an end of its own; one that the time budget cut has not."""
+        ends = (TrialState.COMPLETE, TrialState.FAILED)
+        return bool(self.finalists) and all(r.state in ends for finalist in self.finalists for r in finalist.reruns)
+
+    @property
+    def winner(self) -> Finalist | None:
+        """The finalist with the best mean; None where it was not found out, and the search's own best stays.
+
+        A finalist with a rerun that failed cannot win: it depends on its seed.
+        """
+        whole = [finalist for finalist in self.finalists if finalist.is_whole]
+        return max(whole, key=lambda finalist: finalist.mean, default=None) if self.is_over else None
+
+
+def read_confirmation(settings: SearchSettings) -> Confirmation | None:
+    """The confirmation of a search as far as it is; None where none was asked for or no trial has ended well."""
+    if not settings.confirm:
+        return None
+    reruns = read_trials(settings.folder, TrialKind.CONFIRMATION).to_dict("records")
+    ran = {(str(row["parent"]), int(row["train.seed"])): row for row in reruns}
+    finalists = []
+    for row in best_configurations(read_trials(settings.folder), settings.confirm):
+        parent = str(row["trial_id"])
+        own = tuple(_rerun(parent, seed, ran.get((parent, seed))) for seed in seeds_of(row, settings.seeds))
+        finalists.append(Finalist(trial_id=parent, val_dice=row["best_val_dice"], reruns=own))
+    return Confirmation(tuple(finalists)) if finalists else None
+
+
+def best_configurations(trials: pd.DataFrame, number: int) -> list[dict[str, Any]]:
+    """Rows of the best trials by Val Dice that did not fail, each configuration once; ties: the earlier one."""
+    ended = trials[trials["state"].isin([TrialState.COMPLETE, TrialState.STOPPED]) & trials["best_val_dice"].notna()]
+    found: dict[str, dict[str, Any]] = {}
+    for row in ended.sort_values(["best_val_dice", "number"], ascending=[False, True]).to_dict("records"):
+        plain = {str(column): value for column, value in row.items()}
+        found.setdefault(_configuration(plain), plain)
+    return list(found.values())[:number]
+
+
+def seeds_of(row: Mapping[str, Any], number: int) -> list[int]:
+    """The seeds of a trial's reruns: those after its own, so that finalists of one seed are run with the same ones."""
+    return [(int(row["train.seed"]) + more) % _SEED_LIMIT for more in range(1, number + 1)]
+
+
+def confirmation_words(confirmation: Confirmation) -> list[str]:
+    """What came of it: how lucky the search's own best was, who won, and whether that can be told."""
+    first, winner = confirmation.finalists[0], confirmation.winner
+    reruns = [rerun for finalist in confirmation.finalists for rerun in finalist.reruns]
+    if not confirmation.is_over:
+        complete = sum(rerun.state is TrialState.COMPLETE for rerun in reruns)
+        return [
+            f"The confirmation has not come to its end: {complete} of {len(reruns)} reruns ran to their last epoch. So "
+            "the best trial of the search counts as the winner, with whatever luck it had."
+        ]
+    said = [_luck(first)]
+    if winner is None:
+        return [*said, "Every finalist failed with some seed, so the best trial of the search stays the winner."]
+    verb = "keeps" if winner is first else "prefers"
+    against = f" against {first.mean:.3f}" if winner is not first and first.is_whole else ""
+    best = winner.best_rerun
+    said.append(
+        f"The confirmation {verb} trial {winner.trial_id}, by its mean of {winner.mean:.3f}{against}. Exported is the "
+        f"adapter of its rerun with seed {best.seed}, the best of them (Val Dice {best.val_dice:.3f})."
+    )
+    whole = sorted((f for f in confirmation.finalists if f.is_whole), key=lambda f: f.mean, reverse=True)
+    if len(whole) > 1 and (gap := whole[0].mean - whole[1].mean) <= (spread := max(f.spread for f in whole[:2])):
+        said.append(
+            f"The two best means are {gap:.3f} apart, and the reruns of one configuration up to {spread:.3f}: with so "
+            "few seeds the two cannot be told apart."
+        )
+    return said
+
+
+def _luck(first: Finalist) -> str:
+    """Of the trial that the search alone would have chosen."""
+    who = f"The search's own best, trial {first.trial_id}, had Val Dice {first.val_dice:.3f} in the search"
+    if not first.is_whole:
+        return f"{who}, and failed with another seed."
+    luck = first.val_dice - first.mean
+    verdict = f"{luck:.3f} of its score was luck" if round(luck, 3) > 0 else "its score was no luck"
+    return f"{who} and {first.mean:.3f} as the mean of its {len(first.reruns)} reruns: {verdict}."
+
+
+def _rerun(parent: str, seed: int, row: Mapping[Any, Any] | None) -> Rerun:
+    if row is None:
+        return Rerun(trial_id=rerun_id(parent, seed), seed=seed, state=None, val_dice=math.nan)
+    return Rerun(
+        trial_id=row["trial_id"], seed=seed, state=TrialState(row["state"]), val_dice=float(row["best_val_dice"])
+    )
+
+
+def _configuration(row: Mapping[str, Any]) -> str:
+    """All fields but the seed, as a key."""
+    return str([list(v) if isinstance(v, np.ndarray) else v for p, v in row.items() if "." in p and p != "train.seed"])

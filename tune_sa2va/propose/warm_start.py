@@ -1,0 +1,143 @@
+"""A warm start: the finished trials of an earlier search, as points that Optuna is told with their scores.
+
+They are read once, when the search starts, and kept in `inherited.json` of its own results folder; the earlier folder
+may go after that. They are no trials of the new search: its records do not hold them, so that they cannot win.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tune_sa2va.config import Frozen
+from tune_sa2va.durable import write_whole
+from tune_sa2va.errors import UserError
+from tune_sa2va.results.records import TrialState, read_trials
+from tune_sa2va.results.settings import SearchSettings
+from tune_sa2va.space.search_space import SearchSpace, encode
+
+FILE_NAME = "inherited.json"
+
+
+class InheritedTrial(Frozen):
+    """A trial of the earlier search. val_dice: after its last epoch, which is what Optuna is told of trials."""
+
+    trial_id: str
+    point: dict[str, Any]
+    val_dice: float
+
+
+class Inherited(Frozen):
+    """What a search was given of an earlier one."""
+
+    source: str
+    """The name of the earlier search."""
+    same_data: bool
+    differences: tuple[str, ...]
+    """What else was not the same there, in words."""
+    left_out: int
+    """Finished trials with a value outside the new search's ranges."""
+    trials: tuple[InheritedTrial, ...]
+
+    @property
+    def words(self) -> str:
+        """One sentence."""
+        out = f" Left out, as a value lies outside this search's ranges: {self.left_out}." if self.left_out else ""
+        return (
+            f"Warm start: before its first trial the sampler was told {len(self.trials)} finished trials of the search "
+            f"{self.source}, on {', '.join(['the same data' if self.same_data else 'other data', *self.differences])}."
+            f"{out}"
+        )
+
+
+def usable_trials(earlier: Path, space: SearchSpace) -> tuple[list[InheritedTrial], int]:
+    """The finished trials of the search in `earlier` that lie in `space`, and how many finished ones do not.
+
+    Raises:
+        UserError: no results folder, other fields are searched there, or no trial can be used.
+    """
+    there = SearchSettings.load(earlier).search_space
+    if differing := _differing_fields(there, space):
+        raise UserError(
+            f"--warm-start {earlier}: its trials come from another search space: {'; '.join(differing)}. "
+            "Search the same fields in the same way, or leave --warm-start out."
+        )
+    trials = read_trials(earlier)
+    ended = trials["state"].isin([TrialState.COMPLETE, TrialState.STOPPED]) & trials["last_val_dice"].notna()
+    found = _points(trials[ended], space)
+    if not found:
+        raise UserError(
+            f"--warm-start {earlier}: none of its {int(ended.sum())} finished trials lies in the ranges searched here. "
+            "Widen them, wait for its first trial, or leave --warm-start out."
+        )
+    return found, int(ended.sum()) - len(found)
+
+
+def inherit(settings: SearchSettings, earlier: Path, folder: Path) -> Inherited:
+    """What the new search gets of an earlier one. folder: has the new one's `environment.json`."""
+    trials, left_out = usable_trials(earlier, settings.search_space)
+    there, here = (_environment(place) for place in (earlier, folder))
+    old = SearchSettings.load(earlier)
+    differences = []
+    if there.get("base_model", {}).get("sha256") != here["base_model"]["sha256"]:
+        differences.append("with another base model")
+    if old.epochs != settings.epochs:
+        differences.append(f"with {old.epochs} epochs a trial in place of {settings.epochs}")
+    then, now = (space.base.flat() for space in (old.search_space, settings.search_space))
+    if fixed := [path for path in now if then[path] != now[path]]:
+        differences.append(f"with other fixed values of {', '.join(fixed)}")
+    return Inherited(
+        source=old.name,
+        same_data=there.get("data_fingerprint") == here["data_fingerprint"],
+        differences=tuple(differences),
+        left_out=left_out,
+        trials=tuple(trials),
+    )
+
+
+def write_inherited(folder: Path, inherited: Inherited) -> None:
+    """Writes `inherited.json`."""
+    write_whole(folder / FILE_NAME, (json.dumps(inherited.model_dump(mode="json"), indent=1) + "\n").encode())
+
+
+def read_inherited(folder: Path) -> Inherited | None:
+    """What a search was given; None for one that started from nothing."""
+    try:
+        return Inherited.model_validate_json((folder / FILE_NAME).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{folder / FILE_NAME}: cannot be read ({reason}). Put back a copy of it.") from error
+
+
+def _differing_fields(there: SearchSpace, here: SearchSpace) -> list[str]:
+    said = []
+    for path in sorted({*there.dimensions, *here.dimensions}):
+        if path not in there.dimensions or path not in here.dimensions:
+            said.append(f"{path} is searched only {'here' if path in here.dimensions else 'there'}")
+        elif (then := there.dimensions[path].kind) != (now := here.dimensions[path].kind):
+            said.append(f"{path} is {then} there and {now} here")
+    return said
+
+
+def _points(trials: pd.DataFrame, space: SearchSpace) -> list[InheritedTrial]:
+    found = []
+    for row in trials.to_dict("records"):
+        values = {p: row[p].tolist() if isinstance(row[p], np.ndarray) else row[p] for p in space.dimensions}
+        if all(dimension.holds(values[path]) for path, dimension in space.dimensions.items()):
+            point = {path: encode(value) for path, value in values.items()}
+            found.append(
+                InheritedTrial(trial_id=str(row["trial_id"]), point=point, val_dice=float(row["last_val_dice"]))
+            )
+    return found
+
+
+def _environment(folder: Path) -> dict[str, Any]:
+    file = folder / "environment.json"
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: cannot be read ({error}). Put back a copy of it.") from error

@@ -1,0 +1,63 @@
+"""The results of a search for Python: its files as pandas frames. No Ray and no torch."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tune_sa2va.data.split_file import SPLIT_FILE
+from tune_sa2va.errors import ResultsError
+from tune_sa2va.evaluate.tuned import Tuned, read_tuned
+from tune_sa2va.results.records import TrialKind, read_epochs, read_trials
+from tune_sa2va.results.settings import SearchSettings
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Results:
+    """One search. What it has not come to yet is an empty frame, or None."""
+
+    folder: Path
+    settings: SearchSettings
+    trials: pd.DataFrame
+    """A row a trial: its configuration (`lora.r`), state, epochs, best_val_dice, why it failed."""
+    epochs: pd.DataFrame
+    """A row a trial and epoch."""
+    reruns: pd.DataFrame
+    """As `trials`, of `confirm`; `parent` is the trial that was run again."""
+    test_scores: pd.DataFrame
+    """A row a model (untuned base, recipe, winner) and test image: tp, fp, fn, tn, cl_dice, hd95_px, betti_error."""
+    split: pd.DataFrame
+    """A row an image: its code, its group's and its part. Names are in the folder's names.parquet alone."""
+    winner: Tuned | None
+    """What was exported to best_adapter: trial, epoch, config, threshold and scores."""
+
+
+def load_results(folder: str | Path) -> Results:
+    """The results in a folder, also of a search that still runs.
+
+    Raises:
+        UserError: not a results folder, or a file that is damaged or of another version.
+    """
+    folder = Path(folder)
+    return Results(
+        folder=folder.resolve(),
+        settings=SearchSettings.load(folder),
+        trials=read_trials(folder),
+        epochs=read_epochs(folder),
+        reruns=read_trials(folder, TrialKind.CONFIRMATION),
+        test_scores=_table(folder / "test_scores.parquet"),
+        split=_table(folder / SPLIT_FILE),
+        winner=read_tuned(folder / "best_adapter"),
+    )
+
+
+def _table(path: Path) -> pd.DataFrame:
+    """A file as it is; an empty frame where it is not there."""
+    try:
+        return pq.read_table(path).to_pandas()
+    except FileNotFoundError:
+        return pd.DataFrame()
+    except (pa.ArrowException, OSError) as error:
+        raise ResultsError(f"{path}: cannot be read ({str(error).splitlines()[0]}). Put back a copy of it.") from error

@@ -1,0 +1,163 @@
+"""A search, whole: every flag resolved, as `search.yaml` in the results holds it and `--resume` reads it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from tune_sa2va.config import RECIPE, Augment, DataSettings, Frozen, LaneSettings, ModelSettings, TrialConfig
+from tune_sa2va.durable import write_whole
+from tune_sa2va.errors import ResultsError
+from tune_sa2va.space.rerun import RERUN_SEED, without_rerun
+from tune_sa2va.space.search_space import Dimension, Kind, SearchSpace, check_space
+
+SamplerName = Literal["tpe", "gp", "cmaes", "random"]
+
+FILE_NAME = "search.yaml"
+JOURNAL_FILE = "optuna.journal"
+"""The Optuna study, beside it."""
+_CURE = "Put back a copy of it, or start a new search."
+
+
+class SearchSettings(Frozen):
+    """What a search needs to run, and to run again. Made by `preflight`; nobody checks it twice."""
+
+    name: str
+    out: Path
+    """The folder that holds results folders; absolute."""
+    model: ModelSettings
+    data: DataSettings
+    space_file: Path
+    space: dict[str, Any]
+    """The file's content at the time of the search; a resumed search uses this one."""
+    gpus: int = Field(ge=0)
+    gpus_per_trial: int = Field(ge=1)
+    lanes: int = Field(ge=1)
+    cpus_per_worker: int = Field(ge=1)
+    trials: int = Field(ge=1)
+    epochs: int = Field(ge=1)
+    time_budget_s: float | None
+    """Seconds after which no trial goes on; None for no limit."""
+    sampler: SamplerName
+    warm_start: Path | None = None
+    """Results of an earlier search whose trials the sampler was told; what it was told is in `inherited.json`."""
+    seed: int = Field(ge=0)
+    """Of the sampler, of the split and of every trial's training."""
+    max_disk_gib: float | None = Field(default=None, gt=0)
+    """GiB that the results folder may take; None for no limit."""
+    confirm: int = Field(default=0, ge=0)
+    """How many of the best configurations run again at the end, to the last epoch; 0 for none."""
+    seeds: int = Field(default=2, ge=1)
+    """How often each of them, with another seed each time."""
+    storage: str | None = None
+    """URI of the folder that holds copies of results folders (`storage`); None for no copy."""
+    address: str | None
+    """A running Ray cluster, or None for one of our own."""
+    feature_cache: Path
+    cache_limit_gib: float | None = Field(default=None, gt=0)
+    """GiB that all feature caches of a node may take together; None for what the disk has."""
+    raw_high_res: bool
+    """Some trial may train the mask decoder in full."""
+    augment: Augment = "none"
+    """The widest `data.augment` of any trial."""
+    checkpointed: bool = False
+    """Steps compute activations again in place of keeping them, because they would not fit otherwise or as asked."""
+
+    @property
+    def folder(self) -> Path:
+        """Where this search writes everything."""
+        return self.out / self.name
+
+    @property
+    def checkpoints(self) -> Path:
+        """A folder a trial, with its checkpoints (`lane.store`)."""
+        return self.folder / "ray" / "checkpoints"
+
+    @property
+    def tune_folder(self) -> Path:
+        """Tune's own experiment folder."""
+        return self.folder / "ray" / "tune"
+
+    @property
+    def lane(self) -> LaneSettings:
+        """What each lane needs."""
+        return LaneSettings(
+            model=self.model,
+            data=self.data,
+            feature_cache=self.feature_cache,
+            cache_limit_gib=self.cache_limit_gib,
+            raw_high_res=self.raw_high_res,
+            augment=self.augment,
+            num_workers=self.gpus_per_trial if self.gpus else 1,
+            use_gpu=self.gpus > 0,
+            cpus_per_worker=self.cpus_per_worker,
+            checkpointed=self.checkpointed,
+            max_rank=int(self._largest("lora.r", RECIPE.lora.r)),
+            any_dropout=self._largest("lora.dropout", RECIPE.lora.dropout) > 0,
+        )
+
+    def _largest(self, path: str, recipe: float) -> float:
+        """The largest value of a field in any trial, the recipe's included: it runs in the same lanes."""
+        space = self.search_space
+        searched = space.dimensions[path].values if path in space.dimensions else ()
+        return max(recipe, space.fixed.get(path, recipe), *searched)
+
+    @property
+    def search_space(self) -> SearchSpace:
+        """The space, from the settings and not from its file, which may have changed since."""
+        dimensions = {
+            path: Dimension(Kind(kind), tuple(values))
+            for path, entry in self.space["space"].items()
+            for kind, values in entry.items()
+        }
+        return SearchSpace(source=self.space_file, fixed=self.space["fixed"], dimensions=dimensions)
+
+    def trial_config(self, params: Mapping[str, Any]) -> TrialConfig:
+        """The trial at a point of the space, with the search's epochs, and its seed unless the space has its own.
+
+        A rerun brings its seed (`space.rerun`).
+        """
+        space = self.search_space
+        given: dict[str, Any] = {"train.epochs": self.epochs}
+        if "train.seed" not in {*space.fixed, *space.dimensions}:
+            given["train.seed"] = self.seed
+        if RERUN_SEED in params:
+            given["train.seed"] = params[RERUN_SEED]
+        return space.config(without_rerun(params)).replace(given)
+
+    def save(self, folder: Path) -> None:
+        """Writes `search.yaml` into `folder`."""
+        text = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        write_whole(folder / FILE_NAME, text.encode())
+
+    @classmethod
+    def load(cls, folder: Path) -> "SearchSettings":
+        """Reads `search.yaml` of a results folder; `out` and `name` are where the folder is now.
+
+        Raises:
+            UserError: no such file, or not one of ours.
+        """
+        file = folder / FILE_NAME
+        try:
+            values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise ResultsError(
+                f"{folder}: no results of a search (it has no {FILE_NAME}). Give the folder results/NAME of a search."
+            ) from error
+        except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+            raise ResultsError(f"{file}: cannot be read ({' '.join(str(error).split())}). {_CURE}") from error
+        if not isinstance(values, dict):
+            raise ResultsError(f"{file}: holds no settings. {_CURE}")
+        here = {"out": str(folder.resolve().parent), "name": folder.resolve().name}
+        try:
+            settings = cls.model_validate(values | here)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise ResultsError(
+                f"{file}: {where}: {first['msg']}; it was edited, or another tune_sa2va wrote it. {_CURE}"
+            ) from error
+        check_space(file, settings.space)
+        return settings

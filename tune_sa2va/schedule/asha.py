@@ -1,0 +1,91 @@
+"""ASHA that lets the recipe run to its end: a baseline that was stopped early would flatter every winner."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import ASHAScheduler, TrialScheduler
+
+from tune_sa2va.schedule.decision import Decision, RungOutcome
+from tune_sa2va.space.rerun import RERUN_OF
+
+
+class AshaSparingTheRecipe(ASHAScheduler):
+    """ASHA, but for the trial at `recipe_point`: its results count at every rung, and it is never stopped early.
+
+    Nor are reruns, which count at none. lanes_to_keep: how many lanes without a trial stay open for them while the
+    search's last trials end; Tune would keep one.
+
+    epochs: the records of a search that is resumed. Tune does not keep its scheduler, whose rungs would be empty after
+    every restart; so the results that Tune knows of each trial are told again.
+    """
+
+    def __init__(
+        self,
+        recipe_point: Mapping[str, Any],
+        epochs: pd.DataFrame | None = None,
+        *,
+        lanes_to_keep: int = 0,
+        **asha: Any,
+    ) -> None:
+        super().__init__(**asha)
+        self._lanes_to_keep = lanes_to_keep
+        self._recipe_point = dict(recipe_point)
+        self.decisions: dict[str, Decision] = {}
+        """The last decision on each trial, by the trial's id in the records."""
+        self._results: dict[str, list[tuple[int, float]]] = {}
+        if epochs is not None:
+            for row in epochs.sort_values("epoch").to_dict("records"):
+                self._results.setdefault(row["trial_id"], []).append((row["epoch"], row["val_dice"]))
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        """A trial is new, or comes from an earlier run with the results it had."""
+        super().on_trial_add(tune_controller, trial)
+        if self._lanes_to_keep:
+            # The controller itself: what Tune hands to schedulers does not show its cache of actors.
+            controller = getattr(tune_controller, "_tune_controller", tune_controller)
+            controller._actor_cache.increase_max(trial.placement_group_factory, by=self._lanes_to_keep)
+            self._lanes_to_keep = 0
+        if RERUN_OF in trial.config:
+            return
+        known = trial.metric_analysis.get(self._time_attr, {}).get("max", 0)
+        bracket = self._trial_info[trial.trial_id]
+        for epoch, val_dice in self._results.get(str(trial), []):
+            if epoch <= known:
+                bracket.on_result(trial, epoch, val_dice)
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Tune's question after each epoch: go on or stop."""
+        if RERUN_OF in trial.config:
+            return TrialScheduler.CONTINUE
+        before = self._before(trial, result)  # what Ray compares with, and does not tell
+        decision: str = super().on_trial_result(tune_controller, trial, result)
+        is_recipe = all(trial.config.get(path) == value for path, value in self._recipe_point.items())
+        if before is not None:
+            below = RungOutcome.SPARED if is_recipe else RungOutcome.STOPPED
+            outcome = below if decision == TrialScheduler.STOP else RungOutcome.PASSED
+            self.decisions[str(trial)] = Decision(*before, outcome)
+        return TrialScheduler.CONTINUE if is_recipe else decision
+
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
+        """A trial is over."""
+        if RERUN_OF in trial.config:
+            self.on_trial_remove(tune_controller, trial)
+        else:
+            super().on_trial_complete(tune_controller, trial, result)
+
+    def _before(self, trial: Trial, result: dict[str, Any]) -> tuple[int, float, float | None, int] | None:
+        """Rung, value, cutoff and number of trials there, if this result takes the trial to a rung.
+
+        As Ray finds them: the highest rung up to this epoch at which the trial is not known.
+        """
+        epoch, val_dice = result.get(self._time_attr), result.get(self._metric)
+        if epoch is None or val_dice is None or epoch >= self._max_t:
+            return None
+        bracket = self._trial_info[trial.trial_id]
+        for rung, recorded in bracket._rungs:
+            if epoch >= rung and trial.trial_id not in recorded:
+                cutoff = bracket.cutoff(recorded)
+                return int(rung), val_dice, None if cutoff is None else float(cutoff), len(recorded)
+        return None

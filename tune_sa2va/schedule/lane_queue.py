@@ -1,0 +1,49 @@
+"""Which trials get a lane: never more than the nodes that are up can hold, the one that waits longest first.
+
+Tune does not see what a lane takes (its workers are Ray Train's own placement group) and starts every trial that is
+PENDING. After the loss of a node it would open a lane that has no place, and the trial in it would hang while others
+come and go. So a trial without room is PAUSED here, until a lane is free or a node has come back.
+
+A lane that becomes free takes a new trial, and not the one for which a lane is opening: Tune would drop that lane, and
+begin another for the next trial, and with short trials none would ever be up.
+"""
+
+from typing import Any
+
+from ray.tune.experiment import Trial
+
+from tune_sa2va.schedule.asha import AshaSparingTheRecipe
+from tune_sa2va.schedule.lane_capacity import LaneCapacity
+
+
+class AshaInLanes(AshaSparingTheRecipe):
+    """ASHA that also decides who may start. Takes what `AshaSparingTheRecipe` takes, and `lane_capacity`."""
+
+    def __init__(self, *args: Any, lane_capacity: LaneCapacity, **asha: Any) -> None:
+        super().__init__(*args, **asha)
+        self._lanes_up = lane_capacity
+        self._let_in: set[Trial] = set()
+        self._opening: set[Trial] = set()
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        """A trial lost its lane, maybe with the node; it queues again."""
+        super().on_trial_error(tune_controller, trial)
+        self._let_in.discard(trial)
+        self._lanes_up.look_again()
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """Tune's question before each event. After it, Tune starts whatever is PENDING."""
+        trials = tune_controller.get_trials()
+        inside = {trial for trial in trials if trial.status == Trial.RUNNING}
+        inside |= {trial for trial in self._let_in if trial.status == Trial.PENDING}
+        queue = [trial for trial in trials if trial.status in (Trial.PENDING, Trial.PAUSED) and trial not in inside]
+        room = max(0, self._lanes_up() - len(inside))
+        for place, trial in enumerate(queue):
+            status = Trial.PENDING if place < room else Trial.PAUSED
+            if trial.status != status:
+                tune_controller._set_trial_status(trial, status)  # Ray lets schedulers call it
+        self._let_in = inside | set(queue[:room])
+        pending = [trial for trial in trials if trial.status == Trial.PENDING]
+        new = [trial for trial in pending if trial not in self._opening]
+        self._opening = set(pending)  # after this question Tune gives each of them a lane, free or opening
+        return next(iter([*new, *pending]), None)

@@ -1,0 +1,177 @@
+"""The locked test part, scored once: the winner, the user's recipe and the untuned base on the same images.
+
+It runs where the lanes ran, as a Ray task with a GPU of its own: the process that drives a cluster may have none. The
+node of the task need not see the results folder: it is handed names and adapters, and gives back rows and masks.
+"""
+
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+import torch
+from jaxtyping import Bool, UInt8
+
+from tune_sa2va.data.codes import group_codes, image_code
+from tune_sa2va.data.png import to_png
+from tune_sa2va.data.split_file import Names, find_samples, read_names
+from tune_sa2va.durable import write_whole
+from tune_sa2va.evaluate.distance import hausdorff_95
+from tune_sa2va.evaluate.examples import Examples
+from tune_sa2va.evaluate.metrics import Counts, count
+from tune_sa2va.evaluate.predict import predict
+from tune_sa2va.evaluate.topology import betti_error, cl_dice
+from tune_sa2va.lane.messages import Files, write_files
+from tune_sa2va.model.adapter import load_adapter
+from tune_sa2va.model.lora import TrialAdapters
+from tune_sa2va.model.sa2va import Sa2VA
+from tune_sa2va.results.settings import SearchSettings
+from tune_sa2va.train.workbench import open_examples, open_model
+
+SCORES_FILE = "test_scores.parquet"
+MASKS_FOLDER = "test_masks"
+"""test_masks/<row>/<image code>.png: what each model found, 0 or 255, on the image's own pixels."""
+
+THRESHOLD = 0.5
+"""On the sigmoid of the mask logits, as in Sa2VA."""
+
+_OPENINGS = b"openings"
+
+_SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in ("row", "checkpoint", "image_code", "group_code", "text")),
+        ("threshold", pa.float64()),
+        *((part, pa.int64()) for part in ("tp", "fp", "fn", "tn")),
+        *((measure, pa.float64()) for measure in ("cl_dice", "hd95_px", "betti_error")),
+    ],
+    metadata={"schema_version": "2"},
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Contender:
+    """One row of the final table. adapter: its files, or None for the base as it is; checkpoint: trial and epoch."""
+
+    row: str
+    checkpoint: str
+    adapter: Files | None
+
+
+def score_test_part(settings: SearchSettings, contenders: list[Contender]) -> None:
+    """Writes `test_scores.parquet` and the masks; inside a running Ray, on a device of its own.
+
+    A contender that the file has already is not scored again: a search that is resumed after its end, or extended,
+    opens the locked part for a new winner only, and the file counts how often.
+    """
+    entries, openings = _read(settings.folder)
+    known = [row for row in entries if row["checkpoint"] in {c.checkpoint for c in contenders}]
+    rows = {
+        contender.row: [
+            entry | {"row": contender.row} for entry in known if entry["checkpoint"] == contender.checkpoint
+        ]
+        for contender in contenders
+    }
+    if missing := [contender for contender in contenders if not rows[contender.row]]:
+        task = ray.remote(num_cpus=0, num_gpus=1 if settings.gpus else 0, max_retries=1)(_score)
+        found, masks = ray.get(task.remote(settings, read_names(settings.folder), missing))
+        write_files(masks, settings.folder / MASKS_FOLDER)
+        rows |= found
+        openings += 1
+    scored = [entry for contender in contenders for entry in rows[contender.row]]
+    _write(settings.folder / SCORES_FILE, scored, openings)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TestScores:
+    """What a results folder knows of the test part.
+
+    counts: row -> counts of each test image, in the order of the split. openings: how often models were scored on it.
+    """
+
+    counts: dict[str, list[Counts]]
+    openings: int
+
+
+def read_scores(folder: Path) -> TestScores:
+    """The scores in a results folder."""
+    entries, openings = _read(folder)
+    counts: dict[str, list[Counts]] = {}
+    for entry in entries:
+        counts.setdefault(entry["row"], []).append(
+            Counts(tp=entry["tp"], fp=entry["fp"], fn=entry["fn"], tn=entry["tn"])
+        )
+    return TestScores(counts=counts, openings=openings)
+
+
+def _score(
+    settings: SearchSettings, names: Names, contenders: list[Contender]
+) -> tuple[dict[str, list[dict[str, Any]]], dict[str, UInt8[np.ndarray, " bytes"]]]:
+    """The rows of each contender, and the files of all masks."""
+    torch.set_num_threads(settings.cpus_per_worker)
+    device = torch.device("cuda") if settings.gpus else torch.device("cpu")
+    model = open_model(settings.model, device)
+    samples = find_samples(names, settings.data)
+    groups = group_codes(samples)
+    test = [sample for sample in samples if sample.split == "test"]
+    examples = open_examples(model, settings.lane, test, device)
+    labels = [
+        {"image_code": image_code(sample), "group_code": groups[sample.group], "text": sample.text} for sample in test
+    ]
+    rows: dict[str, list[dict[str, Any]]] = {}
+    masks: dict[str, UInt8[np.ndarray, " bytes"]] = {}
+    for contender in contenders:
+        adapter = None if contender.adapter is None else _attach(model, contender.adapter)
+        try:
+            rows[contender.row], found = _score_one(contender, examples, labels, model)
+        finally:
+            if adapter is not None:
+                adapter.detach()
+        masks |= {f"{contender.row}/{name}": content for name, content in found.items()}
+    return rows, masks
+
+
+def _attach(model: Sa2VA, files: Files) -> TrialAdapters:
+    with tempfile.TemporaryDirectory(prefix="tune_sa2va-scoring-") as name:
+        write_files(files, Path(name))
+        return load_adapter(model, Path(name))
+
+
+def _score_one(
+    contender: Contender, examples: Examples, labels: list[dict[str, str]], model: Sa2VA
+) -> tuple[list[dict[str, Any]], dict[str, UInt8[np.ndarray, " bytes"]]]:
+    rows, masks = [], {}
+    for index, label in enumerate(labels):
+        example = examples[index]
+        mask = (predict(model, example) > 0).cpu().numpy()
+        masks[f"{label['image_code']}.png"] = np.frombuffer(to_png(mask.astype(np.uint8) * 255), dtype=np.uint8)
+        scores = _scores(mask, example.truth.cpu().numpy())
+        rows.append({"row": contender.row, "checkpoint": contender.checkpoint, "threshold": THRESHOLD} | label | scores)
+    return rows, masks
+
+
+def _scores(mask: Bool[np.ndarray, "H W"], truth: Bool[np.ndarray, "H W"]) -> dict[str, Any]:
+    return asdict(count(mask, truth)) | {
+        "cl_dice": cl_dice(mask, truth),
+        "hd95_px": hausdorff_95(mask, truth),
+        "betti_error": betti_error(mask, truth),
+    }
+
+
+def _read(folder: Path) -> tuple[list[dict[str, Any]], int]:
+    """The rows of the file and how often the test part was opened; nothing where there is no file yet."""
+    path = folder / SCORES_FILE
+    if not path.exists():
+        return [], 0
+    table = pq.read_table(path)
+    return table.to_pylist(), int(table.schema.metadata[_OPENINGS])
+
+
+def _write(path: Path, rows: list[dict[str, Any]], openings: int) -> None:
+    schema = _SCHEMA.with_metadata({**_SCHEMA.metadata, _OPENINGS: str(openings)})
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), sink)
+    write_whole(path, sink.getvalue().to_pybytes())

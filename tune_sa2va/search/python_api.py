@@ -1,0 +1,72 @@
+"""A search from Python, in this process: the command's settings as keywords, its errors as exceptions."""
+
+import inspect
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from tune_sa2va.errors import DataError, UserError
+from tune_sa2va.preflight.data import examine_data
+from tune_sa2va.preflight.flags import Flags
+from tune_sa2va.preflight.lane_memory import fit_memory
+from tune_sa2va.preflight.settings import resolve_settings
+from tune_sa2va.results.load import Results, load_results
+from tune_sa2va.search import job
+from tune_sa2va.search.__main__ import CHANGED_BY_RESUME, changed_settings, kept_by_resume
+from tune_sa2va.search.__main__ import main as command
+from tune_sa2va.watch.trackers import Outlets
+
+_DEFAULTS = {
+    name: parameter.default for name, parameter in inspect.signature(command).parameters.items() if name != "context"
+}
+"""The command's parameters: declared once, there."""
+
+
+def search(**settings: Any) -> Results:
+    """Runs a search, or with `resume` goes on with one; prints as the command does, and gives back its results.
+
+    settings: as `python -m tune_sa2va.search --help` lists them, with units in the names: data, model, space, trials,
+    epochs, time_budget_min, sampler, seed, gpus, lanes, out, name, storage, max_disk_gib, confirm, seeds, warm_start,
+    resume ...
+
+    Raises:
+        TypeError: no such setting.
+        UserError: what the command says in one sentence before it exits with 1, 2 or 75.
+        KeyboardInterrupt: the kernel was interrupted; `resume` goes on.
+    """
+    for name in settings.keys() - _DEFAULTS.keys():
+        near = get_close_matches(name, _DEFAULTS, n=1, cutoff=0.0)[0]
+        raise TypeError(f"search() has no setting {name!r}. The nearest one is {near!r}.")
+    given = {name: _plain(name, value) for name, value in settings.items()}
+    flags = Flags.of(_DEFAULTS | given)
+    outlets = Outlets(**{name: given.get(name, _DEFAULTS[name]) for name in ("quiet", "mlflow", "wandb")})
+    outlets.check()
+    if (run := given.get("resume")) is not None:
+        changes = {name: given[name] for name in CHANGED_BY_RESUME if name in given}
+        changed = changed_settings(flags, run, [name for name in kept_by_resume(run) if name in given], changes)
+        return _results(job.resume(changed, outlets), changed.folder)
+    planned = resolve_settings(flags)
+    report, samples = examine_data(planned)
+    if not samples:
+        first = f"first {report.errors[0].file}: {report.errors[0].message}" if report.errors else "no image"
+        raise DataError(
+            f"{planned.data.source}: {len(report.errors)} faults, {first}. See all: python -m tune_sa2va.data check"
+        )
+    return _results(job.start(fit_memory(planned, flags.memory, report.sizes_px), samples, outlets), planned.folder)
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Paths as the command has them."""
+    if name in ("out", "warm_start") and value is not None:
+        return Path(value)
+    return str(value) if name in ("data", "model", "space", "resume", "storage") and value is not None else value
+
+
+def _results(code: int, folder: Path) -> Results:
+    if code == job.INTERRUPTED:
+        raise KeyboardInterrupt
+    if code == job.PAUSED:
+        raise UserError(f"{folder}: not at its end, for the reason printed above. Then go on: resume={str(folder)!r}.")
+    if code == job.NOTHING_SUCCEEDED:
+        raise UserError(f"{folder}: no trial finished an epoch. Its trials.parquet has the reasons.")
+    return load_results(folder)

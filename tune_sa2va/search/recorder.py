@@ -1,0 +1,223 @@
+"""The one listener that Tune calls: what happens in a search goes to the records and to the screen, as it happens.
+
+It also keeps what Tune's state cannot say: snapshots of that state (`snapshots`), and which checkpoints may go.
+"""
+
+import dataclasses
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune.experiment import Trial
+
+from tune_sa2va.durable import folder_bytes
+from tune_sa2va.lane.messages import VAL_COUNTS
+from tune_sa2va.lane.store import prune_ended
+from tune_sa2va.lane.trainable import PAUSE
+from tune_sa2va.results.records import RunRecords, TrialState
+from tune_sa2va.results.settings import SearchSettings
+from tune_sa2va.results.val_counts import ValCounts
+from tune_sa2va.schedule.decision import Decision
+from tune_sa2va.schedule.lane_capacity import LaneCapacity
+from tune_sa2va.search.snapshots import Snapshots
+from tune_sa2va.space.rerun import RERUN_OF, RERUN_SEED, rerun_id
+from tune_sa2va.storage.mirror import Mirror
+from tune_sa2va.train.records import EpochRecord
+from tune_sa2va.watch.listener import Listener
+from tune_sa2va.watch.ray_metrics import SearchMetrics
+from tune_sa2va.watch.screen import Screen
+from tune_sa2va.watch.tensorboard import TensorBoardFiles
+from tune_sa2va.watch.trial_logs import TrialLogs
+
+_NO_LANE_S = 60.0
+"""How long a search waits for a node when none that is up can hold a lane."""
+
+_EPOCH_FIELDS = tuple(field.name for field in dataclasses.fields(EpochRecord))
+
+
+class Recorder(tune.Callback):
+    """Records the trials of one search, and shows them."""
+
+    def __init__(
+        self,
+        settings: SearchSettings,
+        snapshots: Snapshots,
+        decisions: Mapping[str, Decision],
+        lane_capacity: LaneCapacity,
+        mirror: Mirror | None,
+        *,
+        quiet: bool,
+    ) -> None:
+        """decisions: ASHA's last one on each trial, as they come. mirror: keeps a copy. quiet: see `Screen`."""
+        self.pause_reason = ""
+        """Why the search should be resumed later; empty as long as nothing is in its way."""
+        self._settings = settings
+        self._snapshots = snapshots
+        self._decisions = decisions
+        self._lanes_up = lane_capacity
+        self._mirror = mirror
+        self._lanes_known = settings.lanes
+        self._lanes_changed_at_s = 0.0
+        self._quiet = quiet
+        self._is_restored = False
+        self._ended: set[str] = set()
+        self._to_prune: set[str] = set()
+        self._numbers: dict[str, int] = {}
+        self._lanes: dict[str, str] = {}
+        self._lane_of: dict[str, str] = {}
+
+    def setup(self, *args: Any, **info: Any) -> None:
+        """Before the first trial, of a new search or of a resumed one."""
+        settings = self._settings
+        self._records = RunRecords.open(settings.folder)
+        self._val_counts = ValCounts(settings.folder)
+        self._screen = Screen(settings, quiet=self._quiet)
+        folder = settings.folder
+        self._listeners: tuple[Listener, ...] = (TrialLogs(folder), TensorBoardFiles(folder), SearchMetrics())
+        if self._mirror is not None:
+            self._mirror.begin()
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Before each event; before the first we learn which trials of an earlier run Tune knows."""
+        if not self._is_restored:
+            self._restore(trials)
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """After each event, and after Tune has saved its state if it was time to."""
+        if trials and self._snapshots.take(Path(trials[0].storage.experiment_driver_staging_path)):
+            # Only now: a trial whose end no snapshot knows would be taken up again, and need its checkpoint.
+            for trial_id in self._to_prune:
+                prune_ended(self._settings.checkpoints / trial_id)
+            self._to_prune.clear()
+            if self._mirror is not None:
+                self._mirror.begin()
+            self._watch_disk()
+        self._watch_lanes()
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A trial has a lane, for the first time or again."""
+        number = self._numbers.setdefault(trial_id_of(trial), _place_of(trial))
+        actor = str(trial.temporary_state.ray_actor)
+        lane = self._lanes.setdefault(actor, f"lane {len(self._lanes) + 1}")
+        self._lane_of[trial_id_of(trial)] = lane
+        config = self._settings.trial_config(trial.config)
+        parent = trial.config.get(RERUN_OF)
+        self._records.trial_started(trial_id_of(trial), number, config, lane, parent=parent)
+        self._screen.started(trial_id_of(trial))
+        known = int((trial.last_result or {}).get("epoch", 0))  # Tune tells all later ones again
+        for listener in self._listeners:
+            listener.started(trial_id_of(trial), lane, config, known)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        """A trial has an epoch more, or cannot go on."""
+        if result.get(PAUSE):
+            self._pause(result[PAUSE])
+        if result["failure"]:
+            self._end(trial_id_of(trial), TrialState.FAILED, result["failure"], result["traceback"])
+            return
+        record = {name: result[name] for name in _EPOCH_FIELDS}
+        self._records.epoch(trial_id_of(trial), record)
+        self._val_counts.epoch(trial_id_of(trial), record["epoch"], result[VAL_COUNTS])
+        lane, decision = self._lane_of[trial_id_of(trial)], self._decisions.get(trial_id_of(trial))
+        self._screen.epoch(trial_id_of(trial), lane, record)
+        new_decision = decision if decision is not None and decision.rung == record["epoch"] else None
+        for listener in self._listeners:
+            listener.epoch(trial_id_of(trial), lane, record, new_decision)
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A trial is over: Tune calls it TERMINATED whether it ran all epochs or ASHA stopped it."""
+        whole = (trial.last_result or {}).get("epoch", 0) >= self._settings.epochs
+        self._end(trial_id_of(trial), TrialState.COMPLETE if whole else TrialState.STOPPED)
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A trial lost its workers and will be tried again."""
+        if trial_id_of(trial) not in self._numbers:
+            return  # its lane never came up
+        self._records.trial_ended(trial_id_of(trial), TrialState.WAITING)
+        self._screen.interrupted(trial_id_of(trial), _reason(trial))
+        for listener in self._listeners:
+            listener.interrupted(trial_id_of(trial), self._lane_of[trial_id_of(trial)], _reason(trial))
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A trial lost its workers too often."""
+        self._end(trial_id_of(trial), TrialState.FAILED, _reason(trial), str(trial.get_error() or ""))
+
+    def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
+        """What is still under way now, the time budget has stopped."""
+        if sys.exception() is None:  # Tune also comes here when a search breaks off: its trials are to go on
+            if not self._is_restored:
+                self._restore(trials)
+            for trial_id in self._numbers:
+                self._end(trial_id, TrialState.STOPPED)
+        self._screen.close()
+        for listener in self._listeners:
+            listener.close()
+
+    def _restore(self, trials: list[Trial]) -> None:
+        """A trial that Tune's state does not know is proposed again: what we had of it goes."""
+        self._is_restored = True
+        self._records.keep_only({trial_id_of(trial) for trial in trials})
+        self._ended = {trial_id_of(trial) for trial in trials if trial.is_finished()}
+        for row in self._records.trials().to_dict("records"):
+            trial_id = row["trial_id"]
+            self._numbers[trial_id] = row["number"]
+
+    def _pause(self, reason: str) -> None:
+        """Leaves Tune as Ctrl-C does: the trials under way stay so, in Tune's state, for a resumed search."""
+        self.pause_reason = reason
+        raise KeyboardInterrupt
+
+    def _watch_disk(self) -> None:
+        limit_gib = self._settings.max_disk_gib
+        if limit_gib is None:
+            return
+        used_gib = folder_bytes(self._settings.folder) / 2**30
+        if used_gib > limit_gib:
+            self._pause(f"{self._settings.folder} takes {used_gib:.2f} GiB, --max-disk allows {limit_gib:g}.")
+
+    def _watch_lanes(self) -> None:
+        lanes = self._lanes_up()
+        if lanes != self._lanes_known:
+            self._screen.lanes(lanes, before=self._lanes_known)
+            self._lanes_known, self._lanes_changed_at_s = lanes, time.monotonic()
+        if not lanes and time.monotonic() - self._lanes_changed_at_s > _NO_LANE_S:
+            self._pause("No node that is left in the cluster has room for a lane. Bring nodes back.")
+
+    def _end(self, trial_id: str, state: TrialState, failure: str = "", traceback: str = "") -> None:
+        if trial_id in self._ended or trial_id not in self._numbers:
+            return
+        self._ended.add(trial_id)
+        self._to_prune.add(trial_id)
+        self._records.trial_ended(trial_id, state, failure)
+        self._screen.ended(trial_id, state, failure)
+        for listener in self._listeners:
+            listener.ended(trial_id, self._lane_of.get(trial_id, ""), state, failure, traceback)
+
+
+def trial_id_of(trial: Trial) -> str:
+    """The trial's place among the proposed ones, "0000" for the recipe, as it is called in the records.
+
+    A rerun is called by its trial and seed, "0003-seed1".
+
+    Not Tune's own id, which is drawn anew: a trial that is proposed again after a kill, because no snapshot knew it,
+    has the same place and finds its checkpoints.
+    """
+    if RERUN_OF in trial.config:
+        return rerun_id(trial.config[RERUN_OF], trial.config[RERUN_SEED])
+    return f"{_place_of(trial):04d}"
+
+
+def _place_of(trial: Trial) -> int:
+    """From 0; Tune's tag starts with the place, from 1."""
+    return int(trial.experiment_tag.split("_")[0]) - 1
+
+
+def _reason(trial: Trial) -> str:
+    """Why a lane was lost, in one line: the last of Ray's pages."""
+    lines = [line.strip() for line in str(trial.get_error() or "").splitlines() if line.strip()]
+    return lines[-1] if lines else "the workers died without a word"

@@ -1,0 +1,130 @@
+"""The files of a results folder at one moment, held fast while they are copied and the search goes on.
+
+Files here are replaced by rename, only grow, or are deleted. A hard link keeps the content of one that is replaced or
+deleted meanwhile; of one that grows, the first `size` bytes count. That takes milliseconds, so the process that drives
+the search does it itself, right after a snapshot of Tune's state: no record is older than the snapshot then, and of the
+checkpoints, which lanes write on their own, none is older than the records.
+"""
+
+import os
+import shutil
+import stat
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tune_sa2va.results.settings import JOURNAL_FILE
+from tune_sa2va.storage.manifest import FOLDER
+
+FROZEN = "ray/.copying"
+SNAPSHOTS = "ray/snapshots/"
+KNOWN_FILE = "ray/copy.json"
+_CHECKPOINTS = "ray/checkpoints"
+_TUNE = "ray/tune"
+"""Files right in it are Tune's state as it is written just now; those that belong together are in the snapshots."""
+_LEFT_OUT = (FOLDER, KNOWN_FILE, FROZEN)
+_TRIES = 20
+
+Signature = tuple[int, int, int]
+"""Inode, bytes and time of change: equal for a file that is the same as before."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenFile:
+    """A file of the results. content: where its bytes are; None of one that was copied before."""
+
+    path: str
+    signature: Signature
+    content: Path | None
+
+    @property
+    def size(self) -> int:
+        """Bytes, at the moment it was frozen."""
+        return self.signature[1]
+
+
+def freeze_files(results: Path, copied: Mapping[str, Signature]) -> list[FrozenFile]:
+    """Freezes all files below `results` but temporary ones; `FROZEN` there holds the links, until somebody deletes it.
+
+    copied: files that need no link as long as they are the same.
+
+    Raises:
+        OSError: a link cannot be made.
+    """
+    links = results / FROZEN
+    shutil.rmtree(links, ignore_errors=True)
+    links.mkdir(parents=True)
+    freezer = _Freezer(results, links, copied)
+    frozen = [freezer.freeze(path) for path in _files(results, ".", without={*_LEFT_OUT, _CHECKPOINTS})]
+    for trial in sorted((results / _CHECKPOINTS).glob("*/")):
+        frozen += _freeze_trial(trial, freezer)
+    return [frozen_file for frozen_file in frozen if frozen_file is not None]
+
+
+class _Freezer:
+    def __init__(self, results: Path, links: Path, copied: Mapping[str, Signature]) -> None:
+        self.results, self._links, self._copied = results, links, copied
+        self._count = 0
+
+    def freeze(self, path: str) -> FrozenFile | None:
+        """None where it is not there any more."""
+        self._count += 1
+        file, link = self.results / path, self._links / str(self._count)
+        try:
+            before = _signature(file)
+            if self._copied.get(path) == before:
+                return FrozenFile(path, before, None)
+            try:
+                os.link(file, link)
+            except FileNotFoundError:
+                raise
+            except OSError:  # a file system without links
+                shutil.copyfile(file, link)
+                return FrozenFile(path, (before[0], link.stat().st_size, before[2]), link)
+            return FrozenFile(path, _signature(link), link)
+        except FileNotFoundError:
+            return None
+
+
+def _freeze_trial(trial: Path, freezer: _Freezer) -> list[FrozenFile | None]:
+    """The checkpoints of one trial, all of one moment: its lane renames a new one into place, then deletes old ones."""
+    for _ in range(_TRIES):
+        before = _entries(trial)
+        frozen = [
+            freezer.freeze(path) for path in _files(freezer.results, f"{_CHECKPOINTS}/{trial.name}", without=_LEFT_OUT)
+        ]
+        if None not in frozen and _entries(trial) == before:
+            return frozen
+    raise OSError(f"{trial} changes more quickly than it can be listed")
+
+
+def _files(results: Path, below: str, *, without: Collection[str]) -> Iterator[str]:
+    """Paths of regular files. without: paths that are left out with all below them, beside what is temporary."""
+    for place, folders, names in os.walk(results / below):
+        here = Path(place).relative_to(results)
+        folders[:] = sorted(name for name in folders if _is_kept((here / name).as_posix(), without))
+        for name in sorted(names):
+            path = (here / name).as_posix()
+            if here.as_posix() != _TUNE and _is_kept(path, without) and _is_regular(results / path):
+                yield path
+
+
+def _is_kept(path: str, without: Collection[str]) -> bool:
+    is_temporary = path.endswith(".part") or path.startswith(f"{JOURNAL_FILE}.lock")
+    return path not in without and not is_temporary
+
+
+def _is_regular(file: Path) -> bool:
+    try:
+        return stat.S_ISREG(file.lstat().st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _entries(folder: Path) -> set[str]:
+    return {path.name for path in folder.glob("checkpoint_*")}
+
+
+def _signature(path: Path) -> Signature:
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns

@@ -1,0 +1,32 @@
+"""How far a search's images are encoded: a look into the feature cache, which lanes fill before their first trial."""
+
+import torch
+
+from tune_sa2va.cache.store import FeatureCache, pictures
+from tune_sa2va.data.split_file import read_split
+from tune_sa2va.model.locate import model_folder
+from tune_sa2va.results.settings import SearchSettings
+
+
+class Encoding:
+    """Counts the files that lanes are writing."""
+
+    def __init__(self, settings: SearchSettings) -> None:
+        """Looks at the split and hashes the images.
+
+        Raises:
+            UserError: data, model or cache cannot be read.
+        """
+        lane = settings.lane
+        samples = read_split(settings.folder, settings.data)
+        train, val = ([sample for sample in samples if sample.split == part] for part in ("train", "val"))
+        dtype = torch.bfloat16 if lane.model.precision == "bf16" else torch.float32
+        cache = FeatureCache(
+            lane.feature_cache, model_folder(lane.model.model), dtype, raw_high_res=lane.raw_high_res
+        )  # fmt: skip
+        self._files = {cache.path(picture) for picture in (*pictures(train, lane.augment), *pictures(val, "none"))}
+        cache.close()
+
+    def count(self) -> tuple[int, int]:
+        """Pictures that are encoded, and all."""
+        return sum(file.exists() for file in self._files), len(self._files)

@@ -1,0 +1,144 @@
+"""When a search will end: its rest is played through many times, with ASHA's chances and the seconds measured so far.
+
+A play puts the trials that run and those to come on the lanes, stops them at the rungs by the chance that ASHA lets a
+middling trial through (`rungs.chance_to_go_on`), lets an epoch take as long as one of the last epochs did, and ends
+when the last lane is done and the test part scored. The middle play is the estimate, the outer tenths its range.
+
+What it does not know: that later trials may be better than earlier ones and so pass more often, and that a machine
+may become slower.
+"""
+
+import statistics
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from tune_sa2va.schedule.rungs import chance_to_go_on, rungs
+from tune_sa2va.watch.view import TrialView, View
+
+_PLAYS = 200
+_LOW, _HIGH = 0.1, 0.9
+_RECENT_EPOCHS = 24
+"""Epochs that say how long the next ones take: a machine's other work comes and goes."""
+
+_SCORED_ROWS = 3
+"""The untuned base, the recipe and the winner."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """When the last line will be printed; in 8 of 10 plays between `low` and `high`."""
+
+    low: datetime
+    middle: datetime
+    high: datetime
+
+
+def estimate_end(view: View, now: datetime, *, budget_ends_at: datetime | None = None) -> Estimate | None:
+    """The end of a search that runs; None before its first epoch. budget_ends_at: no trial goes on after it."""
+    if not view.epochs:
+        return None
+    training_s = _training_s(view, now)
+    if budget_ends_at is not None:
+        training_s = np.minimum(training_s, max((budget_ends_at - now).total_seconds(), 0.0))
+    left_s = scoring_s(view)
+    all_ended = len(view.ended) >= view.plan.trials and len(view.ended_reruns) >= view.plan.reruns
+    if all_ended and view.last_event_at is not None:
+        left_s = max(left_s - (now - view.last_event_at).total_seconds(), 0.0)
+    low, middle, high = np.quantile(training_s, (_LOW, 0.5, _HIGH)) + left_s
+    return Estimate(*(now + timedelta(seconds=float(seconds)) for seconds in (low, middle, high)))
+
+
+def scoring_s(view: View) -> float:
+    """The test part with each of the three rows: a process opens as a lane did, then predicts as validation does."""
+    images = view.plan.images
+    per_image = statistics.median(epoch.val_seconds for epoch in view.epochs) / max(images.get("val", 0), 1)
+    return _opening_s(view) + _SCORED_ROWS * images.get("test", 0) * per_image
+
+
+def _training_s(view: View, now: datetime) -> np.ndarray:
+    """Seconds from now until the last lane is done, one for each play."""
+    chance = np.random.default_rng(0)  # the same records give the same estimate
+    recent = np.array([epoch.seconds for epoch in view.epochs[-_RECENT_EPOCHS:]])
+    at_rung = {
+        rung: np.full(_PLAYS, sum(epoch.epoch == rung for epoch in view.epochs), dtype=float)
+        for rung in rungs(view.plan.epochs)
+    }
+    between_s = _between_trials_s(view)
+    lanes = np.zeros((max(view.plan.lanes, len(view.running)), _PLAYS))
+    plays = np.arange(_PLAYS)
+    for place, trial in enumerate(view.running):
+        own = [epoch.seconds for epoch in view.epochs_of(trial.trial_id)]
+        epoch_s = np.full(_PLAYS, statistics.fmean(own)) if own else chance.choice(recent, _PLAYS)
+        spared = trial.number == 0 or trial in view.reruns
+        to_run = _epochs_to_run(chance, at_rung, view.plan.epochs, trial.epochs, spared=spared)
+        under_way_s = min(_since_last_epoch_s(view, trial, now), float(epoch_s.mean()) * 0.9)
+        lanes[place] = to_run * epoch_s - under_way_s
+    running = [trial for trial in view.running if trial not in view.reruns]
+    to_come = view.plan.trials - len(view.ended) - len(running)
+    for _ in range(to_come):
+        first_free = lanes.argmin(axis=0)
+        to_run = _epochs_to_run(chance, at_rung, view.plan.epochs, 0, spared=False)
+        lanes[first_free, plays] += between_s + to_run * chance.choice(recent, _PLAYS)
+    if not view.reruns and view.plan.reruns:
+        lanes[:] = lanes.max(axis=0)  # who is confirmed is known when the last trial has ended
+    for _ in range(view.plan.reruns - len(view.reruns)):
+        lanes[lanes.argmin(axis=0), plays] += between_s + view.plan.epochs * chance.choice(recent, _PLAYS)
+    return np.maximum(lanes.max(axis=0), 0.0)
+
+
+def _epochs_to_run(
+    chance: np.random.Generator, at_rung: dict[int, np.ndarray], epochs: int, done: int, *, spared: bool
+) -> np.ndarray:
+    """Epochs that a trial with `done` of them has left, one for each play; the rungs that it reaches count it."""
+    goes_on = np.ones(_PLAYS, dtype=bool)
+    to_run = np.full(_PLAYS, epochs - done)
+    for rung, recorded in at_rung.items():
+        if rung <= done:
+            continue
+        passes = chance.random(_PLAYS) < _chances(recorded) if not spared else np.ones(_PLAYS, dtype=bool)
+        to_run[goes_on & ~passes] = rung - done
+        recorded += goes_on
+        goes_on &= passes
+    return to_run
+
+
+def _chances(recorded: np.ndarray) -> np.ndarray:
+    return np.array([chance_to_go_on(number) for number in recorded])
+
+
+def _since_last_epoch_s(view: View, trial: TrialView, now: datetime) -> float:
+    """How long the epoch under way has been running. A lane that opens is not at its first epoch yet."""
+    own = view.epochs_of(trial.trial_id)
+    if own:
+        return max((now - own[-1].ended_at).total_seconds(), 0.0)
+    is_open = any(epoch.lane == trial.lane for epoch in view.epochs)
+    return max((now - trial.started_at).total_seconds(), 0.0) if is_open else 0.0
+
+
+def _opening_s(view: View) -> float:
+    """From the start of a lane to its first step: processes, the model, and the images that were not encoded yet."""
+    found = []
+    for trial in _first_of_lanes(view):
+        if own := view.epochs_of(trial.trial_id):
+            found.append((own[0].ended_at - trial.started_at).total_seconds() - own[0].seconds)
+    return max(statistics.median(found), 0.0) if found else 0.0
+
+
+def _between_trials_s(view: View) -> float:
+    """What a trial takes beside its epochs. The first one of each lane does not count: it waits for the lane."""
+    first = {trial.trial_id for trial in _first_of_lanes(view)}
+    over = [
+        (trial.ended_at - trial.started_at).total_seconds() - trial.seconds
+        for trial in view.ended
+        if trial.ended_at is not None and trial.trial_id not in first and trial.epochs
+    ]
+    return max(statistics.median(over), 0.0) if over else 0.0
+
+
+def _first_of_lanes(view: View) -> list[TrialView]:
+    first: dict[str, TrialView] = {}
+    for trial in sorted(view.trials, key=lambda trial: trial.started_at):
+        first.setdefault(trial.lane, trial)
+    return list(first.values())

@@ -1,0 +1,95 @@
+"""A view of a search as rich shows it, within 80 columns: a line a lane, what the search has so far above and below.
+
+"best there" is the best Val Dice of any trial at the epoch that this one has reached: what ASHA compares at a rung.
+"""
+
+import math
+from datetime import datetime, timedelta
+
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from tune_sa2va.results.records import TrialState
+from tune_sa2va.watch.estimate import Estimate
+from tune_sa2va.watch.gpus import Gpu
+from tune_sa2va.watch.view import TrialView, View
+
+_BAR_CELLS = 10
+
+
+def show(
+    view: View, now: datetime, estimate: Estimate | None, gpus: tuple[Gpu, ...], state: str, *, runs: bool
+) -> RenderableType:
+    """The whole picture. state: what the search does, in words. runs: whether it has lanes and an end to come."""
+    lines: list[RenderableType] = [Text(f"{view.plan.name}: {state}", style="bold"), Text(summary(view))]
+    if runs:
+        lines.append(_lanes(view, now))
+    lines += [Text(gpu.words) for gpu in gpus]
+    lines.append(Text(times(view, now, estimate) if runs else f"time used {_used(view, now)}"))
+    return Group(*lines)
+
+
+def summary(view: View) -> str:
+    """Best so far and how many trials came to which end."""
+    counts, best = view.counts, view.best
+    to_come = view.plan.trials - len(view.trials) + counts[TrialState.WAITING]
+    found = f"best Val Dice {best.best_val_dice:.4f} (trial {best.trial_id})" if best else "no epoch yet"
+    return (
+        f"{found}; of {view.plan.trials} trials {counts[TrialState.COMPLETE]} complete, "
+        f"{counts[TrialState.STOPPED]} stopped, {counts[TrialState.FAILED]} failed, "
+        f"{counts[TrialState.RUNNING]} running, {max(to_come, 0)} to come{_confirmation(view)}"
+    )
+
+
+def _confirmation(view: View) -> str:
+    if not view.plan.reruns:
+        return ""
+    return f"; confirmation: {len(view.ended_reruns)} of at most {view.plan.reruns} reruns ended"
+
+
+def times(view: View, now: datetime, estimate: Estimate | None) -> str:
+    """Time used and, while the search runs, when it will end."""
+    return f"time used {_used(view, now)}; {end_words(estimate)}"
+
+
+def _used(view: View, now: datetime) -> str:
+    return words_for(now - view.started_at) if view.started_at else "0:00"
+
+
+def end_words(estimate: Estimate | None) -> str:
+    """The estimated end, scoring included, on this machine's clock."""
+    if estimate is None:
+        return "end not known before the first epoch (the model loads, and images are encoded once)"
+    low, middle, high = (
+        time.astimezone().strftime("%H:%M:%S") for time in (estimate.low, estimate.middle, estimate.high)
+    )
+    return f"ends about {middle}" + (f" (8 in 10: {low} to {high})" if low != high else "")
+
+
+def words_for(time: timedelta) -> str:
+    """Hours, minutes and seconds."""
+    minutes, seconds = divmod(max(int(time.total_seconds()), 0), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def _lanes(view: View, now: datetime) -> Table:
+    table = Table()
+    for header in ("lane", "trial", "epochs", "", "Val Dice", "best there", "s/epoch"):
+        table.add_column(header, justify="left" if header in ("lane", "epochs") else "right", no_wrap=True)
+    for trial in view.running:
+        table.add_row(trial.lane, *_cells(view, trial, now))
+    return table
+
+
+def _cells(view: View, trial: TrialView, now: datetime) -> list[RenderableType]:
+    own = view.epochs_of(trial.trial_id)
+    bar = ProgressBar(total=view.plan.epochs, completed=trial.epochs, width=_BAR_CELLS)
+    count = f"{trial.epochs}/{view.plan.epochs}"
+    if not own:
+        return [trial.trial_id, bar, count, "", "", f"(for {words_for(now - trial.started_at)})"]
+    last = own[-1]
+    seconds = math.fsum(epoch.seconds for epoch in own) / len(own)
+    return [trial.trial_id, bar, count, f"{last.val_dice:.4f}", f"{view.best_at(last.epoch):.4f}", f"{seconds:.1f}"]

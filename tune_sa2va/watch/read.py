@@ -1,0 +1,46 @@
+"""The view of a search from its results folder."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tune_sa2va.errors import ResultsError
+from tune_sa2va.results.records import read_epochs, read_trials
+from tune_sa2va.results.settings import SearchSettings
+from tune_sa2va.watch.view import Plan, View
+
+
+def plan_of(settings: SearchSettings) -> Plan:
+    """What a search was asked for."""
+    return Plan(
+        name=settings.name,
+        trials=settings.trials,
+        epochs=settings.epochs,
+        lanes=settings.lanes,
+        images=_images(settings.folder),
+        time_budget_s=settings.time_budget_s,
+        reruns=settings.confirm * settings.seeds,
+    )
+
+
+def read_view(folder: Path) -> View:
+    """The view of the search as its files are now.
+
+    Raises:
+        UserError: not a results folder, or a file of another version.
+    """
+    return View.of(plan_of(SearchSettings.load(folder)), read_trials(folder, None), read_epochs(folder, None))
+
+
+def _images(folder: Path) -> dict[str, int]:
+    file = folder / "split.parquet"
+    try:
+        parts = pq.read_table(file, columns=["split"])["split"].to_pylist()
+    except FileNotFoundError:
+        return {}
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise ResultsError(
+            f"{file}: damaged or not readable ({str(error).splitlines()[0]}). Put back a copy."
+        ) from error
+    return {part: parts.count(part) for part in set(parts)}

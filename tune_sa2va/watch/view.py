@@ -1,0 +1,169 @@
+"""A search as a watcher sees it, from its records alone: the live table and `tune_sa2va.status` both show this."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from tune_sa2va.results.records import TrialKind, TrialState
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What was asked for. images: how many are in each part (train, val, test)."""
+
+    name: str
+    trials: int
+    epochs: int
+    lanes: int
+    images: dict[str, int]
+    time_budget_s: float | None = None
+    reruns: int = 0
+    """At most so many confirm the best at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """An epoch that is done; `seconds` with its validation."""
+
+    trial_id: str
+    epoch: int
+    val_dice: float
+    train_loss: float
+    seconds: float
+    val_seconds: float
+    lane: str
+    ended_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TrialView:
+    """A trial: `epochs` done so far; best_val_dice is NaN before the first."""
+
+    trial_id: str
+    number: int
+    state: TrialState
+    lane: str
+    epochs: int
+    best_val_dice: float
+    last_val_dice: float
+    seconds: float
+    failure: str
+    started_at: datetime
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True)
+class View:
+    """The records of a search at one moment. Trials in the order in which they started, epochs as they ended.
+
+    trials: the search's own. reruns: of the best, which confirm them. epochs: of both.
+    """
+
+    plan: Plan
+    trials: tuple[TrialView, ...]
+    epochs: tuple[Epoch, ...]
+    reruns: tuple[TrialView, ...] = ()
+
+    @classmethod
+    def of(cls, plan: Plan, trials: pd.DataFrame, epochs: pd.DataFrame) -> "View":
+        """The view of all rows of `trials.parquet` and `epochs.parquet`."""
+        done = sorted((epoch_of(row) for row in epochs.to_dict("records")), key=lambda epoch: epoch.ended_at)
+        return cls(
+            plan,
+            trials=trials_of(trials[trials["kind"] == TrialKind.SEARCH]),
+            epochs=tuple(done),
+            reruns=trials_of(trials[trials["kind"] == TrialKind.CONFIRMATION]),
+        )
+
+    @property
+    def running(self) -> list[TrialView]:
+        """Trials and reruns that have a lane now, by lane."""
+        both = (*self.trials, *self.reruns)
+        return sorted((t for t in both if t.state == TrialState.RUNNING), key=lambda trial: trial.lane)
+
+    @property
+    def ended_reruns(self) -> list[TrialView]:
+        """Reruns that will not go on."""
+        return [t for t in self.reruns if t.state not in (TrialState.RUNNING, TrialState.WAITING)]
+
+    @property
+    def ended(self) -> list[TrialView]:
+        """Trials that will not go on."""
+        return [t for t in self.trials if t.state not in (TrialState.RUNNING, TrialState.WAITING)]
+
+    @cached_property
+    def counts(self) -> Counter[TrialState]:
+        """Trials by state. Those that were not proposed yet are in none."""
+        return Counter(trial.state for trial in self.trials)
+
+    @property
+    def best(self) -> TrialView | None:
+        """The trial with the best epoch so far."""
+        scored = [trial for trial in self.trials if not math.isnan(trial.best_val_dice)]
+        return max(scored, key=lambda trial: trial.best_val_dice, default=None)
+
+    def epochs_of(self, trial_id: str) -> list[Epoch]:
+        """A trial's epochs, first to last."""
+        return [epoch for epoch in self.epochs if epoch.trial_id == trial_id]
+
+    def best_at(self, epoch: int) -> float:
+        """The best Val Dice that any trial had at this epoch; NaN where none was there."""
+        return max((e.val_dice for e in self.epochs if e.epoch == epoch and e.val_dice == e.val_dice), default=math.nan)
+
+    @property
+    def started_at(self) -> datetime | None:
+        """When the first trial had a lane."""
+        return min((trial.started_at for trial in self.trials), default=None)
+
+    @property
+    def last_event_at(self) -> datetime | None:
+        """When the last epoch or trial ended, or the last trial started."""
+        times = [epoch.ended_at for epoch in self.epochs]
+        both = (*self.trials, *self.reruns)
+        times += [time for trial in both for time in (trial.started_at, trial.ended_at) if time is not None]
+        return max(times, default=None)
+
+
+def trials_of(table: pd.DataFrame) -> tuple[TrialView, ...]:
+    """The rows of `trials.parquet`."""
+    return tuple(_trial(row) for row in table.to_dict("records"))
+
+
+def _trial(row: Mapping[Any, Any]) -> TrialView:
+    return TrialView(
+        trial_id=row["trial_id"],
+        number=int(row["number"]),
+        state=TrialState(row["state"]),
+        lane=row["lane"] or "",
+        epochs=int(row["epochs"]),
+        best_val_dice=_number(row["best_val_dice"]),
+        last_val_dice=_number(row["last_val_dice"]),
+        seconds=_number(row["seconds"]),
+        failure=row["failure"] or "",
+        started_at=row["started_at"].to_pydatetime(),
+        ended_at=None if pd.isna(row["ended_at"]) else row["ended_at"].to_pydatetime(),
+    )
+
+
+def epoch_of(row: Mapping[Any, Any]) -> Epoch:
+    """A row of `epochs.parquet`, or the same values when they were just written there."""
+    return Epoch(
+        trial_id=row["trial_id"],
+        epoch=int(row["epoch"]),
+        val_dice=_number(row["val_dice"]),
+        train_loss=_number(row["train_loss"]),
+        seconds=_number(row["seconds"]),
+        val_seconds=_number(row["val_seconds"]),
+        lane=row["lane"] or "",
+        ended_at=pd.Timestamp(row["ended_at"]).to_pydatetime(),
+    )
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)
