@@ -13,6 +13,14 @@ from ray.tune.experiment import Trial
 from ray.tune.search import ConcurrencyLimiter, Searcher, SearchGenerator
 from ray.tune.search.optuna import OptunaSearch
 
+from tune_sa2va.engine.optuna_private import journal_backend, set_journal_backend
+from tune_sa2va.engine.ray_private import (
+    optuna_storage_of,
+    optuna_trial_of,
+    set_experiment_folder,
+    set_num_trials,
+    study_of,
+)
 from tune_sa2va.lane.trainable import INFEASIBLE_GIB
 from tune_sa2va.propose.rerun_searcher import Confirming
 from tune_sa2va.propose.warm_start import Inherited, read_inherited
@@ -55,7 +63,7 @@ class OptunaWithLimits(OptunaSearch):
     def add_inherited(self, inherited: Inherited) -> None:
         """Trials of an earlier search, as evaluated points; they had the memory that they needed."""
         for trial in inherited.trials:
-            self._ot_study.add_trial(
+            study_of(self).add_trial(
                 optuna.trial.create_trial(
                     value=trial.val_dice,
                     params=trial.point,
@@ -67,14 +75,14 @@ class OptunaWithLimits(OptunaSearch):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """A trial is over: above 0 is a constraint that it broke."""
-        self._ot_trials[trial_id].set_constraint("memory", 1.0 if INFEASIBLE_GIB in (result or {}) else -1.0)
+        optuna_trial_of(self, trial_id).set_constraint("memory", 1.0 if INFEASIBLE_GIB in (result or {}) else -1.0)
         super().on_trial_complete(trial_id, result, error)
 
     def restore(self, checkpoint_path: str) -> None:
         """An earlier run's state, with the journal of this one: the results may lie elsewhere than they did then."""
-        journal = self._storage._backend
+        journal = journal_backend(optuna_storage_of(self))
         super().restore(checkpoint_path)
-        self._storage._backend = journal  # the restored study and its trials hold the same storage
+        set_journal_backend(optuna_storage_of(self), journal)  # the restored study and its trials hold this storage
 
 
 class Proposals(SearchGenerator):
@@ -87,24 +95,24 @@ class Proposals(SearchGenerator):
     def __init__(self, searcher: Searcher, lane_capacity: LaneCapacity, tune_folder: Path, *, num_trials: int) -> None:
         super().__init__(searcher)
         self._tune_folder = tune_folder
-        self._lanes_up = lane_capacity
+        self._lane_capacity = lane_capacity
         self._num_trials = num_trials
 
     def add_configurations(self, experiments: Any) -> None:
         """Tune's setting up, less its number of trials."""
         super().add_configurations(experiments)
-        self._total_samples = self._num_trials
+        set_num_trials(self, self._num_trials)
 
     def next_trial(self) -> Trial | None:
         """A new trial, if there is room for one."""
-        self.searcher.set_max_concurrency(self._lanes_up())
+        self.searcher.set_max_concurrency(self._lane_capacity())
         return super().next_trial()
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Tune's state of an earlier run, less what this run sets itself: how many trials, and where results lie."""
         super().set_state(state | {"total_samples": self._num_trials, "finished": False})
         # New trials get a copy of this; of those that were there, Tune takes care itself.
-        self._experiment.storage.storage_fs_path = str(self._tune_folder.parent)
+        set_experiment_folder(self, self._tune_folder.parent)
 
 
 def _sampler(settings: SearchSettings) -> BaseSampler:

@@ -7,6 +7,7 @@ import pandas as pd
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
+from tune_sa2va.engine.ray_private import bracket_of, keep_actors, rungs_of
 from tune_sa2va.schedule.decision import Decision, RungOutcome
 from tune_sa2va.space.rerun import RERUN_OF
 
@@ -43,14 +44,12 @@ class AshaSparingTheRecipe(ASHAScheduler):
         """A trial is new, or comes from an earlier run with the results it had."""
         super().on_trial_add(tune_controller, trial)
         if self._lanes_to_keep:
-            # The controller itself: what Tune hands to schedulers does not show its cache of actors.
-            controller = getattr(tune_controller, "_tune_controller", tune_controller)
-            controller._actor_cache.increase_max(trial.placement_group_factory, by=self._lanes_to_keep)
+            keep_actors(tune_controller, trial, self._lanes_to_keep)
             self._lanes_to_keep = 0
         if RERUN_OF in trial.config:
             return
         known = trial.metric_analysis.get(self._time_attr, {}).get("max", 0)
-        bracket = self._trial_info[trial.trial_id]
+        bracket = bracket_of(self, trial)
         for epoch, val_dice in self._results.get(str(trial), []):
             if epoch <= known:
                 bracket.on_result(trial, epoch, val_dice)
@@ -83,9 +82,9 @@ class AshaSparingTheRecipe(ASHAScheduler):
         epoch, val_dice = result.get(self._time_attr), result.get(self._metric)
         if epoch is None or val_dice is None or epoch >= self._max_t:
             return None
-        bracket = self._trial_info[trial.trial_id]
-        for rung, recorded in bracket._rungs:
+        bracket = bracket_of(self, trial)
+        for rung, recorded in rungs_of(bracket):
             if epoch >= rung and trial.trial_id not in recorded:
                 cutoff = bracket.cutoff(recorded)
-                return int(rung), val_dice, None if cutoff is None else float(cutoff), len(recorded)
+                return rung, val_dice, None if cutoff is None else float(cutoff), len(recorded)
         return None

@@ -15,7 +15,8 @@ from heapq import heappop, heappush
 from types import SimpleNamespace
 
 from ray.tune.schedulers import TrialScheduler
-from ray.tune.schedulers.async_hyperband import _Bracket
+
+from tune_sa2va.engine.ray_private import new_bracket
 
 REHEARSALS = 60
 _LOW, _HIGH = 0.1, 0.9
@@ -102,7 +103,8 @@ def rehearse(
     learns: the sampler does; a random one does not. lengths: of the trials, where they are known; ASHA decides them
     otherwise.
     """
-    chance, bracket = random.Random(seed), _Bracket(1, epochs, reduction_factor, 0)
+    chance = random.Random(seed)
+    bracket = new_bracket(grace_period=1, max_t=epochs, reduction_factor=reduction_factor)
     contenders = [
         SimpleNamespace(trial_id=str(number), merit=_merit(chance, number, learns=learns)) for number in range(trials)
     ]

@@ -12,6 +12,7 @@ from typing import Any
 
 from ray.tune.experiment import Trial
 
+from tune_sa2va.engine.ray_private import set_trial_status
 from tune_sa2va.schedule.asha import AshaSparingTheRecipe
 from tune_sa2va.schedule.lane_capacity import LaneCapacity
 
@@ -21,7 +22,7 @@ class AshaInLanes(AshaSparingTheRecipe):
 
     def __init__(self, *args: Any, lane_capacity: LaneCapacity, **asha: Any) -> None:
         super().__init__(*args, **asha)
-        self._lanes_up = lane_capacity
+        self._lane_capacity = lane_capacity
         self._let_in: set[Trial] = set()
         self._opening: set[Trial] = set()
 
@@ -29,7 +30,7 @@ class AshaInLanes(AshaSparingTheRecipe):
         """A trial lost its lane, maybe with the node; it queues again."""
         super().on_trial_error(tune_controller, trial)
         self._let_in.discard(trial)
-        self._lanes_up.look_again()
+        self._lane_capacity.look_again()
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """Tune's question before each event. After it, Tune starts whatever is PENDING."""
@@ -37,11 +38,11 @@ class AshaInLanes(AshaSparingTheRecipe):
         inside = {trial for trial in trials if trial.status == Trial.RUNNING}
         inside |= {trial for trial in self._let_in if trial.status == Trial.PENDING}
         queue = [trial for trial in trials if trial.status in (Trial.PENDING, Trial.PAUSED) and trial not in inside]
-        room = max(0, self._lanes_up() - len(inside))
+        room = max(0, self._lane_capacity() - len(inside))
         for place, trial in enumerate(queue):
             status = Trial.PENDING if place < room else Trial.PAUSED
             if trial.status != status:
-                tune_controller._set_trial_status(trial, status)  # Ray lets schedulers call it
+                set_trial_status(tune_controller, trial, status)
         self._let_in = inside | set(queue[:room])
         pending = [trial for trial in trials if trial.status == Trial.PENDING]
         new = [trial for trial in pending if trial not in self._opening]

@@ -9,6 +9,7 @@ from typing import Any
 
 import ray
 
+from tune_sa2va.engine.ray_private import silence_lost_nodes
 from tune_sa2va.errors import DeviceError
 from tune_sa2va.preflight.shared_storage import check_on_head, check_shared
 from tune_sa2va.results.settings import SearchSettings
@@ -112,8 +113,7 @@ def silence_ray() -> None:
     os.environ.update(_QUIET)
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # names failed trials, which we have recorded
-    # The last words of a node that dies, pages of its log, come here whatever `log_to_driver` says.
-    ray._private.worker.print_to_stdstream = lambda *_, **__: None
+    silence_lost_nodes()
 
 
 def check_reachable(address: str) -> None:

@@ -57,7 +57,7 @@ class Recorder(tune.Callback):
         self._settings = settings
         self._snapshots = snapshots
         self._decisions = decisions
-        self._lanes_up = lane_capacity
+        self._lane_capacity = lane_capacity
         self._mirror = mirror
         self._lanes_known = settings.lanes
         self._lanes_changed_at_s = 0.0
@@ -181,7 +181,7 @@ class Recorder(tune.Callback):
             self._pause(f"{self._settings.folder} takes {used_gib:.2f} GiB, --max-disk allows {limit_gib:g}.")
 
     def _watch_lanes(self) -> None:
-        lanes = self._lanes_up()
+        lanes = self._lane_capacity()
         if lanes != self._lanes_known:
             self._screen.lanes(lanes, before=self._lanes_known)
             self._lanes_known, self._lanes_changed_at_s = lanes, time.monotonic()

@@ -1,0 +1,78 @@
+"""What we use of Ray that Ray does not promise to keep, in one place: nothing else reaches into its private parts.
+
+Tried with ray 2.60, the range in pyproject.toml. A test calls each function on Ray's own objects, so that a version
+which drops something fails there, with a sentence, and not in the middle of somebody's search.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+import ray
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.schedulers.async_hyperband import _Bracket
+from ray.tune.search import SearchGenerator
+from ray.tune.search.optuna import OptunaSearch
+
+
+def new_bracket(*, grace_period: int, max_t: int, reduction_factor: int) -> _Bracket:
+    """ASHA's rule on its own, for rehearsals: its `on_result(trial, epoch, value)` says whether a trial goes on."""
+    return _Bracket(grace_period, max_t, reduction_factor, 0)
+
+
+def bracket_of(scheduler: ASHAScheduler, trial: Trial) -> _Bracket:
+    """The bracket in which a trial competes: ASHA forgets it when the trial ends."""
+    return scheduler._trial_info[trial.trial_id]
+
+
+def rungs_of(bracket: _Bracket) -> list[tuple[int, Mapping[str, float]]]:
+    """Rungs, the highest epoch first, each with the value of every trial (by Tune's id) that has been there."""
+    return [(int(epoch), values) for epoch, values in bracket._rungs]
+
+
+def keep_actors(tune_controller: Any, trial: Trial, number: int) -> None:
+    """Let Tune keep `number` more actors without a trial; it would end all but one.
+
+    tune_controller: as schedulers get it, which may be a wrapper without the cache of actors.
+    """
+    controller = getattr(tune_controller, "_tune_controller", tune_controller)
+    controller._actor_cache.increase_max(trial.placement_group_factory, by=number)
+
+
+def set_trial_status(tune_controller: Any, trial: Trial, status: str) -> None:
+    """Tune's own way to change a trial's status, which schedulers of Ray call, too."""
+    tune_controller._set_trial_status(trial, status)
+
+
+def study_of(search: OptunaSearch) -> optuna.Study:
+    """The study behind Tune's searcher."""
+    return search._ot_study
+
+
+def optuna_trial_of(search: OptunaSearch, trial_id: str) -> optuna.Trial:
+    """The study's trial for one of Tune's, by Tune's id."""
+    return search._ot_trials[trial_id]
+
+
+def optuna_storage_of(search: OptunaSearch) -> Any:
+    """The storage of the study, as it was given to the searcher."""
+    return search._storage
+
+
+def set_num_trials(generator: SearchGenerator, number: int) -> None:
+    """How many trials the generator proposes in all; Tune takes it from the state of an earlier run otherwise."""
+    generator._total_samples = number
+
+
+def set_experiment_folder(generator: SearchGenerator, folder: Path) -> None:
+    """Where new trials lie; Tune takes it from the state of an earlier run, whose folder may have moved."""
+    generator._experiment.storage.storage_fs_path = str(folder)
+
+
+def silence_lost_nodes() -> None:
+    """The last words of a node that dies, pages of its log, reach the driver whatever `log_to_driver` says."""
+    if not hasattr(ray._private.worker, "print_to_stdstream"):
+        raise AttributeError("ray._private.worker has no print_to_stdstream any more")
+    ray._private.worker.print_to_stdstream = lambda *_, **__: None
