@@ -30,8 +30,10 @@ LISTED = """\
 )
 def test_the_cards_that_cuda_would_show(visible_devices: str | None, free_gib: list[float]) -> None:
     environment = {} if visible_devices is None else {"CUDA_VISIBLE_DEVICES": visible_devices}
-    assert [card.free_gib for card in visible(LISTED, environment)] == free_gib
+    assert [
+        card.free_gib for card in visible([line.split(", ") for line in LISTED.splitlines()], environment)
+    ] == free_gib
 
 
 def test_no_driver_or_no_gpu_wanted(tmp_path: Path) -> None:
-    assert visible("", {}) == () and cards(settings_in(tmp_path)) == ()
+    assert visible([], {}) == () and cards(settings_in(tmp_path)) == ()

@@ -234,13 +234,3 @@ def test_reruns_are_read_only_where_they_are_asked_for(tmp_path: Path) -> None:
     rerun = read_trials(tmp_path, TrialKind.CONFIRMATION).iloc[0]
     assert (rerun["parent"], rerun["train.seed"]) == ("a", 1)
     assert RunRecords.open(tmp_path).epochs()["kind"].tolist() == 4 * ["search"] + ["confirmation"]
-
-
-def test_files_from_before_there_were_reruns_are_the_searchs(tmp_path: Path) -> None:
-    three_trials(tmp_path)
-    trials, epochs = read_trials(tmp_path), read_epochs(tmp_path)
-    for file in ("trials.parquet", "epochs.parquet"):
-        table = pq.read_table(tmp_path / file)
-        table = table.drop_columns([name for name in ("kind", "parent") if name in table.column_names])
-        pq.write_table(table.replace_schema_metadata({"tune_sa2va.schema_version": "2"}), tmp_path / file)
-    assert read_trials(tmp_path).equals(trials) and read_epochs(tmp_path).equals(epochs)

@@ -1,10 +1,9 @@
 """The GPUs as torch sees them, and the driver as `nvidia-smi` does."""
 
-import shutil
-import subprocess
 from dataclasses import dataclass
 
 from tune_sa2va.doctor.finding import Finding, Severity
+from tune_sa2va.nvidia_smi import query
 
 _OLDEST_WITH_BF16 = (8, 0)
 _SMALLEST_GIB = 20.0
@@ -96,12 +95,5 @@ def _gpu(number: int) -> Gpu:
 
 
 def _driver_lines() -> tuple[str, ...] | None:
-    command = shutil.which("nvidia-smi")
-    if command is None:
-        return None
-    query = [command, "--query-gpu=name,driver_version", "--format=csv,noheader"]
-    try:
-        done = subprocess.run(query, capture_output=True, text=True, timeout=20)  # noqa: S603 - our own words only
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return tuple(done.stdout.strip().splitlines()) if done.returncode == 0 else None
+    listed = query("name", "driver_version")
+    return None if listed is None else tuple(", ".join(words) for words in listed)

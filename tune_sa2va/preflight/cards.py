@@ -5,14 +5,13 @@ Asked through torch, each card would hold half a GiB for this process's CUDA con
 """
 
 import os
-import shutil
-import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tune_sa2va.nvidia_smi import query
 from tune_sa2va.results.settings import SearchSettings
 
-_QUERY = ["--query-gpu=index,uuid,name,memory.free,memory.total", "--format=csv,noheader,nounits"]
+_FIELDS = ("index", "uuid", "name", "memory.free", "memory.total")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +27,17 @@ def cards(settings: SearchSettings) -> tuple[Card, ...]:
     """The GPUs of this machine that lanes would get; none where a cluster's would be taken."""
     if not settings.gpus or settings.address:
         return ()
-    told = visible(_ask_driver(), os.environ)[: settings.gpus]
+    told = visible(query(*_FIELDS) or [], os.environ)[: settings.gpus]
     return told if len(told) == settings.gpus else tuple(_ask_torch(number) for number in range(settings.gpus))
 
 
-def visible(listed: str, environment: Mapping[str, str]) -> tuple[Card, ...]:
-    """The cards of `nvidia-smi`'s lines that CUDA_VISIBLE_DEVICES lets through, in its order.
+def visible(listed: Sequence[Sequence[str]], environment: Mapping[str, str]) -> tuple[Card, ...]:
+    """The cards of the driver's list (`_FIELDS`) that CUDA_VISIBLE_DEVICES lets through, in its order.
 
     It names them by number or by the start of their UUID. The first one that is not told ends them.
     """
     found: dict[str, Card | None] = {}
-    for line in listed.splitlines():
-        index, uuid, name, *mib = (word.strip() for word in line.split(","))
+    for index, uuid, name, *mib in listed:
         try:
             free, total = (float(word) / 1024 for word in mib)
             found[f"{index} {uuid}"] = Card(name, free, total)
@@ -54,17 +52,6 @@ def visible(listed: str, environment: Mapping[str, str]) -> tuple[Card, ...]:
         chosen = [found[keys[0]] if len(keys) == 1 else None for keys in named]
     told = chosen[: chosen.index(None)] if None in chosen else chosen
     return tuple(filter(None, told))
-
-
-def _ask_driver() -> str:
-    command = shutil.which("nvidia-smi")
-    if command is None:
-        return ""
-    try:
-        done = subprocess.run([command, *_QUERY], capture_output=True, text=True, timeout=20)  # noqa: S603 - our words
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout if done.returncode == 0 else ""
 
 
 def _ask_torch(number: int) -> Card:

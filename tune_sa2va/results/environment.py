@@ -11,6 +11,7 @@ from typing import Any
 import tune_sa2va
 from tune_sa2va.durable import write_whole
 from tune_sa2va.model.identity import model_hash
+from tune_sa2va.nvidia_smi import query
 
 FILE_NAME = "environment.json"
 
@@ -35,7 +36,7 @@ def _hardware() -> dict[str, Any]:
         "cpu": _cpu_name(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "gpus": _output("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader").splitlines(),
+        "gpus": [f"{name}, {mib} MiB" for name, mib in query("name", "memory.total") or []],
     }
 
 

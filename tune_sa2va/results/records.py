@@ -32,8 +32,6 @@ SCHEMA_VERSION = 3
 """Of both files; goes up when a column is added, renamed or taken out."""
 
 _VERSION_KEY = b"tune_sa2va.schema_version"
-_VERSION_WITHOUT_KINDS = "2"
-"""Had no reruns: each row is the search's."""
 
 _TIME = pa.timestamp("ms", tz="UTC")
 
@@ -254,8 +252,6 @@ def _read(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
         # The bytes first: a running search may replace the file, and pyarrow opens a path more than once.
         table = pq.read_table(pa.BufferReader(path.read_bytes()))
         version = (table.schema.metadata or {}).get(_VERSION_KEY, b"none").decode(errors="replace")
-        if version == _VERSION_WITHOUT_KINDS:
-            version, table = str(SCHEMA_VERSION), _with_kinds(table, schema)
         is_ours = version == str(SCHEMA_VERSION) and table.schema.equals(schema)
         rows: list[dict[str, Any]] = table.to_pylist()
     except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:  # a text or a time that is none
@@ -269,16 +265,6 @@ def _read(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
             "Read it with that one, or run the search again under another --name."
         )
     return rows
-
-
-def _with_kinds(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """A table of the version without reruns, with the columns it lacks."""
-    given = {"kind": str(TrialKind.SEARCH), "parent": None}
-    for place, field in enumerate(schema):
-        if field.name in given and field.name not in table.column_names:
-            column = pa.array([given[field.name]] * table.num_rows, type=field.type)
-            table = table.add_column(place, field, column)
-    return table
 
 
 def _now() -> datetime:

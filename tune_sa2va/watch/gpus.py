@@ -1,11 +1,10 @@
 """What the NVIDIA GPUs of this machine do, asked of `nvidia-smi`; nothing where there is none."""
 
-import shutil
-import subprocess
 from dataclasses import dataclass
 
+from tune_sa2va.nvidia_smi import query
+
 _TIMEOUT_S = 3.0
-_FIELDS = "index,utilization.gpu,memory.used,memory.total"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,25 +23,12 @@ class Gpu:
 
 
 def gpus_here() -> tuple[Gpu, ...]:
-    """This machine's GPUs now; none where nvidia-smi is absent, fails, or does not answer within 3 s."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return ()
-    try:
-        command = [program, f"--query-gpu={_FIELDS}", "--format=csv,noheader,nounits"]  # our own words, no shell
-        said = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=True)  # noqa: S603
-    except (OSError, subprocess.SubprocessError):
-        return ()
-    return parse(said.stdout)
-
-
-def parse(csv: str) -> tuple[Gpu, ...]:
-    """The lines of `nvidia-smi --query-gpu`; one with a value that is not a number ("[N/A]") is left out."""
+    """This machine's GPUs now; none where the driver does not answer within 3 s. One without numbers is left out."""
     found = []
-    for line in csv.splitlines():
+    for words in query("index", "utilization.gpu", "memory.used", "memory.total", timeout_s=_TIMEOUT_S) or []:
         try:
-            index, use, used_mib, total_mib = (float(word) for word in line.split(","))
-        except ValueError:
+            index, use, used_mib, total_mib = (float(word) for word in words)
+        except ValueError:  # "[N/A]"
             continue
         found.append(Gpu(int(index), use, used_mib / 1024, total_mib / 1024))
     return tuple(found)

@@ -51,7 +51,6 @@ class TrialView:
     lane: str
     epochs: int
     best_val_dice: float
-    last_val_dice: float
     seconds: float
     failure: str
     started_at: datetime
@@ -143,7 +142,6 @@ def _trial(row: Mapping[Any, Any]) -> TrialView:
         lane=row["lane"] or "",
         epochs=int(row["epochs"]),
         best_val_dice=_number(row["best_val_dice"]),
-        last_val_dice=_number(row["last_val_dice"]),
         seconds=_number(row["seconds"]),
         failure=row["failure"] or "",
         started_at=row["started_at"].to_pydatetime(),

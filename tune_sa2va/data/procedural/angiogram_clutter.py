@@ -35,12 +35,6 @@ class Layer:
         self._truths.setdefault(text, Canvas(self.size)).tube(points, radii, 1.0, least_px=1.0)
         self.strength = max(self.strength, value)
 
-    def patch(self, text: str, corners: Floats, value: float) -> None:
-        """Draws a filled outline into the depth and into the truth of `text`."""
-        self._depth.polygon(corners, value)
-        self._truths.setdefault(text, Canvas(self.size)).polygon(corners)
-        self.strength = max(self.strength, value)
-
     def depth(self) -> Field:
         """All of it, 0..1."""
         return self._depth.field()
