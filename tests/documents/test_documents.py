@@ -67,6 +67,14 @@ def without_words(block: Block) -> list[str]:
     return [re.split(words, line.strip())[0] for line in block.text.splitlines()]
 
 
+@pytest.mark.parametrize("page", ["docs/how-it-works.md", "CONTRIBUTING.md"])
+def test_files_and_rooms_that_are_named_exist(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:[a-z_]+/)*[a-z_]+(?:/|\.py))`", text))
+    assert len(named) > 10
+    assert [name for name in named if not ((ROOT / "tune_sa2va" / name).exists() or (ROOT / name).exists())] == []
+
+
 def test_the_page_of_search_spaces_has_every_field_and_distribution() -> None:
     page = (ROOT / "docs" / "search-spaces.md").read_text(encoding="utf-8")
     assert [name for name in (*RECIPE.flat(), *Kind) if f"`{name}" not in page] == []
