@@ -8,7 +8,7 @@ from pathlib import Path
 from tune_sa2va.config import TrialConfig
 from tune_sa2va.errors import CheckpointError, ResultsError
 from tune_sa2va.evaluate.tuned import read_tuned
-from tune_sa2va.export.search_files import read_searched
+from tune_sa2va.results.settings import SearchSettings
 
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
 
@@ -87,7 +87,7 @@ def best_checkpoint(run: Path, trial_id: str | None = None) -> TrialCheckpoint:
 
 def _confirmed(run: Path) -> str | None:
     """The trial that the search exported, where the highest score did not decide."""
-    tuned = read_tuned(run / "best_adapter") if read_searched(run).confirm else None
+    tuned = read_tuned(run / "best_adapter") if SearchSettings.load(run).confirm else None
     return None if tuned is None else tuned.trial
 
 

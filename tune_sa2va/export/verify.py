@@ -59,12 +59,12 @@ def _answer(request: dict[str, Any]) -> FreshScores:
 
     from tune_sa2va.config import LaneSettings
     from tune_sa2va.data.split_file import read_split
-    from tune_sa2va.export.search_files import read_searched
     from tune_sa2va.model.adapter import load_adapter
+    from tune_sa2va.results.settings import SearchSettings
     from tune_sa2va.train.workbench import open_examples, open_model
 
     run, folder = Path(request["run"]), Path(request["folder"])
-    searched = read_searched(run)
+    searched = SearchSettings.load(run)
     on_gpu = searched.gpus > 0 and torch.cuda.is_available()
     torch.set_num_threads(searched.cpus_per_worker)
     device = torch.device("cuda" if on_gpu else "cpu")

@@ -25,8 +25,9 @@ from tune_sa2va.evaluate.tuned import (
 )
 from tune_sa2va.export.card import card
 from tune_sa2va.export.checkpoints import TrialCheckpoint, copy_checked
-from tune_sa2va.export.search_files import Environment, Searched, read_environment, read_searched
 from tune_sa2va.export.verify import FreshScores, Verify, verify
+from tune_sa2va.results.environment import Environment, read_environment
+from tune_sa2va.results.settings import SearchSettings
 
 _DEFAULT_THRESHOLD = 0.5
 
@@ -48,7 +49,7 @@ def export_adapter(
         UserError: `to` holds something else, or the checkpoint, the base model or the data cannot be used.
         NotReproducedError: loaded by a fresh process, the adapter does not score what the search recorded.
     """
-    searched, environment = read_searched(run), read_environment(run)
+    settings, environment = SearchSettings.load(run), read_environment(run)
     unfinished = _start(to)
     try:
         copy_checked(checkpoint, unfinished)
@@ -56,7 +57,7 @@ def export_adapter(
             from tune_sa2va.model.adapter import drop_memory_attention
 
             drop_memory_attention(unfinished)
-        return _finish(run, checkpoint, unfinished, to, searched, environment, merged=False, verify=verify)
+        return _finish(run, checkpoint, unfinished, to, settings, environment, merged=False, verify=verify)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -71,15 +72,15 @@ def export_merged(run: Path, checkpoint: TrialCheckpoint, to: Path) -> Tuned:
     from tune_sa2va.export.merge import merge
     from tune_sa2va.model.locate import model_folder
 
-    searched, environment = read_searched(run), read_environment(run)
+    settings, environment = SearchSettings.load(run), read_environment(run)
     unfinished = _start(to)
     try:
         adapter = unfinished / "adapter"
         adapter.mkdir()
         copy_checked(checkpoint, adapter)
-        merge(model_folder(searched.model.model), adapter, unfinished)
+        merge(model_folder(settings.model.model), adapter, unfinished)
         shutil.rmtree(adapter)
-        return _finish(run, checkpoint, unfinished, to, searched, environment, merged=True, verify=verify)
+        return _finish(run, checkpoint, unfinished, to, settings, environment, merged=True, verify=verify)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -99,14 +100,14 @@ def _finish(
     checkpoint: TrialCheckpoint,
     unfinished: Path,
     to: Path,
-    searched: Searched,
+    settings: SearchSettings,
     environment: Environment,
     *,
     merged: bool,
     verify: Verify,
 ) -> Tuned:
     fresh = verify(run, unfinished, merged=merged)
-    data = searched.data
+    data = settings.data
     tuned = Tuned(
         trial=checkpoint.trial_id,
         epoch=checkpoint.epoch,

@@ -14,6 +14,7 @@ import pandas as pd
 from tune_sa2va.config import Frozen
 from tune_sa2va.durable import write_whole
 from tune_sa2va.errors import UserError
+from tune_sa2va.results.environment import read_environment
 from tune_sa2va.results.records import TrialState, read_trials
 from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.space.search_space import SearchSpace, encode
@@ -78,10 +79,10 @@ def usable_trials(earlier: Path, space: SearchSpace) -> tuple[list[InheritedTria
 def inherit(settings: SearchSettings, earlier: Path, folder: Path) -> Inherited:
     """What the new search gets of an earlier one. folder: has the new one's `environment.json`."""
     trials, left_out = usable_trials(earlier, settings.search_space)
-    there, here = (_environment(place) for place in (earlier, folder))
+    there, here = (read_environment(place) for place in (earlier, folder))
     old = SearchSettings.load(earlier)
     differences = []
-    if there.get("base_model", {}).get("sha256") != here["base_model"]["sha256"]:
+    if there.base_model.sha256 != here.base_model.sha256:
         differences.append("with another base model")
     if old.epochs != settings.epochs:
         differences.append(f"with {old.epochs} epochs a trial in place of {settings.epochs}")
@@ -90,7 +91,7 @@ def inherit(settings: SearchSettings, earlier: Path, folder: Path) -> Inherited:
         differences.append(f"with other fixed values of {', '.join(fixed)}")
     return Inherited(
         source=old.name,
-        same_data=there.get("data_fingerprint") == here["data_fingerprint"],
+        same_data=there.data_fingerprint == here.data_fingerprint,
         differences=tuple(differences),
         left_out=left_out,
         trials=tuple(trials),
@@ -133,11 +134,3 @@ def _points(trials: pd.DataFrame, space: SearchSpace) -> list[InheritedTrial]:
                 InheritedTrial(trial_id=str(row["trial_id"]), point=point, val_dice=float(row["last_val_dice"]))
             )
     return found
-
-
-def _environment(folder: Path) -> dict[str, Any]:
-    file = folder / "environment.json"
-    try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: cannot be read ({error}). Put back a copy of it.") from error

@@ -8,14 +8,46 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
 import tune_sa2va
 from tune_sa2va.durable import write_whole
+from tune_sa2va.errors import ResultsError
+from tune_sa2va.evaluate.tuned import BaseModelName
 from tune_sa2va.model.identity import model_hash
 from tune_sa2va.nvidia_smi import query
 
 FILE_NAME = "environment.json"
 
 _PACKAGES = ("tune-sa2va", "torch", "transformers", "peft", "ray", "optuna", "numpy", "pyarrow")
+
+
+class Environment(BaseModel):
+    """What a search ran on, as far as others go by it; versions and hardware are for people."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    base_model: BaseModelName
+    data_fingerprint: str
+
+
+def read_environment(folder: Path) -> Environment:
+    """Of the search in `folder`.
+
+    Raises:
+        UserError: the file cannot be read, or is not one of ours.
+    """
+    file = folder / FILE_NAME
+    try:
+        return Environment.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        reason = ": ".join(filter(None, (".".join(str(place) for place in first["loc"]), first["msg"])))
+    except OSError as error:
+        reason = error.strerror or str(error)
+    raise ResultsError(
+        f"{file}: cannot be read as a search's ({reason}). Put back a copy of it, or start a new search."
+    )
 
 
 def write_environment(folder: Path, *, model: str, model_folder: Path, data_fingerprint: str) -> None:
