@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-import yaml
-
+from tests.report import making
 from tests.train.bench import lane_settings
 from tune_sa2va.config import RECIPE, TrialConfig
 from tune_sa2va.data import fingerprint
@@ -23,18 +22,9 @@ CONFIGS: dict[str, TrialConfig] = {
 def make_search(folder: Path) -> Path:
     """Trials `aa` and `bb`, one epoch each, of the tiny preset on a few procedural images."""
     settings = lane_settings(folder, images=12, size=96)
-    (folder / "search.yaml").write_text(
-        yaml.safe_dump(
-            {
-                "model": settings.model.model_dump(mode="json"),
-                "data": settings.data.model_dump(mode="json"),
-                "gpus": 0,
-                "cpus_per_worker": 1,
-                "feature_cache": str(settings.feature_cache),
-                "raw_high_res": settings.raw_high_res,
-            }
-        )
-    )
+    cached = {"feature_cache": settings.feature_cache, "raw_high_res": settings.raw_high_res}
+    made = making.settings(folder, Path(settings.data.source), **cached)
+    made.model_copy(update={"data": settings.data}).save(folder)
     samples = read_split(folder, settings.data)
     write_environment(
         folder,
