@@ -2,7 +2,6 @@
 
 import io
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,19 +12,17 @@ from rich.table import Table
 
 from tune_sa2va.data.split_file import NAMES_FILE
 from tune_sa2va.errors import ResultsError, UserError
-from tune_sa2va.evaluate.bootstrap import Interval, mean_interval, verdict
-from tune_sa2va.evaluate.metrics import Counts
+from tune_sa2va.evaluate.bootstrap import Interval
 from tune_sa2va.export import FreshScores, TrialCheckpoint, export_adapter, find_checkpoints, verify
 from tune_sa2va.lane.messages import Files, read_files, write_files
 from tune_sa2va.propose.confirmation import Confirmation, confirmation_words, read_confirmation
 from tune_sa2va.results.records import TrialKind, read_trials
 from tune_sa2va.results.settings import FILE_NAME as SETTINGS_FILE
 from tune_sa2va.results.settings import SearchSettings
-from tune_sa2va.score.test_part import Contender, TestScores, read_scores, score_test_part
+from tune_sa2va.results.test_scores import MEASURES, OVERLAP, RECIPE, UNTUNED, WINNER, LockedPart, read_locked_part
+from tune_sa2va.score.test_part import Contender, score_test_part
 
-UNTUNED, RECIPE, WINNER = "untuned base", "recipe", "winner"
-_MEASURES = ("dice", "iou", "recall", "precision")
-_WORDS = {"better": "better than", "worse": "worse than", "tie": "a tie with"}
+_SHOWN = [measure for measure in MEASURES if measure.column in OVERLAP]
 
 
 def finish(settings: SearchSettings) -> None:
@@ -47,7 +44,9 @@ def finish(settings: SearchSettings) -> None:
     if recipe is not None and recipe.trial_id != parent:
         contenders.append(_contender(RECIPE, recipe))
     score_test_part(settings, [*contenders, _contender(WINNER, winner)])
-    text = _report(settings, winner, recipe, read_scores(folder))
+    locked = read_locked_part(folder)
+    assert locked is not None, "it has just been scored"
+    text = _report(settings, winner, recipe, locked)
     if confirmation is not None:
         text += "".join(f"{sentence}\n" for sentence in confirmation_words(confirmation))
     (folder / "summary.txt").write_text(text)
@@ -109,49 +108,33 @@ def _recipe_of(settings: SearchSettings, checkpoints: list[TrialCheckpoint]) -> 
 
 
 def _report(
-    settings: SearchSettings,
-    winner: TrialCheckpoint,
-    recipe: TrialCheckpoint | None,
-    test: TestScores,
+    settings: SearchSettings, winner: TrialCheckpoint, recipe: TrialCheckpoint | None, locked: LockedPart
 ) -> str:
-    scores = test.counts
-    # A search that was extended and has a new winner opens the locked part again; then it is no longer unseen.
-    times = "once" if test.openings == 1 else f"{test.openings} times as winners changed"
-    table = Table(title=f"Test part, scored {times}: {len(scores[WINNER])} images, mean [95% bootstrap interval]")
-    for heading in ("", "epoch", "Val Dice", *(measure.capitalize() for measure in _MEASURES)):
+    images, groups = locked.scores["image_code"].nunique(), locked.scores["group_code"].nunique()
+    table = Table(
+        title=f"Test part, scored {locked.opened}: {images} images of {groups} groups, "
+        "mean [95% bootstrap interval over groups]"
+    )
+    for heading in ("", "epoch", "Val Dice", *(measure.label for measure in _SHOWN)):
         table.add_column(heading, no_wrap=True)
     checkpoints = {UNTUNED: None, RECIPE: recipe, WINNER: winner}
-    for label, counts in scores.items():
-        checkpoint = checkpoints[label]
+    for row, means in locked.means.items():
+        checkpoint = checkpoints[row]
         known = ("", "") if checkpoint is None else (str(checkpoint.epoch), f"{checkpoint.val_dice:.3f}")
-        table.add_row(label, *known, *(_cell(_intervals(counts)[measure]) for measure in _MEASURES))
+        table.add_row(row, *known, *(_cell(means[measure.column]) for measure in _SHOWN))
     console = Console(width=150, record=True, file=io.StringIO())
     console.print(table)
-    console.print(_conclusion(scores), soft_wrap=True)
+    won = "" if RECIPE in locked.means else "The recipe itself won. "
+    console.print(f"{won}{locked.verdict}", soft_wrap=True)
     console.print(f"Winner: trial {winner.trial_id}, {_differences(settings, winner)}", soft_wrap=True)
     console.print(f"Adapter: {settings.folder / 'best_adapter'}", soft_wrap=True)
     return console.export_text()
-
-
-def _conclusion(scores: Mapping[str, list[Counts]]) -> str:
-    def dices(label: str) -> list[float]:
-        return [counts.dice for counts in scores[label]]
-
-    said = [
-        f"{_WORDS[verdict(dices(WINNER), dices(other))]} the {other}" for other in (RECIPE, UNTUNED) if other in scores
-    ]
-    start = "The winner is " if RECIPE in scores else "The recipe itself won. It is "
-    return f"{start}{' and '.join(said)} by Dice (paired over images)."
 
 
 def _differences(settings: SearchSettings, winner: TrialCheckpoint) -> str:
     values = winner.config.flat()
     return ", ".join(f"{path} = {values[path]:.3g}" if isinstance(values[path], float) else f"{path} = {values[path]}"
                      for path in settings.search_space.dimensions)  # fmt: skip
-
-
-def _intervals(counts: list[Counts]) -> dict[str, Interval]:
-    return {measure: mean_interval([getattr(c, measure) for c in counts]) for measure in _MEASURES}
 
 
 def _cell(interval: Interval) -> str:
