@@ -111,11 +111,8 @@ def _labelled(folder: Path, kind: TrialKind, word: str) -> tuple[pd.DataFrame, p
 
 
 def _find_recipe(settings: SearchSettings, trials: pd.DataFrame) -> str | None:
-    recipe = settings.trial_config(settings.search_space.recipe_point()).flat()
-    for row in trials.to_dict("records"):
-        if all(row[path] == value for path, value in recipe.items()):
-            return str(row["trial_id"])
-    return None
+    space = settings.search_space
+    return next((str(row["trial_id"]) for row in trials.to_dict("records") if space.is_recipe(row)), None)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
