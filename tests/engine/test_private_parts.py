@@ -66,7 +66,9 @@ def test_the_searcher_shows_its_study(tmp_path):
     search = OptunaSearch({"x": FloatDistribution(0, 1)}, metric="m", mode="max", storage=storage, study_name="s")
     search.suggest("first")
     assert ray_private.study_of(search).study_name == "s"
-    assert isinstance(ray_private.optuna_trial_of(search, "first"), optuna.Trial)
+    assert isinstance(ray_private.optuna_trials_of(search)["first"], optuna.Trial)
+    search.on_trial_complete("first", {"m": 0.5})
+    assert ray_private.completed_trials_of(search) == {"first"}
     assert ray_private.optuna_storage_of(search) is storage
 
 

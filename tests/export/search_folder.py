@@ -1,5 +1,6 @@
 """A results folder as a search leaves it, made by the training loop itself; only Ray and Optuna are not there."""
 
+import dataclasses
 from pathlib import Path
 
 from tests.report import making
@@ -9,6 +10,8 @@ from tune_sa2va.data import fingerprint
 from tune_sa2va.data.split_file import read_names, read_split
 from tune_sa2va.model.locate import model_folder
 from tune_sa2va.results.environment import write_environment
+from tune_sa2va.results.records import RunRecords, TrialState
+from tune_sa2va.train.records import EpochRecord
 from tune_sa2va.train.workbench import Workbench
 
 CONFIGS: dict[str, TrialConfig] = {
@@ -33,9 +36,13 @@ def make_search(folder: Path) -> Path:
         data_fingerprint=fingerprint(samples),
     )
     bench = Workbench.open(settings, read_names(folder), rank=0, world_size=1)
-    for name, config in CONFIGS.items():
+    records = RunRecords.open(folder)
+    for number, (name, config) in enumerate(CONFIGS.items()):
         trial = bench.trial(config)
-        list(trial.epochs())
+        records.trial_started(name, number, config, "lane 1")
+        for record in trial.epochs():
+            records.epoch(name, {f.name: getattr(record, f.name) for f in dataclasses.fields(EpochRecord)})
+        records.trial_ended(name, TrialState.COMPLETE)
         trial.save(folder / "ray" / "checkpoints" / name / "checkpoint_0001")
         trial.close()
     return folder

@@ -1,5 +1,6 @@
 """Exports of a small real search: equal scores in a fresh process, a card without names, nothing left of a bad one."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -16,6 +17,8 @@ from tune_sa2va.evaluate.tuned import read_tuned
 from tune_sa2va.export import app, best_checkpoint, find_checkpoints
 from tune_sa2va.export.card import literal
 from tune_sa2va.model.locate import model_folder
+from tune_sa2va.results.records import RunRecords
+from tune_sa2va.train.records import EpochRecord
 
 MODEL = "tiny"
 
@@ -64,7 +67,7 @@ def test_the_card_names_no_file_of_the_data(search: Path, adapter: Path) -> None
     tuned = read_tuned(adapter)
     assert tuned is not None
     assert tuned.data_fingerprint in card and f"sigmoid > {tuned.threshold:g}" in card
-    assert "| validation | 2 | 0.5 |" in card and "not scored yet" in card
+    assert "| validation | 2 / 2 | 0.5 |" in card and "it was not scored on the locked test part" in card
 
 
 def test_text_of_the_settings_cannot_act_in_the_card() -> None:
@@ -91,14 +94,13 @@ def test_merged_loads_back_key_for_key(search: Path, tmp_path: Path) -> None:
     assert (to / "tokenizer.json").exists() and "copy the `*.py`" in (to / "README.md").read_text()
 
 
-def spoilt(search: Path, tmp_path: Path, **state: object) -> Path:
+def spoilt(search: Path, tmp_path: Path, **changes: object) -> Path:
     """A copy of the search whose record of trial aa says something else."""
     copy = tmp_path / "spoilt"
     shutil.copytree(search, copy)
-    path = copy / "ray" / "checkpoints" / "aa" / "checkpoint_0001" / "state.json"
-    content = json.loads(path.read_text())
-    content["progress"] |= state
-    path.write_text(json.dumps(content))
+    records = RunRecords.open(copy)
+    row = records.epochs().query("trial_id == 'aa'").to_dict("records")[0]
+    records.epoch("aa", {field.name: row[field.name] for field in dataclasses.fields(EpochRecord)} | changes)
     return copy
 
 

@@ -66,9 +66,29 @@ def test_a_cut_off_checkpoint_gives_way_to_the_one_before(trial: Path, flusher: 
 def test_of_a_trial_that_is_over_the_best_adapter_stays_whenever_its_lane_comes_to_it(
     trial: Path, flusher: Flusher
 ) -> None:
-    prune_ended(trial)
+    prune_ended(trial, best=2)
     assert kept(trial) == [2]
     flusher.begin()
     flusher.settle()
     assert kept(trial) == [2]
     assert not (trial / "checkpoint_0002" / OPTIMIZER_FILE).exists()
+
+
+def test_an_epoch_that_the_search_never_heard_of_takes_no_known_one_along(tmp_path: Path, flusher: Flusher) -> None:
+    folder, saved = tmp_path / "trial", checkpoint(tmp_path / "saved")
+    store = TrialStore(folder, CONFIG, flusher)
+    dices = (0.9, 0.2, 0.3, 0.95)
+    told = [tuple({"epoch": e, "val_dice": d} for e, d in enumerate(dices[:n], start=1)) for n in range(1, 5)]
+    for records_so_far in told:
+        flusher.begin()
+        store.save(records_so_far, saved)
+    flusher.begin()  # as its lane closes: the time is up before anybody hears of epoch 4, the best of all
+    flusher.settle()
+    assert kept(folder) == [1, 3, 4]
+    prune_ended(folder, best=1)
+    assert kept(folder) == [1]
+
+
+def test_without_the_epoch_that_the_tables_name_everything_stays(trial: Path) -> None:
+    prune_ended(trial, best=1)
+    assert kept(trial) == [2, 3, 4, 5]

@@ -1,15 +1,21 @@
 """The sampler's state, saved and restored as Tune does it."""
 
 from pathlib import Path
+from typing import Any
 
 import optuna
+import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from ray.tune.experiment import Experiment
+from ray.tune.search import ConcurrencyLimiter, Searcher
 
-from tune_sa2va.lane.trainable import LaneTrainable
+from tune_sa2va.lane.trainable import INFEASIBLE_GIB, LaneTrainable
 from tune_sa2va.propose.searcher import METRIC, OptunaWithLimits, Proposals
+from tune_sa2va.propose.warm_start import Inherited, InheritedTrial
 from tune_sa2va.results.settings import JOURNAL_FILE
+
+_SPACE = {"optimizer.lr": optuna.distributions.FloatDistribution(1e-5, 1e-3, log=True)}
 
 
 def test_a_study_goes_on_where_its_results_lie_now(tmp_path: Path) -> None:
@@ -22,8 +28,8 @@ def test_a_study_goes_on_where_its_results_lie_now(tmp_path: Path) -> None:
 
     moved = _search(now)
     moved.restore(str(now / "state.pkl"))
-    moved.on_trial_result("first", {METRIC: 0.5, "training_iteration": 1})
-    moved.on_trial_complete("first", {METRIC: 0.5, "training_iteration": 1})
+    moved.on_trial_result("first", _epoch(1, 0.5))
+    moved.on_trial_complete("first", _epoch(3, 0.5))
     moved.suggest("second")
     assert not then.exists()
     trials = optuna.load_study(study_name="vessels", storage=_storage(now)).trials
@@ -40,10 +46,105 @@ def test_trials_of_a_moved_search_are_written_where_it_lies_now(tmp_path: Path) 
     assert storage.experiment_fs_path == str(tmp_path / "now" / "tune")
 
 
-def _search(folder: Path) -> OptunaWithLimits:
-    space = {"optimizer.lr": optuna.distributions.FloatDistribution(1e-5, 1e-3, log=True)}
-    return OptunaWithLimits(space, metric=METRIC, mode="max", study_name="vessels", storage=_storage(folder))
+def _search(
+    folder: Path, *, space: dict[str, Any] = _SPACE, reads_pruned: bool = True, **more: Any
+) -> OptunaWithLimits:
+    """Of trials of three epochs."""
+    return OptunaWithLimits(
+        space,
+        epochs=3,
+        reads_pruned=reads_pruned,
+        metric=METRIC,
+        mode="max",
+        sampler=optuna.samplers.RandomSampler(seed=0),
+        study_name="vessels",
+        storage=_storage(folder),
+        **more,
+    )
 
 
 def _storage(folder: Path) -> JournalStorage:
     return JournalStorage(JournalFileBackend(str(folder / JOURNAL_FILE)))
+
+
+def _epoch(number: int, val_dice: float) -> dict[str, float]:
+    return {METRIC: val_dice, "epoch": number, "training_iteration": 1}  # Tune's count begins anew after a restore
+
+
+def _told(folder: Path) -> list[tuple[str, float | None, dict[int, float]]]:
+    trials = optuna.load_study(study_name="vessels", storage=_storage(folder)).trials
+    return [(trial.state.name, trial.value, trial.intermediate_values) for trial in trials]
+
+
+@pytest.mark.parametrize(("reads_pruned", "state"), [(True, "PRUNED"), (False, "COMPLETE")])
+def test_told_is_the_best_epoch_and_that_a_trial_was_stopped(tmp_path: Path, reads_pruned: bool, state: str) -> None:
+    search = _search(tmp_path, reads_pruned=reads_pruned)
+    for trial_id, dices in {"whole": (0.5, 0.7, 0.6), "stopped": (0.4, 0.3)}.items():
+        search.suggest(trial_id)
+        for epoch, val_dice in enumerate(dices[:-1], start=1):
+            search.on_trial_result(trial_id, _epoch(epoch, val_dice))
+        search.on_trial_complete(trial_id, _epoch(len(dices), dices[-1]))
+    assert _told(tmp_path) == [
+        ("COMPLETE", 0.7, {1: 0.5, 2: 0.7, 3: 0.7}),
+        (state, 0.4, {1: 0.4, 2: 0.4}),
+    ]
+
+
+def test_a_failure_is_told_as_worse_than_what_was_stopped(tmp_path: Path) -> None:
+    search = _search(tmp_path)
+    for trial_id in ("failed", "too large", "lost", "never ran"):
+        search.suggest(trial_id)
+    search.on_trial_result("failed", _epoch(1, 0.9))
+    search.on_trial_complete("failed", {METRIC: 0.0, "failure": "loss is not finite"})
+    search.on_trial_complete("too large", {METRIC: 0.0, "failure": "no memory", INFEASIBLE_GIB: 90.0})
+    search.on_trial_complete("lost", None, error=True)
+    search.on_trial_complete("never ran", None)
+    trials = optuna.load_study(study_name="vessels", storage=_storage(tmp_path)).trials
+    assert [(t.state.name, t.value) for t in trials] == [
+        ("COMPLETE", 0.0),
+        ("COMPLETE", 0.0),
+        ("FAIL", None),
+        ("FAIL", None),
+    ]
+    assert trials[0].constraints == {"memory": -1.0, "failed": 1.0} and trials[1].constraints["memory"] == 1.0
+
+
+def test_what_tune_repeats_after_a_kill_is_told_once(tmp_path: Path) -> None:
+    search = _search(tmp_path)
+    search.suggest("again")
+    for epoch, val_dice in ((1, 0.5), (2, 0.4), (2, 0.4), (3, 0.6)):
+        search.on_trial_result("again", _epoch(epoch, val_dice))
+    search.on_trial_complete("again", _epoch(3, 0.6))
+    assert _told(tmp_path) == [("COMPLETE", 0.6, {1: 0.5, 2: 0.5, 3: 0.6})]
+
+
+def test_when_the_time_is_up_the_trials_under_way_are_over_for_the_sampler_too(tmp_path: Path) -> None:
+    search = _search(tmp_path)
+    limiter = ConcurrencyLimiter(search, max_concurrent=2)
+    proposals = Proposals(limiter, lambda: 2, tmp_path / "tune", num_trials=9)
+    limiter.suggest("one")
+    limiter.suggest("two")
+    limiter.on_trial_result("one", _epoch(1, 0.5))
+    assert limiter.suggest("three") is None
+    proposals.set_finished()
+    assert [state for state, *_ in _told(tmp_path)] == ["PRUNED", "FAIL"]
+    assert limiter.suggest("three") is not None, "a resumed search goes on"
+
+
+def test_points_that_an_earlier_search_finished_are_not_proposed_again(tmp_path: Path) -> None:
+    space = {"lora.r": optuna.distributions.CategoricalDistribution([8, 16, 32, 64])}
+    trials = tuple(InheritedTrial(trial_id=str(r), point={"lora.r": r}, val_dice=0.5) for r in (8, 16, 64))
+    for same_data, proposed in ((True, {32}), (False, {8, 16, 32, 64})):
+        folder = tmp_path / str(same_data)
+        folder.mkdir()
+        search = _search(folder, space=space, points_to_evaluate=[{"lora.r": 64}])
+        inherited = Inherited(source="before", same_data=same_data, differences=(), left_out=0, trials=trials)
+        search.add_inherited(inherited)
+        search.leave_out(inherited)
+        assert search.suggest("recipe") == {"lora.r": 64}, "each search measures its own recipe"
+        assert {search.suggest(f"{number}")["lora.r"] for number in range(20)} == proposed
+    search = _search(tmp_path, space=space)
+    search.suggest("first")
+    everything = (*trials, InheritedTrial(trial_id="32", point={"lora.r": 32}, val_dice=0.5))
+    search.leave_out(Inherited(source="before", same_data=True, differences=(), left_out=0, trials=everything))
+    assert search.suggest("none is left") == Searcher.FINISHED

@@ -25,7 +25,7 @@ from tune_sa2va.train.records import EpochRecord
 
 EPOCHS = 4
 MARKUP = "<img src=x onerror=alert(1)>"
-NAMES = [f"ZhangSan{i}_7715{i}.png" for i in range(4)] + [f"LiWei{i}&amp;_8820{i}.png" for i in range(5)]
+NAMES = [f"ZhangSan{i}_7715{i}.png" for i in range(4)] + [f"LiWei{i}&amp;_8820{i}.png" for i in range(6)]
 SECRETS = ("ZhangSan", "LiWei", "7715", "8820")
 """Parts of the names that no report may hold."""
 
@@ -52,7 +52,7 @@ def settings(folder: Path, data: Path, **changed: Any) -> SearchSettings:
 
 
 def data_set(root: Path) -> tuple[Sample, ...]:
-    """Nine images of nine patients; the last five are the test part."""
+    """Ten images of ten patients; the last six are the test part."""
     random = np.random.default_rng(0)
     for name in NAMES:
         for folder in ("images", "masks"):

@@ -22,7 +22,7 @@ def test_a_folder_is_its_frames(tmp_path: Path) -> None:
     results = load_results(tmp_path / "run")
     assert results.trials["trial_id"].tolist() == ["0000"] and results.reruns["trial_id"].tolist() == ["0000-seed1"]
     assert results.epochs["val_dice"].tolist() == [0.5, 0.6]
-    assert results.split["split"].value_counts().to_dict() == {"test": 5, "train": 4}
+    assert results.split["split"].value_counts().to_dict() == {"test": 6, "train": 4}
     assert set(results.test_scores["row"]) == {"untuned base", "recipe", "winner"} and results.winner is None
     assert not {"name", "group"} & set(results.split.columns)
 

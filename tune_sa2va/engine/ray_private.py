@@ -51,9 +51,14 @@ def study_of(search: OptunaSearch) -> optuna.Study:
     return search._ot_study
 
 
-def optuna_trial_of(search: OptunaSearch, trial_id: str) -> optuna.Trial:
-    """The study's trial for one of Tune's, by Tune's id."""
-    return search._ot_trials[trial_id]
+def optuna_trials_of(search: OptunaSearch) -> dict[str, optuna.Trial]:
+    """The study's trials by Tune's ids, as the searcher keeps them."""
+    return search._ot_trials
+
+
+def completed_trials_of(search: OptunaSearch) -> set[str]:
+    """Tune's ids of the trials that the study was told the end of; the searcher keeps them with its state."""
+    return search._completed_trials
 
 
 def optuna_storage_of(search: OptunaSearch) -> Any:

@@ -29,6 +29,8 @@ class ImageScores:
     """
 
     label: str
+    group: str
+    """Its patient or video, whose images are alike."""
     text: str
     at: dict[float, dict[str, float]]
     wrote_seg: bool | None
@@ -57,13 +59,15 @@ def score_images(
             answer = generated_answer(model, example.features, example.tokens, (height, width), prompter=prompter)
             wrote_seg = answer.logits is not None
         at = {threshold: _scores(mask, truth) for threshold, mask in masks.items()}
-        scored.append(ImageScores(label=label, text=examples.samples[index].text, at=at, wrote_seg=wrote_seg))
+        sample = examples.samples[index]
+        scored.append(ImageScores(label=label, group=sample.group, text=sample.text, at=at, wrote_seg=wrote_seg))
     return scored
 
 
 def means(images: Sequence[ImageScores], threshold: float) -> dict[str, Interval]:
-    """Mean of each measure over images, with its bootstrap interval."""
-    return {measure: mean_interval([image.at[threshold][measure] for image in images]) for measure in MEASURES}
+    """Mean of each measure over images, with its bootstrap interval over groups."""
+    groups = [image.group for image in images]
+    return {measure: mean_interval([image.at[threshold][measure] for image in images], groups) for measure in MEASURES}
 
 
 @dataclass(frozen=True, slots=True)

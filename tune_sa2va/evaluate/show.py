@@ -23,7 +23,8 @@ def print_scores(part: Part, images: Sequence[ImageScores], thresholds: Sequence
     console = Console(highlight=False, soft_wrap=True)
     if part.note:
         console.print(Text(part.note))
-    title = f"{part.name}: {len(images)} images, mean [95% bootstrap interval]"
+    num_groups = len({image.group for image in images})
+    title = f"{part.name}: {len(images)} images of {num_groups} groups, mean [95% bootstrap interval over groups]"
     table = Table(title=title, title_justify="left")
     table.add_column("measure")
     for threshold in thresholds:

@@ -10,14 +10,16 @@ from tune_sa2va.errors import CheckpointError
 from tune_sa2va.evaluate.bootstrap import Interval
 
 TUNED_FILE = "tune_sa2va.json"
-FORMAT = 1
+FORMAT = 2
 """Goes up when a field is added, renamed or taken out."""
+_READABLE = (1, 2)
+"""1 had no `num_groups`, `test_openings` and `test_verdict`."""
 
 MEASURES = ("dice", "iou", "recall", "precision")
 
 
 class Measure(Frozen):
-    """A mean over images, with its 95% bootstrap interval (None: too few images)."""
+    """A mean over images, with its 95% bootstrap interval over groups (None: fewer than two)."""
 
     mean: float
     low: float | None
@@ -34,6 +36,8 @@ class PartScores(Frozen):
     """Scores of one part of the data at one threshold, each image counted once."""
 
     num_images: int
+    num_groups: int | None = None
+    """Patients or videos that the images are of: the unit of the intervals."""
     threshold: float
     dice: Measure
     iou: Measure
@@ -47,6 +51,10 @@ class Metrics(Frozen):
     val_default: PartScores
     val_chosen: PartScores
     test: PartScores | None = None
+    test_openings: int = Field(default=0, ge=0)
+    """How often models of the search were scored on the locked part: once, unless winners changed."""
+    test_verdict: str = ""
+    """Of the search's winner: what it is there beside the recipe and the untuned base, in words."""
 
 
 class BaseModelName(Frozen):
@@ -108,7 +116,7 @@ def read_tuned(folder: Path) -> Tuned | None:
     path = folder / TUNED_FILE
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(values, dict) and values.get("format", FORMAT) != FORMAT:
+        if isinstance(values, dict) and values.get("format", FORMAT) not in _READABLE:
             raise CheckpointError(
                 f"{path}: must have format {FORMAT}, got format {values['format']}: another tune_sa2va wrote it. "
                 "Use that one, or export the trial again."

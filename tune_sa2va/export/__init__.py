@@ -1,6 +1,6 @@
 """The adapter of a search's best trial, or of any trial, as files for Sa2VA, scored again first."""
 
-from tune_sa2va.export.checkpoints import TrialCheckpoint, best_checkpoint, find_checkpoints
+from tune_sa2va.export.checkpoints import TrialCheckpoint, best_checkpoint, best_of_search, find_checkpoints
 from tune_sa2va.export.command import app
 from tune_sa2va.export.verify import FreshScores, verify
 from tune_sa2va.export.write import export_adapter, export_merged
@@ -10,6 +10,7 @@ __all__ = [
     "TrialCheckpoint",
     "app",
     "best_checkpoint",
+    "best_of_search",
     "export_adapter",
     "export_merged",
     "find_checkpoints",

@@ -41,13 +41,13 @@ Found by tune_sa2va: trial {literal(tuned.trial)}, epoch {tuned.epoch}.
 
 ## Scores
 
-Means over images on their own pixels, with 95% bootstrap intervals.
+Means over images on their own pixels, with 95% bootstrap intervals over groups (patients).
 
-| part | images | threshold | Dice | IoU | recall | precision |
+| part | images / groups | threshold | Dice | IoU | recall | precision |
 |---|---|---|---|---|---|---|
 {_rows(tuned)}
 
-The validation part chose trial, epoch and threshold, so its scores are optimistic{_about_test(tuned)}.
+{_verdict(tuned)}The validation part chose trial, epoch and threshold, so its scores are optimistic{_about_test(tuned)}.
 Loaded by a fresh process ({verification.precision}, {literal(verification.device)}), the validation Dice at 0.5 is \
 {verification.val_dice:.6f}; the
 search recorded {verification.recorded_val_dice:.6f}, {verification.difference:.1e} apart \
@@ -74,7 +74,8 @@ def _rows(tuned: Tuned) -> str:
 
 def _row(name: str, scores: PartScores) -> str:
     cells = [_cell(getattr(scores, measure)) for measure in MEASURES]
-    return f"| {name} | {scores.num_images} | {scores.threshold:g} | {' | '.join(cells)} |"
+    groups = "unknown" if scores.num_groups is None else scores.num_groups
+    return f"| {name} | {scores.num_images} / {groups} | {scores.threshold:g} | {' | '.join(cells)} |"
 
 
 def _cell(measure: Measure) -> str:
@@ -88,4 +89,14 @@ def _shares(tuned: Tuned) -> str:
 
 
 def _about_test(tuned: Tuned) -> str:
-    return "; the locked test part was scored once" if tuned.metrics.test else "; the test part was not scored yet"
+    openings = tuned.metrics.test_openings
+    if tuned.metrics.test is None:
+        return "; it was not scored on the locked test part"
+    often = "once" if openings == 1 else f"{openings} times, as winners changed"
+    return f"; the locked test part was opened {often}"
+
+
+def _verdict(tuned: Tuned) -> str:
+    """Of the winner only: what it is beside the recipe and the untuned base."""
+    verdict = tuned.metrics.test_verdict
+    return f"On the locked test part: {verdict}\n\n" if verdict else ""

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tune_sa2va.config import TrialConfig
 from tune_sa2va.errors import CheckpointError, ResultsError
 from tune_sa2va.evaluate.tuned import read_tuned
+from tune_sa2va.results.records import TrialKind, TrialState, read_trials
 from tune_sa2va.results.settings import SearchSettings
 
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
@@ -15,13 +17,18 @@ ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialCheckpoint:
-    """A trial's state after one epoch, as it lies in the results folder."""
+    """A trial's state after its best epoch, as it lies in the results folder.
+
+    epoch, val_dice, can_win: as the search's tables have them. config: with what the trial changed on its way (a halved
+    micro-batch). can_win: of the search and not failed; reruns win by their mean (`propose.confirmation`).
+    """
 
     folder: Path
     trial_id: str
     epoch: int
     val_dice: float
     config: TrialConfig
+    can_win: bool
 
     @property
     def label(self) -> str:
@@ -30,40 +37,55 @@ class TrialCheckpoint:
 
 
 def find_checkpoints(run: Path) -> list[TrialCheckpoint]:
-    """Every readable checkpoint of the search in `run`, best validation Dice first (ties: the earlier epoch first).
+    """The best state of every trial of the search in `run`, best validation Dice first (ties: the earlier trial).
+
+    Which epoch that is the tables say. A checkpoint that they do not know (the time budget ended the search before Tune
+    heard of it) is none, and a trial whose checkpoint is not on the disk is left out.
 
     Raises:
         UserError: `run` is not a results folder.
-        CheckpointError: a checkpoint does not say what it is of, so that the best one is not known.
+        CheckpointError: a checkpoint does not say what it is of.
     """
     if not (run / "search.yaml").exists():
         raise ResultsError(f"{run}: holds no search (no search.yaml). Give the folder results/NAME of a search.")
+    trials = read_trials(run, kind=None)
+    rows = trials[trials["best_epoch"].notna()].sort_values(["best_val_dice", "number"], ascending=[False, True])
     found = []
-    for path in (run / "ray").glob("*/*/checkpoint_*/state.json"):
-        try:
-            state = json.loads(path.read_text())
+    for row in rows.to_dict("records"):
+        trial_id, epoch = str(row["trial_id"]), int(row["best_epoch"])
+        folder = run / "ray" / "checkpoints" / trial_id / f"checkpoint_{epoch:04d}"
+        config = _config(folder)
+        if config is not None:
             found.append(
                 TrialCheckpoint(
-                    folder=path.parent,
-                    trial_id=path.parents[1].name,
-                    epoch=state["progress"]["epoch"],
-                    val_dice=state["progress"]["val_dice"],
-                    config=TrialConfig.model_validate(state["config"]),
+                    folder=folder,
+                    trial_id=trial_id,
+                    epoch=epoch,
+                    val_dice=float(row["best_val_dice"]),
+                    config=config,
+                    can_win=row["kind"] == TrialKind.SEARCH and row["state"] != TrialState.FAILED,
                 )
             )
-        except FileNotFoundError:
-            continue  # replaced by the running search between the listing and the reading
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            reason = " ".join(str(error).split())
-            raise CheckpointError(
-                f"{path}: damaged ({reason}). Put back a copy of it, or delete the folder {path.parent.name}, "
-                "and that epoch is left out."
-            ) from error
-    return sorted(found, key=lambda checkpoint: (-checkpoint.val_dice, checkpoint.epoch))
+    return found
+
+
+def _config(folder: Path) -> TrialConfig | None:
+    """Of the trial whose checkpoint is in `folder`; None where there is none, or a running search just replaced it."""
+    path = folder / "state.json"
+    try:
+        return TrialConfig.model_validate(json.loads(path.read_text())["config"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(
+            f"{path}: damaged ({reason}). Put back a copy of it, or delete the folder {folder.name}, "
+            "and that epoch is left out."
+        ) from error
 
 
 def best_checkpoint(run: Path, trial_id: str | None = None) -> TrialCheckpoint:
-    """The checkpoint with the highest validation Dice of the search, or of one trial.
+    """The best checkpoint of the search, among trials that did not fail, or of one trial.
 
     Of a search whose best were run again to confirm them (--confirm), the one that it chose, once it has.
 
@@ -77,12 +99,27 @@ def best_checkpoint(run: Path, trial_id: str | None = None) -> TrialCheckpoint:
         )
     trial_id = trial_id or _confirmed(run)
     if trial_id is None:
-        return checkpoints[0]
+        return best_of_search(run, checkpoints)
     own = [checkpoint for checkpoint in checkpoints if checkpoint.trial_id == trial_id]
     if not own:
         known = ", ".join(sorted({checkpoint.trial_id for checkpoint in checkpoints})[:10])
         raise ResultsError(f"--trial {trial_id}: no checkpoint of it in {run}. Trials with one: {known}.")
     return own[0]
+
+
+def best_of_search(run: Path, checkpoints: Sequence[TrialCheckpoint]) -> TrialCheckpoint:
+    """The first of `find_checkpoints` that can win: what the search chose where nothing was confirmed.
+
+    Raises:
+        ResultsError: each of them failed.
+    """
+    best = next((checkpoint for checkpoint in checkpoints if checkpoint.can_win), None)
+    if best is None:
+        raise ResultsError(
+            f"{run}: each trial with a checkpoint failed later; trials.parquet has the reasons. One of them can be "
+            "exported by --trial."
+        )
+    return best
 
 
 def _confirmed(run: Path) -> str | None:

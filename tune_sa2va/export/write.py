@@ -3,13 +3,12 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import Any
 
 from tune_sa2va.config import Precision
+from tune_sa2va.data.split_file import read_names
 from tune_sa2va.durable import publish_folder
-from tune_sa2va.errors import NotReproducedError, ResultsError, UserError
+from tune_sa2va.errors import NotReproducedError, UserError
 from tune_sa2va.evaluate.bootstrap import mean_interval
 from tune_sa2va.evaluate.metrics import Counts, mean_scores
 from tune_sa2va.evaluate.tuned import (
@@ -28,6 +27,7 @@ from tune_sa2va.export.checkpoints import TrialCheckpoint, copy_checked
 from tune_sa2va.export.verify import FreshScores, Verify, verify
 from tune_sa2va.results.environment import Environment, read_environment
 from tune_sa2va.results.settings import SearchSettings
+from tune_sa2va.results.test_scores import WINNER, read_locked_part
 
 _DEFAULT_THRESHOLD = 0.5
 
@@ -108,6 +108,7 @@ def _finish(
 ) -> Tuned:
     fresh = verify(run, unfinished, merged=merged)
     data = settings.data
+    groups = [row["group_code"] for row in read_names(run) if row["split"] == "val"]
     tuned = Tuned(
         trial=checkpoint.trial_id,
         epoch=checkpoint.epoch,
@@ -119,9 +120,9 @@ def _finish(
         answer=data.answer,
         threshold=fresh.threshold,
         metrics=Metrics(
-            val_default=_part([Counts(*row) for row in fresh.default_counts], _DEFAULT_THRESHOLD),
-            val_chosen=_part([Counts(*row) for row in fresh.chosen_counts], fresh.threshold),
-            test=_test_scores(run, checkpoint),
+            val_default=_part([Counts(*row) for row in fresh.default_counts], groups, _DEFAULT_THRESHOLD),
+            val_chosen=_part([Counts(*row) for row in fresh.chosen_counts], groups, fresh.threshold),
+            **_test_scores(run, checkpoint),
         ),
         verification=_verify(checkpoint, fresh, to, merged=merged),
         config=checkpoint.config,
@@ -153,21 +154,24 @@ def _verify(checkpoint: TrialCheckpoint, fresh: FreshScores, to: Path, *, merged
     return verification
 
 
-def _test_scores(run: Path, checkpoint: TrialCheckpoint) -> PartScores | None:
-    """Of this very checkpoint, where the search has scored it on the test part."""
-    path = run / "test_scores.parquet"
-    try:
-        rows = pq.read_table(path).to_pylist() if path.exists() else []
-    except (OSError, pa.ArrowException) as error:
-        raise ResultsError(f"{path}: cannot be read ({str(error).splitlines()[0]}). Put back a copy of it.") from error
-    own = [row for row in rows if row.get("checkpoint") == checkpoint.label]
-    scored = [row for row in own if row["row"] == own[0]["row"]]  # the recipe's and the winner's row may be one
-    if not scored:
-        return None
-    counts = [Counts(tp=row["tp"], fp=row["fp"], fn=row["fn"], tn=row["tn"]) for row in scored]
-    return _part(counts, scored[0]["threshold"])
+def _test_scores(run: Path, checkpoint: TrialCheckpoint) -> dict[str, Any]:
+    """Fields of `Metrics`: what the test part says of this very checkpoint, where the search has scored it."""
+    locked = read_locked_part(run)
+    if locked is None:
+        return {}
+    own = locked.scores[locked.scores["checkpoint"] == checkpoint.label]
+    found: dict[str, Any] = {"test_openings": locked.openings}
+    if own.empty:
+        return found
+    rows = own[own["row"] == own["row"].iloc[-1]]  # the recipe's and the winner's may be one; the winner's comes last
+    counts = [Counts(*row) for row in rows[["tp", "fp", "fn", "tn"]].itertuples(index=False, name=None)]
+    found["test"] = _part(counts, rows["group_code"].tolist(), float(rows["threshold"].iloc[0]))
+    return found | ({"test_verdict": locked.verdict} if rows["row"].iloc[0] == WINNER else {})
 
 
-def _part(counts: Sequence[Counts], threshold: float) -> PartScores:
-    measures = {name: Measure.of(mean_interval([getattr(image, name) for image in counts])) for name in MEASURES}
-    return PartScores(num_images=len(counts), threshold=threshold, **measures)
+def _part(counts: Sequence[Counts], groups: Sequence[str], threshold: float) -> PartScores:
+    """groups: of each image."""
+    measures = {
+        name: Measure.of(mean_interval([getattr(image, name) for image in counts], groups)) for name in MEASURES
+    }
+    return PartScores(num_images=len(counts), num_groups=len(set(groups)), threshold=threshold, **measures)

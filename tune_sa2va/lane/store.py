@@ -21,6 +21,7 @@ from tune_sa2va.config import TrialConfig
 from tune_sa2va.durable import flush_folder, rename_folder
 from tune_sa2va.errors import CheckpointError
 from tune_sa2va.lane.messages import FilesRef, unpack_folder
+from tune_sa2va.results.best import best_epoch
 from tune_sa2va.train.checkpoint_state import OPTIMIZER_FILE, objective, read_state
 
 RECORDS_FILE = "epochs.json"
@@ -102,7 +103,10 @@ class TrialStore:
         except OSError:
             shutil.rmtree(unfinished, ignore_errors=True)  # a full disk should not stay so for our leavings
             raise
-        self._flusher.note(self._folder, epoch, {epoch, epoch - 1, _best_epoch(records)})
+        # The best without this epoch, too: where the time budget ends the search now, Tune never hears of this one, and
+        # the tables name the other.
+        bests = {best_epoch(records), best_epoch(records[:-1])}
+        self._flusher.note(self._folder, epoch, {epoch, epoch - 1} | {best for best in bests if best is not None})
 
     def newest(self) -> Stored:
         """The last epoch whose checkpoint is whole; earlier ones where a later one is damaged."""
@@ -121,12 +125,14 @@ class TrialStore:
         return Stored(warning=warning)
 
 
-def prune_ended(folder: Path) -> None:
-    """Of a trial that is over, keep the best epoch's adapter; nobody will train it further."""
-    found = _checkpoints(folder)
-    if not found:
+def prune_ended(folder: Path, best: int) -> None:
+    """Of a trial that is over, keep the adapter of its best epoch; nobody will train it further.
+
+    best: as the search's tables have it. An epoch that they never heard of goes, however good it was; without the one
+    that they name, everything stays.
+    """
+    if not _path(folder, best).exists():
         return
-    best = _best_epoch(tuple(json.loads((found[0] / RECORDS_FILE).read_text(encoding="utf-8"))))
     (_path(folder, best) / OPTIMIZER_FILE).unlink(missing_ok=True)
     flush_folder(_path(folder, best))  # its lane may still wait for the disk, and soon no other is there to serve
     _keep(folder, {best})
@@ -146,9 +152,3 @@ def _checkpoints(folder: Path) -> list[Path]:
 
 def _path(folder: Path, epoch: int) -> Path:
     return folder / f"checkpoint_{epoch:04d}"
-
-
-def _best_epoch(records: tuple[dict[str, Any], ...]) -> int:
-    """The first epoch with the highest validation Dice, as the records and the export choose it."""
-    best: int = max(records, key=lambda record: (record["val_dice"], -record["epoch"]))["epoch"]
-    return best

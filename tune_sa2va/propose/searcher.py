@@ -1,7 +1,9 @@
 """What proposes the trials: Optuna, through Tune's `OptunaSearch`, with its study in `optuna.journal`."""
 
+import json
 import sys
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +11,16 @@ import optuna
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
 from ray.tune.experiment import Trial
 from ray.tune.search import ConcurrencyLimiter, Searcher, SearchGenerator
 from ray.tune.search.optuna import OptunaSearch
 
 from tune_sa2va.engine.optuna_private import journal_backend, set_journal_backend
 from tune_sa2va.engine.ray_private import (
+    completed_trials_of,
     optuna_storage_of,
-    optuna_trial_of,
+    optuna_trials_of,
     set_experiment_folder,
     set_num_trials,
     study_of,
@@ -28,6 +32,11 @@ from tune_sa2va.results.settings import JOURNAL_FILE, SearchSettings
 from tune_sa2va.schedule.lane_capacity import LaneCapacity
 
 METRIC = "val_dice"
+READS_PRUNED = ("tpe", "random")
+"""Samplers that are told of stopped trials as PRUNED. TPE ranks them below all that ran to the end, by how far they
+came; the Gaussian process and CMA-ES would leave them out, and most trials with them."""
+_TRIES = 200
+"""Proposals that may repeat an earlier search's trials before we believe that there are no others."""
 
 
 def proposals(settings: SearchSettings, lane_capacity: LaneCapacity, *, resuming: bool) -> "Proposals":
@@ -42,6 +51,8 @@ def proposals(settings: SearchSettings, lane_capacity: LaneCapacity, *, resuming
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         search = OptunaWithLimits(
             space.distributions,
+            epochs=settings.epochs,
+            reads_pruned=settings.sampler in READS_PRUNED,
             metric=METRIC,
             mode="max",
             sampler=_sampler(settings),
@@ -49,8 +60,10 @@ def proposals(settings: SearchSettings, lane_capacity: LaneCapacity, *, resuming
             study_name=settings.name,
             storage=JournalStorage(JournalFileBackend(str(settings.folder / JOURNAL_FILE))),
         )
-        if not resuming and (inherited := read_inherited(settings.folder)) is not None:
-            search.add_inherited(inherited)
+        if (inherited := read_inherited(settings.folder)) is not None:
+            if not resuming:
+                search.add_inherited(inherited)
+            search.leave_out(inherited)
     # How many finalists there will be is not known before; with reruns `Confirming` says when all is done.
     num_trials = sys.maxsize if settings.confirm else settings.trials
     limited = ConcurrencyLimiter(Confirming(search, settings), max_concurrent=settings.lanes)
@@ -58,25 +71,83 @@ def proposals(settings: SearchSettings, lane_capacity: LaneCapacity, *, resuming
 
 
 class OptunaWithLimits(OptunaSearch):
-    """OptunaSearch that tells the sampler which trials needed more memory than there is, and whose folder may move."""
+    """OptunaSearch that tells the study what trials are ranked by, and whose folder may move.
+
+    Told is the best Val Dice so far, after each epoch and at the end (OptunaSearch tells the last), under the number
+    of the epoch; a trial that was stopped early is PRUNED for samplers that read it so. A trial that needed more memory
+    than there is, or failed otherwise, is COMPLETE with 0, and infeasible: what failed is worse than what was stopped.
+    """
+
+    def __init__(self, *args: Any, epochs: int, reads_pruned: bool, **optuna_search: Any) -> None:
+        super().__init__(*args, **optuna_search)
+        self._epochs = epochs
+        self._reads_pruned = reads_pruned
+        self._told: dict[str, tuple[int, float]] = {}
+        self._left_out: frozenset[str] = frozenset()
 
     def add_inherited(self, inherited: Inherited) -> None:
         """Trials of an earlier search, as evaluated points; they had the memory that they needed."""
         for trial in inherited.trials:
+            is_pruned = trial.stopped_after is not None and self._reads_pruned
             study_of(self).add_trial(
                 optuna.trial.create_trial(
+                    state=TrialState.PRUNED if is_pruned else TrialState.COMPLETE,
                     value=trial.val_dice,
                     params=trial.point,
                     distributions=self._space,
+                    intermediate_values={} if trial.stopped_after is None else {trial.stopped_after: trial.val_dice},
                     constraints={"memory": -1.0},
                     user_attrs={"inherited_from": f"{inherited.source}, trial {trial.trial_id}"},
                 )
             )
 
+    def leave_out(self, inherited: Inherited) -> None:
+        """What the earlier search knows already is not proposed again: its points on the same data."""
+        if inherited.same_data and inherited.same_otherwise:
+            self._left_out = frozenset(_key(trial.point) for trial in inherited.trials)
+
+    def suggest(self, trial_id: str) -> Any:
+        """A point, or that there are none left. The first is the recipe, which each search measures itself."""
+        if not (trials := optuna_trials_of(self)) or trial_id in trials:
+            return super().suggest(trial_id)
+        for _ in range(_TRIES):
+            point = super().suggest(trial_id)
+            if _key(trials[trial_id].params) not in self._left_out:
+                return point
+            study_of(self).tell(trials.pop(trial_id), state=TrialState.FAIL)
+        return Searcher.FINISHED
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """A trial has an epoch more."""
+        self._report(trial_id, result)
+
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """A trial is over: above 0 is a constraint that it broke."""
-        optuna_trial_of(self, trial_id).set_constraint("memory", 1.0 if INFEASIBLE_GIB in (result or {}) else -1.0)
-        super().on_trial_complete(trial_id, result, error)
+        """A trial is over. result: its last one; none where its lane was lost for good, or the time was up."""
+        if trial_id in completed_trials_of(self):
+            return
+        result, trial = result or {}, optuna_trials_of(self)[trial_id]
+        self._report(trial_id, result)
+        trial.set_constraint("memory", 1.0 if INFEASIBLE_GIB in result else -1.0)  # above 0: it broke it
+        epochs, best = self._told.get(trial_id, (0, 0.0))
+        if result.get("failure"):
+            if self._reads_pruned:
+                trial.set_constraint("failed", 1.0)
+            study_of(self).tell(trial, 0.0)
+        elif error or not epochs:
+            study_of(self).tell(trial, state=TrialState.FAIL)
+        elif epochs < self._epochs and self._reads_pruned:
+            study_of(self).tell(trial, state=TrialState.PRUNED)  # with the value that was reported last
+        else:
+            study_of(self).tell(trial, best)
+        completed_trials_of(self).add(trial_id)
+
+    def _report(self, trial_id: str, result: Mapping[str, Any]) -> None:
+        """The best so far, once an epoch: the result of a failure has none, and Tune repeats some."""
+        known, best = self._told.get(trial_id, (0, 0.0))
+        if (epoch := result.get("epoch", 0)) > known:
+            best = max(best, result[METRIC])
+            self._told[trial_id] = epoch, best
+            optuna_trials_of(self)[trial_id].report(best, step=epoch)
 
     def restore(self, checkpoint_path: str) -> None:
         """An earlier run's state, with the journal of this one: the results may lie elsewhere than they did then."""
@@ -108,11 +179,22 @@ class Proposals(SearchGenerator):
         self.searcher.set_max_concurrency(self._lane_capacity())
         return super().next_trial()
 
+    def set_finished(self) -> None:
+        """Tune stops all: the trials under way are over, too, or a resumed search would wait for them for ever."""
+        for trial_id in list(self.searcher.live_trials):
+            self.searcher.on_trial_complete(trial_id)
+        super().set_finished()
+
     def set_state(self, state: dict[str, Any]) -> None:
         """Tune's state of an earlier run, less what this run sets itself: how many trials, and where results lie."""
         super().set_state(state | {"total_samples": self._num_trials, "finished": False})
         # New trials get a copy of this; of those that were there, Tune takes care itself.
         set_experiment_folder(self, self._tune_folder.parent)
+
+
+def _key(point: Mapping[str, Any]) -> str:
+    """The same for equal points."""
+    return json.dumps(point, sort_keys=True)
 
 
 def _sampler(settings: SearchSettings) -> BaseSampler:

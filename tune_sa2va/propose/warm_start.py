@@ -23,11 +23,15 @@ FILE_NAME = "inherited.json"
 
 
 class InheritedTrial(Frozen):
-    """A trial of the earlier search. val_dice: after its last epoch, which is what Optuna is told of trials."""
+    """A trial of the earlier search. val_dice: of its best epoch, which is what Optuna is told of trials.
+
+    stopped_after: the last epoch of one that was stopped early; None for one that ran to the end.
+    """
 
     trial_id: str
     point: dict[str, Any]
     val_dice: float
+    stopped_after: int | None = None
 
 
 class Inherited(Frozen):
@@ -38,6 +42,8 @@ class Inherited(Frozen):
     same_data: bool
     differences: tuple[str, ...]
     """What else was not the same there, in words."""
+    same_otherwise: bool = True
+    """Base model and fixed values are the same, so that a point of the space is the same configuration."""
     left_out: int
     """Finished trials with a value outside the new search's ranges."""
     trials: tuple[InheritedTrial, ...]
@@ -66,7 +72,7 @@ def usable_trials(earlier: Path, space: SearchSpace) -> tuple[list[InheritedTria
             "Search the same fields in the same way, or leave --warm-start out."
         )
     trials = read_trials(earlier)
-    ended = trials["state"].isin([TrialState.COMPLETE, TrialState.STOPPED]) & trials["last_val_dice"].notna()
+    ended = trials["state"].isin([TrialState.COMPLETE, TrialState.STOPPED]) & trials["best_val_dice"].notna()
     found = _points(trials[ended], space)
     if not found:
         raise UserError(
@@ -82,7 +88,7 @@ def inherit(settings: SearchSettings, earlier: Path, folder: Path) -> Inherited:
     there, here = (read_environment(place) for place in (earlier, folder))
     old = SearchSettings.load(earlier)
     differences = []
-    if there.base_model.sha256 != here.base_model.sha256:
+    if is_other_base := there.base_model.sha256 != here.base_model.sha256:
         differences.append("with another base model")
     if old.epochs != settings.epochs:
         differences.append(f"with {old.epochs} epochs a trial in place of {settings.epochs}")
@@ -93,6 +99,7 @@ def inherit(settings: SearchSettings, earlier: Path, folder: Path) -> Inherited:
         source=old.name,
         same_data=there.data_fingerprint == here.data_fingerprint,
         differences=tuple(differences),
+        same_otherwise=not is_other_base and not fixed,
         left_out=left_out,
         trials=tuple(trials),
     )
@@ -130,7 +137,13 @@ def _points(trials: pd.DataFrame, space: SearchSpace) -> list[InheritedTrial]:
         values = {p: row[p].tolist() if isinstance(row[p], np.ndarray) else row[p] for p in space.dimensions}
         if all(dimension.holds(values[path]) for path, dimension in space.dimensions.items()):
             point = {path: encode(value) for path, value in values.items()}
+            stopped_after = int(row["epochs"]) if row["state"] == TrialState.STOPPED else None
             found.append(
-                InheritedTrial(trial_id=str(row["trial_id"]), point=point, val_dice=float(row["last_val_dice"]))
+                InheritedTrial(
+                    trial_id=str(row["trial_id"]),
+                    point=point,
+                    val_dice=float(row["best_val_dice"]),
+                    stopped_after=stopped_after,
+                )
             )
     return found

@@ -4,11 +4,12 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from tune_sa2va.evaluate.paired import Comparison, sentence
 from tune_sa2va.report.figure import BLUE, ORANGE, Figure, frame, plain
 from tune_sa2va.report.load import Run
-from tune_sa2va.report.summary import comparison_row, interval_text, means_table, settings_rows
-from tune_sa2va.report.test_part import MEASURES, WINNER, Comparison, compare_values, means, with_overlap
+from tune_sa2va.report.summary import comparison_rows, interval_text, means_table, number_of_p, settings_rows
 from tune_sa2va.report.words import count, duration, setting, signed
+from tune_sa2va.results.test_scores import DICE, MEASURES, WINNER, compare_measure, pair
 
 _OF_A_SEARCH = ("name", "out", "feature_cache")
 
@@ -35,50 +36,45 @@ def compare_values_of_page(a: Run, b: Run) -> dict[str, Any]:
     winner_a, winner_b = a.winner or {}, b.winner or {}
     return {
         "title": f"{a.settings.name} (A) and {b.settings.name} (B)",
-        "answer": _answer(a, b, comparisons),
+        "answer": _answer(comparisons),
         "table": _table(a, b),
-        "comparisons": [comparison_row(c) for c in comparisons],
+        "comparisons": comparison_rows(comparisons) if comparisons else [],
         "settings": differing,
         "config": [(p, setting(winner_a.get(p, "–")), setting(winner_b.get(p, "–"))) for p in paths],
     }
 
 
-def paired_winners(a: Run, b: Run) -> list[Comparison]:
-    """B's winner less A's on the same test images; empty where the test parts are not the same images."""
-    if a.test_scores is None or b.test_scores is None:
-        return []
-    key = ["image_code", "text"]
-    rows_a, rows_b = (with_overlap(s[s["row"] == WINNER]).set_index(key) for s in (a.test_scores, b.test_scores))
-    if rows_a.empty or set(rows_a.index) != set(rows_b.index):
-        return []
-    rows_b = rows_b.loc[rows_a.index]
-    return [
-        compare_values(m, f"A: {a.settings.name}", rows_b[m.column].tolist(), rows_a[m.column].tolist())
-        for m in MEASURES
-    ]
+def paired_winners(a: Run, b: Run) -> dict[str, Comparison]:
+    """Measure's column -> B's winner beside A's on the same test images; empty where the images are not the same."""
+    if a.locked is None or b.locked is None:
+        return {}
+    rows_a, rows_b = (locked.scores[locked.scores["row"] == WINNER] for locked in (a.locked, b.locked))
+    rows = pair(rows_b, rows_a)
+    if rows.empty or not len(rows) == len(rows_a) == len(rows_b):
+        return {}
+    return {m.column: compare_measure(m, rows) for m in MEASURES}
 
 
-def _answer(a: Run, b: Run, comparisons: list[Comparison]) -> list[str]:
+def _answer(comparisons: dict[str, Comparison]) -> list[str]:
     if not comparisons:
         return [
             "The two test parts are not the same images, or not scored: means stand side by side, nothing is paired."
         ]
-    dice = comparisons[0]
-    words = {"better": "is better than", "worse": "is worse than", "tie": "ties with"}[dice.verdict]
-    interval = interval_text(dice.difference, 3, sign=True)
+    dice = comparisons[DICE.column]
+    said = sentence({"A's winner": dice}, subject="B's winner")
     return [
-        f"B's winner {words} A's on the same {count(dice.difference.num_values, 'test image')}: Dice "
-        f"{signed(dice.difference.mean)} {interval}, Wilcoxon p = {dice.p_value:.2g}."
+        f"On the same {count(dice.difference.num_values, 'test image')}: {said} Dice {signed(dice.difference.mean)} "
+        f"{interval_text(dice.difference, 3, sign=True)}, signed-rank p over groups = {number_of_p(dice.p_value)}."
     ]
 
 
 def _table(a: Run, b: Run) -> dict[str, Any] | None:
-    if a.test_scores is None or b.test_scores is None:
+    if a.locked is None or b.locked is None:
         return None
     rows = {
         f"{letter}: {label}": cells
-        for letter, scores in (("A", a.test_scores), ("B", b.test_scores))
-        for label, cells in means(with_overlap(scores)).items()
+        for letter, locked in (("A", a.locked), ("B", b.locked))
+        for label, cells in locked.means.items()
     }
     return means_table(rows)
 

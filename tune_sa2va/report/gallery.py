@@ -14,7 +14,7 @@ from tune_sa2va.data.codes import image_code
 from tune_sa2va.data.split_file import read_split
 from tune_sa2va.errors import DataError
 from tune_sa2va.report.load import Run
-from tune_sa2va.report.test_part import RECIPE, WINNER, with_overlap
+from tune_sa2va.results.test_scores import RECIPE, WINNER
 
 MASKS_FOLDER = "test_masks"
 _SIDE_PX = 360
@@ -52,7 +52,7 @@ class Gallery:
 
 def gallery(run: Run) -> Gallery:
     """Three test images by the winner's Dice, read through the split and the data source."""
-    if run.test_scores is None:
+    if run.locked is None:
         return Gallery(cases=[], missing="The test part has not been scored.")
     try:
         samples = _test_samples(run)
@@ -60,7 +60,7 @@ def gallery(run: Run) -> Gallery:
         # Not the error's own words: they hold file names.
         missing = "The images cannot be read where the search read them: the data set has been moved or changed."
         return Gallery(cases=[], missing=missing)
-    winner = with_overlap(run.test_scores)
+    winner = run.locked.scores
     winner = winner[(winner["row"] == WINNER) & winner["dice"].notna()].sort_values("dice").reset_index(drop=True)
     there = [(row["image_code"], row["text"]) in samples for row in winner.to_dict("records")]
     winner = winner[there].reset_index(drop=True)

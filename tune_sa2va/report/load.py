@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tune_sa2va.errors import ResultsError
 from tune_sa2va.propose.confirmation import Confirmation, read_confirmation
@@ -15,12 +13,7 @@ from tune_sa2va.propose.warm_start import Inherited, read_inherited
 from tune_sa2va.report.names import Names
 from tune_sa2va.results.records import TrialKind, read_epochs, read_trials
 from tune_sa2va.results.settings import SearchSettings
-
-SCORES_FILE = "test_scores.parquet"
-_SCORES_COLUMNS = (
-    *("row", "image_code", "group_code", "text", "threshold", "tp", "fp", "fn", "tn"),
-    *("cl_dice", "hd95_px", "betti_error"),
-)
+from tune_sa2va.results.test_scores import LockedPart, read_locked_part
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,8 +28,8 @@ class Run:
     """As `read_trials`, by number; plus `label` ("trial 0003", as logs have it); lists where a cell holds several."""
     epochs: pd.DataFrame
     """As `read_epochs`; plus `number` and `label` of the trial."""
-    test_scores: pd.DataFrame | None
-    """A row a model and test image; None while the test part has not been scored."""
+    locked: LockedPart | None
+    """Scores of the test part; None while it has not been scored."""
     winner_id: str | None
     """The exported trial, or the one that an exported rerun repeats; None while there is none."""
     confirmation: Confirmation | None
@@ -96,7 +89,7 @@ def load_run(folder: Path, *, show_names: bool) -> Run:
         environment=_read_json(folder / "environment.json"),
         trials=trials,
         epochs=epochs,
-        test_scores=_read_scores(folder / SCORES_FILE),
+        locked=read_locked_part(folder),
         winner_id=dict(zip(reruns["trial_id"], reruns["parent"], strict=True)).get(winner, winner),
         confirmation=read_confirmation(settings),
         reruns=reruns,
@@ -118,11 +111,8 @@ def _labelled(folder: Path, kind: TrialKind, word: str) -> tuple[pd.DataFrame, p
 
 
 def _find_recipe(settings: SearchSettings, trials: pd.DataFrame) -> str | None:
-    recipe = settings.trial_config(settings.search_space.recipe_point()).flat()
-    for row in trials.to_dict("records"):
-        if all(row[path] == value for path, value in recipe.items()):
-            return str(row["trial_id"])
-    return None
+    space = settings.search_space
+    return next((str(row["trial_id"]) for row in trials.to_dict("records") if space.is_recipe(row)), None)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -136,19 +126,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise ResultsError(f"{path}: cannot be read ({error}). Put back a copy of it, or delete it.") from error
     return content
-
-
-def _read_scores(path: Path) -> pd.DataFrame | None:
-    if not path.is_file():
-        return None
-    try:
-        table = pq.read_table(path)
-        table.validate(full=True)  # else a text that is none stops pandas
-    except (OSError, pa.ArrowException) as error:
-        raise ResultsError(f"{path}: cannot be read ({str(error).splitlines()[0]}). Put back a copy of it.") from error
-    if missing := [name for name in _SCORES_COLUMNS if name not in table.column_names]:
-        raise ResultsError(
-            f"{path}: must have the columns {', '.join(missing)}: another tune_sa2va wrote it. "
-            "Make the report with that one, or run the search again under another --name."
-        )
-    return table.select(list(_SCORES_COLUMNS)).to_pandas()

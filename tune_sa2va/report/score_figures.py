@@ -1,11 +1,14 @@
 """Figures of the test part: image by image, and the differences with their intervals."""
 
+from collections.abc import Mapping
+
 import plotly.graph_objects as go
 
+from tune_sa2va.evaluate.paired import Comparison, Word
 from tune_sa2va.report.figure import BLUE, GREY, ORANGE, RED, Figure, frame, plain
 from tune_sa2va.report.load import Run
-from tune_sa2va.report.test_part import RECIPE, UNTUNED, Comparison, paired, with_overlap
 from tune_sa2va.report.words import count
+from tune_sa2va.results.test_scores import MEASURES, RECIPE, UNTUNED
 
 _SHARES = ("dice", "iou", "recall", "precision", "cl_dice")
 
@@ -13,11 +16,10 @@ _SHARES = ("dice", "iou", "recall", "precision", "cl_dice")
 def image_differences(run: Run) -> Figure:
     """Dice of the winner less that of the recipe (else the base), a bar an image."""
     title = "Test images one by one"
-    scores = with_overlap(run.test_scores) if run.test_scores is not None else None
-    if scores is None:
+    if run.locked is None:
         return Figure(key="images", title=title, reading="The test part has not been scored.", plot=None)
-    other = RECIPE if RECIPE in set(scores["row"]) else UNTUNED
-    rows = paired(scores, other)
+    other = RECIPE if RECIPE in set(run.locked.scores["row"]) else UNTUNED
+    rows = run.locked.paired(other)
     rows["difference"] = rows["dice_winner"] - rows["dice_other"]
     rows = rows[rows["difference"].notna()].sort_values("difference", ascending=False)
     higher, lower = int((rows["difference"] > 0).sum()), int((rows["difference"] < 0).sum())
@@ -38,29 +40,35 @@ def image_differences(run: Run) -> Figure:
     return Figure(key="images", title=title, reading=reading, plot=plot)
 
 
-def difference_intervals(comparisons: list[Comparison]) -> Figure:
-    """Mean differences of the measures that lie in [0, 1], with their intervals."""
+def difference_intervals(compared: Mapping[str, Mapping[str, Comparison]]) -> Figure:
+    """Mean differences of the measures that lie in [0, 1], with their intervals.
+
+    compared: other model -> measure's column -> outcome.
+    """
     title = "What tuning changed on the test part"
-    shown = [c for c in comparisons if c.measure.column in _SHARES]
-    if not shown:
+    measures = [m for m in MEASURES if m.column in _SHARES]
+    found = [(m, other, own[m.column]) for other, own in compared.items() if own for m in measures]
+    if not found:
         return Figure(key="differences", title=title, reading="There is no other row to compare with.", plot=None)
     traces = []
     for other, colour in ((RECIPE, ORANGE), (UNTUNED, GREY)):
-        own = [c for c in shown if c.other == other][::-1]
+        own = [(m.label, c.difference) for m, beside, c in found if beside == other][::-1]
         if own:
             traces.append(
                 go.Scatter(
-                    x=[c.difference.mean for c in own], y=[c.measure.label for c in own], mode="markers",
+                    x=[d.mean for _, d in own], y=[label for label, _ in own], mode="markers",
                     name=f"winner − {other}", marker={"size": 10, "color": colour},
                     error_x={"type": "data", "symmetric": False, "color": colour,
-                             "array": [c.difference.high - c.difference.mean for c in own],
-                             "arrayminus": [c.difference.mean - c.difference.low for c in own]},
+                             "array": [d.high - d.mean for _, d in own],
+                             "arrayminus": [d.mean - d.low for _, d in own]},
                 )
             )  # fmt: skip
     plot = frame(traces, height=330, scattermode="group")
     plot.add_vline(x=0, line={"color": GREY, "dash": "dot"})
-    plot.update_xaxes(title="mean difference, 95% interval")
-    ties = [f"{c.measure.label} against the {c.other}" for c in shown if c.verdict == "tie"]
-    said = "Right of 0 the winner is better. "
-    said += f"Ties, where the interval holds 0: {', '.join(ties)}." if ties else "No interval holds 0."
+    plot.update_xaxes(title="mean difference, 95% interval over groups")
+    if any(c.word is Word.TOO_FEW for _, _, c in found):
+        said = "Right of 0 the winner has the higher mean; there are too few patients to say whether it is better."
+    else:
+        ties = [f"{m.label} against the {other}" for m, other, c in found if c.word is Word.TIE]
+        said = "Right of 0 the winner is better. " + (f"Ties: {', '.join(ties)}." if ties else "There is no tie.")
     return Figure(key="differences", title=title, reading=said, plot=plot)

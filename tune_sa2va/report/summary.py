@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from tune_sa2va.evaluate.bootstrap import Interval
+from tune_sa2va.evaluate.paired import Comparison
 from tune_sa2va.report.confirmation import confirmation_section
 from tune_sa2va.report.figure import Figure
 from tune_sa2va.report.gallery import Gallery, gallery
@@ -13,17 +14,9 @@ from tune_sa2va.report.load import Run
 from tune_sa2va.report.progress_figures import lanes_by_time, learning_curves
 from tune_sa2va.report.score_figures import difference_intervals, image_differences
 from tune_sa2va.report.space_figures import importance_figure, lr_rank_map, parallel_rows
-from tune_sa2va.report.test_part import (
-    MEASURES,
-    RECIPE,
-    UNTUNED,
-    Comparison,
-    compare,
-    means,
-    with_overlap,
-)
 from tune_sa2va.report.words import count, duration, number, setting, signed
 from tune_sa2va.results.records import TrialState
+from tune_sa2va.results.test_scores import DICE, MEASURES, RECIPE, UNTUNED, Measure
 
 _PATHS = ("out", "data.source", "space_file", "feature_cache", "address", "warm_start")
 
@@ -31,7 +24,7 @@ _PATHS = ("out", "data.source", "space_file", "feature_cache", "address", "warm_
 def report_figures(run: Run) -> list[Figure]:
     """Every figure of the page."""
     return [
-        difference_intervals([c for other in (RECIPE, UNTUNED) for c in _compared(run, other)]),
+        difference_intervals(_compared(run)),
         image_differences(run),
         learning_curves(run),
         parallel_rows(run),
@@ -43,17 +36,15 @@ def report_figures(run: Run) -> list[Figure]:
 
 def report_values(run: Run, *, pictures: bool) -> dict[str, Any]:
     """What the template `report.html` asks for, figures apart."""
-    comparisons = {other: _compared(run, other) for other in (RECIPE, UNTUNED)}
+    compared = _compared(run)
     return {
         "title": f"Search {run.settings.name}",
-        "answer": _answer(run, comparisons),
+        "answer": _answer(run, compared),
         "asked": _asked(run),
-        "table": None if run.test_scores is None else means_table(means(with_overlap(run.test_scores))),
+        "table": None if run.locked is None else means_table(run.locked.means),
         "test_note": _test_note(run),
         "comparisons": [
-            (f"The winner against the {other}", [comparison_row(c) for c in rows])
-            for other, rows in comparisons.items()
-            if rows
+            (f"The winner against the {other}", comparison_rows(own)) for other, own in compared.items() if own
         ],
         "confirmation": confirmation_section(run),
         "gallery": gallery(run) if pictures else Gallery(cases=[], missing="Left out on request (--no-pictures)."),
@@ -86,17 +77,26 @@ def interval_text(interval: Interval, digits: int, *, sign: bool = False) -> str
     return f"[{form(interval.low, digits)}, {form(interval.high, digits)}]"
 
 
-def comparison_row(c: Comparison) -> dict[str, Any]:
-    """A row for the macro `compared`."""
+def comparison_rows(compared: Mapping[str, Comparison]) -> list[dict[str, Any]]:
+    """Rows for the macro `compared`. compared: measure's column -> outcome."""
+    return [_comparison_row(m, compared[m.column]) for m in MEASURES]
+
+
+def _comparison_row(measure: Measure, c: Comparison) -> dict[str, Any]:
     return {
-        "label": c.measure.label,
-        "mean": signed(c.difference.mean, c.measure.digits),
-        "interval": interval_text(c.difference, c.measure.digits, sign=True),
-        "p": "–" if pd.isna(c.p_value) else f"{c.p_value:.2g}",
-        "images": c.difference.num_values,
-        "verdict": c.verdict,
-        "note": "" if c.test_agrees else " *",
+        "label": measure.label,
+        "mean": signed(c.difference.mean, measure.digits),
+        "interval": interval_text(c.difference, measure.digits, sign=True),
+        "p": number_of_p(c.p_value),
+        "images": f"{c.difference.num_values} / {c.difference.num_groups}",
+        "word": str(c.word),
+        "note": " *" if c.is_disputed else "",
     }
+
+
+def number_of_p(p_value: float) -> str:
+    """Two digits that matter; a dash where there is no test."""
+    return "–" if pd.isna(p_value) else f"{p_value:.2g}"
 
 
 def settings_rows(run: Run) -> list[tuple[str, str]]:
@@ -120,12 +120,16 @@ def flatten(nested: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     return flat
 
 
-def _compared(run: Run, other: str) -> list[Comparison]:
-    return [] if run.test_scores is None else compare(with_overlap(run.test_scores), other)
+def _compared(run: Run) -> dict[str, dict[str, Comparison]]:
+    """Other -> measure's column -> outcome; empty for one that is not there."""
+    return {} if run.locked is None else {other: run.locked.against(other) for other in (RECIPE, UNTUNED)}
 
 
-def _answer(run: Run, comparisons: Mapping[str, list[Comparison]]) -> list[str]:
-    said = [_verdict_sentence(other, rows[0]) for other, rows in comparisons.items() if rows]
+def _answer(run: Run, compared: Mapping[str, Mapping[str, Comparison]]) -> list[str]:
+    said = []
+    if run.locked is not None and run.locked.verdict:
+        said = [f"On the locked test part: {run.locked.verdict}"]
+        said += [_numbers(other, own[DICE.column]) for other, own in compared.items() if own]
     winner = run.winner
     if winner is None:
         scored = run.scored
@@ -141,13 +145,13 @@ def _answer(run: Run, comparisons: Mapping[str, list[Comparison]]) -> list[str]:
     return said
 
 
-def _verdict_sentence(other: str, c: Comparison) -> str:
-    words = {"better": "is better than", "worse": "is worse than", "tie": "ties with"}[c.verdict]
-    p = "no p" if pd.isna(c.p_value) else f"Wilcoxon p = {c.p_value:.2g}"
-    odd = "" if c.test_agrees else " The signed-rank test says otherwise, so take it with care."
+def _numbers(other: str, c: Comparison) -> str:
+    p = "no p" if pd.isna(c.p_value) else f"signed-rank p over groups = {number_of_p(c.p_value)}"
+    odd = " Interval and test say different things, so it counts as a tie." if c.is_disputed else ""
     return (
-        f"On the locked test part the winner {words} the {other}: Dice {signed(c.difference.mean)} "
-        f"{interval_text(c.difference, 3, sign=True)} over {count(c.difference.num_values, 'image')}, {p}.{odd}"
+        f"Dice of the winner less that of the {other}: {signed(c.difference.mean)} "
+        f"{interval_text(c.difference, 3, sign=True)} over {count(c.difference.num_values, 'image')} of "
+        f"{count(c.difference.num_groups, 'group')}, {p}.{odd}"
     )
 
 
@@ -177,16 +181,17 @@ def _asked(run: Run) -> list[str]:
 
 
 def _test_note(run: Run) -> str:
-    scores = run.test_scores
-    if scores is None:
+    if run.locked is None:
         return ""
+    scores = run.locked.scores
     images, groups = scores["image_code"].nunique(), scores["group_code"].nunique()
     threshold = ", ".join(f"{value:g}" for value in sorted(scores["threshold"].unique()))
-    empty = int(with_overlap(scores)["dice"].isna().sum())
+    empty = int(scores["dice"].isna().sum())
     skipped = f" {count(empty, 'score')} left out, where truth and prediction are both empty." if empty else ""
+    again = "" if run.locked.openings == 1 else " Whatever was chosen after the first time is no longer blind to it."
     return (
-        f"{count(images, 'image')} of {count(groups, 'group')}, which no trial has seen; masks on the images' own "
-        f"pixels, threshold {threshold}.{skipped}"
+        f"{count(images, 'image')} of {count(groups, 'group')}, which no trial has seen; opened {run.locked.opened}."
+        f"{again} Masks on the images' own pixels, threshold {threshold}.{skipped}"
     )
 
 

@@ -12,6 +12,7 @@ from tune_sa2va.errors import ResultsError
 from tune_sa2va.evaluate.tuned import Tuned, read_tuned
 from tune_sa2va.results.records import TrialKind, read_epochs, read_trials
 from tune_sa2va.results.settings import SearchSettings
+from tune_sa2va.results.test_scores import RECIPE, UNTUNED, LockedPart, read_locked_part
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -27,7 +28,14 @@ class Results:
     reruns: pd.DataFrame
     """As `trials`, of `confirm`; `parent` is the trial that was run again."""
     test_scores: pd.DataFrame
-    """A row a model (untuned base, recipe, winner) and test image: tp, fp, fn, tn, cl_dice, hd95_px, betti_error."""
+    """A row a model (untuned base, recipe, winner) and test image: tp, fp, fn, tn, dice, cl_dice, hd95_px, ..."""
+    comparisons: pd.DataFrame
+    """A row a model that the winner is beside, and measure: mean difference over the test images, its 95% interval over
+    groups, p of the signed-rank test, groups, and the word (better, worse, tie, too few patients to say)."""
+    verdict: str
+    """The winner beside the recipe and the untuned base by Dice, in words; empty before the test part is scored."""
+    test_openings: int
+    """How often the test part was scored: once, unless winners changed."""
     split: pd.DataFrame
     """A row an image: its code, its group's and its part. Names are in the folder's names.parquet alone."""
     winner: Tuned | None
@@ -41,16 +49,38 @@ def load_results(folder: str | Path) -> Results:
         UserError: not a results folder, or a file that is damaged or of another version.
     """
     folder = Path(folder)
+    locked = read_locked_part(folder)
     return Results(
         folder=folder.resolve(),
         settings=SearchSettings.load(folder),
         trials=read_trials(folder),
         epochs=read_epochs(folder),
         reruns=read_trials(folder, TrialKind.CONFIRMATION),
-        test_scores=_table(folder / "test_scores.parquet"),
+        test_scores=pd.DataFrame() if locked is None else locked.scores,
+        comparisons=pd.DataFrame() if locked is None else _comparisons(locked),
+        verdict="" if locked is None else locked.verdict,
+        test_openings=0 if locked is None else locked.openings,
         split=_table(folder / SPLIT_FILE),
         winner=read_tuned(folder / "best_adapter"),
     )
+
+
+def _comparisons(locked: LockedPart) -> pd.DataFrame:
+    rows = [
+        {
+            "other": other,
+            "measure": column,
+            "difference": found.difference.mean,
+            "low": found.difference.low,
+            "high": found.difference.high,
+            "p_value": found.p_value,
+            "groups": found.difference.num_groups,
+            "word": str(found.word),
+        }
+        for other in (RECIPE, UNTUNED)
+        for column, found in locked.against(other).items()
+    ]
+    return pd.DataFrame(rows)
 
 
 def _table(path: Path) -> pd.DataFrame:

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from tune_sa2va.config import RECIPE, TrialConfig
 from tune_sa2va.durable import write_whole
 from tune_sa2va.errors import ResultsError
+from tune_sa2va.results.best import best_epoch
 from tune_sa2va.train.records import EpochRecord
 
 TRIALS_FILE = "trials.parquet"
@@ -171,6 +172,10 @@ class RunRecords:
         self._write_epochs()
         self._write_trials()
 
+    def best_epochs(self) -> dict[str, int | None]:
+        """Trial -> the epoch that counts; None for a trial without one."""
+        return {trial_id: row["best_epoch"] for trial_id, row in self._trials.items()}
+
     def trials(self) -> pd.DataFrame:
         """A row a trial, in the order in which they started."""
         return self._trials_table().to_pandas()
@@ -185,12 +190,11 @@ class RunRecords:
         if not rows:
             self._trials[trial_id] |= {"epochs": 0, "seconds": 0.0, "peak_gib": 0.0}
             return
-        scored = [row for row in rows if not math.isnan(row["val_dice"])]
-        best = max(scored, key=lambda row: row["val_dice"], default=None)
+        best = best_epoch(rows)
         self._trials[trial_id] |= {
             "epochs": rows[-1]["epoch"],
-            "best_val_dice": best["val_dice"] if best else None,
-            "best_epoch": best["epoch"] if best else None,
+            "best_val_dice": None if best is None else self._epochs[trial_id, best]["val_dice"],
+            "best_epoch": best,
             "last_val_dice": rows[-1]["val_dice"],
             "seconds": math.fsum(row["seconds"] for row in rows),
             "peak_gib": max(row["peak_gib"] for row in rows),

@@ -2,7 +2,6 @@
 
 import io
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,20 +11,18 @@ from rich.console import Console
 from rich.table import Table
 
 from tune_sa2va.data.split_file import NAMES_FILE
-from tune_sa2va.errors import ResultsError, UserError
-from tune_sa2va.evaluate.bootstrap import Interval, mean_interval, verdict
-from tune_sa2va.evaluate.metrics import Counts
-from tune_sa2va.export import FreshScores, TrialCheckpoint, export_adapter, find_checkpoints, verify
+from tune_sa2va.errors import UserError
+from tune_sa2va.evaluate.bootstrap import Interval
+from tune_sa2va.export import FreshScores, TrialCheckpoint, export_adapter, verify
 from tune_sa2va.lane.messages import Files, read_files, write_files
-from tune_sa2va.propose.confirmation import Confirmation, confirmation_words, read_confirmation
-from tune_sa2va.results.records import TrialKind, read_trials
+from tune_sa2va.propose.confirmation import confirmation_words, read_confirmation
 from tune_sa2va.results.settings import FILE_NAME as SETTINGS_FILE
 from tune_sa2va.results.settings import SearchSettings
-from tune_sa2va.score.test_part import Contender, TestScores, read_scores, score_test_part
+from tune_sa2va.results.test_scores import MEASURES, OVERLAP, RECIPE, UNTUNED, WINNER, LockedPart, read_locked_part
+from tune_sa2va.score.choice import Chosen, choose
+from tune_sa2va.score.test_part import Contender, score_test_part
 
-UNTUNED, RECIPE, WINNER = "untuned base", "recipe", "winner"
-_MEASURES = ("dice", "iou", "recall", "precision")
-_WORDS = {"better": "better than", "worse": "worse than", "tie": "a tie with"}
+_SHOWN = [measure for measure in MEASURES if measure.column in OVERLAP]
 
 
 def finish(settings: SearchSettings) -> None:
@@ -38,33 +35,19 @@ def finish(settings: SearchSettings) -> None:
     """
     folder = settings.folder
     confirmation = read_confirmation(settings)
-    checkpoints = find_checkpoints(folder)
-    if not checkpoints:
-        raise ResultsError(f"{folder}: no trial finished an epoch; trials.parquet has the reasons. Nothing to export.")
-    winner, parent = _winner_of(settings, checkpoints, confirmation)
-    recipe = _recipe_of(settings, checkpoints)
+    chosen = choose(settings, confirmation)
     contenders = [Contender(row=UNTUNED, checkpoint=UNTUNED, adapter=None)]
-    if recipe is not None and recipe.trial_id != parent:
-        contenders.append(_contender(RECIPE, recipe))
-    score_test_part(settings, [*contenders, _contender(WINNER, winner)])
-    text = _report(settings, winner, recipe, read_scores(folder))
+    if chosen.recipe is not None and not chosen.is_recipe:
+        contenders.append(_contender(RECIPE, chosen.recipe))
+    score_test_part(settings, [*contenders, _contender(WINNER, chosen.winner)])
+    locked = read_locked_part(folder)
+    assert locked is not None, "it has just been scored"
+    text = _report(settings, chosen, locked)
     if confirmation is not None:
         text += "".join(f"{sentence}\n" for sentence in confirmation_words(confirmation))
     (folder / "summary.txt").write_text(text)
     print(text, end="", flush=True)
-    _export(settings, winner)  # last: its card has the scores, and its check may refuse
-
-
-def _winner_of(
-    settings: SearchSettings, checkpoints: list[TrialCheckpoint], confirmation: Confirmation | None
-) -> tuple[TrialCheckpoint, str]:
-    """The state to export, of a rerun where the best was confirmed; and the trial of the search that it stands for."""
-    if confirmation is not None and (confirmed := confirmation.winner) is not None:
-        rerun = confirmed.best_rerun.trial_id
-        return next(checkpoint for checkpoint in checkpoints if checkpoint.trial_id == rerun), confirmed.trial_id
-    reruns = set(read_trials(settings.folder, TrialKind.CONFIRMATION)["trial_id"])
-    best = next(checkpoint for checkpoint in checkpoints if checkpoint.trial_id not in reruns)
-    return best, best.trial_id
+    _export(settings, chosen.winner)  # last: its card has the scores, and its check may refuse
 
 
 def _export(settings: SearchSettings, winner: TrialCheckpoint) -> None:
@@ -103,55 +86,43 @@ def _contender(row: str, checkpoint: TrialCheckpoint) -> Contender:
     return Contender(row=row, checkpoint=name, adapter=read_files(checkpoint.folder / "adapter"))
 
 
-def _recipe_of(settings: SearchSettings, checkpoints: list[TrialCheckpoint]) -> TrialCheckpoint | None:
-    recipe = settings.trial_config(settings.search_space.recipe_point())
-    return next((checkpoint for checkpoint in checkpoints if checkpoint.config == recipe), None)
-
-
-def _report(
-    settings: SearchSettings,
-    winner: TrialCheckpoint,
-    recipe: TrialCheckpoint | None,
-    test: TestScores,
-) -> str:
-    scores = test.counts
-    # A search that was extended and has a new winner opens the locked part again; then it is no longer unseen.
-    times = "once" if test.openings == 1 else f"{test.openings} times as winners changed"
-    table = Table(title=f"Test part, scored {times}: {len(scores[WINNER])} images, mean [95% bootstrap interval]")
-    for heading in ("", "epoch", "Val Dice", *(measure.capitalize() for measure in _MEASURES)):
+def _report(settings: SearchSettings, chosen: Chosen, locked: LockedPart) -> str:
+    winner = chosen.winner
+    images, groups = locked.scores["image_code"].nunique(), locked.scores["group_code"].nunique()
+    table = Table(
+        title=f"Test part, scored {locked.opened}: {images} images of {groups} groups, "
+        "mean [95% bootstrap interval over groups]"
+    )
+    for heading in ("", "epoch", "Val Dice", *(measure.label for measure in _SHOWN)):
         table.add_column(heading, no_wrap=True)
-    checkpoints = {UNTUNED: None, RECIPE: recipe, WINNER: winner}
-    for label, counts in scores.items():
-        checkpoint = checkpoints[label]
+    checkpoints = {UNTUNED: None, RECIPE: chosen.recipe, WINNER: winner}
+    for row, means in locked.means.items():
+        checkpoint = checkpoints[row]
         known = ("", "") if checkpoint is None else (str(checkpoint.epoch), f"{checkpoint.val_dice:.3f}")
-        table.add_row(label, *known, *(_cell(_intervals(counts)[measure]) for measure in _MEASURES))
+        table.add_row(row, *known, *(_cell(means[measure.column]) for measure in _SHOWN))
     console = Console(width=150, record=True, file=io.StringIO())
     console.print(table)
-    console.print(_conclusion(scores), soft_wrap=True)
+    console.print(_conclusion(chosen, locked), soft_wrap=True)
     console.print(f"Winner: trial {winner.trial_id}, {_differences(settings, winner)}", soft_wrap=True)
     console.print(f"Adapter: {settings.folder / 'best_adapter'}", soft_wrap=True)
     return console.export_text()
 
 
-def _conclusion(scores: Mapping[str, list[Counts]]) -> str:
-    def dices(label: str) -> list[float]:
-        return [counts.dice for counts in scores[label]]
-
-    said = [
-        f"{_WORDS[verdict(dices(WINNER), dices(other))]} the {other}" for other in (RECIPE, UNTUNED) if other in scores
-    ]
-    start = "The winner is " if RECIPE in scores else "The recipe itself won. It is "
-    return f"{start}{' and '.join(said)} by Dice (paired over images)."
+def _conclusion(chosen: Chosen, locked: LockedPart) -> str:
+    said = [locked.verdict]
+    if chosen.is_recipe:
+        said.insert(0, "The recipe itself won.")
+    elif chosen.recipe is None:
+        said.append("The recipe was not scored: its checkpoint is not on the disk.")
+    if chosen.gone:
+        said.append(f"Better by Val Dice, but without a checkpoint on the disk, were: {', '.join(chosen.gone)}.")
+    return " ".join(said)
 
 
 def _differences(settings: SearchSettings, winner: TrialCheckpoint) -> str:
     values = winner.config.flat()
     return ", ".join(f"{path} = {values[path]:.3g}" if isinstance(values[path], float) else f"{path} = {values[path]}"
                      for path in settings.search_space.dimensions)  # fmt: skip
-
-
-def _intervals(counts: list[Counts]) -> dict[str, Interval]:
-    return {measure: mean_interval([getattr(c, measure) for c in counts]) for measure in _MEASURES}
 
 
 def _cell(interval: Interval) -> str:

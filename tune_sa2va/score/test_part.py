@@ -22,7 +22,7 @@ from tune_sa2va.data.split_file import Names, find_samples, read_names
 from tune_sa2va.durable import write_whole
 from tune_sa2va.evaluate.distance import hausdorff_95
 from tune_sa2va.evaluate.examples import Examples
-from tune_sa2va.evaluate.metrics import Counts, count
+from tune_sa2va.evaluate.metrics import count
 from tune_sa2va.evaluate.predict import predict
 from tune_sa2va.evaluate.topology import betti_error, cl_dice
 from tune_sa2va.lane.messages import Files, write_files
@@ -30,16 +30,14 @@ from tune_sa2va.model.adapter import load_adapter
 from tune_sa2va.model.lora import TrialAdapters
 from tune_sa2va.model.sa2va import Sa2VA
 from tune_sa2va.results.settings import SearchSettings
+from tune_sa2va.results.test_scores import OPENINGS, SCORES_FILE
 from tune_sa2va.train.workbench import open_examples, open_model
 
-SCORES_FILE = "test_scores.parquet"
 MASKS_FOLDER = "test_masks"
 """test_masks/<row>/<image code>.png: what each model found, 0 or 255, on the image's own pixels."""
 
 THRESHOLD = 0.5
 """On the sigmoid of the mask logits, as in Sa2VA."""
-
-_OPENINGS = b"openings"
 
 _SCHEMA = pa.schema(
     [
@@ -83,28 +81,6 @@ def score_test_part(settings: SearchSettings, contenders: list[Contender]) -> No
         openings += 1
     scored = [entry for contender in contenders for entry in rows[contender.row]]
     _write(settings.folder / SCORES_FILE, scored, openings)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TestScores:
-    """What a results folder knows of the test part.
-
-    counts: row -> counts of each test image, in the order of the split. openings: how often models were scored on it.
-    """
-
-    counts: dict[str, list[Counts]]
-    openings: int
-
-
-def read_scores(folder: Path) -> TestScores:
-    """The scores in a results folder."""
-    entries, openings = _read(folder)
-    counts: dict[str, list[Counts]] = {}
-    for entry in entries:
-        counts.setdefault(entry["row"], []).append(
-            Counts(tp=entry["tp"], fp=entry["fp"], fn=entry["fn"], tn=entry["tn"])
-        )
-    return TestScores(counts=counts, openings=openings)
 
 
 def _score(
@@ -167,11 +143,11 @@ def _read(folder: Path) -> tuple[list[dict[str, Any]], int]:
     if not path.exists():
         return [], 0
     table = pq.read_table(path)
-    return table.to_pylist(), int(table.schema.metadata[_OPENINGS])
+    return table.to_pylist(), int(table.schema.metadata[OPENINGS])
 
 
 def _write(path: Path, rows: list[dict[str, Any]], openings: int) -> None:
-    schema = _SCHEMA.with_metadata({**_SCHEMA.metadata, _OPENINGS: str(openings)})
+    schema = _SCHEMA.with_metadata({**_SCHEMA.metadata, OPENINGS: str(openings)})
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), sink)
     write_whole(path, sink.getvalue().to_pybytes())

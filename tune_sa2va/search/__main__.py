@@ -1,7 +1,8 @@
 """The main job: `python -m tune_sa2va.search` tunes LoRA fine-tuning of a Sa2VA on vessel images.
 
-Exit codes: 0 done, 1 faulty data or no trial succeeded, 2 wrong use, 75 paused (the disk is full, no node is left
-that can hold a lane, or the copy at --storage is not complete), 130 interrupted. After the last two, --resume goes on.
+Exit codes: 0 done; 1 faulty data, no trial succeeded, or trials are missing that were asked for; 2 wrong use; 75 paused
+(the disk is full, no node is left that can hold a lane, or the copy at --storage is not complete); 130 interrupted.
+After the last two, --resume goes on.
 """
 
 from collections.abc import Collection, Mapping
@@ -56,7 +57,11 @@ def main(
     epochs: Annotated[int, typer.Option(help="Epochs of a trial that is not stopped early.")] = 15,
     time_budget_min: Annotated[
         float | None,
-        typer.Option("--time-budget", help="Minutes after which no trial goes on.", show_default="no limit"),
+        typer.Option(
+            "--time-budget",
+            help="Minutes after which no trial goes on; a resumed search has as many again.",
+            show_default="no limit",
+        ),
     ] = None,
     confirm: Annotated[
         int,

@@ -9,6 +9,7 @@ import typer
 from tune_sa2va.data import Sample
 from tune_sa2va.durable import is_full
 from tune_sa2va.preflight.results_folder import make_results_folder
+from tune_sa2va.propose.confirmation import read_confirmation
 from tune_sa2va.propose.warm_start import read_inherited
 from tune_sa2va.results.lock import locked, note_end
 from tune_sa2va.results.records import read_trials
@@ -23,6 +24,8 @@ from tune_sa2va.watch.trackers import Outlets
 
 DONE, NOTHING_SUCCEEDED, PAUSED, INTERRUPTED = 0, 1, 75, 130
 """Exit codes; 75 is sysexits' EX_TEMPFAIL: try again later."""
+INCOMPLETE = 1
+"""Trials that were asked for did not run. What the others found is exported and scored all the same."""
 
 
 def start(settings: SearchSettings, samples: tuple[Sample, ...], outlets: Outlets) -> int:
@@ -74,8 +77,11 @@ def _run(settings: SearchSettings, outlets: Outlets, mirror: Mirror | None, *, r
     typer.echo(f"Results: {settings.folder}")
     if (inherited := read_inherited(settings.folder)) is not None:
         typer.echo(inherited.words)
-    if pause_reason := tuner.run(settings, outlets, mirror, resume=resuming):
-        typer.echo(f"Paused: {pause_reason} {_resume_hint(settings)}", err=True)
+    if resuming and settings.time_budget_s is not None:
+        typer.echo(f"The time budget of {settings.time_budget_s / 60:g} min counts anew from now.")
+    ending = tuner.run(settings, outlets, mirror, resume=resuming)
+    if ending.pause_reason:
+        typer.echo(f"Paused: {ending.pause_reason} {_resume_hint(settings)}", err=True)
         return PAUSED
     if not any(settings.checkpoints.glob("*/checkpoint_*")):
         failures = sorted(set(read_trials(settings.folder)["failure"]) - {""})
@@ -85,7 +91,42 @@ def _run(settings: SearchSettings, outlets: Outlets, mirror: Mirror | None, *, r
         return NOTHING_SUCCEEDED
     finish(settings)
     note_end(settings.folder)
-    return DONE
+    return _account(settings, ending.given_up)
+
+
+def _account(settings: SearchSettings, given_up: str) -> int:
+    """Says which of the trials that were asked for did not run, and why; gives back the exit code."""
+    missing = missing_words(settings)
+    if not missing:
+        return DONE
+    if given_up:
+        failure = read_trials(settings.folder, kind=None).query("failure != ''")["failure"].iloc[-1]
+        typer.echo(
+            f"Not all that was asked for ran: {missing}, because {given_up} ({failure.rstrip('.')}). Cure that. "
+            f"{_resume_hint(settings)}",
+            err=True,
+        )
+        return INCOMPLETE
+    if settings.time_budget_s is not None:
+        typer.echo(
+            f"The time budget of {settings.time_budget_s / 60:g} min was spent before all that was asked for ran: "
+            f"{missing}. With as much time again: {_resume_hint(settings)}",
+            err=True,
+        )
+        return DONE
+    typer.echo(f"Not all that was asked for ran: {missing}. {_resume_hint(settings)}", err=True)
+    return INCOMPLETE
+
+
+def missing_words(settings: SearchSettings) -> str:
+    """How many trials and reruns a search has been asked for, and never started; empty where there is none."""
+    trials = len(read_trials(settings.folder))
+    said = [f"{settings.trials - trials} of {settings.trials} trials"] if trials < settings.trials else []
+    confirmation = read_confirmation(settings)
+    reruns = [] if confirmation is None else [r for finalist in confirmation.finalists for r in finalist.reruns]
+    if unstarted := sum(rerun.state is None for rerun in reruns):
+        said.append(f"{unstarted} of {len(reruns)} reruns")
+    return f"{' and '.join(said)} never started" if said else ""
 
 
 @contextlib.contextmanager

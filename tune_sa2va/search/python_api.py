@@ -67,6 +67,12 @@ def _results(code: int, folder: Path) -> Results:
         raise KeyboardInterrupt
     if code == job.PAUSED:
         raise UserError(f"{folder}: not at its end, for the reason printed above. Then go on: resume={str(folder)!r}.")
-    if code == job.NOTHING_SUCCEEDED:
+    results = load_results(folder)
+    if code == job.NOTHING_SUCCEEDED and results.epochs.empty:
         raise UserError(f"{folder}: no trial finished an epoch. Its trials.parquet has the reasons.")
-    return load_results(folder)
+    if code == job.INCOMPLETE:
+        raise UserError(
+            f"{folder}: {job.missing_words(results.settings)}, for the reason printed above. What the others found is "
+            f"there (load_results). Cure that, and go on: resume={str(folder)!r}."
+        )
+    return results

@@ -22,6 +22,7 @@ from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.results.val_counts import ValCounts
 from tune_sa2va.schedule.decision import Decision
 from tune_sa2va.schedule.lane_capacity import LaneCapacity
+from tune_sa2va.schedule.repeated_failure import EqualFailures
 from tune_sa2va.search.snapshots import Snapshots
 from tune_sa2va.space.rerun import RERUN_OF, RERUN_SEED, rerun_id
 from tune_sa2va.storage.mirror import Mirror
@@ -54,6 +55,9 @@ class Recorder(tune.Callback):
         """decisions: ASHA's last one on each trial, as they come. mirror: keeps a copy. quiet: see `Screen`."""
         self.pause_reason = ""
         """Why the search should be resumed later; empty as long as nothing is in its way."""
+        self.given_up = ""
+        """Why no further trial is started; empty as long as trials do not fail alike."""
+        self._failures = EqualFailures()
         self._settings = settings
         self._snapshots = snapshots
         self._decisions = decisions
@@ -65,6 +69,7 @@ class Recorder(tune.Callback):
         self._is_restored = False
         self._ended: set[str] = set()
         self._to_prune: set[str] = set()
+        self._staging: Path | None = None
         self._numbers: dict[str, int] = {}
         self._lanes: dict[str, str] = {}
         self._lane_of: dict[str, str] = {}
@@ -89,9 +94,7 @@ class Recorder(tune.Callback):
         """After each event, and after Tune has saved its state if it was time to."""
         if trials and self._snapshots.take(Path(trials[0].storage.experiment_driver_staging_path)):
             # Only now: a trial whose end no snapshot knows would be taken up again, and need its checkpoint.
-            for trial_id in self._to_prune:
-                prune_ended(self._settings.checkpoints / trial_id)
-            self._to_prune.clear()
+            self._prune()
             if self._mirror is not None:
                 self._mirror.begin()
             self._watch_disk()
@@ -117,7 +120,9 @@ class Recorder(tune.Callback):
         """A trial has an epoch more, or cannot go on."""
         if result.get(PAUSE):
             self._pause(result[PAUSE])
+        self._failures.note(result)
         if result["failure"]:
+            self.given_up = self.given_up or self._failures.words
             self._end(trial_id_of(trial), TrialState.FAILED, result["failure"], result["traceback"])
             return
         record = {name: result[name] for name in _EPOCH_FIELDS}
@@ -150,6 +155,7 @@ class Recorder(tune.Callback):
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
         """What is still under way now, the time budget has stopped."""
         if sys.exception() is None:  # Tune also comes here when a search breaks off: its trials are to go on
+            self._staging = Path(trials[0].storage.experiment_driver_staging_path) if trials else None
             if not self._is_restored:
                 self._restore(trials)
             for trial_id in self._numbers:
@@ -157,6 +163,20 @@ class Recorder(tune.Callback):
         self._screen.close()
         for listener in self._listeners:
             listener.close()
+
+    def finish(self) -> None:
+        """After Tune is done with the search and no lane is left: what the last snapshot did not know may go, too."""
+        if self._staging is not None:
+            self._snapshots.take(self._staging)
+            self._prune()
+
+    def _prune(self) -> None:
+        """Of trials that have ended, and that the newest snapshot knows as ended."""
+        bests = self._records.best_epochs()
+        for trial_id in self._to_prune:
+            if (best := bests[trial_id]) is not None:
+                prune_ended(self._settings.checkpoints / trial_id, best)
+        self._to_prune.clear()
 
     def _restore(self, trials: list[Trial]) -> None:
         """A trial that Tune's state does not know is proposed again: what we had of it goes."""

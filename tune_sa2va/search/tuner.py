@@ -5,9 +5,11 @@ Trials run in lanes (`tune_sa2va.lane`); what happens is recorded by `search.rec
 """
 
 import warnings
+from dataclasses import dataclass
 
 import optuna
 from ray import tune
+from ray.tune.stopper import CombinedStopper
 
 from tune_sa2va.data.split_file import read_names
 from tune_sa2va.lane.trainable import LaneTrainable
@@ -18,20 +20,33 @@ from tune_sa2va.schedule.lane_capacity import LaneCapacity
 from tune_sa2va.schedule.lane_queue import AshaInLanes
 from tune_sa2va.schedule.repeated_failure import StopOnRepeatedFailure
 from tune_sa2va.schedule.rungs import REDUCTION_FACTOR
+from tune_sa2va.schedule.time_budget import TimeBudget
 from tune_sa2va.search.recorder import Recorder, trial_id_of
 from tune_sa2va.search.snapshots import Snapshots
 from tune_sa2va.storage.mirror import Mirror
 from tune_sa2va.watch.trackers import Outlets
 
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ending:
+    """Why a search is over before its last trial; both empty where it ran them all, or its time was up.
+
+    pause_reason: it should be resumed when the disk has room, the nodes are back. given_up: each further trial would
+    fail as the last ones did.
+    """
+
+    pause_reason: str
+    given_up: str
+
+
 LOST_LANE_RETRIES = 2
 """How often a trial may lose its workers. Trouble of its own making is never tried again."""
 
 
-def run(settings: SearchSettings, outlets: Outlets, mirror: Mirror | None, *, resume: bool) -> str:
+def run(settings: SearchSettings, outlets: Outlets, mirror: Mirror | None, *, resume: bool) -> Ending:
     """Runs or resumes the search, inside `cluster`, until its trials, its time or the user ends it.
 
-    mirror: is told when there is a new state to copy. Gives back why the search was paused (the disk is full, the
-    nodes are gone), or nothing.
+    mirror: is told when there is a new state to copy.
 
     Raises:
         KeyboardInterrupt: the user's Ctrl-C; the search can be resumed.
@@ -49,7 +64,9 @@ def run(settings: SearchSettings, outlets: Outlets, mirror: Mirror | None, *, re
             RunRecords.open(settings.folder)  # trials that were under way WAIT now
             if not recorder.pause_reason:
                 raise
-    return recorder.pause_reason
+        else:
+            recorder.finish()
+    return Ending(pause_reason=recorder.pause_reason, given_up=recorder.given_up)
 
 
 def _scheduler(settings: SearchSettings, lane_capacity: LaneCapacity, *, resuming: bool) -> AshaInLanes:
@@ -65,6 +82,11 @@ def _scheduler(settings: SearchSettings, lane_capacity: LaneCapacity, *, resumin
         grace_period=1,
         reduction_factor=REDUCTION_FACTOR,
     )
+
+
+def _stopper(settings: SearchSettings) -> tune.Stopper:
+    limits = [] if settings.time_budget_s is None else [TimeBudget(settings.time_budget_s)]
+    return CombinedStopper(StopOnRepeatedFailure(), *limits)
 
 
 def _run(
@@ -89,8 +111,7 @@ def _run(
         num_samples=settings.trials,
         search_alg=proposals(settings, lane_capacity, resuming=resuming),
         scheduler=scheduler,
-        stop=StopOnRepeatedFailure(),
-        time_budget_s=settings.time_budget_s,
+        stop=_stopper(settings),
         reuse_actors=True,
         resume=resuming,
         max_failures=LOST_LANE_RETRIES,

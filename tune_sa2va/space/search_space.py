@@ -125,6 +125,15 @@ class SearchSpace:
             point[path] = encode(recipe[path])
         return point
 
+    def is_recipe(self, values: Mapping[Any, Any]) -> bool:
+        """Whether a trial aims at the recipe: every searched value is the recipe's.
+
+        values: of every searched field at least, as in a configuration or in the trial's row of `trials.parquet`. What
+        became of the trial does not count: with a micro-batch that was halved, because memory ran out, it is the same.
+        """
+        recipe = RECIPE.flat()
+        return all(_plain(values[path]) == _plain(recipe[path]) for path in self.dimensions)
+
     def possible(self, path: str) -> tuple[Any, ...]:
         """Every value that a trial can have in a field that is not sampled from a range."""
         dimension = self.dimensions.get(path)
@@ -178,6 +187,11 @@ def check_space(file: Path, document: Any) -> SearchSpace:
 def encode(value: Any) -> Any:
     """A field's value as Optuna stores it: a list as its JSON text, anything else as it is."""
     return json.dumps(value) if isinstance(value, list) else value
+
+
+def _plain(value: Any) -> Any:
+    """A list for a tuple, and for the array that pandas has in a cell."""
+    return list(value) if hasattr(value, "__len__") and not isinstance(value, str) else value
 
 
 def _decode(dimension: Dimension, stored: Any) -> Any:

@@ -1,0 +1,17 @@
+"""A budget ends a run, and a resumed run has all of it again."""
+
+import pickle
+import time
+
+from tune_sa2va.schedule.time_budget import TimeBudget
+
+
+def test_a_resumed_search_has_the_whole_budget_again() -> None:
+    budget = TimeBudget(0.05)
+    assert not budget.stop_all() and not budget("0000", {"epoch": 1})
+    time.sleep(0.06)
+    assert budget.stop_all()
+    resumed = pickle.loads(pickle.dumps(budget))  # noqa: S301 - as Tune keeps it
+    assert not resumed.stop_all()
+    time.sleep(0.06)
+    assert resumed.stop_all()

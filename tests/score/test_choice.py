@@ -1,0 +1,117 @@
+"""What a search exports, from tables and checkpoints that do not agree."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.watch.runs import an_epoch, settings_in
+from tune_sa2va.config import TrialConfig
+from tune_sa2va.errors import UserError
+from tune_sa2va.export import best_checkpoint
+from tune_sa2va.propose.confirmation import read_confirmation
+from tune_sa2va.results.records import RunRecords, TrialState
+from tune_sa2va.results.settings import SearchSettings
+from tune_sa2va.score.choice import choose
+
+
+class Searched:
+    """A search whose trials ran as told: the recipe first, then others."""
+
+    def __init__(self, out: Path, **changed: Any) -> None:
+        self.settings: SearchSettings = settings_in(out, **changed)
+        self.records = RunRecords.open(self.settings.folder)
+
+    def trial(
+        self, number: int, *dices: float, state: TrialState = TrialState.COMPLETE, on_disk: tuple[int, ...] = (1,),
+        micro_batch: int | None = None,
+    ) -> None:  # fmt: skip
+        trial_id, config = f"{number:04d}", self.config(number)
+        self.records.trial_started(trial_id, number, config, "lane 1")
+        for epoch, val_dice in enumerate(dices, start=1):
+            self.records.epoch(trial_id, an_epoch(epoch, val_dice))
+        self.records.trial_ended(trial_id, state, "memory ran out" if state is TrialState.FAILED else "")
+        ran = config if micro_batch is None else config.replace({"train.micro_batch_size": micro_batch})
+        for epoch in on_disk:
+            folder = self.settings.checkpoints / trial_id / f"checkpoint_{epoch:04d}"
+            folder.mkdir(parents=True)
+            (folder / "state.json").write_text(json.dumps({"config": ran.to_dict()}))
+
+    def config(self, number: int) -> TrialConfig:
+        recipe = self.settings.search_space.recipe_point()
+        return self.settings.trial_config(recipe | ({"optimizer.lr": 1e-5 * (1 + number)} if number else {}))
+
+
+def test_another_trial_is_not_the_recipe_because_the_recipes_checkpoints_are_gone(tmp_path: Path) -> None:
+    search = Searched(tmp_path)
+    search.trial(0, 0.9, on_disk=())
+    search.trial(1, 0.5)
+    search.trial(2, 0.6)
+    chosen = choose(search.settings, None)
+    assert (chosen.winner.trial_id, chosen.is_recipe, chosen.recipe) == ("0002", False, None)
+    assert chosen.gone == ("0000",)
+
+
+def test_a_halved_micro_batch_leaves_the_recipe_the_recipe(tmp_path: Path) -> None:
+    search = Searched(tmp_path)
+    search.trial(0, 0.7, micro_batch=7)
+    search.trial(1, 0.6)
+    won = choose(search.settings, None)
+    assert won.winner.trial_id == "0000" and won.winner.config.train.micro_batch_size == 7 and won.is_recipe
+    search.trial(2, 0.8)
+    lost = choose(search.settings, None)
+    assert lost.winner.trial_id == "0002" and not lost.is_recipe
+    assert lost.recipe is not None and lost.recipe.trial_id == "0000"
+
+
+def test_an_epoch_that_the_tables_do_not_know_is_not_exported(tmp_path: Path) -> None:
+    search = Searched(tmp_path)
+    search.trial(0, 0.727, on_disk=(1, 2), state=TrialState.STOPPED)
+    search.trial(1, on_disk=(1,), state=TrialState.STOPPED)
+    for found in (choose(search.settings, None).winner, best_checkpoint(search.settings.folder)):
+        assert (found.trial_id, found.epoch, found.val_dice) == ("0000", 1, 0.727)
+    with pytest.raises(UserError, match="no checkpoint of it"):
+        best_checkpoint(search.settings.folder, "0001")
+
+
+def test_the_best_epoch_is_the_first_of_the_highest(tmp_path: Path) -> None:
+    search = Searched(tmp_path)
+    search.trial(0, 0.5, 0.8, float("nan"), 0.8, 0.7, on_disk=(2, 5))
+    assert choose(search.settings, None).winner.epoch == 2
+
+
+def test_a_failed_trial_does_not_win_but_can_be_asked_for(tmp_path: Path) -> None:
+    search = Searched(tmp_path)
+    search.trial(0, 0.5)
+    search.trial(1, 0.9, state=TrialState.FAILED)
+    assert choose(search.settings, None).winner.trial_id == "0000"
+    assert best_checkpoint(search.settings.folder).trial_id == "0000"
+    assert best_checkpoint(search.settings.folder, "0001").val_dice == 0.9
+
+
+def test_where_all_failed_there_is_no_winner(tmp_path: Path) -> None:
+    search = Searched(tmp_path)
+    with pytest.raises(UserError, match="no trial finished an epoch"):
+        choose(search.settings, None)
+    search.trial(0, 0.9, state=TrialState.FAILED)
+    with pytest.raises(UserError, match="failed later"):
+        choose(search.settings, None)
+
+
+def test_the_confirmed_recipe_won_by_its_rerun(tmp_path: Path) -> None:
+    search = Searched(tmp_path, confirm=1)
+    search.trial(0, 0.9)
+    seeds = [search.config(0).train.seed + more for more in (1, 2)]
+    for seed, val_dice in zip(seeds, (0.6, 0.7), strict=True):
+        rerun = f"0000-seed{seed}"
+        search.records.trial_started(
+            rerun, seed, search.config(0).replace({"train.seed": seed}), "lane 1", parent="0000"
+        )
+        search.records.epoch(rerun, an_epoch(1, val_dice))
+        search.records.trial_ended(rerun, TrialState.COMPLETE)
+        folder = search.settings.checkpoints / rerun / "checkpoint_0001"
+        folder.mkdir(parents=True)
+        (folder / "state.json").write_text(json.dumps({"config": search.config(0).to_dict()}))
+    chosen = choose(search.settings, read_confirmation(search.settings))
+    assert chosen.winner.trial_id == f"0000-seed{seeds[1]}" and chosen.is_recipe

@@ -1,0 +1,45 @@
+"""What a search says of trials that were asked for and did not run, and its exit code."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.watch.runs import settings_in, start
+from tune_sa2va.results.records import RunRecords, TrialState
+from tune_sa2va.results.settings import SearchSettings
+from tune_sa2va.search import job
+
+
+def searched(out: Path, failures: int, *, trials: int, confirm: int = 0) -> SearchSettings:
+    """The recipe ran, then so many failed."""
+    settings = settings_in(out, trials=trials, confirm=confirm)
+    records = RunRecords.open(settings.folder)
+    records.trial_ended(start(records, 0, 0.5), TrialState.COMPLETE)
+    for number in range(1, failures + 1):
+        records.trial_ended(start(records, number), TrialState.FAILED, f"loss {number} is not finite.")
+    return settings
+
+
+def test_after_equal_failures_it_is_said_and_exits_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = searched(tmp_path, 5, trials=20)
+    assert job._account(settings, "the last 5 trials failed alike") == 1
+    said = capsys.readouterr().err
+    assert "14 of 20 trials never started, because the last 5 trials failed alike (loss 5 is not finite)." in said
+    assert f"--resume {settings.folder}" in said
+
+
+def test_where_all_ran_nothing_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert job._account(searched(tmp_path, 5, trials=6), "the last 5 trials failed alike") == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_spent_time_budget_is_said_and_no_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = searched(tmp_path, 1, trials=9).model_copy(update={"time_budget_s": 90.0})
+    assert job._account(settings, "") == 0
+    said = capsys.readouterr().err
+    assert "The time budget of 1.5 min was spent" in said and "7 of 9 trials never started" in said
+
+
+def test_reruns_that_never_started_are_missing_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert job._account(searched(tmp_path, 0, trials=1, confirm=1), "") == 1
+    assert "2 of 2 reruns never started" in capsys.readouterr().err

@@ -1,0 +1,141 @@
+"""What `test_scores.parquet` says of the locked test part: means, and what the winner is beside the others.
+
+The terminal, summary.txt, the report, the model card and `load_results` take their words from here, so that they say
+the same. `score.test_part` writes the file. No Ray and no torch.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tune_sa2va.errors import ResultsError
+from tune_sa2va.evaluate.bootstrap import Interval, mean_interval
+from tune_sa2va.evaluate.metrics import Counts
+from tune_sa2va.evaluate.paired import Comparison, compare, sentence
+
+SCORES_FILE = "test_scores.parquet"
+OPENINGS = b"openings"
+"""Key of the file's metadata: how often models were scored on the test part."""
+
+UNTUNED, RECIPE, WINNER = "untuned base", "recipe", "winner"
+"""What the rows are of."""
+
+_COLUMNS = (
+    *("row", "checkpoint", "image_code", "group_code", "text", "threshold", "tp", "fp", "fn", "tn"),
+    *("cl_dice", "hd95_px", "betti_error"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A score of one image. `digits`: decimals shown."""
+
+    column: str
+    label: str
+    higher_is_better: bool
+    digits: int
+    about: str
+
+
+MEASURES = (
+    Measure("dice", "Dice", True, 3, "overlap of prediction and truth, 0 to 1"),
+    Measure("iou", "IoU", True, 3, "intersection over union, 0 to 1"),
+    Measure("recall", "Recall", True, 3, "share of the vessel that was found"),
+    Measure("precision", "Precision", True, 3, "share of what was found that is vessel"),
+    Measure("cl_dice", "clDice", True, 3, "overlap of centre lines, 0 to 1, which cuts lower"),
+    Measure("hd95_px", "HD95 (px)", False, 1, "95% Hausdorff distance of the outlines, in pixels of the original"),
+    Measure("betti_error", "Betti error", False, 1, "pieces and holes too many or too few (8-connected vessel)"),
+)
+DICE = MEASURES[0]
+OVERLAP = ("dice", "iou", "recall", "precision")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class LockedPart:
+    """scores: the file's rows, one a model and test image, with Dice, IoU, recall and precision beside the counts.
+    openings: how often models were scored on it; 1 is once, as it should be."""
+
+    scores: pd.DataFrame
+    openings: int
+
+    @property
+    def means(self) -> dict[str, dict[str, Interval]]:
+        """Row -> measure's column -> mean with its bootstrap interval over groups; rows in the order of the file."""
+        return {
+            str(row): {m.column: mean_interval(own[m.column].tolist(), own["group_code"].tolist()) for m in MEASURES}
+            for row, own in self.scores.groupby("row", sort=False)
+        }
+
+    def against(self, other: str) -> dict[str, Comparison]:
+        """Measure's column -> the winner beside another row, over the same images; empty where that row is not there.
+
+        Where the recipe itself won it has no row of its own: there is nothing to compare.
+        """
+        rows = self.paired(other)
+        return {} if rows.empty else {m.column: compare_measure(m, rows) for m in MEASURES}
+
+    def paired(self, other: str) -> pd.DataFrame:
+        """A row an image and text, with every measure twice: `_winner` and `_other`; and `group_code`."""
+        winner, others = (self.scores[self.scores["row"] == row] for row in (WINNER, other))
+        return pair(winner, others)
+
+    @property
+    def verdict(self) -> str:
+        """The winner beside the recipe and the untuned base by Dice, in words."""
+        pairs = {other: self.paired(other) for other in (RECIPE, UNTUNED)}
+        found = {f"the {other}": compare_measure(DICE, rows) for other, rows in pairs.items() if not rows.empty}
+        return sentence(found) if found else ""
+
+    @property
+    def opened(self) -> str:
+        """How often, in words. A search that was extended and has a new winner opens the part again."""
+        return "once" if self.openings == 1 else f"{self.openings} times as winners changed"
+
+
+def read_locked_part(folder: Path) -> LockedPart | None:
+    """Of the search in a results folder; None while the test part has not been scored.
+
+    Raises:
+        ResultsError: the file is damaged, or of another version.
+    """
+    path = folder / SCORES_FILE
+    if not path.is_file():
+        return None
+    try:
+        table = pq.read_table(path)
+        table.validate(full=True)  # else a text that is none stops pandas
+        openings = int((table.schema.metadata or {}).get(OPENINGS, b"1"))
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise ResultsError(f"{path}: cannot be read ({str(error).splitlines()[0]}). Put back a copy of it.") from error
+    if missing := [name for name in _COLUMNS if name not in table.column_names]:
+        raise ResultsError(
+            f"{path}: must have the columns {', '.join(missing)}: another tune_sa2va wrote it. "
+            "Read it with that one, or run the search again under another --name."
+        )
+    return LockedPart(scores=_with_overlap(table.select(list(_COLUMNS)).to_pandas()), openings=openings)
+
+
+def pair(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the same images side by side: measures end in `_winner` (the first) and `_other`; groups are the first's.
+
+    A group's code is taken from all its images, so that two searches may call one patient by two codes.
+    """
+    others = second.drop(columns="group_code")
+    return first.merge(others, on=["image_code", "text"], suffixes=("_winner", "_other"), validate="one_to_one")
+
+
+def compare_measure(measure: Measure, rows: pd.DataFrame) -> Comparison:
+    """The comparison of the rows of `pair`."""
+    first, second = (rows[f"{measure.column}_{side}"].tolist() for side in ("winner", "other"))
+    return compare(first, second, rows["group_code"].tolist(), higher_is_better=measure.higher_is_better)
+
+
+def _with_overlap(scores: pd.DataFrame) -> pd.DataFrame:
+    counts = [
+        Counts(tp=tp, fp=fp, fn=fn, tn=tn)
+        for tp, fp, fn, tn in scores[["tp", "fp", "fn", "tn"]].itertuples(index=False, name=None)
+    ]
+    return scores.assign(**{name: [getattr(c, name) for c in counts] for name in OVERLAP})
