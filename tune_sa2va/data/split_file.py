@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from tune_sa2va.config import DataSettings
 from tune_sa2va.data.codes import group_codes, image_code
+from tune_sa2va.data.known_images import write_content
 from tune_sa2va.data.readers import open_dataset
 from tune_sa2va.data.sample import Sample, Split
 from tune_sa2va.errors import DataError
@@ -32,7 +33,7 @@ _NAMES_SCHEMA = pa.schema([*_CODED, ("name", pa.string()), ("group", pa.string()
 
 
 def write_split(folder: Path, samples: Sequence[Sample]) -> None:
-    """Write both files into `folder`; the samples know their parts.
+    """Write both files into `folder`, and `content.parquet` beside them; the samples know their parts.
 
     Raises:
         DataError: an image is no longer there.
@@ -51,6 +52,7 @@ def write_split(folder: Path, samples: Sequence[Sample]) -> None:
     ]
     _write(folder / NAMES_FILE, rows, _NAMES_SCHEMA)
     _write(folder / SPLIT_FILE, rows, _SPLIT_SCHEMA)
+    write_content(folder, samples)
 
 
 def read_split(folder: Path, data: DataSettings) -> tuple[Sample, ...]:
