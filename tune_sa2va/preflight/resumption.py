@@ -1,4 +1,4 @@
-"""Whether an interrupted search can go on: its base model, images, masks, tables and copy are there, whole, the same."""
+"""Whether an interrupted search can go on: model, images, masks, tables and copy are there, whole, and the same."""
 
 from collections.abc import Sequence
 from pathlib import Path

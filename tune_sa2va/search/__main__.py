@@ -175,9 +175,11 @@ def _search(flags: "Flags", outlets: "Outlets") -> int:
     from tune_sa2va.preflight.data import examine_data
     from tune_sa2va.preflight.lane_memory import fit_memory
     from tune_sa2va.preflight.settings import resolve_settings
+    from tune_sa2va.preflight.targets import examine_targets
     from tune_sa2va.search import job
 
     settings = resolve_settings(flags)
+    examine_targets(settings)
     report, samples = examine_data(settings)
     if report.problems or not samples:
         print_report(report)
