@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.data.making import picture, rectangle_mask, save
+from tests.data.making import grouped_set, rectangle_mask, save
 from tests.evaluate.tuned_folder import a_tuned
-from tune_sa2va.data import Sample, open_dataset, split_by_group
+from tune_sa2va.data import Sample, split_by_group
 from tune_sa2va.data.codes import image_code
 from tune_sa2va.data.known_images import KnownImages, read_content, write_content
 from tune_sa2va.errors import UserError
@@ -17,20 +17,9 @@ from tune_sa2va.evaluate.part import Part, choose_part
 GROUPS = ("a", "a", "b", "b", "c", "c", "d", "e", "f", "g")
 
 
-def a_data_set(root: Path, groups: tuple[str, ...] = GROUPS, names: str = "frame") -> tuple[Sample, ...]:
-    lines = ["image,mask,group"]
-    for number, group in enumerate(groups):
-        name = f"{names}{number}.png"
-        save(root / "images" / name, picture(number))
-        save(root / "masks" / name, rectangle_mask((2, 3, 10 + number, 9)))
-        lines.append(f"images/{name},masks/{name},{group}")
-    (root / "manifest.csv").write_text("\n".join(lines))
-    return open_dataset(root).samples
-
-
 @pytest.fixture
 def searched(tmp_path: Path) -> tuple[Sample, ...]:
-    return split_by_group(a_data_set(tmp_path / "data"), (0.4, 0.3, 0.3), seed=1)
+    return split_by_group(grouped_set(tmp_path / "data", GROUPS), (0.4, 0.3, 0.3), seed=1)
 
 
 @pytest.fixture
@@ -54,7 +43,7 @@ def test_other_groups_and_names_move_no_image_to_another_part(
     tmp_path: Path, searched: tuple[Sample, ...], known: KnownImages, asked: str
 ) -> None:
     """The groups decide a split: split again by these ones, images that were trained on would be scored as unseen."""
-    edited = a_data_set(tmp_path / "edited", tuple("gfedcbabab"), names="other")
+    edited = grouped_set(tmp_path / "edited", tuple("gfedcbabab"), names="other")
     again = split_by_group(edited, (0.4, 0.3, 0.3), seed=1)
     assert codes(again, asked) != codes(searched, asked), "the edit would show"
     found = part(edited, known, asked)
@@ -64,7 +53,7 @@ def test_other_groups_and_names_move_no_image_to_another_part(
 def test_images_that_the_search_does_not_know_are_said_and_left_out(
     tmp_path: Path, searched: tuple[Sample, ...], known: KnownImages
 ) -> None:
-    more = a_data_set(tmp_path / "more", (*GROUPS, "h", "i"))
+    more = grouped_set(tmp_path / "more", (*GROUPS, "h", "i"))
     found = part(more, known)
     assert (found.name, codes(found.samples)) == ("test", codes(searched, "test"))
     new = [image_code(sample) for sample in more if image_code(sample) not in codes(searched)]
@@ -103,7 +92,7 @@ def test_all_images_with_some_that_were_trained_on(searched: tuple[Sample, ...],
 def test_a_part_that_cannot_be_told(
     tmp_path: Path, known: KnownImages, choose: Callable[[KnownImages], KnownImages | None], said: str
 ) -> None:
-    other = tuple(sample for sample in a_data_set(tmp_path / "twelve", tuple("abcdefghijkl")) if "11" in sample.name)
+    other = tuple(sample for sample in grouped_set(tmp_path / "twelve", tuple("abcdefghijkl")) if "11" in sample.name)
     with pytest.raises(UserError, match=said):
         part(other, choose(known), "test")
     assert (part(other, choose(known)).name, part(other, choose(known)).samples) == ("all", other)

@@ -81,6 +81,24 @@ def find_samples(names: Names, data: DataSettings) -> tuple[Sample, ...]:
     return tuple(replace(found[row["name"], row["text"]], group=row["group"], split=row["split"]) for row in names)
 
 
+def read_parts(folder: Path) -> dict[str, Split]:
+    """Code of each image in `split.parquet` -> its part; nothing where there is no such file.
+
+    Raises:
+        DataError: the file cannot be read, or says no parts.
+    """
+    path = folder / SPLIT_FILE
+    try:
+        rows = pq.read_table(path, columns=["image_code", "split"]).to_pylist()
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise DataError(f"{path}: cannot be read ({str(error).splitlines()[0]}). Put back a copy of it.") from error
+    if any(row["split"] not in get_args(Split) for row in rows):
+        raise DataError(f"{path}: holds other parts than {', '.join(get_args(Split))}. Put back a copy of it.")
+    return {row["image_code"]: row["split"] for row in rows}
+
+
 def read_names(folder: Path) -> list[dict[str, Any]]:
     """The rows of `names.parquet`, as `Names` says.
 

@@ -115,8 +115,9 @@ def _report(
     test: TestScores,
 ) -> str:
     scores = test.counts
-    # A search that was extended and has a new winner opens the locked part again; then it is no longer unseen.
-    times = "once" if test.openings == 1 else f"{test.openings} times as winners changed"
+    # A search that was extended and has a new winner opens the locked part again, and one that was warm-started finds
+    # it opened by the search before; then it is no longer unseen.
+    times = "once" if test.openings == 1 else f"{test.openings} times in all"
     table = Table(title=f"Test part, scored {times}: {len(scores[WINNER])} images, mean [95% bootstrap interval]")
     for heading in ("", "epoch", "Val Dice", *(measure.capitalize() for measure in _MEASURES)):
         table.add_column(heading, no_wrap=True)

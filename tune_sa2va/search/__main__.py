@@ -73,7 +73,7 @@ def main(
         Path | None,
         typer.Option(
             help="Results folder of an earlier search of the same fields, on these data or others: the sampler starts "
-            "with what it found.",
+            "with what it found, and images of that search keep their part.",
             show_default=False,
         ),
     ] = None,
