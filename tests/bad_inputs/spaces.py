@@ -1,6 +1,9 @@
 """Search spaces that cannot be: YAML that is none, and spaces that make no sense."""
 
+from dataclasses import replace
 from pathlib import Path
+
+from tests.data.making import FORMS, save_images
 
 from .case import Case
 
@@ -14,6 +17,18 @@ def _case(name: str, content: str | bytes, *says: str) -> Case:
         return ["search", "--gpus", "0", "--out", str(folder / "results"), "--space", str(file)]
 
     return Case(name=f"space: {name}", make=make, says=("mine.yaml", *says))
+
+
+def _unfit(name: str, content: str, *says: str) -> Case:
+    """One that does not fit the model, which is seen once there are data."""
+    case = _case(name, content, *says)
+
+    def make(folder: Path) -> list[str]:
+        save_images(folder / "data")
+        FORMS["folder"](folder / "data")
+        return [*case.make(folder), "--data", str(folder / "data")]
+
+    return replace(case, make=make)
 
 
 SPACES = [
@@ -36,6 +51,29 @@ SPACES = [
     _case("fixed and searched", f"fixed: {{optimizer.lr: 1e-4}}\nspace: {{{_RATE}}}", "optimizer.lr", "Take it out"),
     _case("no mask loss", f"fixed: {{loss.dice: 0, loss.focal: 0, loss.bce: 0}}\nspace: {{{_RATE}}}", "all 0"),
     _case("key twice", f"space: {{{_RATE}}}\nspace: {{{_RATE}}}", "line 2", "given twice", "Correct that line"),
+    _unfit(
+        "modules that are none", f"fixed: {{lora.target_modules: [qproj]}}\nspace: {{{_RATE}}}", "'qproj'", "q_proj"
+    ),
+    _unfit(
+        "a choice that is none beside the recipe's",
+        "space: {lora.target_modules: {choice: [[q_proj, k_proj, v_proj, o_proj], [q_proj, fc1]]}}",
+        "lora.target_modules cannot be ['q_proj', 'fc1']",
+        "encoders are frozen",
+        "Leave it out",
+    ),
+    _unfit(
+        "a choice with nothing left beside a module in full",
+        "space:\n  lora.target_modules: {choice: [[q_proj, k_proj, v_proj, o_proj], [out_proj]]}\n"
+        "  train.full_modules: {choice: [[], [mask_decoder]]}",
+        "cannot be ['out_proj'] beside train.full_modules ['mask_decoder']",
+        "no module is left",
+    ),
+    _unfit(
+        "a choice that no loss reaches",
+        "space: {lora.target_modules: {choice: [[q_proj, k_proj, v_proj, o_proj], [lm_head]]}}",
+        "cannot be ['lm_head']: no loss reaches language_model.lm_head",
+        "Leave it out",
+    ),
     _case("unfinished", "space: {", "not valid YAML", "Correct that line"),
     _case("a tab", "space:\n\tlora.r: 8", "not valid YAML", "line 2"),
     _case("not UTF-8", b"space: \xff", "not valid YAML", "UTF-8"),

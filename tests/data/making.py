@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from tune_sa2va.data import Dataset, Fault
+from tune_sa2va.data import Dataset, Fault, Sample, open_dataset
 
 HEIGHT, WIDTH = 24, 32
 SHAPE = (HEIGHT, WIDTH)
@@ -166,3 +166,15 @@ def png_header_of(height: int, width: int) -> bytes:
 def faults(dataset: Dataset) -> list[tuple[Fault, str]]:
     """What is wrong, and with which file."""
     return [(problem.fault, problem.file) for problem in dataset.problems]
+
+
+def grouped_set(root: Path, groups: Iterable[str], names: str = "frame") -> tuple[Sample, ...]:
+    """An image a group named, each with a mask of its own; the n-th image is the same in every set."""
+    lines = ["image,mask,group"]
+    for number, group in enumerate(groups):
+        name = f"{names}{number}.png"
+        save(root / "images" / name, picture(number))
+        save(root / "masks" / name, rectangle_mask((2, 3, 10 + number, 9)))
+        lines.append(f"images/{name},masks/{name},{group}")
+    (root / "manifest.csv").write_text("\n".join(lines))
+    return open_dataset(root).samples

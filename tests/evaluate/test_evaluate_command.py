@@ -7,8 +7,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from tests.evaluate.tuned_folder import IMAGES, RATIOS, SEED, Made, make
-from tune_sa2va.data import check, open_dataset, split_by_group
+from tests.evaluate.tuned_folder import IMAGES, Made, make, split_samples
 from tune_sa2va.data.codes import image_code
 from tune_sa2va.data.procedural.folder import write_folder
 from tune_sa2va.errors import UserError
@@ -36,7 +35,7 @@ def test_the_part_is_that_of_the_search(made: Made, asked: str | None) -> None:
     done = evaluate("--adapter", made.adapter, "--data", made.data, "--json", *flags)
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
-    samples = split_by_group(check(open_dataset(made.data)).samples, RATIOS, seed=SEED)
+    samples = split_samples(made.data)
     wanted = [image_code(sample) for sample in samples if sample.split == (asked or "test")]
     assert found["part"] == (asked or "test") and found["note"] == ""
     assert [image["image"] for image in found["images"]] == wanted != []
@@ -46,7 +45,7 @@ def test_the_part_is_that_of_the_search(made: Made, asked: str | None) -> None:
 
 def test_names_are_shown_where_asked_for(made: Made) -> None:
     done = evaluate("--adapter", made.adapter, "--data", made.data, "--show-names", "--part", "test")
-    samples = split_by_group(check(open_dataset(made.data)).samples, RATIOS, seed=SEED)
+    samples = split_samples(made.data)
     assert done.exit_code == 0, done.output
     assert all(sample.name in done.output for sample in samples if sample.split == "test")
 
@@ -56,7 +55,7 @@ def test_other_data_is_scored_whole(made: Made, tmp_path: Path) -> None:
     done = evaluate("--adapter", made.adapter, "--data", tmp_path / "other", "--json")
     found = json.loads(done.stdout)
     assert (found["part"], found["num_images"]) == ("all", 2)
-    assert "This is not the data of the search" in found["note"]
+    assert found["note"] == "The search knows none of these images by its content, so all are scored."
 
 
 def test_a_base_has_no_split(made: Made) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 
 from tune_sa2va.config import RECIPE, LoraSettings
-from tune_sa2va.data import check, fingerprint, open_dataset
+from tune_sa2va.data import Sample, check, fingerprint, open_dataset, split_by_group
+from tune_sa2va.data.known_images import write_content
 from tune_sa2va.data.procedural.folder import write_folder
 from tune_sa2va.evaluate.tuned import (
     TUNED_FILE,
@@ -52,11 +53,17 @@ def make(folder: Path) -> Made:
             save_adapter(place, model, adapters.parameters, lora, ())
         finally:
             adapters.detach()
-        (place / TUNED_FILE).write_text(_tuned(made.data).to_json())
+        (place / TUNED_FILE).write_text(a_tuned(fingerprint(check(open_dataset(made.data)).samples)).to_json())
+        write_content(place, split_samples(made.data))
     return made
 
 
-def _tuned(data: Path) -> Tuned:
+def split_samples(data: Path) -> tuple[Sample, ...]:
+    """The samples with the parts of the search that the adapters are said to come from."""
+    return split_by_group(check(open_dataset(data)).samples, RATIOS, seed=SEED)
+
+
+def a_tuned(data_fingerprint: str) -> Tuned:
     """Its scores are of no search; nothing under test reads them."""
     zero = Measure(mean=0.0, low=None, high=None)
     scores = PartScores(num_images=1, threshold=0.5, dice=zero, iou=zero, recall=zero, precision=zero)
@@ -64,7 +71,7 @@ def _tuned(data: Path) -> Tuned:
         trial="0000",
         epoch=1,
         base_model=BaseModelName(id="tiny", sha256=model_hash(model_folder("tiny"))),
-        data_fingerprint=fingerprint(check(open_dataset(data)).samples),
+        data_fingerprint=data_fingerprint,
         split=SplitRule(ratios=RATIOS, seed=SEED),
         threshold=THRESHOLD,
         metrics=Metrics(val_default=scores, val_chosen=scores),

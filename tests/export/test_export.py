@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from tune_sa2va.config import RECIPE
+from tune_sa2va.data.known_images import CONTENT_FILE, read_content
 from tune_sa2va.data.split_file import read_names
 from tune_sa2va.errors import CheckpointError, UserError
 from tune_sa2va.evaluate.tuned import read_tuned
@@ -49,6 +50,10 @@ def test_a_fresh_process_scores_what_the_search_recorded(search: Path, adapter: 
     environment = json.loads((search / "environment.json").read_text())
     assert tuned.data_fingerprint == environment["data_fingerprint"]
     assert tuned.base_model.sha256 == environment["base_model"]["sha256"]
+    known = read_content(adapter)
+    assert known is not None and {(image.image_code, image.split) for image in known.images} == {
+        (row["image_code"], row["split"]) for row in read_names(search)
+    }
 
 
 def test_live_only_leaves_the_memory_attention_out(search: Path, adapter: Path) -> None:
@@ -63,6 +68,7 @@ def test_the_card_names_no_file_of_the_data(search: Path, adapter: Path) -> None
     about = (adapter / "tune_sa2va.json").read_text()
     for row in read_names(search):
         assert Path(row["name"]).name not in card + about
+        assert Path(row["name"]).name.encode() not in (adapter / CONTENT_FILE).read_bytes()
     assert str(search) not in card + about
     tuned = read_tuned(adapter)
     assert tuned is not None

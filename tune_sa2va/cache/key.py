@@ -1,9 +1,9 @@
 """Names in the cache: of a base model's folder and of an image's file. Content alone, never a path or a patient."""
 
-import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tune_sa2va.data.content import file_hash
 from tune_sa2va.data.variants import Variant
 
 PREPROCESSING = "2"
@@ -39,14 +39,6 @@ def file_name(image: str, variant: Variant) -> str:
     return f"{image}-{variant.value}{SUFFIX}"
 
 
-_hashes: dict[tuple[Path, int, int], str] = {}
-
-
 def image_hash(image: Path) -> str:
-    """32 hex digits of the SHA-256 of an image file; read once, until its size or time changes."""
-    stat = image.stat()
-    key = (image, stat.st_size, stat.st_mtime_ns)
-    if key not in _hashes:
-        with image.open("rb") as file:
-            _hashes[key] = hashlib.file_digest(file, "sha256").hexdigest()[:32]
-    return _hashes[key]
+    """32 hex digits of the SHA-256 of an image file."""
+    return file_hash(image)[:32]

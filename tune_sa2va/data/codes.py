@@ -8,6 +8,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable
 
+from tune_sa2va.data.content import file_hash
 from tune_sa2va.data.sample import Sample
 from tune_sa2va.errors import DataError
 
@@ -22,8 +23,7 @@ def image_code(sample: Sample) -> str:
         DataError: the file is no longer there.
     """
     try:
-        with sample.image.open("rb") as file:
-            return f"img-{hashlib.file_digest(file, 'sha256').hexdigest()[:_DIGITS]}"
+        return f"img-{file_hash(sample.image)[:_DIGITS]}"
     except OSError as error:
         raise DataError(f"{sample.image}: cannot be read ({error.strerror}). Put it back.") from error
 

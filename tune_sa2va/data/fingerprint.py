@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from tune_sa2va.data.content import file_hash, outlines_of
 from tune_sa2va.data.sample import Polygons, Sample
 from tune_sa2va.errors import DataError
 
@@ -25,7 +26,7 @@ def fingerprint(samples: Iterable[Sample]) -> str:
 
 def _digest(sample: Sample) -> str:
     if isinstance(sample.mask, Polygons):
-        mask: object = [[float(value) for value in outline] for outline in sample.mask.outlines]
+        mask: object = outlines_of(sample.mask)
     else:
         mask = [sample.mask.name, *_size_and_hash(sample.mask)]
     # JSON keeps the parts apart whatever they hold, and writes names that are not valid Unicode too.
@@ -35,8 +36,6 @@ def _digest(sample: Sample) -> str:
 
 def _size_and_hash(path: Path) -> tuple[int, str]:
     try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            return file.tell(), digest
+        return path.stat().st_size, file_hash(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}).") from error

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from tune_sa2va.config import DataSettings
 from tune_sa2va.data.codes import group_codes, image_code
+from tune_sa2va.data.known_images import write_content
 from tune_sa2va.data.readers import open_dataset
 from tune_sa2va.data.sample import Sample, Split
 from tune_sa2va.errors import DataError
@@ -32,7 +33,7 @@ _NAMES_SCHEMA = pa.schema([*_CODED, ("name", pa.string()), ("group", pa.string()
 
 
 def write_split(folder: Path, samples: Sequence[Sample]) -> None:
-    """Write both files into `folder`; the samples know their parts.
+    """Write both files into `folder`, and `content.parquet` beside them; the samples know their parts.
 
     Raises:
         DataError: an image is no longer there.
@@ -51,6 +52,7 @@ def write_split(folder: Path, samples: Sequence[Sample]) -> None:
     ]
     _write(folder / NAMES_FILE, rows, _NAMES_SCHEMA)
     _write(folder / SPLIT_FILE, rows, _SPLIT_SCHEMA)
+    write_content(folder, samples)
 
 
 def read_split(folder: Path, data: DataSettings) -> tuple[Sample, ...]:
@@ -77,6 +79,24 @@ def find_samples(names: Names, data: DataSettings) -> tuple[Sample, ...]:
     if strange := [row["split"] for row in names if row["split"] not in get_args(Split)]:
         raise DataError(f"{NAMES_FILE}: {strange[0]!r} is no part of a split. {_NAMES_CURE}")
     return tuple(replace(found[row["name"], row["text"]], group=row["group"], split=row["split"]) for row in names)
+
+
+def read_parts(folder: Path) -> dict[str, Split]:
+    """Code of each image in `split.parquet` -> its part; nothing where there is no such file.
+
+    Raises:
+        DataError: the file cannot be read, or says no parts.
+    """
+    path = folder / SPLIT_FILE
+    try:
+        rows = pq.read_table(path, columns=["image_code", "split"]).to_pylist()
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise DataError(f"{path}: cannot be read ({str(error).splitlines()[0]}). Put back a copy of it.") from error
+    if any(row["split"] not in get_args(Split) for row in rows):
+        raise DataError(f"{path}: holds other parts than {', '.join(get_args(Split))}. Put back a copy of it.")
+    return {row["image_code"]: row["split"] for row in rows}
 
 
 def read_names(folder: Path) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from tune_sa2va.evaluate.part import Part
+    from tune_sa2va.evaluate.part import Label, Part
     from tune_sa2va.evaluate.scores import ImageScores
     from tune_sa2va.evaluate.tuned_model import TunedModel
 
@@ -31,7 +31,7 @@ def main(
         Literal["test", "val", "train", "all"] | None,
         typer.Option(
             help="Part of the split that the adapter was made with.",
-            show_default="test; all where the data is not the search's",
+            show_default="test; all where no image is in it",
         ),
     ] = None,
     generate: Annotated[
@@ -50,8 +50,8 @@ def main(
 ) -> None:
     """Score a model's masks on a data set: overlap, centre lines, distance and topology, with bootstrap intervals.
 
-    Scores are given at 0.5 and at the threshold that was chosen on the validation part. The split is found again from
-    its seed and shares, which the adapter brings along, as long as the data is the same.
+    Scores are given at 0.5 and at the threshold that was chosen on the validation part. The adapter brings along which
+    image was in which part of the search, by content: images of it are known again under other names and groups.
     """
     from tune_sa2va.data import check, open_dataset  # heavy imports wait, so that --help is quick
     from tune_sa2va.data.__main__ import print_report
@@ -61,6 +61,8 @@ def main(
         print_report(report)
         raise typer.Exit(1)
 
+    from tune_sa2va.data.codes import image_code
+    from tune_sa2va.data.known_images import read_content
     from tune_sa2va.evaluate.part import choose_part
     from tune_sa2va.evaluate.scores import SegShare
     from tune_sa2va.evaluate.show import print_scores, to_plain
@@ -68,9 +70,11 @@ def main(
     from tune_sa2va.evaluate.tuned_model import find_tuned
 
     tuned = find_tuned(model, adapter, any_base=any_base)
-    chosen = choose_part(report.samples, tuned.tuned, part)
+    label: Label = (lambda sample: sample.name) if show_names else image_code
+    known = read_content(tuned.adapter or tuned.folder) if tuned.tuned else None
+    chosen = choose_part(report.samples, tuned.tuned, known, part, label)
     thresholds = tuple(dict.fromkeys((DEFAULT_THRESHOLD, tuned.threshold)))
-    images = _score(tuned, chosen, thresholds, str(data), generate=generate, show_names=show_names)
+    images = _score(tuned, chosen, thresholds, str(data), label, generate=generate)
     if as_json:
         print(json.dumps(to_plain(chosen, images, thresholds), indent=2, allow_nan=False))
     else:
@@ -85,16 +89,15 @@ def _score(
     part: "Part",
     thresholds: tuple[float, ...],
     source: str,
+    label: "Label",
     *,
     generate: bool,
-    show_names: bool,
 ) -> "list[ImageScores]":
     from tune_sa2va.cache.fill import fill
     from tune_sa2va.cache.place import features_folder
     from tune_sa2va.cache.progress import shown_progress
     from tune_sa2va.cache.store import FeatureCache, pictures
     from tune_sa2va.config import DataSettings
-    from tune_sa2va.data.codes import image_code
     from tune_sa2va.evaluate.examples import Examples
     from tune_sa2va.evaluate.scores import score_images
     from tune_sa2va.evaluate.tuned_model import the_device
@@ -110,7 +113,7 @@ def _score(
     prompter = Prompter(tuned.folder)
     settings = DataSettings(source=source, question=tuned.question, answer=tuned.answer)
     examples = Examples(part.samples, cache, prompter, settings, device)
-    labels = [sample.name if show_names else image_code(sample) for sample in part.samples]
+    labels = [label(sample) for sample in part.samples]
     return score_images(model, examples, labels, thresholds, prompter=prompter if generate else None)
 
 

@@ -1,14 +1,22 @@
-"""Which images are scored: a part of the split that goes with the model, found again on the same data."""
+"""Which images are scored: a part of the search's own split, its images told by what they hold."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from tune_sa2va.data import Sample, fingerprint, split_by_group
+from tune_sa2va.data import Sample
+from tune_sa2va.data.known_images import KnownImages
 from tune_sa2va.errors import UserError
 from tune_sa2va.evaluate.tuned import Tuned
 
 PartName = Literal["test", "val", "train", "all"]
+Label = Callable[[Sample], str]
+
+_NAMED = 3
+_NO_LIST = (
+    "This export does not say which images its search had, as an older tune_sa2va wrote it. Where some of these were "
+    "trained on, the scores are too good. Export the trial again."
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,29 +28,66 @@ class Part:
     note: str
 
 
-def choose_part(samples: Sequence[Sample], tuned: Tuned | None, asked: PartName | None) -> Part:
-    """`asked`, or by default the test part of the search; all images where this is not the search's data.
+def choose_part(
+    samples: Sequence[Sample], tuned: Tuned | None, known: KnownImages | None, asked: PartName | None, label: Label
+) -> Part:
+    """`asked`, or by default the test part of the search; all images where none of the search's test images is here.
+
+    tuned: what the model says of its search; None for one that comes from none. known: the images of that search.
+    label: what an image is called in the note.
 
     Raises:
-        UserError: a part is asked for, but the model knows of no split.
+        UserError: a part is asked for that the model does not know, or that has no image here.
         DataError: a file is gone.
     """
-    if asked == "all":
-        return Part(name="all", samples=tuple(samples), note="")
-    if tuned is None:
-        if asked is not None:
-            raise UserError(
-                f"--part {asked}: no split is recorded with this model. Leave it out to score all images, or give "
-                "an --adapter that a search exported."
-            )
-        return Part(name="all", samples=tuple(samples), note="")
-    if (found := fingerprint(samples)) != tuned.data_fingerprint:
-        note = (
-            f"This is not the data of the search (fingerprint {found[:12]}..., the search had "
-            f"{tuned.data_fingerprint[:12]}...), so all images are scored. Where some of them were trained on, the "
-            "scores are too good."
-        )
-        return Part(name="all", samples=tuple(samples), note=note)
+    if known is None:
+        why = _NO_LIST if tuned else "no split is recorded with this model, as it is no export of a search."
+        if asked not in (None, "all"):
+            raise UserError(f"--part {asked}: {why} Leave it out to score all images.")
+        return Part(name="all", samples=tuple(samples), note=why if tuned else "")
     name: PartName = asked or "test"
-    cut = split_by_group(samples, tuned.split.ratios, seed=tuned.split.seed)
-    return Part(name=name, samples=tuple(sample for sample in cut if sample.split == name), note="")
+    chosen = [sample for sample in samples if known.part_of(sample) == name]
+    if name == "all" or (not chosen and asked is None):
+        return Part(name="all", samples=tuple(samples), note=_note_of_all(samples, known, label))
+    if not chosen:
+        raise UserError(f"--part {asked}: none of these images is in it. Leave it out to score all images.")
+    return Part(name=name, samples=tuple(chosen), note=_note_of_part(samples, chosen, known, name, label))
+
+
+def _note_of_all(samples: Sequence[Sample], known: KnownImages, label: Label) -> str:
+    seen = [sample for sample in samples if known.part_of(sample) in ("train", "val")]
+    if seen:
+        return (
+            f"{len(seen)} of these {len(samples)} images were trained or validated on in the search "
+            f"({_named(seen, label)}), so the scores are too good."
+        )
+    if any(known.part_of(sample) for sample in samples):
+        return ""
+    return "The search knows none of these images by its content, so all are scored."
+
+
+def _note_of_part(
+    samples: Sequence[Sample], chosen: Sequence[Sample], known: KnownImages, name: PartName, label: Label
+) -> str:
+    sentences = []
+    if unknown := [sample for sample in samples if known.part_of(sample) is None]:
+        sentences.append(
+            f"Left out: {_count(unknown)} that the search does not know ({_named(unknown, label)}); --part all scores "
+            "them, too."
+        )
+    wanted = {image.content.image_sha256 for image in known.images if image.split == name}
+    absent = len(wanted) - len({sample.image for sample in chosen})
+    if absent > 0:
+        sentences.append(f"Not here: {absent} of the search's {len(wanted)} {name} images.")
+    if redrawn := [sample for sample in chosen if not known.has_mask_of(sample)]:
+        sentences.append(f"Another mask or text than in the search: {_count(redrawn)} ({_named(redrawn, label)}).")
+    return " ".join(sentences)
+
+
+def _count(samples: Sequence[Sample]) -> str:
+    return f"{len(samples)} image{'' if len(samples) == 1 else 's'}"
+
+
+def _named(samples: Sequence[Sample], label: Label) -> str:
+    names = list(dict.fromkeys(label(sample) for sample in samples))
+    return f"{', '.join(names[:_NAMED])}{', ...' if len(names) > _NAMED else ''}"

@@ -76,7 +76,7 @@ class Verification(Frozen):
 
 
 class SplitRule(Frozen):
-    """How the data was cut, so that its parts can be found again."""
+    """How the data was cut; which image came into which part is in `content.parquet` beside."""
 
     ratios: tuple[float, float, float]
     seed: int

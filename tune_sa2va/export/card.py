@@ -92,7 +92,7 @@ def _about_test(tuned: Tuned) -> str:
     openings = tuned.metrics.test_openings
     if tuned.metrics.test is None:
         return "; it was not scored on the locked test part"
-    often = "once" if openings == 1 else f"{openings} times, as winners changed"
+    often = "once" if openings == 1 else f"{openings} times in all"
     return f"; the locked test part was opened {often}"
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tune_sa2va.config import Precision
+from tune_sa2va.data.known_images import CONTENT_FILE
 from tune_sa2va.data.split_file import read_names
 from tune_sa2va.durable import publish_folder
 from tune_sa2va.errors import NotReproducedError, UserError
@@ -129,6 +130,8 @@ def _finish(
     )
     (unfinished / TUNED_FILE).write_text(tuned.to_json(), encoding="utf-8")
     (unfinished / "README.md").write_text(card(tuned), encoding="utf-8")
+    if (run / CONTENT_FILE).exists():
+        shutil.copyfile(run / CONTENT_FILE, unfinished / CONTENT_FILE)  # so that `evaluate` finds the parts again
     publish_folder(unfinished, to)
     return tuned
 

@@ -115,11 +115,6 @@ def count(model: Sa2VA, lora: LoraSettings, full_modules: Sequence[FullModule], 
     return Counts(tuple(parts), tuple(_grouped(adapted)))
 
 
-def unreached_targets(counts: Counts) -> list[str]:
-    """Adapted modules of the native model that no loss reaches; training them is refused after a few steps."""
-    return [group.name for group in counts.modules if not group.reached and "memory_attention" not in group.name]
-
-
 def _totals(model: Sa2VA) -> dict[str, int]:
     totals: dict[str, int] = {}
     for name, parameter in model.named_parameters():  # a tied lm_head counts once, as the reference counts it

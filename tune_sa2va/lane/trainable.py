@@ -25,6 +25,7 @@ from tune_sa2va.durable import is_full
 from tune_sa2va.errors import UserError
 from tune_sa2va.lane.group import Lane, LaneLostError, LaneNotOpenedError
 from tune_sa2va.lane.messages import Command, FilesRef, Reply, RunEpoch, SaveTrial, StartTrial, pack_folder
+from tune_sa2va.lane.micro_batches import halved
 from tune_sa2va.lane.store import Flusher, Stored, TrialStore
 
 Configure = Callable[[Mapping[str, Any]], TrialConfig]
@@ -124,15 +125,10 @@ class LaneTrainable(tune.Trainable):
             answer = self._start() if not self._is_started else Reply()
             if not answer.failure:
                 answer = self._ask(RunEpoch())
-            train = self._config.train
-            if answer.kind != OUT_OF_MEMORY or train.micro_batch_size % 2:
+            smaller = halved(self._config) if answer.kind == OUT_OF_MEMORY else None
+            if smaller is None:
                 return answer
-            self._config = self._config.replace(
-                {
-                    "train.micro_batch_size": train.micro_batch_size // 2,
-                    "train.accumulation_steps": train.accumulation_steps * 2,
-                }
-            )
+            self._config = smaller
             self._is_started = False
             self._stored = self._store.newest()
 

@@ -18,9 +18,15 @@ def model_hash(folder: Path) -> str:
     A preset without weights is its dimensions alone: its weights follow from them and a fixed seed.
     """
     total = hashlib.sha256()
-    for file in sorted(file for file in folder.iterdir() if file.suffix in (".json", ".safetensors")):
-        total.update(json.dumps([file.name, file.stat().st_size, _file_hash(file)]).encode())
+    for name, content in model_files(folder).items():
+        total.update(json.dumps([name, (folder / name).stat().st_size, content]).encode())
     return total.hexdigest()
+
+
+def model_files(folder: Path) -> dict[str, str]:
+    """Name -> hash of each file that `model_hash` is made of, in the order of their names."""
+    files = sorted(file for file in folder.iterdir() if file.suffix in (".json", ".safetensors"))
+    return {file.name: _file_hash(file) for file in files}
 
 
 def _file_hash(file: Path) -> str:

@@ -8,17 +8,14 @@ from tune_sa2va.data import CheckReport, Sample
 from tune_sa2va.doctor.finding import Severity
 from tune_sa2va.doctor.machine import check_machine
 from tune_sa2va.errors import TrialFailure, UserError
-from tune_sa2va.inspect.counts import count, unreached_targets
-from tune_sa2va.model.checkpoint import outline_of
-from tune_sa2va.model.locate import model_folder
 from tune_sa2va.plan.clock import Hours, predict
 from tune_sa2va.plan.pace import Pace, probe
 from tune_sa2va.plan.room import Room, measure_room
 from tune_sa2va.plan.table import TABLES, pace_from_tables
 from tune_sa2va.preflight.data import examine_data
 from tune_sa2va.preflight.flags import Flags
-from tune_sa2va.preflight.lane_memory import largest_config
 from tune_sa2va.preflight.settings import faults, resolve_settings
+from tune_sa2va.preflight.targets import examine_targets
 from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.schedule.expected_length import Expectation, expect
 from tune_sa2va.schedule.rungs import REDUCTION_FACTOR
@@ -57,7 +54,7 @@ def look(flags: Flags, *, with_probe: bool) -> Forecast:
         for finding in check_machine({})
         if finding.severity is Severity.FAIL and finding.subject != "memory"  # weighed below, against what lanes take
     ]
-    _try(forecast, lambda: _look_at_targets(forecast, settings))
+    _try(forecast, lambda: examine_targets(settings))
     examined: list[tuple[CheckReport, tuple[Sample, ...]]] = []
     _try(forecast, lambda: examined.append(examine_data(settings)))
     if not examined:
@@ -83,16 +80,6 @@ def _try(forecast: Forecast, step: Callable[[], None]) -> None:
         step()
     except (UserError, TrialFailure) as error:
         forecast.problems.append(str(error))
-
-
-def _look_at_targets(forecast: Forecast, settings: SearchSettings) -> None:
-    config = largest_config(settings)
-    model = outline_of(model_folder(settings.model.model))
-    counts = count(model, config.lora, config.train.full_modules, lm_loss=config.loss.lm > 0)
-    for name in unreached_targets(counts):
-        forecast.problems.append(
-            f"lora.target_modules: no loss reaches {name}, so a trial that trains it ends at once. Leave it out."
-        )
 
 
 def _look_at_room(forecast: Forecast, settings: SearchSettings, memory: str, report: CheckReport) -> None:

@@ -8,6 +8,7 @@ from tune_sa2va.data import CheckReport, Sample, check, open_dataset, split_by_g
 from tune_sa2va.data.procedural import DEMO_FAMILY
 from tune_sa2va.data.procedural.folder import write_folder
 from tune_sa2va.errors import DataError, UserError
+from tune_sa2va.propose.inherited_split import split_after
 from tune_sa2va.results.settings import SearchSettings
 
 _BUILTIN_IMAGES, _BUILTIN_SIZE_PX, _BUILTIN_SEED = 40, 256, 0
@@ -38,10 +39,15 @@ def data_source(data: str | None) -> Path:
 def examine_data(settings: SearchSettings) -> tuple[CheckReport, tuple[Sample, ...]]:
     """The check of all images, and their samples with parts; none where the check found errors.
 
+    After a warm start the images of the earlier search keep their parts.
+
     Raises:
         DataError: no data set there, or it cannot be split.
     """
     report = check(open_dataset(settings.data.source, allow_outside=settings.data.allow_outside))
     if report.errors or not report.samples:
         return report, ()
-    return report, split_by_group(report.samples, settings.data.ratios, seed=settings.data.split_seed)
+    ratios, seed = settings.data.ratios, settings.data.split_seed
+    if settings.warm_start is not None:
+        return report, split_after(report.samples, settings.warm_start, ratios, seed=seed)
+    return report, split_by_group(report.samples, ratios, seed=seed)

@@ -14,6 +14,7 @@ import pandas as pd
 from tune_sa2va.config import Frozen
 from tune_sa2va.durable import write_whole
 from tune_sa2va.errors import UserError
+from tune_sa2va.propose.inherited_split import Overlap, openings, overlap
 from tune_sa2va.results.environment import read_environment
 from tune_sa2va.results.records import TrialState, read_trials
 from tune_sa2va.results.settings import SearchSettings
@@ -46,16 +47,20 @@ class Inherited(Frozen):
     """Base model and fixed values are the same, so that a point of the space is the same configuration."""
     left_out: int
     """Finished trials with a value outside the new search's ranges."""
+    split_words: str = ""
+    """What became of the earlier search's split, in sentences."""
+    test_openings: int = 0
+    """How often the new test part has been looked at before this search, by what the sampler was told or by scores."""
     trials: tuple[InheritedTrial, ...]
 
     @property
     def words(self) -> str:
-        """One sentence."""
+        """In one line."""
         out = f" Left out, as a value lies outside this search's ranges: {self.left_out}." if self.left_out else ""
         return (
             f"Warm start: before its first trial the sampler was told {len(self.trials)} finished trials of the search "
             f"{self.source}, on {', '.join(['the same data' if self.same_data else 'other data', *self.differences])}."
-            f"{out}"
+            f"{out}{' ' if self.split_words else ''}{self.split_words}"
         )
 
 
@@ -83,10 +88,11 @@ def usable_trials(earlier: Path, space: SearchSpace) -> tuple[list[InheritedTria
 
 
 def inherit(settings: SearchSettings, earlier: Path, folder: Path) -> Inherited:
-    """What the new search gets of an earlier one. folder: has the new one's `environment.json`."""
+    """What the new search gets of an earlier one. folder: has the new one's `environment.json` and `split.parquet`."""
     trials, left_out = usable_trials(earlier, settings.search_space)
     there, here = (read_environment(place) for place in (earlier, folder))
     old = SearchSettings.load(earlier)
+    found, before = overlap(earlier, folder), _openings(earlier)
     differences = []
     if is_other_base := there.base_model.sha256 != here.base_model.sha256:
         differences.append("with another base model")
@@ -101,8 +107,36 @@ def inherit(settings: SearchSettings, earlier: Path, folder: Path) -> Inherited:
         differences=tuple(differences),
         same_otherwise=not is_other_base and not fixed,
         left_out=left_out,
+        split_words=_split_words(found, before),
+        test_openings=(before if found.tested_again else 0) + (1 if found.seen else 0),
         trials=tuple(trials),
     )
+
+
+def _openings(earlier: Path) -> int:
+    """How often the test part of the search in `earlier` was opened, before that search and by it."""
+    if (own := openings(earlier)) is not None:
+        return own  # they begin with those before
+    inherited = read_inherited(earlier)
+    return inherited.test_openings if inherited is not None else 0
+
+
+def _split_words(found: Overlap, before: int) -> str:
+    if not found.known:
+        return ""
+    sentences = [
+        f"Of its images {found.known} are here, and {found.moved} of them in another part than there."
+        if found.moved
+        else "Its images keep the parts that they had there."
+    ]
+    if found.tested_again and before:
+        sentences.append(f"The test part has been scored {before} time{'' if before == 1 else 's'} before.")
+    if found.seen:
+        sentences.append(
+            f"{found.seen} of the {found.tested} test images were trained or validated on there, so the test part "
+            "counts as opened."
+        )
+    return " ".join(sentences)
 
 
 def write_inherited(folder: Path, inherited: Inherited) -> None:

@@ -14,7 +14,7 @@ import tune_sa2va
 from tune_sa2va.durable import write_whole
 from tune_sa2va.errors import ResultsError
 from tune_sa2va.evaluate.tuned import BaseModelName
-from tune_sa2va.model.identity import model_hash
+from tune_sa2va.model.identity import model_files, model_hash
 from tune_sa2va.nvidia_smi import query
 
 FILE_NAME = "environment.json"
@@ -28,6 +28,8 @@ class Environment(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     base_model: BaseModelName
+    base_model_files: dict[str, str] = {}
+    """Name -> hash of each file of the base model; empty where an older tune_sa2va wrote it."""
     data_fingerprint: str
 
 
@@ -58,6 +60,7 @@ def write_environment(folder: Path, *, model: str, model_folder: Path, data_fing
         "git": _git_commit(),
         "data_fingerprint": data_fingerprint,
         "base_model": {"id": model, "sha256": model_hash(model_folder)},
+        "base_model_files": model_files(model_folder),
     }
     write_whole(folder / FILE_NAME, (json.dumps(environment, indent=2) + "\n").encode())
 

@@ -91,8 +91,9 @@ class LockedPart:
 
     @property
     def opened(self) -> str:
-        """How often, in words. A search that was extended and has a new winner opens the part again."""
-        return "once" if self.openings == 1 else f"{self.openings} times as winners changed"
+        """How often, in words. A search that was extended and has a new winner opens the part again; one that was
+        warm-started on the same images finds it opened by the search before."""
+        return "once" if self.openings == 1 else f"{self.openings} times in all"
 
 
 def read_locked_part(folder: Path) -> LockedPart | None:

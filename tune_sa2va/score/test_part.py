@@ -29,6 +29,7 @@ from tune_sa2va.lane.messages import Files, write_files
 from tune_sa2va.model.adapter import load_adapter
 from tune_sa2va.model.lora import TrialAdapters
 from tune_sa2va.model.sa2va import Sa2VA
+from tune_sa2va.propose.warm_start import read_inherited
 from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.results.test_scores import OPENINGS, SCORES_FILE
 from tune_sa2va.train.workbench import open_examples, open_model
@@ -138,10 +139,12 @@ def _scores(mask: Bool[np.ndarray, "H W"], truth: Bool[np.ndarray, "H W"]) -> di
 
 
 def _read(folder: Path) -> tuple[list[dict[str, Any]], int]:
-    """The rows of the file and how often the test part was opened; nothing where there is no file yet."""
+    """The rows of the file and how often the test part was opened; before there is one, by a search that this one was
+    warm-started from."""
     path = folder / SCORES_FILE
     if not path.exists():
-        return [], 0
+        inherited = read_inherited(folder)
+        return [], inherited.test_openings if inherited is not None else 0
     table = pq.read_table(path)
     return table.to_pylist(), int(table.schema.metadata[OPENINGS])
 

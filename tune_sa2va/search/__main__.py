@@ -78,7 +78,7 @@ def main(
         Path | None,
         typer.Option(
             help="Results folder of an earlier search of the same fields, on these data or others: the sampler starts "
-            "with what it found.",
+            "with what it found, and images of that search keep their part.",
             show_default=False,
         ),
     ] = None,
@@ -180,9 +180,11 @@ def _search(flags: "Flags", outlets: "Outlets") -> int:
     from tune_sa2va.preflight.data import examine_data
     from tune_sa2va.preflight.lane_memory import fit_memory
     from tune_sa2va.preflight.settings import resolve_settings
+    from tune_sa2va.preflight.targets import examine_targets
     from tune_sa2va.search import job
 
     settings = resolve_settings(flags)
+    examine_targets(settings)
     report, samples = examine_data(settings)
     if report.problems or not samples:
         print_report(report)

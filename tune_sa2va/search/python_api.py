@@ -10,6 +10,7 @@ from tune_sa2va.preflight.data import examine_data
 from tune_sa2va.preflight.flags import Flags
 from tune_sa2va.preflight.lane_memory import fit_memory
 from tune_sa2va.preflight.settings import resolve_settings
+from tune_sa2va.preflight.targets import examine_targets
 from tune_sa2va.results.load import Results, load_results
 from tune_sa2va.search import job
 from tune_sa2va.search.__main__ import CHANGED_BY_RESUME, changed_settings, kept_by_resume
@@ -46,6 +47,7 @@ def search(**settings: Any) -> Results:
         changed = changed_settings(flags, run, [name for name in kept_by_resume(run) if name in given], changes)
         return _results(job.resume(changed, outlets), changed.folder)
     planned = resolve_settings(flags)
+    examine_targets(planned)
     report, samples = examine_data(planned)
     if not samples:
         first = f"first {report.errors[0].file}: {report.errors[0].message}" if report.errors else "no image"

@@ -26,11 +26,15 @@ class Progress:
     val_dice: float | None
 
 
-def objective(config: TrialConfig) -> TrialConfig:
-    """The configuration, however an optimizer step is cut into micro-batches: a trial that ran out of memory goes on
-    with smaller ones."""
-    chunk = config.train.micro_batch_size * config.train.accumulation_steps
-    return config.replace({"train.micro_batch_size": 1, "train.accumulation_steps": chunk})
+def objective(config: TrialConfig) -> dict[str, Any]:
+    """What a trial aims at, however an optimizer step is cut into micro-batches: one that ran out of memory goes on
+    with smaller ones.
+
+    No `TrialConfig`: `train.accumulation_steps` may not be as many as a step can have images.
+    """
+    values = config.flat()
+    images = values.pop("train.micro_batch_size") * values.pop("train.accumulation_steps")
+    return values | {"images_a_step": images}
 
 
 def read_state(folder: Path) -> dict[str, Any]:

@@ -1,0 +1,98 @@
+"""The part that is scored is the search's own, whatever has become of the files' names, groups and masks since."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.data.making import grouped_set, rectangle_mask, save
+from tests.evaluate.tuned_folder import a_tuned
+from tune_sa2va.data import Sample, split_by_group
+from tune_sa2va.data.codes import image_code
+from tune_sa2va.data.known_images import KnownImages, read_content, write_content
+from tune_sa2va.errors import UserError
+from tune_sa2va.evaluate.part import Part, choose_part
+
+GROUPS = ("a", "a", "b", "b", "c", "c", "d", "e", "f", "g")
+
+
+@pytest.fixture
+def searched(tmp_path: Path) -> tuple[Sample, ...]:
+    return split_by_group(grouped_set(tmp_path / "data", GROUPS), (0.4, 0.3, 0.3), seed=1)
+
+
+@pytest.fixture
+def known(searched: tuple[Sample, ...], tmp_path: Path) -> KnownImages:
+    write_content(tmp_path, searched)
+    found = read_content(tmp_path)
+    assert found is not None
+    return found
+
+
+def codes(samples: Any, part: str | None = None) -> set[str]:
+    return {image_code(sample) for sample in samples if part in (None, sample.split)}
+
+
+def part(samples: tuple[Sample, ...], known: KnownImages | None, asked: Any = None) -> Part:
+    return choose_part(samples, a_tuned("f00"), known, asked, image_code)
+
+
+@pytest.mark.parametrize("asked", ["train", "val", "test"])
+def test_other_groups_and_names_move_no_image_to_another_part(
+    tmp_path: Path, searched: tuple[Sample, ...], known: KnownImages, asked: str
+) -> None:
+    """The groups decide a split: split again by these ones, images that were trained on would be scored as unseen."""
+    edited = grouped_set(tmp_path / "edited", tuple("gfedcbabab"), names="other")
+    again = split_by_group(edited, (0.4, 0.3, 0.3), seed=1)
+    assert codes(again, asked) != codes(searched, asked), "the edit would show"
+    found = part(edited, known, asked)
+    assert (found.name, found.note) == (asked, "") and codes(found.samples) == codes(searched, asked)
+
+
+def test_images_that_the_search_does_not_know_are_said_and_left_out(
+    tmp_path: Path, searched: tuple[Sample, ...], known: KnownImages
+) -> None:
+    more = grouped_set(tmp_path / "more", (*GROUPS, "h", "i"))
+    found = part(more, known)
+    assert (found.name, codes(found.samples)) == ("test", codes(searched, "test"))
+    new = [image_code(sample) for sample in more if image_code(sample) not in codes(searched)]
+    assert found.note == (
+        f"Left out: 2 images that the search does not know ({new[0]}, {new[1]}); --part all scores them, too."
+    )
+
+
+def test_images_that_are_gone_and_masks_that_were_redrawn_are_said(
+    searched: tuple[Sample, ...], known: KnownImages
+) -> None:
+    first, *others = [sample for sample in searched if sample.split == "test"]
+    assert isinstance(first.mask, Path)
+    save(first.mask, rectangle_mask((0, 0, 3, 3)))
+    found = part((first, *others[1:]), known)
+    assert found.note == (
+        f"Not here: 1 of the search's {len(others) + 1} test images. "
+        f"Another mask or text than in the search: 1 image ({image_code(first)})."
+    )
+
+
+def test_all_images_with_some_that_were_trained_on(searched: tuple[Sample, ...], known: KnownImages) -> None:
+    found = part(searched, known, "all")
+    seen = len(searched) - len(codes(searched, "test"))
+    assert found.note.startswith(f"{seen} of these {len(searched)} images were trained or validated on in the search")
+    assert part(tuple(sample for sample in searched if sample.split == "test"), known, "all").note == ""
+
+
+@pytest.mark.parametrize(
+    ("choose", "said"),
+    [
+        (lambda known: known, "none of these images is in it"),
+        (lambda known: None, "an older tune_sa2va wrote it"),
+    ],
+)
+def test_a_part_that_cannot_be_told(
+    tmp_path: Path, known: KnownImages, choose: Callable[[KnownImages], KnownImages | None], said: str
+) -> None:
+    other = tuple(sample for sample in grouped_set(tmp_path / "twelve", tuple("abcdefghijkl")) if "11" in sample.name)
+    with pytest.raises(UserError, match=said):
+        part(other, choose(known), "test")
+    assert (part(other, choose(known)).name, part(other, choose(known)).samples) == ("all", other)

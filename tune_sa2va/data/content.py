@@ -1,0 +1,62 @@
+"""What the files of a data set hold, as hashes: a file is read once, however many ask for its content."""
+
+import hashlib
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tune_sa2va.data.sample import Polygons, Sample
+from tune_sa2va.errors import DataError
+
+_RACY_NS = 2_000_000_000
+"""A file may change again within one tick of its disk's clock, FAT's two seconds at most, and keep its time."""
+
+_hashes: dict[tuple[Path, int, int], str] = {}
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file in 64 hex digits; read once, until its size or time changes.
+
+    Raises:
+        OSError: it is no longer there, or cannot be read.
+    """
+    stat = path.stat()
+    key = (path, stat.st_size, stat.st_mtime_ns)
+    if key in _hashes:
+        return _hashes[key]
+    read_at_ns = time.time_ns()
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if read_at_ns - stat.st_mtime_ns > _RACY_NS:
+        _hashes[key] = digest
+    return digest
+
+
+def outlines_of(polygons: Polygons) -> list[list[float]]:
+    """Plain values that are equal where the mask is."""
+    return [[float(value) for value in outline] for outline in polygons.outlines]
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """SHA-256, 64 hex digits each, of a sample's image file and of its mask's file or outlines."""
+
+    image_sha256: str
+    mask_sha256: str
+
+
+def content_of(sample: Sample) -> Content:
+    """What `sample` holds now.
+
+    Raises:
+        DataError: a file is no longer there, or cannot be read.
+    """
+    try:
+        if isinstance(sample.mask, Polygons):
+            mask = hashlib.sha256(json.dumps(outlines_of(sample.mask)).encode()).hexdigest()
+        else:
+            mask = file_hash(sample.mask)
+        return Content(file_hash(sample.image), mask)
+    except OSError as error:
+        raise DataError(f"{error.filename}: cannot be read ({error.strerror}). Put it back.") from error

@@ -1,0 +1,91 @@
+"""`content.parquet`: what a search's images and masks hold, by hash, and the part of the split that each image is in.
+
+A results folder keeps it, and an export takes a copy along, so that both can tell later, wherever the data lie then,
+which images a search knows and which files are no longer what they were. It holds no name.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tune_sa2va.data.codes import image_code
+from tune_sa2va.data.content import Content, content_of
+from tune_sa2va.data.sample import Sample, Split
+from tune_sa2va.errors import DataError
+
+CONTENT_FILE = "content.parquet"
+
+_COLUMNS = ("image_code", "text", "split", "image_sha256", "mask_sha256")
+_SCHEMA = pa.schema([(name, pa.string()) for name in _COLUMNS], metadata={"schema_version": "1"})
+
+
+@dataclass(frozen=True, slots=True)
+class KnownImage:
+    """One sample as the search found it."""
+
+    image_code: str
+    text: str
+    split: Split
+    content: Content
+
+
+class KnownImages:
+    """All samples of a search, in the order of its `names.parquet`."""
+
+    def __init__(self, images: Sequence[KnownImage]) -> None:
+        self.images = tuple(images)
+        self._parts = {known.content.image_sha256: known.split for known in images}
+        self._masks = {(known.text, known.content) for known in images}
+
+    def part_of(self, sample: Sample) -> Split | None:
+        """The part that `sample`'s image was in, whatever it was asked for; None where the search did not know it."""
+        return self._parts.get(content_of(sample).image_sha256)
+
+    def has_mask_of(self, sample: Sample) -> bool:
+        """Whether the search had this mask for this image and text."""
+        return (sample.text, content_of(sample)) in self._masks
+
+
+def write_content(folder: Path, samples: Sequence[Sample]) -> None:
+    """Write the file into `folder`; the samples know their parts.
+
+    Raises:
+        DataError: a file is no longer there.
+    """
+    rows = []
+    for sample in samples:
+        content = content_of(sample)
+        values = (image_code(sample), sample.text, sample.split, content.image_sha256, content.mask_sha256)
+        rows.append(dict(zip(_COLUMNS, values, strict=True)))
+    temporary = (folder / CONTENT_FILE).with_suffix(".tmp")
+    pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), temporary)
+    temporary.replace(folder / CONTENT_FILE)
+
+
+def read_content(folder: Path) -> KnownImages | None:
+    """What the search in `folder`, or the one that exported it, knows; None where an older tune_sa2va wrote it.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    path = folder / CONTENT_FILE
+    if not path.exists():
+        return None
+    cure = "Put back a copy of it, or remove it and go on without."
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path}: cannot be read ({str(error).splitlines()[0]}). {cure}") from error
+    rows: list[dict[str, Any]] = table.to_pylist() if table.schema.equals(_SCHEMA) else []
+    if not rows or any(row["split"] not in get_args(Split) for row in rows):
+        raise DataError(f"{path}: does not hold what this tune_sa2va writes. {cure}")
+    return KnownImages([_known(row) for row in rows])
+
+
+def _known(row: Mapping[str, Any]) -> KnownImage:
+    content = Content(row["image_sha256"], row["mask_sha256"])
+    return KnownImage(row["image_code"], row["text"], row["split"], content)

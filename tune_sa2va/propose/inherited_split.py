@@ -1,0 +1,94 @@
+"""The split of a search that starts warm: images that the earlier search knew keep their part, told by their content.
+
+The trials that the sampler is told were chosen on the earlier search's validation part. So an image that was trained or
+validated on there is never in the test part here if the data leave the choice; where they do not, that part counts as
+opened, and so it does where the earlier search has scored its own.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tune_sa2va.data import Sample, split_by_group
+from tune_sa2va.data.codes import image_code
+from tune_sa2va.data.sample import Split
+from tune_sa2va.data.split_file import read_parts
+from tune_sa2va.errors import DataError, ResultsError
+
+_SCORES_FILE = "test_scores.parquet"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Overlap:
+    """How the parts of two searches lie over each other, in images.
+
+    known: those of the new search that the earlier one had. moved: those of them that are in another part now.
+    tested: the new test part. seen: those of it that were trained or validated on. tested_again: those of it that were
+    in the earlier test part.
+    """
+
+    known: int
+    moved: int
+    tested: int
+    seen: int
+    tested_again: int
+
+
+def split_after(
+    samples: Sequence[Sample], earlier: Path, ratios: tuple[float, float, float], *, seed: int
+) -> tuple[Sample, ...]:
+    """`samples` with their parts: those of the search in `earlier` where it knew them, unless the data set says others.
+
+    A group with images in several parts there (groups have been edited since) goes to train before val, and to val
+    before test. Where the earlier parts leave one without images, the data are split as without a warm start.
+
+    Raises:
+        DataError: as `split_by_group`.
+    """
+    parts = read_parts(earlier)
+    known: defaultdict[str, set[Split]] = defaultdict(set)
+    for sample in samples:
+        if (part := parts.get(image_code(sample))) is not None:
+            known[sample.group].add(part)
+    given = {sample.group for sample in samples if sample.split is not None}
+    kept = {group: min(found, key=("train", "val", "test").index) for group, found in known.items()}
+    inherited = [
+        sample if sample.group in given or sample.group not in kept else replace(sample, split=kept[sample.group])
+        for sample in samples
+    ]
+    try:
+        return split_by_group(inherited, ratios, seed=seed)
+    except DataError:
+        return split_by_group(samples, ratios, seed=seed)
+
+
+def overlap(earlier: Path, folder: Path) -> Overlap:
+    """Of the new search in `folder` with the one in `earlier`."""
+    there, here = read_parts(earlier), read_parts(folder)
+    test = [code for code, part in here.items() if part == "test"]
+    return Overlap(
+        known=sum(code in there for code in here),
+        moved=sum(code in there and there[code] != part for code, part in here.items()),
+        tested=len(test),
+        seen=sum(there.get(code) in ("train", "val") for code in test),
+        tested_again=sum(there.get(code) == "test" for code in test),
+    )
+
+
+def openings(folder: Path) -> int | None:
+    """How often models were scored on the test part of the search in `folder`; None where none was yet.
+
+    Raises:
+        ResultsError: the file cannot be read.
+    """
+    path = folder / _SCORES_FILE
+    try:
+        return int((pq.read_schema(path).metadata or {}).get(b"openings", b"1"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise ResultsError(f"{path}: cannot be read ({str(error).splitlines()[0]}). Put back a copy of it.") from error
