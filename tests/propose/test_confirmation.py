@@ -54,6 +54,17 @@ def test_the_best_mean_wins_with_its_best_rerun_and_luck_is_named(tmp_path: Path
     assert "cannot be told apart" not in said
 
 
+def test_a_trial_that_was_stopped_early_is_not_held_against_full_reruns(tmp_path: Path) -> None:
+    settings, records = a_search(tmp_path, 0.70, 0.60)
+    records.trial_ended("0000", TrialState.STOPPED)
+    for parent, seed, dice in (("0000", 1, 0.65), ("0001", 1, 0.60), ("0000", 2, 0.66), ("0001", 2, 0.61)):
+        rerun(records, parent, seed, dice)
+    confirmation = read_confirmation(settings)
+    assert confirmation is not None
+    said = " ".join(confirmation_words(confirmation))
+    assert "where it was stopped after epoch" in said and "nothing is said of luck" in said and "was luck" not in said
+
+
 def test_means_closer_than_the_reruns_of_one_are_not_told_apart(tmp_path: Path) -> None:
     settings, records = a_search(tmp_path, 0.70, 0.60)
     for parent, seed, dice in (("0000", 1, 0.75), ("0001", 1, 0.70), ("0000", 2, 0.69), ("0001", 2, 0.72)):

@@ -100,12 +100,7 @@ def test_a_failure_is_told_as_worse_than_what_was_stopped(tmp_path: Path) -> Non
     search.on_trial_complete("lost", None, error=True)
     search.on_trial_complete("never ran", None)
     trials = optuna.load_study(study_name="vessels", storage=_storage(tmp_path)).trials
-    assert [(t.state.name, t.value) for t in trials] == [
-        ("COMPLETE", 0.0),
-        ("COMPLETE", 0.0),
-        ("FAIL", None),
-        ("FAIL", None),
-    ]
+    assert [(t.state.name, t.value) for t in trials] == [*[("COMPLETE", 0.0)] * 2, *[("FAIL", None)] * 2]
     assert trials[0].constraints == {"memory": -1.0, "failed": 1.0} and trials[1].constraints["memory"] == 1.0
 
 

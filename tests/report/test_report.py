@@ -86,6 +86,15 @@ def test_the_page_says_what_the_files_say(hidden: str) -> None:
     assert text.count("data:image/jpeg;base64,") == 3 * 6
 
 
+def test_no_sentence_rests_on_one_or_two_trials_nor_on_trials_of_unequal_epochs(hidden: str) -> None:
+    text = told(hidden)
+    assert "of their first 1 epoch" in text and "From 13 trials by their best Val Dice of the first 1 epoch" in text
+    means = re.search(r"Mean Val Dice of ranks with 3 trials or more.*?\(r = (\d+)\) to .*?\(r = (\d+)\)", text)
+    ranks = [config.lora.r for number, config in enumerate(making.configs(14)) if number != 5]
+    assert means is None or all(ranks.count(int(rank)) >= 3 for rank in means.groups())
+    assert "highest at" not in text and "(1 trial)" not in text and "(2 trials)" not in text
+
+
 def test_no_name_of_the_data_set_is_anywhere_unless_asked(run: Path, hidden: str, shown: str) -> None:
     assert [secret for secret in making.SECRETS if secret in ours(hidden)] == []
     assert str(run.parent) not in hidden

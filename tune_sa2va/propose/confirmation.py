@@ -37,10 +37,14 @@ class Rerun:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finalist:
-    """One of the best trials of the search, with its reruns in the order of their seeds."""
+    """One of the best trials of the search, with its reruns in the order of their seeds.
+
+    stopped_after: the last epoch of a trial that the search stopped early; None for one that ran to the end.
+    """
 
     trial_id: str
     val_dice: float
+    stopped_after: int | None
     reruns: tuple[Rerun, ...]
 
     @property
@@ -97,7 +101,10 @@ def read_confirmation(settings: SearchSettings) -> Confirmation | None:
     for row in best_configurations(read_trials(settings.folder), settings.confirm):
         parent = str(row["trial_id"])
         own = tuple(_rerun(parent, seed, ran.get((parent, seed))) for seed in seeds_of(row, settings.seeds))
-        finalists.append(Finalist(trial_id=parent, val_dice=row["best_val_dice"], reruns=own))
+        stopped_after = int(row["epochs"]) if row["state"] == TrialState.STOPPED else None
+        finalists.append(
+            Finalist(trial_id=parent, val_dice=row["best_val_dice"], stopped_after=stopped_after, reruns=own)
+        )
     return Confirmation(tuple(finalists)) if finalists else None
 
 
@@ -150,9 +157,15 @@ def _luck(first: Finalist) -> str:
     who = f"The search's own best, trial {first.trial_id}, had Val Dice {first.val_dice:.3f} in the search"
     if not first.is_whole:
         return f"{who}, and failed with another seed."
+    reruns = f"{first.mean:.3f} as the mean of its {len(first.reruns)} reruns"
+    if first.stopped_after is not None:
+        return (
+            f"{who}, where it was stopped after epoch {first.stopped_after}, and {reruns}, which ran to the end: two "
+            "different things, so that nothing is said of luck."
+        )
     luck = first.val_dice - first.mean
     verdict = f"{luck:.3f} of its score was luck" if round(luck, 3) > 0 else "its score was no luck"
-    return f"{who} and {first.mean:.3f} as the mean of its {len(first.reruns)} reruns: {verdict}."
+    return f"{who} and {reruns}: {verdict}."
 
 
 def _rerun(parent: str, seed: int, row: Mapping[Any, Any] | None) -> Rerun:

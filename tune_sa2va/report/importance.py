@@ -42,10 +42,25 @@ class Importance:
         return self.share > self.chance
 
 
+def at_equal_epochs(scored: pd.DataFrame, epochs: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """Trials that can stand beside each other, and the number of epochs at which they do.
+
+    A trial that was stopped after its first epoch is not worse than one of fifteen because it has no fifteenth. So each
+    counts by its best Val Dice of the first `n` epochs, in place of `best_val_dice`; n is the largest number that
+    `MIN_TRIALS` trials ran, and who ran fewer is left out. No trial and 0 where there are not so many.
+    """
+    if len(scored) < MIN_TRIALS:
+        return scored.iloc[:0], 0
+    number = int(scored["epochs"].nlargest(MIN_TRIALS).iloc[-1])
+    ran = scored[scored["epochs"] >= number]
+    best = epochs[epochs["epoch"] <= number].groupby("trial_id")["val_dice"].max()
+    return ran.assign(best_val_dice=ran["trial_id"].map(best)), number
+
+
 def importances(scored: pd.DataFrame, space: dict[str, BaseDistribution], *, seed: int = 0) -> list[Importance]:
     """Largest first; empty with fewer than `MIN_TRIALS` trials or two searched fields, too few to say anything.
 
-    `scored`: trials with `best_val_dice`, stopped ones included.
+    `scored`: trials with `best_val_dice`, as `at_equal_epochs` gives them.
     """
     if len(scored) < MIN_TRIALS or len(space) < 2 or scored["best_val_dice"].nunique() < 2:
         return []

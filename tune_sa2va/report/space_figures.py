@@ -8,12 +8,14 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from tune_sa2va.report.figure import BLUE, GREEN, GREY, ORANGE, PURPLE, Figure, frame, plain
-from tune_sa2va.report.importance import MIN_TRIALS, Importance, importances
+from tune_sa2va.report.importance import MIN_TRIALS, Importance, at_equal_epochs, importances
 from tune_sa2va.report.load import Run
 from tune_sa2va.report.words import count, setting
 from tune_sa2va.space.search_space import Dimension, Kind
 
 LR, RANK = "optimizer.lr", "lora.r"
+_FEWEST = 3
+"""Trials that a sentence rests on, at the least: what one or two do is chance."""
 
 
 def parallel_rows(run: Run) -> Figure:
@@ -81,11 +83,11 @@ def _between(value: float, low: float, high: float) -> float:
 def _rows_reading(run: Run, best: pd.DataFrame) -> str:
     said = [f"A line is a trial, left to right the range or the choices of each row; {len(run.scored)} have a score."]
     space = run.settings.search_space.dimensions
-    if LR in space and len(best) > 1:
+    if LR in space and len(best) >= _FEWEST:
         low, high = best[LR].min(), best[LR].max()
         said.append(f"The best third have {LR} from {low:.2g} to {high:.2g}.")
     agreed = [path for path, d in space.items() if d.kind is Kind.CHOICE and len({setting(v) for v in best[path]}) == 1]
-    if agreed and len(best) > 2:
+    if agreed and len(best) >= _FEWEST:
         said.append("They all agree on " + ", ".join(f"{p} = {setting(best[p].iloc[0])}" for p in agreed) + ".")
     return " ".join(said)
 
@@ -94,7 +96,8 @@ def importance_figure(run: Run) -> Figure:
     """PED-ANOVA's shares with their uncertainty."""
     title = "What mattered (PED-ANOVA)"
     space = run.settings.search_space.distributions
-    rows = importances(run.scored, space)
+    trials, epochs = at_equal_epochs(run.scored, run.epochs)
+    rows = importances(trials, space)
     if not rows:
         reading = (
             f"{count(len(run.scored), 'trial')} with a score and {count(len(space), 'searched field')}: too few to "
@@ -115,10 +118,10 @@ def importance_figure(run: Run) -> Figure:
     )  # fmt: skip
     plot = frame([bars, chance], height=130 + 30 * len(rows))
     plot.update_xaxes(title="share of importance", rangemode="tozero")
-    return Figure(key="importance", title=title, reading=_importance_reading(rows, len(run.scored)), plot=plot)
+    return Figure(key="importance", title=title, reading=_importance_reading(rows, len(trials), epochs), plot=plot)
 
 
-def _importance_reading(rows: list[Importance], num_trials: int) -> str:
+def _importance_reading(rows: list[Importance], num_trials: int, epochs: int) -> str:
     first, second = rows[:2]
     said = [f"{first.path} has the largest share, {first.share:.2f} [{first.low:.2f}, {first.high:.2f}]."]
     if first.low <= second.high:
@@ -128,7 +131,10 @@ def _importance_reading(rows: list[Importance], num_trials: int) -> str:
         said.append(f"Beyond what shuffled scores give: {', '.join(beyond)}.")
     else:
         said.append("None is beyond what shuffled scores give: with these trials no field can be said to matter.")
-    said.append(f"From {num_trials} trials by their best Val Dice; stopped trials count with what they had reached.")
+    said.append(
+        f"From {num_trials} trials by their best Val Dice of the first {count(epochs, 'epoch')}, which each of them ran: "
+        "one that was stopped does not stand beside one that ran on."
+    )
     return " ".join(said)
 
 
@@ -141,35 +147,39 @@ def lr_rank_map(run: Run) -> Figure:
         return Figure(key="lr_rank", title=title, reading=reading, plot=None)
     if scored.empty:
         return Figure(key="lr_rank", title=title, reading="No trial has a Val Dice.", plot=None)
+    is_whole = scored["epochs"] >= run.settings.epochs
     edge = [{run.winner_id: 3.0, run.recipe_id: 2.0}.get(i, 0.0) for i in scored["trial_id"]]
     edge_colours = [GREEN if i == run.winner_id else ORANGE for i in scored["trial_id"]]
     dots = go.Scatter(
         x=scored[LR].tolist(), y=scored[RANK].tolist(), mode="markers", showlegend=False,
-        marker={"size": 15, "color": scored["best_val_dice"].tolist(), "colorscale": "Viridis",
+        marker={"size": 15, "symbol": ["circle" if whole else "circle-open" for whole in is_whole], "color": scored["best_val_dice"].tolist(), "colorscale": "Viridis",
                 "line": {"width": edge, "color": edge_colours},
                 "colorbar": {"title": {"text": "Val Dice", "side": "top"}, "orientation": "h", "thickness": 12,
                              "y": 1.02, "yanchor": "bottom", "len": 0.8}},
-        text=[f"{label}: lr {lr:.2g}, r {r}, Val Dice {dice:.3f}" for label, lr, r, dice in
-              scored[["label", LR, RANK, "best_val_dice"]].itertuples(index=False, name=None)],
+        text=[f"{label}: lr {lr:.2g}, r {r}, Val Dice {dice:.3f} in {count(epochs, 'epoch')}"
+              for label, lr, r, dice, epochs in
+              scored[["label", LR, RANK, "best_val_dice", "epochs"]].itertuples(index=False, name=None)],
         hoverinfo="text",
     )  # fmt: skip
     plot = frame([dots], height=400)
     plot.update_xaxes(title="learning rate", type="log", dtick="D2", tickformat=".0e")
     ranks = sorted(scored[RANK].unique().tolist())
     plot.update_yaxes(title="LoRA rank r", type="log", tickvals=ranks, ticktext=[str(rank) for rank in ranks])
-    return Figure(key="lr_rank", title=title, reading=_map_reading(scored), plot=plot)
+    return Figure(key="lr_rank", title=title, reading=_map_reading(*at_equal_epochs(scored, run.epochs)), plot=plot)
 
 
-def _map_reading(scored: pd.DataFrame) -> str:
-    said = ["The winner has a green rim, the recipe an orange one."]
-    mean_dice = scored.groupby(RANK)["best_val_dice"].mean().sort_values()
+def _map_reading(trials: pd.DataFrame, epochs: int) -> str:
+    """trials, epochs: of `at_equal_epochs`."""
+    said = ["The winner has a green rim, the recipe an orange one. Rings are trials that did not run to the end."]
+    by_rank = trials.groupby(RANK)["best_val_dice"]
+    mean_dice = by_rank.mean()[by_rank.size() >= _FEWEST].sort_values()
+    beside = f"by the best of their first {count(epochs, 'epoch')}"
     if len(mean_dice) > 1:
-        best = mean_dice.index[-1]
         said.append(
-            f"Mean Val Dice by rank runs from {mean_dice.iloc[0]:.3f} to {mean_dice.iloc[-1]:.3f}, highest at "
-            f"r = {best} ({count(int((scored[RANK] == best).sum()), 'trial')})."
+            f"Mean Val Dice of ranks with {_FEWEST} trials or more, {beside}: from {mean_dice.iloc[0]:.3f} "
+            f"(r = {mean_dice.index[0]}) to {mean_dice.iloc[-1]:.3f} (r = {mean_dice.index[-1]})."
         )
-    if len(scored) > 2 and scored[LR].nunique() > 1:
-        order = scored[LR].corr(scored["best_val_dice"], method="spearman")
-        said.append(f"Rank correlation of lr with Val Dice: {order:+.2f} (Spearman, {len(scored)} trials).")
+    if len(trials) and trials[LR].nunique() > 1:
+        order = trials[LR].corr(trials["best_val_dice"], method="spearman")
+        said.append(f"Rank correlation of lr with Val Dice: {order:+.2f} (Spearman, {len(trials)} trials, {beside}).")
     return " ".join(said)

@@ -59,6 +59,9 @@ class TrialState(StrEnum):
     """It could not go on; `failure` says why."""
 
 
+FINAL_STATES = (TrialState.COMPLETE, TrialState.STOPPED, TrialState.FAILED)
+
+
 def _column_type(value: Any) -> pa.DataType:
     if isinstance(value, list):
         return pa.list_(pa.string())
@@ -147,12 +150,17 @@ class RunRecords:
     def epoch(self, trial_id: str, record: Mapping[str, Any]) -> None:
         """An epoch of a started trial is done. One that ran again after a restore replaces its row.
 
+        One that is only told again, as a lane's store had it, leaves its row as it was, with lane and time.
+
         `record` holds the fields of `EpochRecord` and no others (`dataclasses.asdict`).
         """
         trial = self._trials[trial_id]
         row = {"trial_id": trial_id, "kind": trial["kind"], **record, "lane": trial["lane"], "ended_at": _now()}
         if row.keys() != set(EPOCHS_SCHEMA.names):
             raise ValueError(f"not an epoch record: {sorted(row.keys() ^ set(EPOCHS_SCHEMA.names))} missing or unknown")
+        known = self._epochs.get((trial_id, record["epoch"]))
+        if known is not None and all(known[name] == value for name, value in record.items()):
+            return
         self._epochs[trial_id, record["epoch"]] = row
         self._sum_up(trial_id)
         self._write_epochs()

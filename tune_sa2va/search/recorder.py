@@ -17,7 +17,7 @@ from tune_sa2va.durable import folder_bytes
 from tune_sa2va.lane.messages import VAL_COUNTS
 from tune_sa2va.lane.store import prune_ended
 from tune_sa2va.lane.trainable import PAUSE
-from tune_sa2va.results.records import RunRecords, TrialState
+from tune_sa2va.results.records import FINAL_STATES, RunRecords, TrialState
 from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.results.val_counts import ValCounts
 from tune_sa2va.schedule.decision import Decision
@@ -70,6 +70,9 @@ class Recorder(tune.Callback):
         self._ended: set[str] = set()
         self._to_prune: set[str] = set()
         self._staging: Path | None = None
+        self._over: dict[str, int] = {}
+        """Trials that ended before a kill, but after the last state that Tune had saved: it runs them to their end
+        again, from what the lane's store tells. Their rows, lanes, times and logs stay. With their epochs."""
         self._numbers: dict[str, int] = {}
         self._lanes: dict[str, str] = {}
         self._lane_of: dict[str, str] = {}
@@ -102,10 +105,14 @@ class Recorder(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial has a lane, for the first time or again."""
-        number = self._numbers.setdefault(trial_id_of(trial), _place_of(trial))
+        self._numbers.setdefault(trial_id_of(trial), _place_of(trial))
         actor = str(trial.temporary_state.ray_actor)
-        lane = self._lanes.setdefault(actor, f"lane {len(self._lanes) + 1}")
-        self._lane_of[trial_id_of(trial)] = lane
+        self._lane_of[trial_id_of(trial)] = self._lanes.setdefault(actor, f"lane {len(self._lanes) + 1}")
+        if trial_id_of(trial) not in self._over:
+            self._record_start(trial)
+
+    def _record_start(self, trial: Trial) -> None:
+        number, lane = self._numbers[trial_id_of(trial)], self._lane_of[trial_id_of(trial)]
         config = self._settings.trial_config(trial.config)
         parent = trial.config.get(RERUN_OF)
         self._records.trial_started(trial_id_of(trial), number, config, lane, parent=parent)
@@ -121,6 +128,8 @@ class Recorder(tune.Callback):
         if result.get(PAUSE):
             self._pause(result[PAUSE])
         self._failures.note(result)
+        if not result["failure"] and self._is_known(trial, result["epoch"]):
+            return
         if result["failure"]:
             self.given_up = self.given_up or self._failures.words
             self._end(trial_id_of(trial), TrialState.FAILED, result["failure"], result["traceback"])
@@ -133,6 +142,16 @@ class Recorder(tune.Callback):
         new_decision = decision if decision is not None and decision.rung == record["epoch"] else None
         for listener in self._listeners:
             listener.epoch(trial_id_of(trial), lane, record, new_decision)
+
+    def _is_known(self, trial: Trial, epoch: int) -> bool:
+        """An epoch that the records have of a trial that is over: it stays as it was. A new one takes the trial up."""
+        known = self._over.get(trial_id_of(trial))
+        if known is None:
+            return False
+        if epoch > known:
+            del self._over[trial_id_of(trial)]
+            self._record_start(trial)
+        return epoch <= known
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial is over: Tune calls it TERMINATED whether it ran all epochs or ASHA stopped it."""
@@ -186,6 +205,8 @@ class Recorder(tune.Callback):
         for row in self._records.trials().to_dict("records"):
             trial_id = row["trial_id"]
             self._numbers[trial_id] = row["number"]
+            if row["state"] in FINAL_STATES and trial_id not in self._ended:
+                self._over[trial_id] = int(row["epochs"])
 
     def _pause(self, reason: str) -> None:
         """Leaves Tune as Ctrl-C does: the trials under way stay so, in Tune's state, for a resumed search."""
@@ -213,6 +234,8 @@ class Recorder(tune.Callback):
             return
         self._ended.add(trial_id)
         self._to_prune.add(trial_id)
+        if self._over.pop(trial_id, None) is not None:
+            return  # the records, and all who listen, have had this end before
         self._records.trial_ended(trial_id, state, failure)
         self._screen.ended(trial_id, state, failure)
         for listener in self._listeners:

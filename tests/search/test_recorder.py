@@ -1,0 +1,89 @@
+"""What a resumed search leaves as it was. Tune's calls are made by hand; records, logs and checkpoints are real."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from tests.report import making
+from tests.watch.runs import an_epoch, settings_in
+from tune_sa2va.lane.messages import VAL_COUNTS
+from tune_sa2va.results.records import RunRecords, TrialState, read_epochs, read_trials
+from tune_sa2va.results.settings import SearchSettings
+from tune_sa2va.search.recorder import Recorder
+from tune_sa2va.search.snapshots import Snapshots
+
+EPOCHS = 3
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> SearchSettings:
+    """A search that was killed: trial 0 ran to its end, 1 was stopped, 2 was under way."""
+    made = settings_in(tmp_path, epochs=EPOCHS)
+    making.write_split(made.folder, making.data_set(tmp_path / "data"))
+    records = RunRecords.open(made.folder)
+    for number, (epochs, state) in enumerate([(3, TrialState.COMPLETE), (1, TrialState.STOPPED), (2, None)]):
+        trial_id = f"{number:04d}"
+        records.trial_started(trial_id, number, made.trial_config(made.search_space.recipe_point()), "lane 7")
+        for epoch in range(1, epochs + 1):
+            records.epoch(trial_id, an_epoch(epoch, 0.5 + epoch / 100))
+        if state is not None:
+            records.trial_ended(trial_id, state)
+    return made
+
+
+def recorder(settings: SearchSettings, trials: list[Any]) -> Recorder:
+    """Of the resumed search; Tune's state is older than the records, so it has every trial as under way."""
+    snapshots = Snapshots(settings.folder / "ray" / "snapshots", settings.folder / "optuna.journal")
+    made = Recorder(settings, snapshots, {}, lambda: 2, None, quiet=True)
+    made.setup()
+    made.on_step_begin(0, trials)
+    return made
+
+
+def a_trial(settings: SearchSettings, number: int) -> Any:
+    return SimpleNamespace(
+        config=settings.search_space.recipe_point(),
+        experiment_tag=f"{number + 1}_x",
+        is_finished=lambda: False,
+        last_result=None,
+        temporary_state=SimpleNamespace(ray_actor="actor"),
+    )
+
+
+def result(epoch: int, val_dice: float) -> dict[str, Any]:
+    return an_epoch(epoch, val_dice) | {"failure": "", VAL_COUNTS: []}
+
+
+def logs(settings: SearchSettings) -> dict[str, str]:
+    return {path.name: path.read_text() for path in (settings.folder / "logs").glob("*.log")}
+
+
+def test_finished_trials_that_tune_runs_to_their_end_again_stay_as_they_were(settings: SearchSettings) -> None:
+    trials = [a_trial(settings, number) for number in range(3)]
+    resumed = recorder(settings, trials)
+    before, epochs_before, logs_before = read_trials(settings.folder), read_epochs(settings.folder), logs(settings)
+    for trial, epochs in zip(trials[:2], (3, 1), strict=True):
+        resumed.on_trial_start(0, trials, trial)
+        for epoch in range(1, epochs + 1):
+            trial.last_result = result(epoch, 0.5 + epoch / 100)
+            resumed.on_trial_result(0, trials, trial, trial.last_result)
+        resumed.on_trial_complete(0, trials, trial)
+    pd.testing.assert_frame_equal(read_trials(settings.folder), before)
+    pd.testing.assert_frame_equal(read_epochs(settings.folder), epochs_before)
+    assert logs(settings) == logs_before
+    assert before["state"].tolist() == ["COMPLETE", "STOPPED", "WAITING"]
+
+
+def test_a_trial_that_goes_on_this_time_is_taken_up(settings: SearchSettings) -> None:
+    trials = [a_trial(settings, number) for number in range(3)]
+    resumed = recorder(settings, trials)
+    resumed.on_trial_start(0, trials, trials[1])
+    for epoch in (1, 2):
+        resumed.on_trial_result(0, trials, trials[1], result(epoch, 0.5 + epoch / 100))
+    row = read_trials(settings.folder).set_index("trial_id").loc["0001"]
+    assert (row["state"], row["epochs"], row["lane"]) == ("RUNNING", 2, "lane 1")
+    epochs = read_epochs(settings.folder).query("trial_id == '0001'")
+    assert epochs["lane"].tolist() == ["lane 7", "lane 1"], "the epoch of before keeps its lane"
