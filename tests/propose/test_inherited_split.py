@@ -18,7 +18,7 @@ from tune_sa2va.preflight.data import examine_data
 from tune_sa2va.propose.inherited_split import Overlap, openings, overlap, split_after
 from tune_sa2va.propose.warm_start import Inherited, inherit, write_inherited
 from tune_sa2va.results.settings import SearchSettings
-from tune_sa2va.score.test_part import read_scores
+from tune_sa2va.score.test_part import _read
 
 RATIOS = (0.5, 0.25, 0.25)
 GROUPS = tuple("aabbccddeeff")
@@ -101,7 +101,7 @@ def test_openings_of_the_earlier_test_part_count(tmp_path: Path, earlier: Path) 
     scored(earlier, 2)
     samples = split_after(grouped_set(tmp_path / "data", GROUPS), earlier, RATIOS, seed=7)
     new, inherited = warm(tmp_path, earlier, samples)
-    assert inherited.test_openings == 2 and read_scores(new.folder).openings == 2
+    assert inherited.test_openings == 2 and _read(new.folder)[1] == 2
     assert inherited.words.endswith(
         "Its images keep the parts that they had there. The test part has been scored 2 times before."
     )
@@ -120,7 +120,7 @@ def test_a_test_part_that_was_trained_on_counts_as_opened(tmp_path: Path, earlie
     found = overlap(earlier, new.folder)
     moved = sum(part != "val" for part in then.values())
     assert found == Overlap(known=12, moved=moved, tested=6, seen=6, tested_again=0)
-    assert inherited.test_openings == 1 and read_scores(new.folder).openings == 1
+    assert inherited.test_openings == 1 and _read(new.folder)[1] == 1
     assert "6 of the 6 test images were trained or validated on there, so the test part counts as opened." in (
         inherited.words
     )

@@ -18,8 +18,7 @@ from tune_sa2va.data.codes import image_code
 from tune_sa2va.data.sample import Split
 from tune_sa2va.data.split_file import read_parts
 from tune_sa2va.errors import DataError, ResultsError
-
-_SCORES_FILE = "test_scores.parquet"
+from tune_sa2va.results.test_scores import OPENINGS, SCORES_FILE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,9 +84,9 @@ def openings(folder: Path) -> int | None:
     Raises:
         ResultsError: the file cannot be read.
     """
-    path = folder / _SCORES_FILE
+    path = folder / SCORES_FILE
     try:
-        return int((pq.read_schema(path).metadata or {}).get(b"openings", b"1"))
+        return int((pq.read_schema(path).metadata or {}).get(OPENINGS, b"1"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, pa.ArrowException) as error:

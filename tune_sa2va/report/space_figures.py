@@ -132,8 +132,8 @@ def _importance_reading(rows: list[Importance], num_trials: int, epochs: int) ->
     else:
         said.append("None is beyond what shuffled scores give: with these trials no field can be said to matter.")
     said.append(
-        f"From {num_trials} trials by their best Val Dice of the first {count(epochs, 'epoch')}, which each of them ran: "
-        "one that was stopped does not stand beside one that ran on."
+        f"From {num_trials} trials by their best Val Dice of the first {count(epochs, 'epoch')}, which each of them "
+        "ran: one that was stopped does not stand beside one that ran on."
     )
     return " ".join(said)
 
@@ -152,7 +152,8 @@ def lr_rank_map(run: Run) -> Figure:
     edge_colours = [GREEN if i == run.winner_id else ORANGE for i in scored["trial_id"]]
     dots = go.Scatter(
         x=scored[LR].tolist(), y=scored[RANK].tolist(), mode="markers", showlegend=False,
-        marker={"size": 15, "symbol": ["circle" if whole else "circle-open" for whole in is_whole], "color": scored["best_val_dice"].tolist(), "colorscale": "Viridis",
+        marker={"size": 15, "symbol": ["circle" if whole else "circle-open" for whole in is_whole],
+                "color": scored["best_val_dice"].tolist(), "colorscale": "Viridis",
                 "line": {"width": edge, "color": edge_colours},
                 "colorbar": {"title": {"text": "Val Dice", "side": "top"}, "orientation": "h", "thickness": 12,
                              "y": 1.02, "yanchor": "bottom", "len": 0.8}},
