@@ -10,6 +10,7 @@ import pytest
 from tests.report import making
 from tests.watch.runs import an_epoch, settings_in
 from tune_sa2va.lane.messages import VAL_COUNTS
+from tune_sa2va.lane.trainable import FAILURE_KIND
 from tune_sa2va.results.records import RunRecords, TrialState, read_epochs, read_trials
 from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.search.recorder import Recorder
@@ -87,3 +88,33 @@ def test_a_trial_that_goes_on_this_time_is_taken_up(settings: SearchSettings) ->
     assert (row["state"], row["epochs"], row["lane"]) == ("RUNNING", 2, "lane 1")
     epochs = read_epochs(settings.folder).query("trial_id == '0001'")
     assert epochs["lane"].tolist() == ["lane 7", "lane 1"], "the epoch of before keeps its lane"
+
+
+def test_at_the_end_the_disk_has_what_the_tables_name(settings: SearchSettings, tmp_path: Path) -> None:
+    """The time is up: a lane has kept epoch 3 of trial 2, which is the best, and nobody has heard of it."""
+    staging = tmp_path / "staging"
+    staging.mkdir()
+    (staging / "experiment_state-x.json").write_text("{}")
+    (settings.folder / "optuna.journal").write_text("")
+    trials = [a_trial(settings, number) for number in range(3)]
+    for trial in trials:
+        trial.storage = SimpleNamespace(experiment_driver_staging_path=str(staging))
+    for epoch in (1, 2, 3):
+        (settings.checkpoints / "0002" / f"checkpoint_{epoch:04d}").mkdir(parents=True)
+    resumed = recorder(settings, trials)
+    resumed.on_experiment_end(trials)
+    resumed.finish()
+    assert read_trials(settings.folder)["state"].tolist() == ["COMPLETE", "STOPPED", "STOPPED"]
+    assert [path.name for path in (settings.checkpoints / "0002").iterdir()] == ["checkpoint_0002"]
+    assert list((settings.folder / "ray" / "snapshots").glob("[0-9]*")), "a resumed search knows that all have ended"
+
+
+def test_it_says_why_no_further_trial_starts(settings: SearchSettings) -> None:
+    trials = [a_trial(settings, number) for number in range(9)]
+    resumed = recorder(settings, trials)
+    for trial in trials[3:8]:
+        assert resumed.given_up == ""
+        resumed.on_trial_start(0, trials, trial)
+        failed = {"val_dice": 0.0, "failure": "loss is not finite", "traceback": "", FAILURE_KIND: "NaN"}
+        resumed.on_trial_result(0, trials, trial, failed)
+    assert resumed.given_up == "the last 5 trials failed alike"

@@ -174,7 +174,10 @@ def test_the_winner_is_exported_and_the_study_is_readable(ran: Ran) -> None:
         study_name="smoke", storage=JournalStorage(JournalFileBackend(str(ran.folder / "optuna.journal")))
     )
     assert len(study.trials) == TRIALS
-    assert all(trial.state is optuna.trial.TrialState.COMPLETE for trial in study.trials)
+    told = [("PRUNED" if row.state == "STOPPED" else "COMPLETE") for row in read_trials(ran.folder).itertuples()]
+    assert sorted(trial.state.name for trial in study.trials) == sorted(told)
+    ranked = [0.0 if row.state == "FAILED" else row.best_val_dice for row in read_trials(ran.folder).itertuples()]
+    assert sorted(trial.value for trial in study.trials) == pytest.approx(sorted(ranked))
 
 
 def test_every_trial_has_a_log_that_says_how_it_ended_and_event_files(ran: Ran) -> None:

@@ -11,7 +11,7 @@ from tune_sa2va.errors import ResultsError
 from tune_sa2va.propose.confirmation import Confirmation, read_confirmation
 from tune_sa2va.propose.warm_start import Inherited, read_inherited
 from tune_sa2va.report.names import Names
-from tune_sa2va.results.records import TrialKind, read_epochs, read_trials
+from tune_sa2va.results.records import TrialKind, TrialState, read_epochs, read_trials
 from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.results.test_scores import LockedPart, read_locked_part
 
@@ -61,8 +61,8 @@ class Run:
 
     @property
     def scored(self) -> pd.DataFrame:
-        """The trials with a Val Dice."""
-        return self.trials[self.trials["best_val_dice"].notna()]
+        """The trials with a Val Dice that can win: a FAILED one cannot, however good it had been."""
+        return self.trials[self.trials["best_val_dice"].notna() & (self.trials["state"] != TrialState.FAILED)]
 
     def _row(self, trial_id: str | None) -> dict[str, Any] | None:
         rows = self.trials[self.trials["trial_id"] == trial_id].to_dict("records")

@@ -147,13 +147,12 @@ def lr_rank_map(run: Run) -> Figure:
         return Figure(key="lr_rank", title=title, reading=reading, plot=None)
     if scored.empty:
         return Figure(key="lr_rank", title=title, reading="No trial has a Val Dice.", plot=None)
-    is_whole = scored["epochs"] >= run.settings.epochs
+    symbols = ["circle" if epochs >= run.settings.epochs else "circle-open" for epochs in scored["epochs"]]
     edge = [{run.winner_id: 3.0, run.recipe_id: 2.0}.get(i, 0.0) for i in scored["trial_id"]]
     edge_colours = [GREEN if i == run.winner_id else ORANGE for i in scored["trial_id"]]
     dots = go.Scatter(
         x=scored[LR].tolist(), y=scored[RANK].tolist(), mode="markers", showlegend=False,
-        marker={"size": 15, "symbol": ["circle" if whole else "circle-open" for whole in is_whole],
-                "color": scored["best_val_dice"].tolist(), "colorscale": "Viridis",
+        marker={"size": 15, "symbol": symbols, "color": scored["best_val_dice"].tolist(), "colorscale": "Viridis",
                 "line": {"width": edge, "color": edge_colours},
                 "colorbar": {"title": {"text": "Val Dice", "side": "top"}, "orientation": "h", "thickness": 12,
                              "y": 1.02, "yanchor": "bottom", "len": 0.8}},

@@ -160,8 +160,8 @@ class Recorder(tune.Callback):
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial lost its workers and will be tried again."""
-        if trial_id_of(trial) not in self._numbers:
-            return  # its lane never came up
+        if trial_id_of(trial) not in self._numbers or trial_id_of(trial) in self._over:
+            return  # its lane never came up, or it is only told again
         self._records.trial_ended(trial_id_of(trial), TrialState.WAITING)
         self._screen.interrupted(trial_id_of(trial), _reason(trial))
         for listener in self._listeners:
@@ -193,7 +193,7 @@ class Recorder(tune.Callback):
         """Of trials that have ended, and that the newest snapshot knows as ended."""
         bests = self._records.best_epochs()
         for trial_id in self._to_prune:
-            if (best := bests[trial_id]) is not None:
+            if (best := bests.get(trial_id)) is not None:
                 prune_ended(self._settings.checkpoints / trial_id, best)
         self._to_prune.clear()
 
