@@ -2,33 +2,30 @@
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+import torch.nn.functional as F
 
 from tests.train.bench import lane_settings
-from tune_sa2va.config import RECIPE, TrialConfig
+from tune_sa2va.config import RECIPE, Augment, TrialConfig
 from tune_sa2va.data.split_file import read_names
 from tune_sa2va.errors import CheckpointError, DeadGradientError, NonFiniteError
+from tune_sa2va.evaluate.examples import Examples
+from tune_sa2va.evaluate.metrics import count, mean_scores
+from tune_sa2va.evaluate.predict import Example, predict
+from tune_sa2va.model.adapter_store import AdapterStore
 from tune_sa2va.train.liveness import Liveness, frozen_validation
+from tune_sa2va.train.loss import combo_loss
+from tune_sa2va.train.optimizer import FlatAdamW
 from tune_sa2va.train.records import EpochRecord
 from tune_sa2va.train.workbench import Workbench
 
 CLOCK = {"it_per_s", "seconds", "train_seconds", "val_seconds"}
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("bench")
-
-
-@pytest.fixture(scope="module")
-def bench(folder: Path) -> Workbench:
-    settings = lane_settings(folder, raw_high_res=True)
-    return Workbench.open(settings, read_names(folder), rank=0, world_size=1)
 
 
 def numbers(record: EpochRecord) -> dict[str, object]:
@@ -149,6 +146,131 @@ def test_a_frozen_validation_is_a_warning_or_an_error() -> None:
     assert "second epoch" in frozen_validation(0.5, 0.5, moved=True)
     with pytest.raises(DeadGradientError, match="no trained tensor has moved"):
         frozen_validation(0.5, 0.5, moved=False)
+
+
+def test_a_trial_that_trains_nothing_is_stopped_after_three_steps(bench: Workbench) -> None:
+    """No loss reaches lm_head without a weight on the answer's."""
+    with pytest.raises(DeadGradientError, match=r"2 of .*lm_head"):
+        run(bench, config(lora__target_modules=["q_proj", "lm_head"]))
+
+
+def test_an_epochs_numbers_are_those_of_its_images(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a learning rate that moves nothing: losses, counts and scores by the forward that evaluation has."""
+    monkeypatch.setattr(bench.engine, "validation_batch", 2)  # of three images: the last batch is filled up
+    norms, step = [], FlatAdamW.step
+
+    def noted(self: FlatAdamW) -> None:
+        norms.append(float(torch.linalg.vector_norm(self.gradients[:-1])))
+        step(self)
+
+    monkeypatch.setattr(FlatAdamW, "step", noted)
+    settings = config(optimizer__lr=1e-7, loss__lm=0.25, train__micro_batch_size=2, train__epochs=1)
+    trial = bench.trial(settings)
+    (record,) = trial.epochs()
+    trial.close()
+    parts, counts = torch.zeros(4), {}
+    for name, examples in (("train", bench.train), ("val", bench.val)):
+        logits = [predict(bench.model, examples[index]) for index in range(len(examples))]
+        truths = [examples[index].truth for index in range(len(examples))]
+        counts[name] = [count((x > 0).numpy(), y.numpy()) for x, y in zip(logits, truths, strict=True)]
+        if name == "train":
+            parts = sum(torch.stack(combo_loss(x, y.float(), settings.loss)) for x, y in zip(logits, truths, strict=True))
+    means = (parts / len(bench.train)).tolist()
+    answers = [answer_loss(bench, index) for index in range(len(bench.train))]
+    lm = sum(answers) / len(answers)
+    found = (record.train_loss, record.train_loss_dice, record.train_loss_focal, record.train_loss_bce)
+    assert found == pytest.approx((means[0] + 0.25 * lm, *means[1:]), rel=1e-4)
+    assert record.train_loss_lm == pytest.approx(lm, rel=1e-4)
+    assert trial.val_counts == counts["val"]
+    scores = mean_scores(counts["val"])
+    assert (record.val_dice, record.val_iou) == (scores.dice, scores.iou)
+    assert (record.val_recall, record.val_precision) == (scores.recall, scores.precision)
+    assert record.train_dice == mean_scores(counts["train"]).dice
+    assert len(norms) == -(-len(bench.train) // 2)
+    assert record.grad_norm == pytest.approx(sum(norms) / len(norms), rel=1e-5)
+
+
+def answer_loss(bench: Workbench, index: int) -> float:
+    """Mean cross entropy of the answer's tokens, as transformers shifts labels."""
+    example = bench.train[index]
+    tokens = example.tokens
+    with torch.no_grad():
+        embeds = bench.model.embed_text(tokens.input_ids[None], example.features.image_tokens[None], tokens.image_start)
+        scores = bench.model.logits(bench.model.hidden_states(embeds))[0]
+    return F.cross_entropy(scores[:-1], tokens.labels[1:], ignore_index=-100).item()
+
+
+def test_the_learning_rate_goes_on_over_epochs_and_restarts(bench: Workbench, tmp_path: Path) -> None:
+    images = len(bench.train)
+    settings = config(optimizer__warmup_fraction=0.5, train__epochs=2)
+    trial = bench.trial(settings)
+    first = next(trial.epochs())
+    trial.save(tmp_path)
+    trial.close()
+    resumed = bench.trial(settings, resume_from=tmp_path)
+    (second,) = resumed.epochs()
+    resumed.close()
+    # Half of all steps warm up, so epoch 1 ends with its last, epoch 2 with the cosine's last.
+    assert first.lr == pytest.approx(1e-3 * images / (images + 1))
+    assert second.lr == pytest.approx(0.5e-3 * (1 + math.cos(math.pi * (images - 1) / images)), rel=1e-4)
+
+
+class Noting:
+    """Training images; notes which are asked for."""
+
+    def __init__(self, examples: Examples) -> None:
+        self._examples = examples
+        self.orders: list[list[int]] = []
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def in_epoch(self, epoch: int, *, seed: int, augment: Augment) -> "Noting":
+        self.orders.append([])
+        return self
+
+    def on_cpu(self, index: int) -> Example:
+        self.orders[-1].append(index)
+        return self._examples.on_cpu(index)
+
+
+def orders(bench: Workbench, seed: int) -> list[list[int]]:
+    noting = Noting(bench.train)
+    run(dataclasses.replace(bench, train=noting), config(train__seed=seed, train__epochs=2))
+    return noting.orders
+
+
+def test_each_epoch_shows_every_image_once_in_an_order_of_its_seed(bench: Workbench) -> None:
+    first, other = orders(bench, 0), orders(bench, 1)
+    assert all(sorted(order) == list(range(len(bench.train))) for order in (*first, *other))
+    assert len({tuple(order) for order in (*first, *other)}) == 4
+    assert orders(bench, 0) == first
+
+
+def test_each_worker_draws_dropout_of_its_own(
+    bench: Workbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both workers one after the other, each by itself: what they draw does not depend on the other one's sums."""
+    drawn: list[list[torch.Tensor]] = []
+    keep = AdapterStore.keep
+
+    def noted(self: AdapterStore, x: torch.Tensor) -> torch.Tensor:
+        drawn[-1].append(keep(self, x))
+        return drawn[-1][-1]
+
+    monkeypatch.setattr(AdapterStore, "keep", noted)
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'rendezvous'}", rank=0, world_size=1)
+    try:
+        for rank, seed in ((0, 0), (1, 0), (0, 0), (0, 1)):
+            drawn.append([])
+            worker = dataclasses.replace(bench, rank=rank, world_size=2)
+            run(worker, config(lora__dropout=0.5, train__epochs=2, train__seed=seed))
+    finally:
+        dist.destroy_process_group()
+    alone, other, again, seeded = ([torch.equal(a, b) for a, b in zip(drawn[0], d, strict=False)] for d in drawn)
+    assert all(alone) and all(again) and not any(other) and not any(seeded)
+    half = len(drawn[0]) // 2
+    assert not any(torch.equal(a, b) for a, b in zip(drawn[0][:half], drawn[0][half:], strict=True)), "epochs differ"
 
 
 def _worker(rank: int, folder: Path, trial_config: TrialConfig) -> None:
