@@ -6,7 +6,7 @@ import ray
 from tune_sa2va.search.cluster import start_own_ray
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="package")
 def own_ray() -> Iterator[None]:
     start_own_ray(num_cpus=4, num_gpus=0)
     yield

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from ray.util.state import list_actors
 
+from tune_sa2va.cache.place import features_folder
 from tune_sa2va.config import RECIPE, DataSettings, LaneSettings, ModelSettings
 from tune_sa2va.data import open_dataset, split_by_group
 from tune_sa2va.data.procedural import DEMO_FAMILY
@@ -16,6 +17,8 @@ from tune_sa2va.data.procedural.folder import write_folder
 from tune_sa2va.data.split_file import Names, read_names, write_split
 from tune_sa2va.lane.group import Lane, LaneLostError, LaneNotOpenedError
 from tune_sa2va.lane.messages import RunEpoch, SaveTrial, StartTrial, unpack_folder
+
+pytestmark = pytest.mark.usefixtures("own_ray")
 
 CONFIG = RECIPE.replace({"train.epochs": 2, "lora.r": 4})
 
@@ -28,7 +31,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> LaneSettings:
     return LaneSettings(
         model=ModelSettings(model="tiny", precision="fp32"),
         data=DataSettings(source=str(data)),
-        feature_cache=folder / "features",
+        feature_cache=features_folder(),
         raw_high_res=False,
         num_workers=2,
         use_gpu=False,
@@ -38,7 +41,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> LaneSettings:
 @pytest.fixture(scope="module")
 def names(settings: LaneSettings) -> Names:
     """The split, as the workers get it: nothing else of a results folder."""
-    return read_names(settings.feature_cache.parent)
+    return read_names(Path(settings.data.source).parent)
 
 
 def worker_pids() -> set[int]:

@@ -111,3 +111,18 @@ def test_a_merged_products_dropout_is_torchs() -> None:
         for output, base, pair in zip(found, plain, projection.adapters, strict=True):
             wanted = base if pair is None else base + scale * (read @ pair[0].T @ pair[1].T)
             torch.testing.assert_close(output, wanted)
+
+
+def test_dropout_is_off_in_evaluation(own_model: Sa2VA) -> None:
+    trunk = Trunk(own_model, compiled=False)
+    embeds, rows = embeds_and_rows(own_model)
+    adapters = TrialAdapters(own_model, LoraSettings(r=4, dropout=0.4, target_modules=TARGETS), (), seed=0)
+    with torch.no_grad():
+        for value in adapters.parameters.values():
+            value.add_(0.02)
+        adapters.train(True)
+        dropped = trunk.hidden_rows(embeds, rows, adapters.store)
+        adapters.train(False)
+        found = [trunk.hidden_rows(embeds, rows, adapters.store) for _ in range(2)]
+    adapters.detach()
+    assert torch.equal(*found) and not torch.equal(found[0], dropped)
