@@ -32,7 +32,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> LaneSettings:
         model=ModelSettings(model="tiny", precision="fp32"),
         data=DataSettings(source=str(data)),
         feature_cache=features_folder(),
-        raw_high_res=False,
+        raw_high_res=True,
         num_workers=2,
         use_gpu=False,
     )

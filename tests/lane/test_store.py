@@ -7,20 +7,21 @@ from typing import Any
 import pytest
 
 from tune_sa2va.config import RECIPE
-from tune_sa2va.lane.messages import FilesRef, pack_folder
 from tune_sa2va.lane.store import Flusher, TrialStore, prune_ended
 from tune_sa2va.train.checkpoint_state import OPTIMIZER_FILE, sha256
 
 CONFIG = RECIPE.replace({"train.epochs": 9})
+pytestmark = pytest.mark.usefixtures("folders_for_refs")
+
 VAL_DICE = (0.2, 0.9, 0.3, 0.4, 0.5)
 
 
-def checkpoint(folder: Path) -> FilesRef:
+def checkpoint(folder: Path) -> tuple[Path]:
     folder.mkdir()
     (folder / OPTIMIZER_FILE).write_bytes(b"moments")
     state = {"config": CONFIG.to_dict(), "sha256": {OPTIMIZER_FILE: sha256(folder / OPTIMIZER_FILE)}}
     (folder / "state.json").write_text(json.dumps(state))
-    return pack_folder(folder)
+    return (folder,)
 
 
 def records(epochs: int) -> tuple[dict[str, Any], ...]:

@@ -58,7 +58,7 @@ def main(words: Sequence[str]) -> int:
         importlib.import_module(module)
     with tempfile.TemporaryDirectory(prefix="tune_sa2va-mutants-") as name:
         tree = copy_tree(Path(name) / "tree")
-        os.environ["TUNE_SA2VA_TEST_CACHE"] = f"{name}/cache"
+        os.environ.setdefault("TUNE_SA2VA_TEST_CACHE", f"{name}/cache")
         tests = list(dict.fromkeys(test for mutant in tried for test in mutant.tests))
         print(f"{len(tests)} tests without a fault ...", flush=True)
         if (code := run_tests(tree, tests)) != PASSED:

@@ -132,8 +132,8 @@ MUTANTS = (
         TRIAL,
         "                self._stepper.store.refresh()\n",
         "",
-        survives="In fp32 modules compute with the values themselves; a bf16 base is for GPUs. test_optimizer.py has the "
-        "same call after a step.",
+        survives="In fp32 modules compute with the values themselves; a bf16 base is for GPUs. test_optimizer.py has "
+        "the same call after a step.",
     ),
     Mutant(
         TRIAL, "float(self._stepper.optimizer.norm_sum) / num_steps", "float(self._stepper.optimizer.norm_sum)", NUMBERS

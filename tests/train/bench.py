@@ -9,7 +9,7 @@ from tune_sa2va.data.procedural.folder import write_folder
 from tune_sa2va.data.split_file import write_split
 
 
-def lane_settings(folder: Path, *, images: int = 8, size: int = 96, raw_high_res: bool = False) -> LaneSettings:
+def lane_settings(folder: Path, *, images: int = 8, size: int = 96, raw_high_res: bool = True) -> LaneSettings:
     """Settings over a data set written to `folder`; features are shared with all tests that have these images."""
     if not (folder / "data").exists():
         write_folder(folder / "data", "leg", images, size, 0)

@@ -17,5 +17,5 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def bench(folder: Path) -> Workbench:
-    settings = lane_settings(folder, raw_high_res=True)
+    settings = lane_settings(folder)
     return Workbench.open(settings, read_names(folder), rank=0, world_size=1)

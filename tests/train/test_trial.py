@@ -299,7 +299,7 @@ def test_each_worker_draws_dropout_of_its_own(bench: Workbench, monkeypatch: pyt
 def _worker(rank: int, folder: Path, trial_config: TrialConfig) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder / 'rendezvous'}", rank=rank, world_size=2)
-    settings = lane_settings(folder, raw_high_res=True)
+    settings = lane_settings(folder)
     records = run(Workbench.open(settings, read_names(folder), rank=rank, world_size=2), trial_config)
     (folder / f"rank{rank}.json").write_text(json.dumps([dataclasses.asdict(record) for record in records]))
     dist.destroy_process_group()
