@@ -67,7 +67,7 @@ def main(words: Sequence[str]) -> int:
         survivors = [mutant for mutant in tried if not is_noticed(mutant, tree)]
     for mutant in mutants:
         if mutant.survives:
-            print(f"explained            {mutant.label}\n{'':21}{mutant.survives}")
+            print(f"explained              {mutant.label}\n{'':23}{mutant.survives}")
     noticed = len(tried) - len(survivors)
     print(f"{len(mutants)} faults: {noticed} killed, {len(survivors)} survived, {len(mutants) - len(tried)} explained")
     return 1 if survivors else 0
@@ -115,11 +115,10 @@ def is_noticed(mutant: Mutant, tree: Path) -> bool:
         code = run_tests(tree, mutant.tests)
     finally:
         path.write_text(sound, encoding="utf-8")
-    verdict = "SURVIVED" if code == PASSED else "killed"
-    if code not in (PASSED, FAILED):
-        verdict = f"killed (ends with {code})"
-    print(f"{verdict:9} {time.monotonic() - started:6.1f} s   {mutant.label}", flush=True)
-    return code != PASSED
+    noticed = code == FAILED or code < 0  # pytest's other codes say that no test was run
+    verdict = "killed" if noticed else "SURVIVED" if code == PASSED else f"NOT RUN ({code})"
+    print(f"{verdict:11} {time.monotonic() - started:6.1f} s   {mutant.label}", flush=True)
+    return noticed
 
 
 def run_tests(tree: Path, tests: Sequence[str]) -> int:

@@ -120,7 +120,7 @@ MUTANTS = (
         ADAPTER,
         "if not torch.isfinite(tensor).all():",
         "if torch.isnan(tensor).all():",
-        ("tests/bad_inputs/test_corpus.py",),
+        ("tests/bad_inputs/test_corpus.py::test_a_bad_input[adapter: one value infinite]",),
     ),
     Mutant(MERGE, "(math.sqrt(lora.r) if lora.use_rslora else lora.r)", "lora.r", T_MERGE),
     Mutant(MERGE, "torch.add(weight.float(), delta).to(weight.dtype)", "torch.add(weight.float(), delta)", T_MERGE),
