@@ -127,7 +127,7 @@ MUTANTS = (
     Mutant(TRIAL, "        self._adapters.train(True)\n", "", DROPOUT),
     Mutant(TRIAL, "step = self._progress.step + number", "step = number", RATES),
     Mutant(TRIAL, "len(chunks) * train.epochs", "len(chunks)", RATES),
-    Mutant(TRIAL, "step=self._progress.step + num_steps", "step=num_steps", RESUMED),
+    Mutant(TRIAL, "step=self._progress.step + num_steps", "step=num_steps", RATES),
     Mutant(
         TRIAL,
         "                self._stepper.store.refresh()\n",

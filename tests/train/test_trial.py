@@ -220,16 +220,16 @@ def answer_loss(bench: Workbench, index: int) -> float:
 
 
 def test_the_learning_rate_goes_on_over_epochs_and_restarts(bench: Workbench, tmp_path: Path) -> None:
-    images = len(bench.train)
-    settings = config(optimizer__warmup_fraction=0.5, train__epochs=2)
+    settings = config(optimizer__warmup_fraction=0.5, train__epochs=3)
     with closing(bench.trial(settings)) as trial:
         first = next(trial.epochs())
         trial.save(tmp_path)
     with closing(bench.trial(settings, resume_from=tmp_path)) as resumed:
-        (second,) = resumed.epochs()
-    # Half of all steps warm up, so epoch 1 ends with its last, epoch 2 with the cosine's last.
-    assert first.lr == pytest.approx(1e-3 * images / (images + 1))
-    assert second.lr == pytest.approx(0.5e-3 * (1 + math.cos(math.pi * (images - 1) / images)), rel=1e-4)
+        second, third = resumed.epochs()
+    # Of 12 steps on 4 images 6 warm up; the epochs end with steps 3, 7 and 11, counted from 0.
+    assert len(bench.train) == 4 and first.lr == pytest.approx(1e-3 * 4 / 7)
+    cosine = [0.5e-3 * (1 + math.cos(math.pi * place / 6)) for place in (1, 5)]
+    assert [second.lr, third.lr] == pytest.approx(cosine, rel=1e-4)
 
 
 class EnoughSeenError(Exception):
