@@ -1,5 +1,6 @@
 """How far an export may be from its record, and whose test scores its card has."""
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from tune_sa2va.export.checkpoints import TrialCheckpoint
 from tune_sa2va.export.verify import FreshScores
 from tune_sa2va.export.write import _test_scores, _verify
 
-CHECKPOINT = TrialCheckpoint(folder=Path("x"), trial_id="0003", epoch=2, val_dice=0.8, config=RECIPE)
+CHECKPOINT = TrialCheckpoint(folder=Path("x"), trial_id="0003", epoch=2, val_dice=0.8, config=RECIPE, can_win=True)
 
 
 def fresh(dice: float, precision: str) -> FreshScores:
@@ -40,16 +41,19 @@ def test_nothing_to_score_is_not_reproduced() -> None:
 
 
 def test_the_test_scores_are_this_checkpoints(tmp_path: Path) -> None:
-    assert _test_scores(tmp_path, CHECKPOINT) is None
+    assert _test_scores(tmp_path, CHECKPOINT) == {}
     rows = [
-        {"row": row, "checkpoint": checkpoint, "threshold": 0.5, "tp": tp, "fp": 0, "fn": 10 - tp, "tn": 5}
-        for row, checkpoint, tp in (
-            ("recipe", "0003, epoch 2", 8), ("recipe", "0003, epoch 2", 6),  # the same state under two names
-            ("winner", "0003, epoch 2", 8), ("winner", "0003, epoch 2", 6),
-            ("untuned base", "0003, epoch 1", 1),
+        {"row": row, "checkpoint": checkpoint, "image_code": image, "group_code": image, "text": "vessel",
+         "threshold": 0.5, "tp": tp, "fp": 0, "fn": 10 - tp, "tn": 5, "cl_dice": 0.5, "hd95_px": 1.0, "betti_error": 0.0}
+        for row, checkpoint, counts in (
+            ("recipe", "0003, epoch 2", (8, 6)),  # the same state under two names
+            ("untuned base", "0003, epoch 1", (1, 1)),
+            ("winner", "0003, epoch 2", (8, 6)),
         )
+        for image, tp in zip(("a", "b"), counts, strict=True)
     ]  # fmt: skip
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "test_scores.parquet")
-    scores = _test_scores(tmp_path, CHECKPOINT)
-    assert scores is not None and scores.num_images == 2
-    assert scores.recall.mean == pytest.approx(0.7)
+    found = _test_scores(tmp_path, CHECKPOINT)
+    assert found["test"].num_images == 2 and found["test"].recall.mean == pytest.approx(0.7)
+    other = dataclasses.replace(CHECKPOINT, epoch=1)
+    assert _test_scores(tmp_path, other)["test"].recall.mean == pytest.approx(0.1)

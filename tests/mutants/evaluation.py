@@ -5,7 +5,8 @@ from tests.mutants.mutant import Mutant
 BATCH, METRICS, THRESHOLD = (f"tune_sa2va/evaluate/{n}.py" for n in ("batch", "metrics", "threshold"))
 DISTANCE, TOPOLOGY, SCORES = (f"tune_sa2va/evaluate/{n}.py" for n in ("distance", "topology", "scores"))
 EXAMPLES, BOOTSTRAP = (f"tune_sa2va/evaluate/{n}.py" for n in ("examples", "bootstrap"))
-REPORT, TEST_PART = "tune_sa2va/report/test_part.py", "tune_sa2va/score/test_part.py"
+PAIRED, LOCKED = "tune_sa2va/evaluate/paired.py", "tune_sa2va/results/test_scores.py"
+TEST_PART = "tune_sa2va/score/test_part.py"
 CONFIRMATION = "tune_sa2va/propose/confirmation.py"
 
 T_STEP = ("tests/train/test_step.py",)
@@ -15,7 +16,8 @@ T_DISTANCE = ("tests/evaluate/test_distance.py",)
 T_TOPOLOGY = ("tests/evaluate/test_topology.py",)
 T_SCORES = ("tests/evaluate/test_scores.py",)
 T_BOOTSTRAP = ("tests/evaluate/test_bootstrap.py",)
-T_VERDICT = ("tests/report/test_test_part.py",)
+T_VERDICT = ("tests/evaluate/test_paired.py",)
+T_LOCKED = ("tests/results/test_test_scores.py",)
 T_TEST_PART = ("tests/score/test_test_part.py",)
 T_CONFIRMATION = ("tests/propose/test_confirmation.py",)
 
@@ -95,15 +97,15 @@ MUTANTS = (
     Mutant(BOOTSTRAP, "[tail, 1.0 - tail]", "[2 * tail, 1.0 - 2 * tail]", T_BOOTSTRAP),
     Mutant(BOOTSTRAP, "np.random.default_rng(seed)", "np.random.default_rng(0)", T_BOOTSTRAP),
     # what is better
-    Mutant(REPORT, 'return "better" if higher_is_better else "worse"', 'return "better"', T_VERDICT),
-    Mutant(REPORT, 'return "worse" if higher_is_better else "better"', 'return "worse"', T_VERDICT),
-    Mutant(REPORT, 'Measure("hd95_px", "HD95 (px)", False', 'Measure("hd95_px", "HD95 (px)", True', T_VERDICT),
-    Mutant(
-        REPORT,
-        'first, second = scores[scores["row"] == WINNER]',
-        'second, first = scores[scores["row"] == WINNER]',
-        T_VERDICT,
-    ),
+    Mutant(PAIRED, "(low > 0.0) == higher_is_better", "low > 0.0", T_VERDICT),
+    Mutant(PAIRED, "not p_value < LEVEL or low <= 0.0 <= high", "low <= 0.0 <= high", T_VERDICT),
+    Mutant(PAIRED, "not p_value < LEVEL or low <= 0.0 <= high", "not p_value < LEVEL", T_VERDICT),
+    Mutant(PAIRED, "if num_groups < MIN_GROUPS:", "if num_groups < MIN_GROUPS - 1:", T_VERDICT),
+    Mutant(PAIRED, "p_value = signed_rank(sums / sizes)", "p_value = signed_rank(differences[is_pair])", T_VERDICT),
+    Mutant(PAIRED, "2 * min(chance[: above + 1].sum()", "1 * min(chance[: above + 1].sum()", T_VERDICT),
+    Mutant(LOCKED, 'Measure("hd95_px", "HD95 (px)", False', 'Measure("hd95_px", "HD95 (px)", True', T_LOCKED),
+    Mutant(LOCKED, "for row in (WINNER, other))", "for row in (other, WINNER))", T_LOCKED),
+    Mutant(LOCKED, 'rows["group_code"].tolist(), higher', 'rows["image_code"].tolist(), higher', T_LOCKED),
     # the locked part
     Mutant(TEST_PART, 'sample.split == "test"', 'sample.split == "val"', T_TEST_PART),
     Mutant(TEST_PART, "predict(model, example) > 0", "predict(model, example) > THRESHOLD", T_TEST_PART),

@@ -135,7 +135,8 @@ MUTANTS = (
         "if verification.difference > verification.tolerance:",
         T_WRITE,
     ),
-    Mutant(WRITE, 'row["row"] == own[0]["row"]', "True", T_WRITE),
+    Mutant(WRITE, 'own["row"] == own["row"].iloc[-1]', 'own["row"] != ""', T_WRITE),
+    Mutant(WRITE, 'locked.scores["checkpoint"] == checkpoint.label', 'locked.scores["row"] == WINNER', T_WRITE),
     Mutant(DURABLE, "    _flush_files(unfinished)\n", "", T_DURABLE),
     Mutant(
         DURABLE,

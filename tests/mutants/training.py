@@ -3,6 +3,7 @@
 from tests.mutants.mutant import Mutant
 
 OPTIMIZER, SCHEDULE, LOSS = (f"tune_sa2va/train/{name}.py" for name in ("optimizer", "schedule", "loss"))
+MICRO_BATCHES = "tune_sa2va/lane/micro_batches.py"
 STEP, TRIAL, FEED = (f"tune_sa2va/train/{name}.py" for name in ("step", "trial", "feed"))
 LIVENESS, STATE, CHECKPOINT = (f"tune_sa2va/train/{name}.py" for name in ("liveness", "checkpoint_state", "checkpoint"))
 ENGINE, WORKBENCH, GRAPHS = (f"tune_sa2va/train/{name}.py" for name in ("engine", "workbench", "graphs"))
@@ -182,8 +183,8 @@ MUTANTS = (
     ),
     Mutant(LIVENESS, "    if not moved:\n", "    if moved:\n", LIVE),
     # checkpoints
-    Mutant(STATE, '"train.micro_batch_size": 1, ', "", T_STATE),
-    Mutant(STATE, 'train.accumulation_steps": chunk', 'train.accumulation_steps": 1', T_STATE),
+    Mutant(STATE, 'values.pop("train.micro_batch_size")', 'values["train.micro_batch_size"]', T_STATE),
+    Mutant(STATE, 'values | {"images_a_step": images}', "values", T_STATE),
     Mutant(STATE, "sha256(folder / name) != wanted", "not (folder / name).exists()", T_STATE),
     Mutant(
         CHECKPOINT,
@@ -196,6 +197,13 @@ MUTANTS = (
         "progress.epoch < config.train.epochs\n        moments",
         "True\n        moments",
         trial("test_the_last_epoch_leaves_the_adapter_alone"),
+    ),
+    # a trial that ran out of memory
+    Mutant(
+        MICRO_BATCHES,
+        '"train.accumulation_steps": train.accumulation_steps * 2',
+        '"train.accumulation_steps": train.accumulation_steps',
+        ("tests/lane/test_micro_batches.py", "tests/lane/test_trainable.py"),
     ),
     # what a lane keeps
     Mutant(

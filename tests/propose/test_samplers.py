@@ -23,7 +23,7 @@ Point = dict[str, Any]
 
 
 def settings_of(folder: Path, sampler: str, seed: int = 0) -> SearchSettings:
-    settings = settings_in(folder, trials=100)
+    settings = settings_in(folder, trials=100, epochs=1)
     return settings.model_copy(update={"sampler": sampler, "seed": seed})
 
 
@@ -108,5 +108,4 @@ class TestEverySampler:
         result = {METRIC: 0.0, "training_iteration": 1, "failure": "Out of memory.", INFEASIBLE_GIB: 90.0}
         search.on_trial_complete("0001", result)
         play(search, 2, 1)
-        broken = [{name: value > 0 for name, value in trial.constraints.items()} for trial in study(settings).trials]
-        assert broken == [{"memory": False}, {"memory": True}, {"memory": False}]
+        assert [trial.constraints["memory"] > 0 for trial in study(settings).trials] == [False, True, False]

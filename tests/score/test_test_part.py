@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -18,8 +17,9 @@ from tune_sa2va.model.adapter import save_adapter
 from tune_sa2va.model.lora import TrialAdapters
 from tune_sa2va.model.sa2va import Sa2VA
 from tune_sa2va.results.settings import SearchSettings
+from tune_sa2va.results.test_scores import SCORES_FILE, read_locked_part
 from tune_sa2va.score import test_part as module
-from tune_sa2va.score.test_part import SCORES_FILE, Contender, read_scores, score_test_part
+from tune_sa2va.score.test_part import Contender, score_test_part
 from tune_sa2va.train.workbench import open_examples, open_model
 
 BASE = Contender(row="untuned base", checkpoint="untuned base", adapter=None)
@@ -82,7 +82,7 @@ def test_what_was_scored_is_not_opened_again(tmp_path: Path) -> None:
     module._write(settings.folder / SCORES_FILE, rows, 2)
     # The recipe has become the winner: its scores are there under another name.
     score_test_part(settings, [Contender(row="winner", checkpoint="0000, epoch 3", adapter={})])
-    scores = read_scores(settings.folder)
-    assert scores.openings == 2
-    assert scores.counts == {"winner": [Counts(tp=7, fp=2, fn=3, tn=4)]}
-    assert pq.read_table(settings.folder / SCORES_FILE).to_pylist()[0]["checkpoint"] == "0000, epoch 3"
+    locked = read_locked_part(settings.folder)
+    assert locked is not None and locked.openings == 2
+    (row,) = locked.scores.to_dict("records")
+    assert (row["row"], row["checkpoint"], row["tp"], row["fn"]) == ("winner", "0000, epoch 3", 7, 3)
