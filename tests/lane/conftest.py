@@ -16,6 +16,13 @@ def own_ray() -> Iterator[None]:
     ray.shutdown()
 
 
+@pytest.fixture(autouse=True)
+def ray_where_it_is_asked(request: pytest.FixtureRequest) -> None:
+    """For every test here but those that leave the object store out."""
+    if "folders_for_refs" not in request.fixturenames:
+        request.getfixturevalue("own_ray")
+
+
 @pytest.fixture
 def folders_for_refs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Checkpoints travel as the name of a folder and not through Ray's object store, which these tests do not ask."""

@@ -18,8 +18,6 @@ from tune_sa2va.data.split_file import Names, read_names, write_split
 from tune_sa2va.lane.group import Lane, LaneLostError, LaneNotOpenedError
 from tune_sa2va.lane.messages import RunEpoch, SaveTrial, StartTrial, unpack_folder
 
-pytestmark = pytest.mark.usefixtures("own_ray")
-
 CONFIG = RECIPE.replace({"train.epochs": 2, "lora.r": 4})
 
 
