@@ -12,7 +12,6 @@ from tune_sa2va.lane.store import Flusher, TrialStore
 from tune_sa2va.lane.trainable import OUT_OF_MEMORY, LaneTrainable
 from tune_sa2va.train.checkpoint_state import objective
 
-
 pytestmark = pytest.mark.usefixtures("folders_for_refs")
 
 
