@@ -44,7 +44,8 @@ def test_the_test_scores_are_this_checkpoints(tmp_path: Path) -> None:
     assert _test_scores(tmp_path, CHECKPOINT) == {}
     rows = [
         {"row": row, "checkpoint": checkpoint, "image_code": image, "group_code": image, "text": "vessel",
-         "threshold": 0.5, "tp": tp, "fp": 0, "fn": 10 - tp, "tn": 5, "cl_dice": 0.5, "hd95_px": 1.0, "betti_error": 0.0}
+         "threshold": 0.5, "tp": tp, "fp": 0, "fn": 10 - tp, "tn": 5,
+         "cl_dice": 0.5, "hd95_px": 1.0, "betti_error": 0.0}
         for row, checkpoint, counts in (
             ("recipe", "0003, epoch 2", (8, 6)),  # the same state under two names
             ("untuned base", "0003, epoch 1", (1, 1)),
