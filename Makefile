@@ -1,6 +1,7 @@
 # make demo   the main job on the built-in tiny model and data, on the CPU, in minutes
 # make test   the tests
 # make drill  searches that are killed and resumed, about 50 minutes
+# make mutants  200 small faults put into a copy of the code, one at a time: do the tests notice? About 15 minutes
 # make docs   the documentation as a site in site/
 # make check  what CI also asks: lint, format, types, import rules
 # make clean  takes away .venv, the demo's results and the site
@@ -11,7 +12,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: demo test drill docs check clean
+.PHONY: demo test drill mutants docs check clean
 
 demo: $(READY)
 	rm -rf demo
@@ -22,6 +23,9 @@ test: $(READY)
 
 drill: $(READY)
 	$(BIN)/python -m pytest tests/drills -m "slow or not slow"
+
+mutants: $(READY)
+	$(BIN)/python -m tests.mutants
 
 docs: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'

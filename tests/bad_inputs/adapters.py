@@ -110,6 +110,7 @@ ADAPTERS = [
     _case("a missing key", _tensors(lambda held: held.pop(_A)), f"missing {_A}", *_MISFIT),
     _case("no keys", _tensors(lambda held: held.clear()), "missing", *_MISFIT),
     _case("whole numbers", _tensors(lambda held: held.update({_A: held[_A].int()})), _A, "int32"),
+    _case("one value infinite", _tensors(lambda held: held[_A][0, 0].fill_(torch.inf)), _A, "not finite"),
     _case("not a number", _tensors(lambda held: held.update({_A: held[_A] * torch.nan})), _A, "not finite"),
     _case("settings cut off", _cut_settings, *_UNREADABLE),
     _case("settings no UTF-8", _write(_CONFIG, b"\xff\xfe{}"), *_UNREADABLE),

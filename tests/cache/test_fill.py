@@ -50,9 +50,9 @@ def test_cached_features_are_bit_for_bit_those_of_the_model(
 ) -> None:
     cache = cache_in(tmp_path)
     seen: list[FillProgress] = []
-    assert fill(cache, model, pictures(samples[:2], "none"), on_progress=seen.append) == 2
-    assert (seen[0].present, seen[-1].present, seen[-1].total) == (0, 2, 2)
-    for sample in samples[:2]:
+    assert fill(cache, model, pictures(samples[:1], "none"), on_progress=seen.append) == 1
+    assert (seen[0].present, seen[-1].present, seen[-1].total) == (0, 1, 1)
+    for sample in samples[:1]:
         inputs = encoder_inputs(load_image(sample.image), model.dims)
         with torch.no_grad():
             direct = model.encode_image(inputs.pixel_values, inputs.g_pixel_values, project_high_res=True)
@@ -60,7 +60,7 @@ def test_cached_features_are_bit_for_bit_those_of_the_model(
         for name in ("image_tokens", "embed", "high_res_1", "high_res_0"):
             assert torch.equal(getattr(stored, name), getattr(direct, name)), name
             assert torch.equal(getattr(copied, name), getattr(direct, name)), name
-    assert fill(cache, model, pictures(samples[:2], "none")) == 0
+    assert fill(cache, model, pictures(samples[:1], "none")) == 0
 
 
 def test_variants_are_features_of_the_laid_out_picture(model: Sa2VA, samples: list[Sample], tmp_path: Path) -> None:

@@ -20,11 +20,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return make(tmp_path_factory.mktemp("made"))
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TUNE_SA2VA_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-
-
 def evaluate(*arguments: object) -> Result:
     return CliRunner().invoke(app, ["--model", "tiny", *(str(argument) for argument in arguments)])
 

@@ -24,7 +24,7 @@ CONFIGS: dict[str, TrialConfig] = {
 
 def make_search(folder: Path) -> Path:
     """Trials `aa` and `bb`, one epoch each, of the tiny preset on a few procedural images."""
-    settings = lane_settings(folder, images=12, size=96)
+    settings = lane_settings(folder)
     cached = {"feature_cache": settings.feature_cache, "raw_high_res": settings.raw_high_res}
     made = making.settings(folder, Path(settings.data.source), **cached)
     made.model_copy(update={"data": settings.data}).save(folder)

@@ -38,9 +38,10 @@ def shard(base: Path, to: Path, num_shards: int) -> dict[str, str]:
     return weight_map
 
 
-def adapt(model: Sa2VA, to: Path) -> dict[str, torch.Tensor]:
+def adapt(model: Sa2VA, to: Path, *, use_rslora: bool = False) -> dict[str, torch.Tensor]:
     """Write an adapter that moves every target, one module in full too; returns the weights that it stands for."""
-    lora = RECIPE.replace({"lora.r": 4, "lora.alpha_over_r": 2.0}).lora
+    lora = RECIPE.replace({"lora.r": 4, "lora.alpha_over_r": 2.0, "lora.use_rslora": use_rslora}).lora
+    scale = 8 / 2 if use_rslora else 8 / 4  # alpha / sqrt(r), alpha / r
     adapters = TrialAdapters(model, lora, ("text_hidden_fcs",), seed=0)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -49,7 +50,7 @@ def adapt(model: Sa2VA, to: Path) -> dict[str, torch.Tensor]:
     adapters.store.refresh()
     save_adapter(to, model, adapters.parameters, lora, ("text_hidden_fcs",))
     moved = {
-        f"{name}.weight": module.base_layer.weight + adapters.store.scale * module.lora_B @ module.lora_A
+        f"{name}.weight": module.base_layer.weight + scale * module.lora_B @ module.lora_A
         for name, module in model.named_modules()
         if isinstance(module, LoraLinear)
     }
@@ -58,14 +59,16 @@ def adapt(model: Sa2VA, to: Path) -> dict[str, torch.Tensor]:
     return {name: tensor.detach() for name, tensor in moved.items()}
 
 
-@pytest.mark.parametrize("name", ["tiny", "sa2va-internvl-tiny", "sa2va-qwen3vl-tiny"])
-def test_a_sharded_base_keeps_its_layout(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "use_rslora"), [("tiny", True), ("sa2va-internvl-tiny", False), ("sa2va-qwen3vl-tiny", False)]
+)
+def test_a_sharded_base_keeps_its_layout(tmp_path: Path, name: str, use_rslora: bool) -> None:
     if name != "tiny" and not (REFERENCE / name).exists():
         pytest.skip(f"needs {REFERENCE / name}")
     whole = model_folder("tiny") if name == "tiny" else REFERENCE / name
     weight_map = shard(whole, tmp_path / "base", 3)
     model = load_model(tmp_path / "base", device=CPU, dtype=torch.float32)
-    moved = adapt(model, tmp_path / "adapter")
+    moved = adapt(model, tmp_path / "adapter", use_rslora=use_rslora)
     (tmp_path / "merged").mkdir()
     merge(tmp_path / "base", tmp_path / "adapter", tmp_path / "merged")
 

@@ -1,13 +1,34 @@
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import ray
 
+from tune_sa2va.lane import store, trainable
 from tune_sa2va.search.cluster import start_own_ray
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="package")
 def own_ray() -> Iterator[None]:
     start_own_ray(num_cpus=4, num_gpus=0)
     yield
     ray.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def ray_where_it_is_asked(request: pytest.FixtureRequest) -> None:
+    """For every test here but those that leave the object store out."""
+    if "folders_for_refs" not in request.fixturenames:
+        request.getfixturevalue("own_ray")
+
+
+@pytest.fixture
+def folders_for_refs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checkpoints travel as the name of a folder and not through Ray's object store, which these tests do not ask."""
+
+    def copy(checkpoint: tuple[Path, ...], folder: Path) -> None:
+        shutil.copytree(checkpoint[0], folder)
+
+    monkeypatch.setattr(store, "unpack_folder", copy)
+    monkeypatch.setattr(trainable, "pack_folder", lambda folder: (folder,))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from ray.util.state import list_actors
 
+from tune_sa2va.cache.place import features_folder
 from tune_sa2va.config import RECIPE, DataSettings, LaneSettings, ModelSettings
 from tune_sa2va.data import open_dataset, split_by_group
 from tune_sa2va.data.procedural import DEMO_FAMILY
@@ -28,8 +29,8 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> LaneSettings:
     return LaneSettings(
         model=ModelSettings(model="tiny", precision="fp32"),
         data=DataSettings(source=str(data)),
-        feature_cache=folder / "features",
-        raw_high_res=False,
+        feature_cache=features_folder(),
+        raw_high_res=True,
         num_workers=2,
         use_gpu=False,
     )
@@ -38,7 +39,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> LaneSettings:
 @pytest.fixture(scope="module")
 def names(settings: LaneSettings) -> Names:
     """The split, as the workers get it: nothing else of a results folder."""
-    return read_names(settings.feature_cache.parent)
+    return read_names(Path(settings.data.source).parent)
 
 
 def worker_pids() -> set[int]:

@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 
 from tune_sa2va.config import RECIPE, TrialConfig
-from tune_sa2va.lane.messages import Command, FilesRef, Reply, StartTrial, pack_folder
+from tune_sa2va.lane.messages import Command, Reply, StartTrial
 from tune_sa2va.lane.micro_batches import halved
 from tune_sa2va.lane.store import Flusher, TrialStore
 from tune_sa2va.lane.trainable import OUT_OF_MEMORY, LaneTrainable
 from tune_sa2va.train.checkpoint_state import objective
+
+pytestmark = pytest.mark.usefixtures("folders_for_refs")
 
 
 def a_trial(micro_batch: int, accumulation: int) -> TrialConfig:
@@ -64,10 +66,10 @@ def test_where_nothing_smaller_is_left_the_trial_fails_as_out_of_memory(tmp_path
     assert lane.asked == [(8, 200), (4, 400), (2, 800)]
 
 
-def a_checkpoint(folder: Path, config: TrialConfig) -> FilesRef:
+def a_checkpoint(folder: Path, config: TrialConfig) -> tuple[Path]:
     folder.mkdir()
     (folder / "state.json").write_text(json.dumps({"config": config.to_dict(), "sha256": {}}))
-    return pack_folder(folder)
+    return (folder,)
 
 
 def test_a_halved_trial_is_found_again_when_the_search_is_resumed(tmp_path: Path) -> None:

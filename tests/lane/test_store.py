@@ -7,20 +7,21 @@ from typing import Any
 import pytest
 
 from tune_sa2va.config import RECIPE
-from tune_sa2va.lane.messages import FilesRef, pack_folder
 from tune_sa2va.lane.store import Flusher, TrialStore, prune_ended
 from tune_sa2va.train.checkpoint_state import OPTIMIZER_FILE, sha256
 
 CONFIG = RECIPE.replace({"train.epochs": 9})
+pytestmark = pytest.mark.usefixtures("folders_for_refs")
+
 VAL_DICE = (0.2, 0.9, 0.3, 0.4, 0.5)
 
 
-def checkpoint(folder: Path) -> FilesRef:
+def checkpoint(folder: Path) -> tuple[Path]:
     folder.mkdir()
     (folder / OPTIMIZER_FILE).write_bytes(b"moments")
     state = {"config": CONFIG.to_dict(), "sha256": {OPTIMIZER_FILE: sha256(folder / OPTIMIZER_FILE)}}
     (folder / "state.json").write_text(json.dumps(state))
-    return pack_folder(folder)
+    return (folder,)
 
 
 def records(epochs: int) -> tuple[dict[str, Any], ...]:
@@ -92,3 +93,28 @@ def test_an_epoch_that_the_search_never_heard_of_takes_no_known_one_along(tmp_pa
 def test_without_the_epoch_that_the_tables_name_everything_stays(trial: Path) -> None:
     prune_ended(trial, best=1)
     assert kept(trial) == [2, 3, 4, 5]
+
+
+def test_a_trial_whose_micro_batches_were_halved_goes_on_and_another_does_not(trial: Path, flusher: Flusher) -> None:
+    assert CONFIG.train.micro_batch_size == 1
+    other = CONFIG.replace({"train.micro_batch_size": 2})
+    doubled = CONFIG.replace({"train.micro_batch_size": 4, "train.accumulation_steps": 2})
+    path = trial / "checkpoint_0005" / "state.json"
+    state = json.loads(path.read_text())
+    path.write_text(json.dumps(state | {"config": doubled.to_dict()}))
+    asked = CONFIG.replace({"train.micro_batch_size": 8})
+    assert TrialStore(trial, asked, flusher).newest().epoch == 5
+    assert TrialStore(trial, other, flusher).newest().epoch == 0
+    assert not trial.exists(), "a trial of another configuration"
+
+
+def test_among_equal_epochs_the_first_stays(tmp_path: Path, flusher: Flusher) -> None:
+    folder, saved = tmp_path / "trial", checkpoint(tmp_path / "saved")
+    store = TrialStore(folder, CONFIG, flusher)
+    equal = tuple({"epoch": number, "val_dice": dice} for number, dice in enumerate((0.2, 0.9, 0.9, 0.9, 0.1), start=1))
+    for epochs in range(1, 6):
+        flusher.begin()
+        store.save(equal[:epochs], saved)
+    flusher.begin()
+    flusher.settle()
+    assert kept(folder) == [2, 4, 5]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tune_sa2va.config import FullModule, LoraSettings
 from tune_sa2va.errors import CheckpointError
-from tune_sa2va.model.adapter import load_adapter, save_adapter
+from tune_sa2va.model.adapter import load_adapter, read_adapter, save_adapter
 from tune_sa2va.model.lora import TrialAdapters
 from tune_sa2va.model.sa2va import Sa2VA
 
@@ -85,6 +85,9 @@ def test_peft_finds_every_key_in_the_reference(
 @pytest.mark.parametrize("full", [(), BOTH])
 def test_round_trip(model: Sa2VA, tmp_path: Path, full: tuple[FullModule, ...], live_only: bool) -> None:
     write(model, tmp_path, SETTINGS, full, live_only=live_only)
+    read = read_adapter(model, tmp_path)
+    assert read.lora == SETTINGS.model_copy(update={"target_modules": tuple(sorted(SETTINGS.target_modules))})
+    assert read.full_modules == full
     adapters = load_adapter(model, tmp_path)
     again = tmp_path / "again"
     save_adapter(again, model, adapters.parameters, SETTINGS, full, live_only=live_only)

@@ -130,6 +130,12 @@ def test_a_depends_on_seed_and_name_alone(model: Sa2VA, attach) -> None:
     assert not torch.cat([value.flatten() for value in b_values]).any()
 
 
+def test_modules_start_with_other_numbers(model: Sa2VA, attach) -> None:
+    found = attach(LoraSettings(r=4)).parameters
+    starts = [value[0, :8].tolist() for name, value in found.items() if name.endswith("lora_A.weight")]
+    assert len({tuple(start) for start in starts}) == len(starts)
+
+
 @pytest.mark.parametrize(("use_rslora", "scale"), [(False, 2 * 16 / 16), (True, 2 * 16 / 4)])
 def test_scale(model: Sa2VA, attach, use_rslora: bool, scale: float) -> None:
     adapters = attach(LoraSettings(r=16, alpha_over_r=2.0, use_rslora=use_rslora))

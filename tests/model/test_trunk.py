@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from tune_sa2va.config import LoraSettings
 from tune_sa2va.model.checkpoint import load_model
 from tune_sa2va.model.families.qwen_vl import VisualContext
 from tune_sa2va.model.lora import TrialAdapters, make_store
 from tune_sa2va.model.sa2va import Sa2VA
-from tune_sa2va.model.trunk import Trunk
+from tune_sa2va.model.trunk import Projection, Trunk, project
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +91,38 @@ def test_checkpointing_repeats_the_same_dropout(own_model: Sa2VA) -> None:
         gradients.append(torch.autograd.grad(loss, leaves))
     adapters.detach()
     assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
+
+
+def test_a_merged_products_dropout_is_torchs() -> None:
+    """W x + b + scale B A dropout(x) of each module, with one draw of torch's own dropout for all that read x."""
+    generator = torch.Generator().manual_seed(0)
+
+    def drawn(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    x, weight, bias, scale = drawn(2, 5, 12), drawn(15, 12), drawn(15), torch.tensor(1.7)
+    first, third = (drawn(3, 12), drawn(6, 3)), (drawn(2, 12), drawn(5, 2))
+    torch.manual_seed(1)
+    dropped = F.dropout(x, 0.4)
+    projection = Projection(weight, bias, (6, 4, 5), (first, None, third))
+    plain = F.linear(x, weight, bias).split((6, 4, 5), dim=-1)
+    for read, keep in ((dropped, dropped != 0), (x, None)):
+        found = project(projection, x, scale, keep, torch.tensor(0.4))
+        for output, base, pair in zip(found, plain, projection.adapters, strict=True):
+            wanted = base if pair is None else base + scale * (read @ pair[0].T @ pair[1].T)
+            torch.testing.assert_close(output, wanted)
+
+
+def test_dropout_is_off_in_evaluation(own_model: Sa2VA) -> None:
+    trunk = Trunk(own_model, compiled=False)
+    embeds, rows = embeds_and_rows(own_model)
+    adapters = TrialAdapters(own_model, LoraSettings(r=4, dropout=0.4, target_modules=TARGETS), (), seed=0)
+    with torch.no_grad():
+        for value in adapters.parameters.values():
+            value.add_(0.02)
+        adapters.train(True)
+        dropped = trunk.hidden_rows(embeds, rows, adapters.store)
+        adapters.train(False)
+        found = [trunk.hidden_rows(embeds, rows, adapters.store) for _ in range(2)]
+    adapters.detach()
+    assert torch.equal(*found) and not torch.equal(found[0], dropped)

@@ -65,6 +65,15 @@ def test_a_trial_that_was_stopped_early_is_not_held_against_full_reruns(tmp_path
     assert "where it was stopped after epoch" in said and "nothing is said of luck" in said and "was luck" not in said
 
 
+def test_the_best_rerun_of_all_does_not_decide(tmp_path: Path) -> None:
+    settings, records = a_search(tmp_path, 0.70, 0.60)
+    for parent, seed, dice in (("0000", 1, 0.80), ("0001", 1, 0.71), ("0000", 2, 0.50), ("0001", 2, 0.73)):
+        rerun(records, parent, seed, dice)
+    confirmation = read_confirmation(settings)
+    assert confirmation is not None and confirmation.winner is not None
+    assert confirmation.winner.trial_id == "0001" and confirmation.winner.best_rerun.seed == 2
+
+
 def test_means_closer_than_the_reruns_of_one_are_not_told_apart(tmp_path: Path) -> None:
     settings, records = a_search(tmp_path, 0.70, 0.60)
     for parent, seed, dice in (("0000", 1, 0.75), ("0001", 1, 0.70), ("0000", 2, 0.69), ("0001", 2, 0.72)):

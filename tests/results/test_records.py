@@ -234,3 +234,21 @@ def test_reruns_are_read_only_where_they_are_asked_for(tmp_path: Path) -> None:
     rerun = read_trials(tmp_path, TrialKind.CONFIRMATION).iloc[0]
     assert (rerun["parent"], rerun["train.seed"]) == ("a", 1)
     assert RunRecords.open(tmp_path).epochs()["kind"].tolist() == 4 * ["search"] + ["confirmation"]
+
+
+def test_what_is_not_kept_goes_with_its_epochs(tmp_path: Path) -> None:
+    records = three_trials(tmp_path)
+    records.keep_only({"b", "c"})
+    assert list(read_trials(tmp_path)["trial_id"]) == ["b", "c"]
+    assert list(read_epochs(tmp_path)["trial_id"]) == ["b"]
+    assert list(RunRecords.open(tmp_path).epochs()["trial_id"]) == ["b"]
+
+
+def test_the_first_of_equal_epochs_is_the_best(tmp_path: Path) -> None:
+    """As the store keeps checkpoints and the export chooses."""
+    records = RunRecords.open(tmp_path)
+    records.trial_started("a", 0, RECIPE, "lane 0")
+    for epoch, dice in enumerate((0.3, 0.7, 0.7), start=1):
+        records.epoch("a", record(epoch, dice, peak_gib=3.0 - epoch))
+    found = read_trials(tmp_path).loc[0, ["best_val_dice", "best_epoch", "last_val_dice", "epochs", "peak_gib"]]
+    assert found.tolist() == [0.7, 2, 0.7, 3, 2.0]

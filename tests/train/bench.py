@@ -2,14 +2,15 @@
 
 from pathlib import Path
 
+from tune_sa2va.cache.place import features_folder
 from tune_sa2va.config import DataSettings, LaneSettings, ModelSettings
 from tune_sa2va.data import check, open_dataset, split_by_group
 from tune_sa2va.data.procedural.folder import write_folder
 from tune_sa2va.data.split_file import write_split
 
 
-def lane_settings(folder: Path, *, images: int = 12, size: int = 96, raw_high_res: bool = False) -> LaneSettings:
-    """Settings over a data set written to `folder`."""
+def lane_settings(folder: Path, *, images: int = 8, size: int = 96, raw_high_res: bool = True) -> LaneSettings:
+    """Settings over a data set written to `folder`; features are shared with all tests that have these images."""
     if not (folder / "data").exists():
         write_folder(folder / "data", "leg", images, size, 0)
         samples = split_by_group(check(open_dataset(folder / "data")).samples, seed=0)
@@ -17,7 +18,7 @@ def lane_settings(folder: Path, *, images: int = 12, size: int = 96, raw_high_re
     return LaneSettings(
         model=ModelSettings(model="tiny", precision="fp32"),
         data=DataSettings(source=str(folder / "data")),
-        feature_cache=folder / "cache",
+        feature_cache=features_folder(),
         raw_high_res=raw_high_res,
         num_workers=1,
         use_gpu=False,

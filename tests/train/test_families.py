@@ -59,7 +59,9 @@ def test_a_trial_runs(tmp_path: Path, checkpoint: Callable[[Path], Path], target
     (tmp_path / "model").mkdir()
     folder = checkpoint(tmp_path / "model")
     model = ModelSettings(model=str(folder), precision="fp32")
-    settings = lane_settings(tmp_path, images=8).model_copy(update={"model": model})
+    settings = lane_settings(tmp_path, raw_high_res=False).model_copy(
+        update={"model": model, "feature_cache": tmp_path / "cache"}
+    )
     config = RECIPE.replace({"lora.r": 4, "train.epochs": 2, "lora.target_modules": list(targets)})
     bench = Workbench.open(settings, read_names(tmp_path), rank=0, world_size=1)
     trial = bench.trial(config)

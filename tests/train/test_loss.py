@@ -107,3 +107,16 @@ def test_gradients_are_those_of_the_values() -> None:
     logits = torch.randn(4, 4, generator=generator, dtype=torch.float64, requires_grad=True)
     truth = (torch.rand(4, 4, generator=generator) < 0.4).double()
     assert torch.autograd.gradcheck(lambda x: combo_loss(x, truth, LossSettings(focal_gamma=1.5)).total, (logits,))
+
+
+@pytest.mark.parametrize("beyond", [0.0, 3.0, -3.0])
+def test_pixels_beyond_the_image_count_nowhere(beyond: float) -> None:
+    """An image in the corner of a larger canvas, whatever the logits say there: its parts are the image's own."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 5, 7, generator=generator)
+    truth = (torch.rand(2, 5, 7, generator=generator) < 0.3).float()
+    padding = (0, 4, 0, 3)
+    valid = F.pad(torch.ones(2, 5, 7, dtype=torch.bool), padding)
+    on_canvas = combo_loss(F.pad(logits, padding, value=beyond), F.pad(truth, padding), LossSettings(), valid)
+    for padded, alone in zip(on_canvas, combo_loss(logits, truth, LossSettings()), strict=True):
+        torch.testing.assert_close(padded, alone)

@@ -1,0 +1,60 @@
+"""How far an export may be from its record, and whose test scores its card has."""
+
+import dataclasses
+import math
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tune_sa2va.config import RECIPE
+from tune_sa2va.errors import NotReproducedError
+from tune_sa2va.export.checkpoints import TrialCheckpoint
+from tune_sa2va.export.verify import FreshScores
+from tune_sa2va.export.write import _test_scores, _verify
+
+CHECKPOINT = TrialCheckpoint(folder=Path("x"), trial_id="0003", epoch=2, val_dice=0.8, config=RECIPE, can_win=True)
+
+
+def fresh(dice: float, precision: str) -> FreshScores:
+    """One image of 100 million vessel pixels with this Dice: 2 TP / (2 TP + FN)."""
+    tp = 0 if math.isnan(dice) else round(dice * 1e8 / (2 - dice))
+    counts = [[tp, 0, 100_000_000 - tp, 0]] if tp else [[0, 0, 0, 9]]
+    return FreshScores(default_counts=counts, chosen_counts=counts, threshold=0.5, precision=precision, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("precision", "merged", "tolerance"), [("fp32", False, 1e-6), ("bf16", False, 2e-3), ("fp32", True, 5e-3)]
+)
+def test_more_than_rounding_is_not_published(precision: str, merged: bool, tolerance: float) -> None:
+    for sign in (1, -1):
+        near = _verify(CHECKPOINT, fresh(0.8 + sign * 0.9 * tolerance, precision), Path("to"), merged=merged)
+        assert near.difference == pytest.approx(0.9 * tolerance, rel=0.02) and near.tolerance == tolerance
+        with pytest.raises(NotReproducedError, match="0003, epoch 2"):
+            _verify(CHECKPOINT, fresh(0.8 + sign * 1.1 * tolerance, precision), Path("to"), merged=merged)
+
+
+def test_nothing_to_score_is_not_reproduced() -> None:
+    with pytest.raises(NotReproducedError):
+        _verify(CHECKPOINT, fresh(math.nan, "fp32"), Path("to"), merged=False)
+
+
+def test_the_test_scores_are_this_checkpoints(tmp_path: Path) -> None:
+    assert _test_scores(tmp_path, CHECKPOINT) == {}
+    rows = [
+        {"row": row, "checkpoint": checkpoint, "image_code": image, "group_code": image, "text": "vessel",
+         "threshold": 0.5, "tp": tp, "fp": 0, "fn": 10 - tp, "tn": 5,
+         "cl_dice": 0.5, "hd95_px": 1.0, "betti_error": 0.0}
+        for row, checkpoint, counts in (
+            ("recipe", "0003, epoch 2", (8, 6)),  # the same state under two names
+            ("untuned base", "0003, epoch 1", (1, 1)),
+            ("winner", "0003, epoch 2", (8, 6)),
+        )
+        for image, tp in zip(("a", "b"), counts, strict=True)
+    ]  # fmt: skip
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "test_scores.parquet")
+    found = _test_scores(tmp_path, CHECKPOINT)
+    assert found["test"].num_images == 2 and found["test"].recall.mean == pytest.approx(0.7)
+    other = dataclasses.replace(CHECKPOINT, epoch=1)
+    assert _test_scores(tmp_path, other)["test"].recall.mean == pytest.approx(0.1)

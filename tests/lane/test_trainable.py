@@ -1,0 +1,123 @@
+"""What an owner makes of its workers' replies: smaller batches, failures with a finite value, epochs told again."""
+
+import errno
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.watch.runs import an_epoch
+from tune_sa2va.config import RECIPE, DataSettings, LaneSettings, ModelSettings, TrialConfig
+from tune_sa2va.lane import trainable as module
+from tune_sa2va.lane.messages import Command, Reply, RunEpoch, SaveTrial, StartTrial
+from tune_sa2va.lane.trainable import FAILURE_KIND, INFEASIBLE_GIB, OUT_OF_MEMORY, PAUSE, LaneTrainable
+
+pytestmark = pytest.mark.usefixtures("folders_for_refs")
+
+EPOCHS = 2
+
+
+class Workers:
+    """Replies as a worker group with room for so many images; notes what it is asked."""
+
+    def __init__(self, room: int, checkpoint: Callable[[TrialConfig], tuple[Path]]) -> None:
+        self.room, self.asked, self.alive = room, [], True
+        self.val_dice, self.save_failure = 0.5, ""
+        self._checkpoint, self._epoch = checkpoint, 0
+
+    def ask(self, command: Command) -> Reply:
+        self.asked.append(command)
+        if isinstance(command, StartTrial):
+            self._config = command.config
+            return Reply()
+        if isinstance(command, SaveTrial):
+            return Reply(failure=self.save_failure, checkpoint=self._checkpoint(self._config))
+        if self._config.train.micro_batch_size > self.room:
+            return Reply(failure="Out of memory.", kind=OUT_OF_MEMORY, needed_gib=90.0)
+        self._epoch += 1
+        return Reply(record=an_epoch(self._epoch, self.val_dice))
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workers:
+    def checkpoint(config: TrialConfig) -> tuple[Path]:
+        folder = tmp_path / "saved"
+        folder.mkdir(exist_ok=True)
+        (folder / "state.json").write_text(json.dumps({"config": config.to_dict(), "sha256": {}}))
+        return (folder,)
+
+    found = Workers(1, checkpoint)
+    monkeypatch.setattr(module, "Lane", lambda *_: found)
+    return found
+
+
+def owner(storage: Path, micro_batch_size: int) -> LaneTrainable:
+    def configure(_: Any) -> TrialConfig:
+        return RECIPE.replace({"train.epochs": EPOCHS, "train.micro_batch_size": micro_batch_size})
+
+    settings = LaneSettings(
+        model=ModelSettings(model="tiny", precision="fp32"), data=DataSettings(source="x"),
+        feature_cache=storage, raw_high_res=False, num_workers=1, use_gpu=False,
+    )  # fmt: skip
+    made = LaneTrainable.__new__(LaneTrainable)
+    made._trial_info = None  # so that Tune calls the trial "default"
+    made.setup({}, settings, [], configure, storage)
+    return made
+
+
+def sizes(workers: Workers) -> list[tuple[int, int]]:
+    trains = [command.config.train for command in workers.asked if isinstance(command, StartTrial)]
+    return [(train.micro_batch_size, train.accumulation_steps) for train in trains]
+
+
+def test_where_memory_runs_out_micro_batches_are_halved_and_steps_stay(workers: Workers, tmp_path: Path) -> None:
+    workers.room = 2
+    result = owner(tmp_path, 8).step()
+    assert sizes(workers) == [(8, 1), (4, 2), (2, 4)]
+    assert result["failure"] == "" and result["epoch"] == 1 and not result["done"]
+    assert result["warning"] == "memory ran out with micro-batches of 8, so they are of 2 now"
+
+
+def test_what_does_not_fit_is_a_failure_with_what_it_needed(workers: Workers, tmp_path: Path) -> None:
+    workers.room = 0
+    result = owner(tmp_path, 6).step()
+    assert sizes(workers) == [(6, 1), (3, 2)], "an odd one cannot be halved"
+    assert (result["val_dice"], result["done"], result[INFEASIBLE_GIB]) == (0.0, True, 90.0)
+    assert result[FAILURE_KIND] == OUT_OF_MEMORY and "epoch" not in result
+
+
+def test_a_trial_that_tune_knows_less_of_is_told_and_not_run_again(workers: Workers, tmp_path: Path) -> None:
+    workers.room = 4
+    first = owner(tmp_path, 8).step()
+    before = len(workers.asked)
+    again = owner(tmp_path, 8)  # Tune's state is from before the first epoch
+    told = again.step()
+    assert len(workers.asked) == before
+    assert {name: told[name] for name in ("epoch", "val_dice", "warning")} == {
+        name: first[name] for name in ("epoch", "val_dice", "warning")
+    }
+    last = again.step()
+    start = next(command for command in workers.asked[before:] if isinstance(command, StartTrial))
+    assert start.checkpoint and last["epoch"] == 2 and last["done"]
+    ended = owner(tmp_path, 8)
+    ended._known_epochs = 2
+    assert ended.step()["done"] and not any(isinstance(command, RunEpoch) for command in workers.asked[-1:])
+
+
+def test_nothing_to_score_is_a_failure(workers: Workers, tmp_path: Path) -> None:
+    workers.val_dice = math.nan
+    result = owner(tmp_path, 1).step()
+    assert result[FAILURE_KIND] == "NothingToScore" and result["val_dice"] == 0.0 and result["done"]
+
+
+def test_a_full_disk_pauses_and_fails_nothing(workers: Workers, tmp_path: Path) -> None:
+    workers.save_failure = os.strerror(errno.ENOSPC)
+    result = owner(tmp_path, 1).step()
+    assert "is full" in result[PAUSE] and result["failure"] == "" and not result["done"]

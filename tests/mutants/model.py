@@ -1,0 +1,151 @@
+"""Faults in the model's adapters, layers and files, and in what is exported of them."""
+
+from tests.mutants.mutant import Mutant
+
+STORE, LORA, TRUNK, UPSAMPLE = (f"tune_sa2va/model/{n}.py" for n in ("adapter_store", "lora", "trunk", "upsample"))
+ADAPTER, REACH = (f"tune_sa2va/model/{n}.py" for n in ("adapter", "reach"))
+PROMPT, PREPROCESS, IDENTITY = (f"tune_sa2va/model/{n}.py" for n in ("prompt", "preprocess", "identity"))
+SA2VA = "tune_sa2va/model/sa2va.py"
+MERGE, WRITE, DURABLE = "tune_sa2va/export/merge.py", "tune_sa2va/export/write.py", "tune_sa2va/durable.py"
+
+T_STORE = ("tests/model/test_adapter_store.py",)
+T_LORA = ("tests/model/test_lora.py",)
+T_TRUNK = ("tests/model/test_trunk.py",)
+T_UPSAMPLE = ("tests/model/test_upsample.py",)
+T_ADAPTER = ("tests/model/test_adapter.py",)
+T_MERGE = ("tests/export/test_merge.py",)
+T_WRITE = ("tests/export/test_write.py",)
+T_DURABLE = ("tests/test_durable.py",)
+T_PROMPT = ("tests/model/test_prompt.py",)
+
+MUTANTS = (
+    # dropout
+    Mutant(STORE, "x * self.keep(x) / (1 - self.dropout).to(x.dtype)", "x * self.keep(x)", T_STORE),
+    Mutant(STORE, "bernoulli_(1 - self.dropout)", "bernoulli_(self.dropout)", T_STORE),
+    Mutant(TRUNK, "x * keep / (1 - probability).to(x.dtype)", "x * keep", T_TRUNK),
+    Mutant(TRUNK, "not store.is_dropping or ", "", ("tests/model/test_trunk.py::test_dropout_is_off_in_evaluation",)),
+    Mutant(
+        TRUNK,
+        "preserve_rng_state=False",
+        "preserve_rng_state=True",
+        survives="Masks are drawn outside, so nothing random runs again; on a GPU a capture would fail.",
+    ),
+    # where numbers lie
+    Mutant(STORE, "// _ALIGN) * _ALIGN", "// 1) * 1", T_STORE),
+    Mutant(
+        STORE,
+        "piece.narrow(slot.rank_dim, 0, rank)",
+        "piece.narrow(slot.rank_dim, slot.shape[slot.rank_dim] - rank, rank)",
+        T_STORE,
+    ),
+    Mutant(
+        STORE,
+        "            self._low.copy_(self.values[: self._num_low])",
+        "            pass",
+        ("tests/train/test_optimizer.py",),
+    ),
+    # LoRA
+    Mutant(LORA, "(math.sqrt(lora.r) if lora.use_rslora else lora.r)", "lora.r", T_LORA),
+    Mutant(
+        LORA,
+        "F.linear(self.store.drop(x), self.lora_A) * self.store.scale",
+        "F.linear(self.store.drop(x), self.lora_A)",
+        T_LORA,
+    ),
+    Mutant(LORA, "bound = 1 / math.sqrt(in_features)", "bound = 1 / in_features", T_LORA),
+    Mutant(LORA, 'f"{seed} {reference}".encode()', 'f"{reference}".encode()', T_LORA),
+    Mutant(
+        LORA,
+        'f"{seed} {reference}".encode()',
+        'f"{seed}".encode()',
+        ("tests/model/test_lora.py::test_modules_start_with_other_numbers",),
+    ),
+    Mutant(
+        LORA,
+        "        store.values.zero_()\n",
+        "",
+        ("tests/train/test_trial.py::test_a_loss_that_is_not_finite_fails_the_trial_and_spares_the_next",),
+    ),
+    Mutant(LORA, "store.dropout.fill_(lora.dropout)", "store.dropout.fill_(0.0)", T_LORA),
+    Mutant(LORA, "self.parameters[reference].copy_(self._model.get_parameter(name))", "pass", T_LORA),
+    # the layers
+    Mutant(TRUNK, "if keep is None else", "if keep is not None else", T_TRUNK),
+    Mutant(TRUNK, "else torch.cat(matrices)) * scale", "else torch.cat(matrices))", T_TRUNK),
+    Mutant(TRUNK, "is_causal=True", "is_causal=False", T_TRUNK),
+    Mutant(TRUNK, "torch.cat((-high, low), dim=-1)", "torch.cat((high, low), dim=-1)", T_TRUNK),
+    Mutant(TRUNK, "F.silu(gate) * up", "F.silu(up) * gate", T_TRUNK),
+    Mutant(TRUNK, "context is not None and number < context.deepstack.shape[1]", "False", T_TRUNK),
+    Mutant(SA2VA, "self.iou_scores.argmax(dim=1)", "self.iou_scores.argmin(dim=1)", ("tests/model/test_parity.py",)),
+    Mutant(
+        SA2VA,
+        "stride_16 + self.no_mem_embed.view(1, -1, 1, 1).to(stride_16.dtype)",
+        "stride_16",
+        ("tests/model/test_parity.py",),
+    ),
+    # masks on the image's pixels
+    Mutant(UPSAMPLE, "F.pad(rows, (0, 0, 0, canvas - length))", "F.pad(rows, (0, 0, canvas - length, 0))", T_UPSAMPLE),
+    Mutant(
+        UPSAMPLE,
+        'F.interpolate(square, length, mode="linear", align_corners=False)',
+        'F.interpolate(square, length, mode="linear", align_corners=True)',
+        T_UPSAMPLE,
+    ),
+    Mutant(
+        UPSAMPLE,
+        "F.interpolate(square, (height, width)",
+        "F.interpolate(mask_logits.float()[:, None], (height, width)",
+        T_UPSAMPLE,
+    ),
+    # text and pictures
+    Mutant(PROMPT, "len(prompt_ids) + answer_ids.index(self.seg_id)", "len(prompt_ids) + len(answer_ids)", T_PROMPT),
+    Mutant(PROMPT, "len(prompt_ids) + len(answer_ids) + 1", "len(prompt_ids) + len(answer_ids)", T_PROMPT),
+    Mutant(
+        PREPROCESS,
+        "(pixels.float() / 255 - _MEAN) / _STD",
+        "pixels.float() / 255 - _MEAN",
+        ("tests/model/test_preprocess.py",),
+    ),
+    Mutant(PREPROCESS, "> 0.5 * dims.tile_size**2", "> 0.9 * dims.tile_size**2", ("tests/model/test_preprocess.py",)),
+    Mutant(
+        IDENTITY,
+        "(size - _SAMPLE_BYTES) * number // (_NUM_SAMPLES - 1)",
+        "(size - _SAMPLE_BYTES) * number // _NUM_SAMPLES",
+        ("tests/model/test_identity.py",),
+    ),
+    Mutant(REACH, '    "sam_mask_decoder.output_hypernetworks_mlps.0.",\n', "", ("tests/model/test_reach.py",)),
+    # files
+    Mutant(ADAPTER, "lora_dropout=lora.dropout", "lora_dropout=0.0", T_ADAPTER),
+    Mutant(ADAPTER, 'alpha_over_r=config["lora_alpha"] / config["r"]', 'alpha_over_r=config["lora_alpha"]', T_ADAPTER),
+    Mutant(
+        ADAPTER,
+        "if not torch.isfinite(tensor).all():",
+        "if torch.isnan(tensor).all():",
+        ("tests/bad_inputs/test_corpus.py::test_a_bad_input[adapter: one value infinite]",),
+    ),
+    Mutant(MERGE, "(math.sqrt(lora.r) if lora.use_rslora else lora.r)", "lora.r", T_MERGE),
+    Mutant(MERGE, "torch.add(weight.float(), delta).to(weight.dtype)", "torch.add(weight.float(), delta)", T_MERGE),
+    Mutant(MERGE, "scale * (lora_b.float()", "1.0 * (lora_b.float()", T_MERGE),
+    Mutant(MERGE, "return full.to(weight.dtype).contiguous()", "return None", T_MERGE),
+    # what is published
+    Mutant(WRITE, "_MERGED_TOLERANCE if merged else _TOLERANCES[precision]", "_MERGED_TOLERANCE", T_WRITE),
+    Mutant(WRITE, "difference=abs(found - checkpoint.val_dice)", "difference=found - checkpoint.val_dice", T_WRITE),
+    Mutant(
+        WRITE,
+        "if not verification.difference <= verification.tolerance:",
+        "if verification.difference > verification.tolerance:",
+        T_WRITE,
+    ),
+    Mutant(WRITE, 'own["row"] == own["row"].iloc[-1]', 'own["row"] != ""', T_WRITE),
+    Mutant(WRITE, 'locked.scores["checkpoint"] == checkpoint.label', 'locked.scores["row"] == WINNER', T_WRITE),
+    Mutant(DURABLE, "    _flush_files(unfinished)\n", "", T_DURABLE),
+    Mutant(
+        DURABLE,
+        "    rename_folder(unfinished, final)\n    _flush_entries(final.parent)",
+        "    rename_folder(unfinished, final)",
+        T_DURABLE,
+    ),
+    Mutant(
+        DURABLE, "            file.flush()\n            os.fsync(file.fileno())", "            file.flush()", T_DURABLE
+    ),
+    Mutant(DURABLE, "sizes[found.st_dev, found.st_ino]", "sizes[place, name]", T_DURABLE),
+)

@@ -1,0 +1,99 @@
+"""A batch's losses and counts are its images', whatever they are padded to and however a step is cut up."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tune_sa2va.config import RECIPE
+from tune_sa2va.errors import NonFiniteError
+from tune_sa2va.evaluate.batch import Collator, batch_counts
+from tune_sa2va.evaluate.predict import Example
+from tune_sa2va.model.lora import TrialAdapters
+from tune_sa2va.train.step import Stepper
+from tune_sa2va.train.workbench import Workbench
+
+CONFIG = RECIPE.replace({"lora.r": 4, "loss.lm": 0.5, "train.full_modules": ["mask_decoder"]})
+
+
+@pytest.fixture
+def stepper(bench: Workbench) -> Iterator[Stepper]:
+    """Ready for its first step, with adapters that act."""
+    stepper = bench.engine.stepper(CONFIG)
+    adapters = TrialAdapters(bench.model, CONFIG.lora, CONFIG.train.full_modules, seed=0, store=stepper.store)
+    stepper.reset(CONFIG.loss, CONFIG.optimizer)
+    with torch.no_grad():
+        for name, value in adapters.parameters.items():
+            if "lora_B" in name:
+                value.fill_(0.01)
+    stepper.store.refresh()
+    yield stepper
+    adapters.detach()
+
+
+@pytest.fixture(scope="module")
+def examples(bench: Workbench) -> list[Example]:
+    """One image's features with truths of two sizes, as two images."""
+    first, second = bench.train.on_cpu(0), bench.train.on_cpu(1)
+    return [first, replace(second, truth=second.truth[:70, :50])]
+
+
+def added(stepper: Stepper, collator: Collator, *batches: list[Example]) -> tuple[torch.Tensor, ...]:
+    """Gradients, losses and counts of a step with these batches, in steps of two images."""
+    stepper.optimizer.gradients.zero_()
+    stepper.losses.zero_()
+    counts = []
+    for batch in batches:
+        shape = collator.shape(batch[0], with_answer=True)
+        counts.append(stepper.accumulate(collator.collate(batch, shape), shape, chunk_size=2).clone())
+    return stepper.optimizer.gradients.clone(), stepper.losses.clone(), torch.cat(counts)
+
+
+def test_padding_counts_nowhere(bench: Workbench, stepper: Stepper, examples: list[Example]) -> None:
+    plain = Collator(bench.model, token_multiple=1, canvas_multiple=1)
+    padded = Collator(bench.model, token_multiple=16, canvas_multiple=128)
+    alone = added(stepper, plain, examples[:1], examples[1:])
+    together = added(stepper, padded, examples)
+    torch.testing.assert_close(together[0], alone[0], rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(together[1], alone[1])
+    assert torch.equal(together[2], alone[2])
+    assert together[2].sum(dim=1).tolist() == [example.truth.numel() for example in examples]
+    assert together[2][:, [0, 2]].sum(dim=1).tolist() == [int(example.truth.sum()) for example in examples]
+
+
+def test_a_steps_gradients_are_its_images_mean(bench: Workbench, stepper: Stepper, examples: list[Example]) -> None:
+    """As autograd has it of the mean loss, through the same adapters."""
+    collator = Collator(bench.model, token_multiple=16, canvas_multiple=128)
+    gradients, losses, _ = added(stepper, collator, examples)
+    assert gradients[-1].item() == pytest.approx(losses[0].item() / 2), "the step's loss, for the check of NaN"
+    twice, _, _ = added(stepper, collator, examples, examples)
+    torch.testing.assert_close(twice, 2 * gradients, rtol=1e-4, atol=1e-6)
+
+
+def test_what_no_loss_reaches_is_spared_decay(bench: Workbench, stepper: Stepper, examples: list[Example]) -> None:
+    """SAM2's heads of IoU and object score, and mask 0's MLP: see `model.reach`."""
+    collator = Collator(bench.model, token_multiple=1, canvas_multiple=1)
+    added(stepper, collator, examples[:1])
+    stepper.spare_unreached()
+    decays = stepper.store.views(stepper.optimizer.decays, CONFIG.lora.r)
+    spared = {name for name, view in decays.items() if not view.any()}
+    assert spared and all(view.all() for name, view in decays.items() if name not in spared)
+    heads = ("iou_prediction_head", "pred_obj_score_head")
+    assert {name for name in decays if any(head in name for head in heads)} <= spared
+    assert not any("lora_" in name or "conv_s0" in name for name in spared)
+
+
+def test_a_step_that_was_left_out_is_told(stepper: Stepper) -> None:
+    stepper.check()
+    stepper.optimizer.gradients[0] = torch.nan
+    stepper.update(3e-4)
+    with pytest.raises(NonFiniteError, match=r"gradient norm nan: .* lower learning rate than 0\.0003"):
+        stepper.check()
+
+
+def test_counts_by_hand() -> None:
+    logits = torch.tensor([[[1.0, -1.0, 2.0], [0.0, -3.0, 5.0]]])  # 0 is no vessel
+    truth = torch.tensor([[[True, True, False], [True, False, False]]])
+    valid = torch.tensor([[[True, True, True], [True, True, False]]])
+    assert batch_counts(logits, truth, valid).tolist() == [[1, 1, 2, 1]]
