@@ -68,18 +68,18 @@ class ResultsCopy:
         return copied != {item.path for item in lasting} or any(item.content is not None for item in lasting)
 
     def sync(self, frozen: list[FrozenFile]) -> None:
-        """Brings the copy to the state of the frozen, and lets go of them.
+        """Brings the copy to the state of the frozen files, then deletes their links.
 
         Raises:
             UserError: another process has gone on with this search.
             OSError: the storage or the results cannot be read or written. The copy is as before, or as it should be.
         """
         try:
-            self._bring(frozen)
+            self._upload(frozen)
         finally:
             shutil.rmtree(self._results / FROZEN, ignore_errors=True)
 
-    def _bring(self, frozen: list[FrozenFile]) -> None:
+    def _upload(self, frozen: list[FrozenFile]) -> None:
         there = self._place.sizes()
         self._check_ours(there)
         number = 1 + max(map(number_of, manifest_names(there)), default=0)
