@@ -9,10 +9,12 @@ import optuna
 import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
 
 from tests.watch.runs import settings_in
+from tune_sa2va.engine.ray_private import study_of
 from tune_sa2va.lane.trainable import INFEASIBLE_GIB
-from tune_sa2va.propose.searcher import METRIC, proposals
+from tune_sa2va.propose.searcher import METRIC, READS_PRUNED, proposals
 from tune_sa2va.results.settings import JOURNAL_FILE, SamplerName, SearchSettings
 
 SAMPLERS = ("tpe", "gp", "cmaes", "random")
@@ -109,3 +111,28 @@ class TestEverySampler:
         search.on_trial_complete("0001", result)
         play(search, 2, 1)
         assert [trial.constraints["memory"] > 0 for trial in study(settings).trials] == [False, True, False]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes"])
+def test_who_reads_pruned_trials_is_told_of_them_as_pruned(tmp_path: Path, sampler: str) -> None:
+    """Optuna's own samplers: trials that one does not read must come to it as COMPLETE."""
+
+    def proposed(name: str, num_pruned: int) -> Point:
+        search = searcher_of(settings_of(tmp_path / name, sampler))
+        play(search, 0, STARTUP + 1)
+        own = study_of(search.searcher)
+        for trial in own.trials[:num_pruned]:
+            params = trial.params | {"optimizer.lr": 1.5 * trial.params["optimizer.lr"]}
+            own.add_trial(
+                optuna.trial.create_trial(
+                    state=TrialState.PRUNED,
+                    value=rising(params),
+                    params=params,
+                    distributions=trial.distributions,
+                    intermediate_values={1: rising(params)},
+                    constraints={"memory": -1.0},
+                )
+            )
+        return search.suggest("next")
+
+    assert (proposed("without", 0) == proposed("with", STARTUP // 2)) is (sampler not in READS_PRUNED)

@@ -34,7 +34,7 @@ from tune_sa2va.schedule.lane_capacity import LaneCapacity
 METRIC = "val_dice"
 READS_PRUNED = ("tpe", "random")
 """Samplers that are told of stopped trials as PRUNED. TPE ranks them below all that ran to the end, by how far they
-came; the Gaussian process and CMA-ES would leave them out, and most trials with them."""
+came; Optuna's GPSampler and CmaEsSampler would leave them out, and those are most trials."""
 _TRIES = 200
 """Proposals that may repeat an earlier search's trials before we believe that there are no others."""
 
