@@ -26,6 +26,8 @@ class Sample:
     group: what must stay on one side of a split (a patient or a video).
     split: the part asked for by the data set itself, None where it leaves that to us.
     text: what the mask shows; it becomes the question "Please segment the {text}."
+    fold: which of the folds the image is in, from 0; None where the data are cut once into train and val, and in the
+    test part.
     """
 
     name: str
@@ -34,3 +36,4 @@ class Sample:
     group: str
     split: Split | None = None
     text: str = DEFAULT_TEXT
+    fold: int | None = None

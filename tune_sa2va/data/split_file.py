@@ -20,14 +20,14 @@ from tune_sa2va.data.sample import Sample, Split
 from tune_sa2va.errors import DataError
 
 Names = Sequence[Mapping[str, Any]]
-"""Rows of `names.parquet`: image_code, group_code, text, split, name, group."""
+"""Rows of `names.parquet`: image_code, group_code, text, split, fold, name, group."""
 
 NAMES_FILE = "names.parquet"
 SPLIT_FILE = "split.parquet"
 
 _NAMES_CURE = "Put back a copy of it, or start the search anew under another name."
-_VERSION = {"schema_version": "2"}
-_CODED = [(name, pa.string()) for name in ("image_code", "group_code", "text", "split")]
+_VERSION = {"schema_version": "3"}
+_CODED = [*((name, pa.string()) for name in ("image_code", "group_code", "text", "split")), ("fold", pa.int64())]
 _SPLIT_SCHEMA = pa.schema(_CODED, metadata=_VERSION)
 _NAMES_SCHEMA = pa.schema([*_CODED, ("name", pa.string()), ("group", pa.string())], metadata=_VERSION)
 
@@ -45,6 +45,7 @@ def write_split(folder: Path, samples: Sequence[Sample]) -> None:
             "group_code": groups[sample.group],
             "text": sample.text,
             "split": sample.split,
+            "fold": sample.fold,
             "name": sample.name,
             "group": sample.group,
         }
@@ -78,7 +79,16 @@ def find_samples(names: Names, data: DataSettings) -> tuple[Sample, ...]:
         )
     if strange := [row["split"] for row in names if row["split"] not in get_args(Split)]:
         raise DataError(f"{NAMES_FILE}: {strange[0]!r} is no part of a split. {_NAMES_CURE}")
-    return tuple(replace(found[row["name"], row["text"]], group=row["group"], split=row["split"]) for row in names)
+    return tuple(
+        replace(found[row["name"], row["text"]], group=row["group"], split=row["split"], fold=row["fold"])
+        for row in names
+    )
+
+
+def scored_rows(names: Names) -> list[Mapping[str, Any]]:
+    """The images that are scored after every epoch, in the order of the split: those in folds, else the val part."""
+    in_folds = [row for row in names if row["fold"] is not None]
+    return in_folds or [row for row in names if row["split"] == "val"]
 
 
 def read_parts(folder: Path) -> dict[str, Split]:
