@@ -16,7 +16,7 @@ READY := .venv/ready
 
 demo: $(READY)
 	rm -rf demo
-	$(BIN)/python -m tune_sa2va.search --gpus 0 --lanes 2 --space smoke --trials 8 --epochs 3 --out . --name demo
+	$(BIN)/python -m tune_sa2va.search --gpus 0 --lanes 2 --space smoke --trials 8 --epochs 3 --folds 1 --confirm 0 --out . --name demo
 
 test: $(READY)
 	$(BIN)/python -m pytest

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load, save
 
 from tests.data.making import save_pair
+from tests.evaluate.tuned_folder import a_tuned
 from tune_sa2va.config import LoraSettings
 from tune_sa2va.model.adapter import save_adapter
 from tune_sa2va.model.checkpoint import load_model
@@ -54,6 +55,16 @@ def _config(**changed: Any) -> Callable[[Path], object]:
         (adapter / _CONFIG).write_text(json.dumps(config | changed))
 
     return damage
+
+
+def _half_an_ensemble(adapter: Path) -> None:
+    """Says that it has two adapters, and has one."""
+    (adapter / "fold_0").mkdir()
+    for name in (_TENSORS, _CONFIG):
+        (adapter / name).rename(adapter / "fold_0" / name)
+    plain = a_tuned("0" * 64)
+    tuned = plain.model_copy(update={"final": "ensemble", "split": plain.split.model_copy(update={"folds": 2})})
+    (adapter / "tune_sa2va.json").write_text(tuned.to_json())
 
 
 def _write(name: str, content: str | bytes) -> Callable[[Path], object]:
@@ -132,6 +143,9 @@ ADAPTERS = [
     _case("DoRA", _config(use_dora=True), "use_dora=True", *_FOREIGN),
     _case("ranks by module", _config(rank_pattern={"q_proj": 4}), "rank_pattern", *_FOREIGN),
     _case("another module in full", _config(modules_to_save=["lm_head"]), "lm_head", *_FOREIGN),
+    _case(
+        "an ensemble with a part missing", _half_an_ensemble, "an ensemble of 2 adapters, but fold_1", "Copy the whole"
+    ),
     _case("the note cut off", _write("tune_sa2va.json", '{"trial"'), "tune_sa2va.json", "Copy it again"),
     _case("the note too deep", _write("tune_sa2va.json", _DEEP), "tune_sa2va.json", "Copy it again"),
     _case("the note a list", _write("tune_sa2va.json", "[]"), "tune_sa2va.json", "Export the trial again"),

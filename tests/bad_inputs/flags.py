@@ -46,6 +46,13 @@ def _fetched_before(folder: Path) -> list[str]:
     return ["search", "--out", str(folder / "results"), "--resume", f"file://{folder / 'storage' / 'mine'}"]
 
 
+def _few_groups(folder: Path) -> list[str]:
+    save_images(folder / "data")
+    FORMS["folder"](folder / "data")
+    out = str(folder / "results")
+    return ["search", "--gpus", "0", "--data", str(folder / "data"), "--out", out, "--folds", "15"]
+
+
 def _address(address: str, folder: Path) -> list[str]:
     save_images(folder / "data")
     FORMS["folder"](folder / "data")
@@ -62,6 +69,15 @@ FLAGS = [
     _search("--trails", "5", says=("--trails", "--trials", "--help")),
     _search("everything", says=("everything", "--help")),
     _search("--epochs", "10001", "--gpus", "0", says=("--epochs must be from 1 to 10000", "got 10001")),
+    _search("--folds", "0", "--gpus", "0", says=("--folds must be auto or a number from 1", "got '0'")),
+    _search("--folds", "many", "--gpus", "0", says=("--folds must be auto or a number from 1", "got 'many'")),
+    _search("--folds", "9" * 5000, "--gpus", "0", says=("--folds must be auto or a number from 1",)),
+    _search("--resume", "results/mine", "--folds", "5", says=("--resume keeps", "does not take --folds")),
+    Case(name="more folds than groups", make=_few_groups, says=("15 folds need at least 15 groups", "fewer folds")),
+    _search("--final", "best", "--gpus", "0", says=("--final must be one of auto, best-run", "got 'best'")),
+    _search("--folds", "1", "--final", "average", "--gpus", "0", says=("--final average", "Ask for --folds 5")),
+    _search("--grace-period", "9", "--epochs", "3", "--gpus", "0", says=("from 1 to --epochs 3, got 9",)),
+    _search("--reduction-factor", "1", "--gpus", "0", says=("--reduction-factor must be from 2 to 100, got 1",)),
     _search("--time-budget", "nan", "--gpus", "0", says=("--time-budget must be above 0",)),
     _search("--time-budget", "-5", "--gpus", "0", says=("--time-budget must be above 0 minutes, got -5",)),
     _search("--seed", "-1", "--gpus", "0", says=("--seed must be from 0 to 2147483647, got -1",)),

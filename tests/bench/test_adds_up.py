@@ -72,7 +72,8 @@ def test_a_results_folder_is_held_against_its_prediction(tmp_path: Path) -> None
     flags = Flags(
         data=None, allow_outside=False, model="tiny", space="smoke", out=tmp_path / "out", name="x", trials=12,
         epochs=6, time_budget_min=None, sampler="tpe", seed=0, gpus=0, gpus_per_trial=1, lanes=2, max_disk_gib=None,
-        cache_limit_gib=None, memory="auto", address=None, storage=None, confirm=0, seeds=2, warm_start=None,
+        cache_limit_gib=None, memory="auto", address=None, storage=None, confirm="0", seeds=2, warm_start=None,
+        folds="1", final="auto", grace_period=1, reduction_factor=3,
     )  # fmt: skip
     resolve_settings(flags).save(tmp_path)
     arguments = ["search", "--run", str(tmp_path), "--parts", str(TABLES / "2026-11-24_h200"), "--out", str(tmp_path)]

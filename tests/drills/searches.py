@@ -56,8 +56,8 @@ class Ground:
     def start(
         self, name: str, *more: str, extra: Mapping[str, str] | None = None, prefix: Sequence[str] = (), **numbers: int
     ) -> psutil.Popen:
-        """A new search. prefix: what its command line begins with. numbers: trials, epochs, lanes, seed."""
-        asked = {"trials": 4, "epochs": 3, "lanes": 1, "seed": 1} | numbers
+        """A new search. prefix: what its command line begins with. numbers: trials, epochs, lanes, seed, folds."""
+        asked = {"trials": 4, "epochs": 3, "lanes": 1, "seed": 1, "folds": 1} | numbers
         flags = [word for flag, value in asked.items() for word in (f"--{flag}", str(value))]
         places = ["--data", str(self.folder / "data"), "--space", str(self.folder / "space.yaml")]
         out = ["--out", str(self.folder / "results"), "--name", name]

@@ -7,7 +7,8 @@ from tests.report import making
 from tests.train.bench import lane_settings
 from tune_sa2va.config import RECIPE, TrialConfig
 from tune_sa2va.data import fingerprint
-from tune_sa2va.data.split_file import read_names, read_split
+from tune_sa2va.data.parts import cut_into_folds
+from tune_sa2va.data.split_file import read_names, read_split, write_split
 from tune_sa2va.model.locate import model_folder
 from tune_sa2va.results.environment import write_environment
 from tune_sa2va.results.records import RunRecords, TrialState
@@ -22,12 +23,13 @@ CONFIGS: dict[str, TrialConfig] = {
 }
 
 
-def make_search(folder: Path) -> Path:
-    """Trials `aa` and `bb`, one epoch each, of the tiny preset on a few procedural images."""
-    settings = lane_settings(folder)
+def make_search(folder: Path, *, trials: tuple[str, ...] = ("aa", "bb"), images: int = 8, folds: int = 1) -> Path:
+    """Trials, one epoch each, of the tiny preset on a few procedural images."""
+    settings = lane_settings(folder, images=images)
+    write_split(folder, cut_into_folds(read_split(folder, settings.data), folds, seed=0))
     cached = {"feature_cache": settings.feature_cache, "raw_high_res": settings.raw_high_res}
     made = making.settings(folder, Path(settings.data.source), **cached)
-    made.model_copy(update={"data": settings.data}).save(folder)
+    made.model_copy(update={"data": settings.data, "folds": folds}).save(folder)
     samples = read_split(folder, settings.data)
     write_environment(
         folder,
@@ -37,10 +39,11 @@ def make_search(folder: Path) -> Path:
     )
     bench = Workbench.open(settings, read_names(folder), rank=0, world_size=1)
     records = RunRecords.open(folder)
-    for number, (name, config) in enumerate(CONFIGS.items()):
+    for number, name in enumerate(trials):
+        config = CONFIGS[name]
         trial = bench.trial(config)
         records.trial_started(name, number, config, "lane 1")
-        for record in trial.epochs():
+        for record in filter(None, trial.epochs()):
             records.epoch(name, {f.name: getattr(record, f.name) for f in dataclasses.fields(EpochRecord)})
         records.trial_ended(name, TrialState.COMPLETE)
         trial.save(folder / "ray" / "checkpoints" / name / "checkpoint_0001")

@@ -25,7 +25,7 @@ def checkpoint(folder: Path) -> tuple[Path]:
 
 
 def records(epochs: int) -> tuple[dict[str, Any], ...]:
-    return tuple({"epoch": number + 1, "val_dice": VAL_DICE[number]} for number in range(epochs))
+    return tuple({"epoch": number + 1, "val_dice": VAL_DICE[number], "folds_left": 0} for number in range(epochs))
 
 
 def kept(trial: Path) -> list[int]:
@@ -79,7 +79,10 @@ def test_an_epoch_that_the_search_never_heard_of_takes_no_known_one_along(tmp_pa
     folder, saved = tmp_path / "trial", checkpoint(tmp_path / "saved")
     store = TrialStore(folder, CONFIG, flusher)
     dices = (0.9, 0.2, 0.3, 0.95)
-    told = [tuple({"epoch": e, "val_dice": d} for e, d in enumerate(dices[:n], start=1)) for n in range(1, 5)]
+    told = [
+        tuple({"epoch": e, "val_dice": d, "folds_left": 0} for e, d in enumerate(dices[:n], start=1))
+        for n in range(1, 5)
+    ]
     for records_so_far in told:
         flusher.begin()
         store.save(records_so_far, saved)

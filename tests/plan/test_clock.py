@@ -19,8 +19,10 @@ EXPECTED = Expectation(rungs={1: 8, 3: 3}, epochs=20.0, epochs_range=(15, 30), r
 def flags(out: Path, **changed: object) -> Flags:
     values = {
         "data": None, "allow_outside": False, "model": "tiny", "space": "smoke", "out": out, "name": "plan",
-        "trials": 8, "epochs": 3, "time_budget_min": None, "sampler": "tpe", "seed": 0, "gpus": 0,
-        "gpus_per_trial": 1, "lanes": 2, "confirm": 0, "seeds": 2, "warm_start": None, "storage": None,
+        "trials": 8, "epochs": 3, "folds": "1",
+        "final": "auto", "grace_period": 1, "reduction_factor": 3,
+        "time_budget_min": None, "sampler": "tpe", "seed": 0, "gpus": 0,
+        "gpus_per_trial": 1, "lanes": 2, "confirm": "0", "seeds": 2, "warm_start": None, "storage": None,
         "max_disk_gib": None, "cache_limit_gib": None, "memory": "auto", "address": None,
     }  # fmt: skip
     return Flags(**(values | changed))
@@ -36,6 +38,13 @@ def test_the_sum(tmp_path: Path) -> None:
     assert hours.low < hours.total < hours.high and not hours.cut_short
     moving = hours.training + hours.validation + hours.between_trials
     assert hours.high - hours.total == pytest.approx(0.5 * moving)
+
+
+def test_with_folds_every_image_is_scored_and_trained_on_by_all_but_one(tmp_path: Path) -> None:
+    hours = predict(resolve_settings(flags(tmp_path, folds="5")), {"val": 120, "test": 10}, EXPECTED, PACE)
+    assert hours.starting == pytest.approx(LANE_START_S + 5 + 120 * 0.5 / 2)
+    assert hours.training == pytest.approx(12 * 4 * 120 * 0.1)
+    assert hours.validation == pytest.approx(12 * 120 * 0.02)
 
 
 def test_a_time_budget_is_told(tmp_path: Path) -> None:

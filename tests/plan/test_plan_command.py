@@ -55,14 +55,23 @@ def test_a_search_that_can_run(call, monkeypatch: pytest.MonkeyPatch) -> None:
     code, out = call("--trials", "9", "--no-probe")
     assert code == 0
     assert max(map(len, out.splitlines())) <= 80
-    for said in ("9 of at most 15 epochs", "9 reach epoch 1", "2 on CPUs", "28 train, 6 val, 6 test", "GiB a lane"):
+    for said in (
+        *("9 of at most 15 epochs", "9 reach epoch 1", "2 on CPUs", "34 val, 6 test", "GiB a lane"),
+        "5: a trial trains so many adapters",
+    ):
         assert said in out
     assert "Nothing found" in out and "no probe" in out
 
 
+def test_one_split_and_other_rungs(call) -> None:
+    out = call("--trials", "9", "--no-probe", "--folds", "1", "--grace-period", "2", "--reduction-factor", "4")[1]
+    for said in ("28 train, 6 val, 6 test", "one split", "9 reach epoch 2, ", " reach epoch 8, "):
+        assert said in out
+
+
 def test_reruns_are_planned(call) -> None:
     said = call("--trials", "9", "--no-probe", "--confirm", "3")[1]
-    assert "the best 3 again: 6 reruns, 90 epochs more" in said
+    assert "the best 3 and the recipe again: 8 reruns, 120 epochs more" in said
 
 
 def test_all_faults_of_the_flags_at_once(call) -> None:

@@ -12,7 +12,7 @@ def settings(out: Path, space: str, *, memory: str = "auto") -> SearchSettings:
     return resolve_settings(
         Flags(
             data=None, allow_outside=False, model="tiny", space=space, out=out, name="x", trials=4, epochs=3,
-            confirm=0, seeds=2, warm_start=None,
+            confirm="0", seeds=2, warm_start=None, folds="1", final="auto", grace_period=1, reduction_factor=3,
             time_budget_min=None, sampler="tpe", seed=0, gpus=0, gpus_per_trial=1, lanes=1, max_disk_gib=None,
             cache_limit_gib=None, memory=memory, address=None, storage=None,
         )

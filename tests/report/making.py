@@ -31,7 +31,11 @@ SECRETS = ("ZhangSan", "LiWei", "7715", "8820")
 
 
 def record(epoch: int, val_dice: float, seconds: float = 10.0) -> dict[str, Any]:
-    plain = {field.name: 0.25 for field in dataclasses.fields(EpochRecord)} | {"warning": ""}
+    plain = {field.name: 0.25 for field in dataclasses.fields(EpochRecord)} | {
+        "warning": "",
+        "folds": 1,
+        "folds_left": 0,
+    }
     return dataclasses.asdict(EpochRecord(**plain | {"epoch": epoch, "val_dice": val_dice, "seconds": seconds}))
 
 

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -22,7 +23,11 @@ OTHER = RECIPE.replace({"lora.r": 8, "train.full_modules": ["mask_decoder"], "lo
 
 
 def record(epoch: int, val_dice: float, **values: Any) -> dict[str, Any]:
-    plain = {field.name: 0.25 for field in dataclasses.fields(EpochRecord)} | {"warning": ""}
+    plain = {field.name: 0.25 for field in dataclasses.fields(EpochRecord)} | {
+        "warning": "",
+        "folds": 1,
+        "folds_left": 0,
+    }
     return dataclasses.asdict(EpochRecord(**plain | {"epoch": epoch, "val_dice": val_dice, "seconds": 2.0} | values))
 
 
@@ -149,11 +154,29 @@ def test_damage_inside_a_file_is_named(tmp_path: Path) -> None:
         RunRecords.open(tmp_path)
 
 
+def test_an_epoch_that_was_given_up_counts_last_and_not_best(tmp_path: Path) -> None:
+    records = RunRecords.open(tmp_path)
+    records.trial_started("a", 0, RECIPE, "lane 0")
+    records.epoch("a", record(1, 0.5, folds=5))
+    records.epoch("a", record(2, 0.9, folds=2, folds_left=3))
+    assert read_trials(tmp_path).loc[0, ["best_val_dice", "best_epoch", "last_val_dice"]].tolist() == [0.5, 1, 0.9]
+
+
+def test_files_of_before_the_folds_are_read(tmp_path: Path) -> None:
+    three_trials(tmp_path)
+    new = read_epochs(tmp_path)
+    for name in ("trials.parquet", "epochs.parquet"):
+        table = pq.read_table(tmp_path / name)
+        table = table.drop_columns([column for column in ("folds", "folds_left") if column in table.column_names])
+        pq.write_table(table.replace_schema_metadata({"tune_sa2va.schema_version": "3"}), tmp_path / name)
+    pd.testing.assert_frame_equal(read_epochs(tmp_path), new)
+
+
 def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
     three_trials(tmp_path)
     table = pq.read_table(tmp_path / "trials.parquet")
     pq.write_table(table.replace_schema_metadata({"tune_sa2va.schema_version": "99"}), tmp_path / "trials.parquet")
-    with pytest.raises(UserError, match="version 3, got 99"):
+    with pytest.raises(UserError, match="version 4, got 99"):
         read_trials(tmp_path)
     pq.write_table(pa.table({"x": [1]}), tmp_path / "trials.parquet")
     with pytest.raises(UserError, match="got none"):
@@ -162,7 +185,7 @@ def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
 
 def test_changed_columns_need_a_new_schema_version() -> None:
     """When this fails: raise SCHEMA_VERSION, then write the new columns here."""
-    assert module.SCHEMA_VERSION == 3
+    assert module.SCHEMA_VERSION == 4
     config = [
         *("lora.r", "lora.alpha_over_r", "lora.dropout", "lora.target_modules", "lora.use_rslora"),
         *("optimizer.lr", "optimizer.weight_decay", "optimizer.max_grad_norm", "optimizer.warmup_fraction"),
@@ -189,7 +212,7 @@ def test_changed_columns_need_a_new_schema_version() -> None:
         *("trial_id", "kind", "epoch"),
         *("train_loss", "train_loss_dice", "train_loss_focal", "train_loss_bce", "train_loss_lm"),
         *("lr", "grad_norm", "train_dice", "val_dice", "val_iou", "val_recall", "val_precision", "it_per_s", "seconds"),
-        *("train_seconds", "val_seconds", "peak_gib", "warning", "lane", "ended_at"),
+        *("train_seconds", "val_seconds", "peak_gib", "folds", "folds_left", "warning", "lane", "ended_at"),
     ]
 
 

@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from tests.score.counts import SPREAD, write_counts, write_names
 from tests.watch.runs import an_epoch, settings_in
 from tune_sa2va.config import TrialConfig
 from tune_sa2va.errors import UserError
@@ -22,6 +24,7 @@ class Searched:
     def __init__(self, out: Path, **changed: Any) -> None:
         self.settings: SearchSettings = settings_in(out, **changed)
         self.records = RunRecords.open(self.settings.folder)
+        write_names(self.settings)
 
     def trial(
         self, number: int, *dices: float, state: TrialState = TrialState.COMPLETE, on_disk: tuple[int, ...] = (1,),
@@ -31,6 +34,9 @@ class Searched:
         self.records.trial_started(trial_id, number, config, "lane 1")
         for epoch, val_dice in enumerate(dices, start=1):
             self.records.epoch(trial_id, an_epoch(epoch, val_dice))
+        if dices:
+            of_images = {e: np.nan_to_num(dice) * (1 + SPREAD) for e, dice in enumerate(dices, start=1)}
+            write_counts(self.settings, trial_id, of_images)
         self.records.trial_ended(trial_id, state, "memory ran out" if state is TrialState.FAILED else "")
         ran = config if micro_batch is None else config.replace({"train.micro_batch_size": micro_batch})
         for epoch in on_disk:
@@ -88,6 +94,17 @@ def test_a_failed_trial_does_not_win_but_can_be_asked_for(tmp_path: Path) -> Non
     assert choose(search.settings, None).winner.trial_id == "0000"
     assert best_checkpoint(search.settings.folder).trial_id == "0000"
     assert best_checkpoint(search.settings.folder, "0001").val_dice == 0.9
+
+
+def test_the_recipe_stands_where_the_best_may_be_luck(tmp_path: Path) -> None:
+    search = Searched(tmp_path)
+    search.trial(0, 0.60)
+    search.trial(1, 0.61)
+    noise = np.random.default_rng(0).normal(0, 0.05, len(SPREAD))
+    write_counts(search.settings, "0001", {1: 0.6 * (1 + SPREAD) + noise - noise.mean() + 0.01})
+    chosen = choose(search.settings, None)
+    assert chosen.winner.trial_id == "0000" and chosen.is_recipe and chosen.standing is not None
+    assert "Nothing beats the recipe" in chosen.standing.words and "--trial 0001" in chosen.standing.words
 
 
 def test_where_all_failed_there_is_no_winner(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def _unless(package: str) -> pytest.MarkDecorator:
         (["--time-budget", "0"], "--time-budget must be above 0"),
         (["--max-disk", "0"], "--max-disk must be above 0 GiB"),
         (["--cache-limit", "-1"], "--cache-limit must be above 0 GiB"),
-        (["--confirm", "-1"], "--confirm must be from 0 to 100, got -1"),
+        (["--confirm", "-1"], "--confirm must be auto or a number from 0 to 100, got '-1'"),
         (["--confirm", "3", "--seeds", "0"], "--seeds must be from 1 to 100, got 0"),
         (["--warm-start", "absent"], "absent: no results of a search"),
         (["--seed", "-1"], "--seed must be from 0"),

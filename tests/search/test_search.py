@@ -55,7 +55,14 @@ def command(folder: Path, name: str, *flags: str) -> list[str]:
 def flags(folder: Path, trials: int) -> list[str]:
     numbers = {"--gpus": 0, "--lanes": LANES, "--trials": trials, "--epochs": EPOCHS, "--seed": 1}
     paths = {"--data": folder / "data", "--space": folder / "space.yaml"}
-    return ["--sampler", "random", *CONFIRM, *(str(word) for pair in (numbers | paths).items() for word in pair)]
+    return [
+        "--sampler",
+        "random",
+        "--folds",
+        "1",
+        *CONFIRM,
+        *(str(word) for pair in (numbers | paths).items() for word in pair),
+    ]
 
 
 def environment(folder: Path) -> Mapping[str, str]:

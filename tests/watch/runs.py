@@ -43,7 +43,15 @@ def settings_in(out: Path, *, trials: int = 4, epochs: int = 9, confirm: int = 0
 
 def an_epoch(number: int, val_dice: float) -> dict[str, Any]:
     record: dict[str, Any] = {name: 0.5 for name in EPOCHS_SCHEMA.names if name not in NOT_MEASURED}
-    return record | {"epoch": number, "val_dice": val_dice, "seconds": 10.0, "val_seconds": 1.0, "warning": ""}
+    return record | {
+        "epoch": number,
+        "val_dice": val_dice,
+        "seconds": 10.0,
+        "val_seconds": 1.0,
+        "folds": 1,
+        "folds_left": 0,
+        "warning": "",
+    }
 
 
 def start(records: RunRecords, number: int, *dices: float, lane: str = "lane 1", parent: str | None = None) -> str:

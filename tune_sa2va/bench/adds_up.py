@@ -15,8 +15,8 @@ import pandas as pd
 
 from tune_sa2va.bench.lane_split import split_lanes
 from tune_sa2va.errors import UserError
+from tune_sa2va.results.settings import REDUCTION_FACTOR
 from tune_sa2va.schedule.expected_length import REHEARSALS, Rehearsal, rehearse
-from tune_sa2va.schedule.rungs import REDUCTION_FACTOR
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -71,7 +71,7 @@ def main(
 
     tuned = find_tuned(model, adapter, any_base=any_base)
     label: Label = (lambda sample: sample.name) if show_names else image_code
-    known = read_content(tuned.adapter or tuned.folder) if tuned.tuned else None
+    known = read_content(adapter or tuned.folder) if tuned.tuned else None
     chosen = choose_part(report.samples, tuned.tuned, known, part, label)
     thresholds = tuple(dict.fromkeys((DEFAULT_THRESHOLD, tuned.threshold)))
     images = _score(tuned, chosen, thresholds, str(data), label, generate=generate)
@@ -109,12 +109,12 @@ def _score(
     cache = FeatureCache(features_folder(), tuned.folder, model.no_mem_embed.dtype, raw_high_res=raw)
     with shown_progress() as on_progress:
         fill(cache, model, pictures(part.samples, "none"), on_progress=on_progress)
-    tuned.attach(model)
+    members = tuned.attach(model)
     prompter = Prompter(tuned.folder)
     settings = DataSettings(source=source, question=tuned.question, answer=tuned.answer)
     examples = Examples(part.samples, cache, prompter, settings, device)
     labels = [label(sample) for sample in part.samples]
-    return score_images(model, examples, labels, thresholds, prompter=prompter if generate else None)
+    return score_images(model, members, examples, labels, thresholds, prompter=prompter if generate else None)
 
 
 if __name__ == "__main__":

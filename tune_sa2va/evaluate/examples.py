@@ -44,8 +44,11 @@ class Examples:
 
     def in_epoch(self, epoch: int, *, seed: int, augment: Augment) -> "EpochExamples":
         """The images as one epoch shows them: which way each lies follows from seed, epoch and the image's content."""
-        shown = (variant_in(augment, seed=seed, epoch=epoch, image=image_hash(sample.image)) for sample in self.samples)
-        return EpochExamples(self, tuple(shown))
+        return self.only(range(len(self))).in_epoch(epoch, seed=seed, augment=augment)
+
+    def only(self, places: Sequence[int]) -> "SomeExamples":
+        """The images at these places, in this order, as a part of their own."""
+        return SomeExamples(self, tuple(places))
 
     def __getitem__(self, index: int) -> Example:
         return to_device(self.on_cpu(index), self._device)
@@ -68,10 +71,35 @@ class Examples:
 
 
 @dataclass(frozen=True, slots=True)
-class EpochExamples:
-    """The images of one part, each as its variant of the epoch."""
+class SomeExamples:
+    """Some of the images of `examples`, which keeps truth and tokens for all: a fold, or all but a fold."""
 
     examples: Examples
+    places: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """The images that are in it."""
+        return tuple(self.examples.samples[place] for place in self.places)
+
+    def on_cpu(self, index: int, variant: Variant = Variant.AS_IS) -> Example:
+        """As `Examples.on_cpu`, by the place in this part."""
+        return self.examples.on_cpu(self.places[index], variant)
+
+    def in_epoch(self, epoch: int, *, seed: int, augment: Augment) -> "EpochExamples":
+        """As `Examples.in_epoch`: an image lies the same way in every part that it is in."""
+        shown = (variant_in(augment, seed=seed, epoch=epoch, image=image_hash(sample.image)) for sample in self.samples)
+        return EpochExamples(self, tuple(shown))
+
+
+@dataclass(frozen=True, slots=True)
+class EpochExamples:
+    """Images of one part, each as its variant of the epoch."""
+
+    part: SomeExamples
     variants: tuple[Variant, ...]
 
     def __len__(self) -> int:
@@ -79,4 +107,4 @@ class EpochExamples:
 
     def on_cpu(self, index: int) -> Example:
         """An image with its question, on the CPU."""
-        return self.examples.on_cpu(index, self.variants[index])
+        return self.part.on_cpu(index, self.variants[index])

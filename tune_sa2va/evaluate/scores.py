@@ -9,6 +9,7 @@ from jaxtyping import Bool
 from tune_sa2va.evaluate.bootstrap import Interval, mean_interval
 from tune_sa2va.evaluate.distance import hausdorff_95
 from tune_sa2va.evaluate.examples import Examples
+from tune_sa2va.evaluate.members import Members
 from tune_sa2va.evaluate.metrics import count
 from tune_sa2va.evaluate.predict import generated_answer, predict
 from tune_sa2va.evaluate.progress import tracked
@@ -38,6 +39,7 @@ class ImageScores:
 
 def score_images(
     model: Sa2VA,
+    members: Members,
     examples: Examples,
     labels: Sequence[str],
     thresholds: Sequence[float],
@@ -46,15 +48,18 @@ def score_images(
 ) -> list[ImageScores]:
     """Scores of each example's mask, its answer given. labels: what the images are called in what is shown.
 
-    prompter: let the model write its own answer, too, and look for [SEG]; None leaves that out.
+    members: attached to the model. prompter: let the model write its own answer, too, and look for [SEG] (of an
+    ensemble, its first member); None leaves that out.
     """
     scored = []
     for index, label in enumerate(tracked(labels, "scoring")):
         example = examples[index]
-        logits, truth = predict(model, example), example.truth.cpu().numpy()
+        logits = members.mean_logits(lambda example=example: predict(model, example))  # type: ignore[misc]
+        truth = example.truth.cpu().numpy()
         masks = {threshold: (logits > logit_of(threshold)).cpu().numpy() for threshold in thresholds}
         wrote_seg = None
         if prompter is not None:
+            members.enter_first()
             height, width = truth.shape
             answer = generated_answer(model, example.features, example.tokens, (height, width), prompter=prompter)
             wrote_seg = answer.logits is not None

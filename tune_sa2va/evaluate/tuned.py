@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, ValidationError
 
@@ -10,10 +11,15 @@ from tune_sa2va.errors import CheckpointError
 from tune_sa2va.evaluate.bootstrap import Interval
 
 TUNED_FILE = "tune_sa2va.json"
-FORMAT = 2
+FORMAT = 3
 """Goes up when a field is added, renamed or taken out."""
-_READABLE = (1, 2)
-"""1 had no `num_groups`, `test_openings` and `test_verdict`."""
+_READABLE = (1, 2, 3)
+"""1 had no `num_groups`, `test_openings` and `test_verdict`; neither 1 nor 2 had folds and `final`."""
+
+FinalName = Literal["best-run", "average", "ensemble", "refit"]
+"""What is exported of a trial. best-run: the adapter that it trained; with folds, that of the fold where it is best.
+average: the mean of the folds' adapters, as one of so many times the rank. ensemble: all of them, each in a folder,
+whose probabilities are averaged. refit: one trained again on every image outside the test part."""
 
 MEASURES = ("dice", "iou", "recall", "precision")
 
@@ -46,11 +52,14 @@ class PartScores(Frozen):
 
 
 class Metrics(Frozen):
-    """val_default: the validation part at 0.5; val_chosen: at the chosen threshold; test: the locked part."""
+    """val_default: the validation part at 0.5; val_chosen: at the chosen threshold; test, test_chosen: the same of the
+    locked part. With folds the validation part is every image outside the test part, each scored by the adapter that
+    never saw it."""
 
     val_default: PartScores
     val_chosen: PartScores
     test: PartScores | None = None
+    test_chosen: PartScores | None = None
     test_openings: int = Field(default=0, ge=0)
     """How often models of the search were scored on the locked part: once, unless winners changed."""
     test_verdict: str = ""
@@ -80,6 +89,8 @@ class SplitRule(Frozen):
 
     ratios: tuple[float, float, float]
     seed: int
+    folds: int = 1
+    """Of the images outside the test part; 1 where they are cut into train and val."""
 
 
 class Tuned(Frozen):
@@ -90,6 +101,9 @@ class Tuned(Frozen):
     epoch: int
     merged: bool = False
     """The folder is a whole checkpoint, with the adapter inside its weights."""
+    final: FinalName = "best-run"
+    fold: int | None = None
+    """With `best-run` of a trial with folds: the fold that the adapter was not trained on."""
     base_model: BaseModelName
     data_fingerprint: str
     split: SplitRule
@@ -101,10 +115,33 @@ class Tuned(Frozen):
     metrics: Metrics
     verification: Verification
     config: TrialConfig
+    choice: str = ""
+    """Of what a search exported at its end: why this and not the recipe, or why the recipe, in words."""
+
+    def members(self, folder: Path) -> tuple[Path, ...]:
+        """The folders of the adapters in `folder`, which this describes.
+
+        Raises:
+            CheckpointError: one of an ensemble is missing.
+        """
+        if self.final != "ensemble":
+            return (folder,)
+        members = tuple(ensemble_folder(folder, fold) for fold in range(self.split.folds))
+        if missing := [member.name for member in members if not (member / "adapter_model.safetensors").is_file()]:
+            raise CheckpointError(
+                f"{folder}: is an ensemble of {len(members)} adapters, but {missing[0]} is not there or not whole. "
+                "Copy the whole folder again."
+            )
+        return members
 
     def to_json(self) -> str:
         """The file's text."""
         return json.dumps(self.model_dump(mode="json"), indent=1) + "\n"
+
+
+def ensemble_folder(folder: Path, fold: int) -> Path:
+    """Where an ensemble in `folder` has one of its adapters."""
+    return folder / f"fold_{fold}"
 
 
 def read_tuned(folder: Path) -> Tuned | None:

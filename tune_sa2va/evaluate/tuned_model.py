@@ -7,9 +7,10 @@ import torch
 
 from tune_sa2va.config import DataSettings, FullModule
 from tune_sa2va.errors import CheckpointError
+from tune_sa2va.evaluate.members import Members
 from tune_sa2va.evaluate.threshold import DEFAULT_THRESHOLD
 from tune_sa2va.evaluate.tuned import Tuned, read_tuned
-from tune_sa2va.model.adapter import load_adapter, read_adapter
+from tune_sa2va.model.adapter import read_adapter
 from tune_sa2va.model.checkpoint import load_model, outline_of
 from tune_sa2va.model.dims import read_dims
 from tune_sa2va.model.identity import model_hash
@@ -21,12 +22,13 @@ from tune_sa2va.model.sa2va import Sa2VA
 class TunedModel:
     """A base model with or without an adapter, not loaded yet.
 
-    folder: the model's. tuned: what the export of a search says of itself; None for a base as it is, and for an adapter
-    of another program. full_modules: those that the adapter brings whole.
+    folder: the model's. adapters: one, or an ensemble's; none for a base as it is. tuned: what the export of a search
+    says of itself; None for a base as it is, and for an adapter of another program. full_modules: those that the
+    adapters bring whole.
     """
 
     folder: Path
-    adapter: Path | None
+    adapters: tuple[Path, ...]
     tuned: Tuned | None
     full_modules: tuple[FullModule, ...]
 
@@ -50,10 +52,9 @@ class TunedModel:
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
         return load_model(self.folder, device=device, dtype=dtype)
 
-    def attach(self, model: Sa2VA) -> None:
-        """Put the adapter, where there is one, on what `load_base` gave."""
-        if self.adapter is not None:
-            load_adapter(model, self.adapter)
+    def attach(self, model: Sa2VA) -> Members:
+        """Put the adapters, where there are any, on what `load_base` gave."""
+        return Members.attach(model, self.adapters)
 
 
 def find_tuned(model: str, adapter: Path | None, *, any_base: bool) -> TunedModel:
@@ -67,14 +68,15 @@ def find_tuned(model: str, adapter: Path | None, *, any_base: bool) -> TunedMode
     if adapter is None:
         read_dims(folder)
         tuned = read_tuned(folder)
-        return TunedModel(folder=folder, adapter=None, tuned=tuned if tuned and tuned.merged else None, full_modules=())
+        return TunedModel(folder=folder, adapters=(), tuned=tuned if tuned and tuned.merged else None, full_modules=())
     tuned = read_tuned(adapter)
     if tuned is not None and tuned.merged:
         raise CheckpointError(f"--adapter {adapter}: is a whole merged checkpoint. Give it as --model, alone.")
     if tuned is not None and not any_base:
         _check_base(model, folder, adapter, tuned)
-    full_modules = read_adapter(outline_of(folder), adapter).full_modules
-    return TunedModel(folder=folder, adapter=adapter, tuned=tuned, full_modules=full_modules)
+    adapters = (adapter,) if tuned is None else tuned.members(adapter)
+    (full_modules, *_) = [read_adapter(outline_of(folder), one).full_modules for one in adapters]
+    return TunedModel(folder=folder, adapters=adapters, tuned=tuned, full_modules=full_modules)
 
 
 def the_device() -> torch.device:

@@ -2,11 +2,13 @@
 
 from tune_sa2va.export.checkpoints import TrialCheckpoint, best_checkpoint, best_of_search, find_checkpoints
 from tune_sa2va.export.command import app
-from tune_sa2va.export.verify import FreshScores, verify
+from tune_sa2va.export.final import write_final
+from tune_sa2va.export.verify import FreshScores, Proof, verify
 from tune_sa2va.export.write import export_adapter, export_merged
 
 __all__ = [
     "FreshScores",
+    "Proof",
     "TrialCheckpoint",
     "app",
     "best_checkpoint",
@@ -15,4 +17,5 @@ __all__ = [
     "export_merged",
     "find_checkpoints",
     "verify",
+    "write_final",
 ]

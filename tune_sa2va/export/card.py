@@ -6,7 +6,7 @@ it for text.
 
 import html
 
-from tune_sa2va.evaluate.tuned import MEASURES, Measure, PartScores, Tuned
+from tune_sa2va.evaluate.tuned import MEASURES, FinalName, Measure, PartScores, Tuned
 
 _USE_ADAPTER = """```python
 from peft import PeftModel
@@ -16,6 +16,15 @@ model = PeftModel.from_pretrained(sa2va, "this/folder").merge_and_unload()  # sa
 Module names are Sa2VA's own. Adapters of SAM2's memory attention, which a single image never runs, have B = 0 (or are
 left out, where the export was asked for the live ones only).
 """
+_USE_ENSEMBLE = """Each folder `fold_0`, `fold_1`, ... is an adapter in PEFT's format. `python -m tune_sa2va.predict`,
+`evaluate` and `load_adapter` take this folder and average the probabilities of all of them.
+"""
+_WHAT: dict[FinalName, str] = {
+    "best-run": "LoRA adapter for Sa2VA",
+    "average": "Mean of LoRA adapters for Sa2VA",
+    "refit": "LoRA adapter for Sa2VA, trained on all images but the test part,",
+    "ensemble": "Ensemble of LoRA adapters for Sa2VA",
+}
 _USE_MERGED = """The folder has the base's layout and keys, and loads as the base does. It holds no code:
 copy the `*.py` files of the base checkpoint beside `config.json`, where `auto_map` names them.
 """
@@ -23,15 +32,16 @@ copy the `*.py` files of the base checkpoint beside `config.json`, where `auto_m
 
 def card(tuned: Tuned) -> str:
     """The card's text."""
-    what = "Merged Sa2VA checkpoint" if tuned.merged else "LoRA adapter for Sa2VA"
+    what = "Merged Sa2VA checkpoint" if tuned.merged else _WHAT[tuned.final]
     lora, train = tuned.config.lora, tuned.config.train
     verification = tuned.verification
     return f"""# {what}: vessel segmentation
 
-Found by tune_sa2va: trial {literal(tuned.trial)}, epoch {tuned.epoch}.
+Found by tune_sa2va: trial {literal(tuned.trial)}, epoch {tuned.epoch}.{_choice(tuned)}
 
 - Base model: {literal(tuned.base_model.id)}, SHA-256 of its files {literal(tuned.base_model.sha256)}
-- Data: fingerprint {literal(tuned.data_fingerprint)}; split by group, shares {_shares(tuned)}, seed {tuned.split.seed}
+- Data: fingerprint {literal(tuned.data_fingerprint)}; split by group, shares {_shares(tuned)}, seed \
+{tuned.split.seed}{_folds(tuned)}
 - LoRA: r={lora.r}, alpha={lora.lora_alpha:g}, dropout {lora.dropout:g} on {literal(", ".join(lora.target_modules))};
   trained in full: {literal(", ".join(train.full_modules) or "none")}
 - Training: {train.epochs} epochs planned, AdamW, learning rate {tuned.config.optimizer.lr:.3g}; the whole configuration
@@ -55,7 +65,21 @@ search recorded {verification.recorded_val_dice:.6f}, {verification.difference:.
 
 ## Use in Sa2VA
 
-{_USE_MERGED if tuned.merged else _USE_ADAPTER}"""
+{_USE_MERGED if tuned.merged else _USE_ENSEMBLE if tuned.final == "ensemble" else _USE_ADAPTER}"""
+
+
+def _choice(tuned: Tuned) -> str:
+    return f"\n\n{html.escape(tuned.choice)}" if tuned.choice else ""
+
+
+def _folds(tuned: Tuned) -> str:
+    if tuned.split.folds == 1:
+        return ""
+    own = "" if tuned.fold is None else f"; this adapter was not trained on fold {tuned.fold}"
+    return (
+        f"; {tuned.split.folds} folds of the images outside the test part{own}. Validation scores are of all these "
+        "images, each predicted by the fold's adapter that never saw it"
+    )
 
 
 def literal(text: str) -> str:
@@ -69,6 +93,8 @@ def _rows(tuned: Tuned) -> str:
     parts = [("validation", metrics.val_default), ("validation", metrics.val_chosen)]
     if metrics.test is not None:
         parts.append(("test", metrics.test))
+    if metrics.test_chosen is not None:
+        parts.append(("test", metrics.test_chosen))
     return "\n".join(_row(name, scores) for name, scores in parts)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tune_sa2va.config import TrialConfig
 from tune_sa2va.errors import CheckpointError, ResultsError
-from tune_sa2va.evaluate.tuned import read_tuned
+from tune_sa2va.evaluate.tuned import FinalName, read_tuned
 from tune_sa2va.results.records import TrialKind, TrialState, read_trials
 from tune_sa2va.results.settings import SearchSettings
 
@@ -29,11 +29,40 @@ class TrialCheckpoint:
     val_dice: float
     config: TrialConfig
     can_win: bool
+    folds: int = 1
+    """Adapters that it has."""
+
+    def adapter(self, fold: int = 0) -> Path:
+        """The folder of one of its adapters."""
+        return (self.folder / f"fold_{fold}" if self.folds > 1 else self.folder) / "adapter"
+
+    @property
+    def refit_folder(self) -> Path:
+        """Where the search keeps its configuration's training on all images, if there was one: a checkpoint."""
+        return self.folder.parents[3] / "refit" / f"{self.trial_id}-epoch{self.epoch}"
+
+    def fold_dice(self, fold: int) -> float:
+        """Validation Dice of one of its adapters, on the images of its own fold.
+
+        Raises:
+            CheckpointError: the fold's state cannot be read.
+        """
+        path = self.folder / f"fold_{fold}" / "state.json"
+        try:
+            return float(json.loads(path.read_text())["progress"]["val_dice"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise CheckpointError(f"{path}: damaged ({' '.join(str(error).split())}). Give another --trial.") from error
 
     @property
     def label(self) -> str:
         """Names this state among all of its search, as `test_scores.parquet` does."""
         return f"{self.trial_id}, epoch {self.epoch}"
+
+    def label_of(self, final: FinalName) -> str:
+        """Names what is exported of it, as `test_scores.parquet` does."""
+        if final == "refit":
+            return f"{self.label}, trained again on all"
+        return self.label if self.folds == 1 else f"{self.label}, {final} of {self.folds} folds"
 
 
 def find_checkpoints(run: Path) -> list[TrialCheckpoint]:
@@ -54,8 +83,9 @@ def find_checkpoints(run: Path) -> list[TrialCheckpoint]:
     for row in rows.to_dict("records"):
         trial_id, epoch = str(row["trial_id"]), int(row["best_epoch"])
         folder = run / "ray" / "checkpoints" / trial_id / f"checkpoint_{epoch:04d}"
-        config = _config(folder)
-        if config is not None:
+        about = _about(folder)
+        if about is not None:
+            config, folds = about
             found.append(
                 TrialCheckpoint(
                     folder=folder,
@@ -64,16 +94,19 @@ def find_checkpoints(run: Path) -> list[TrialCheckpoint]:
                     val_dice=float(row["best_val_dice"]),
                     config=config,
                     can_win=row["kind"] == TrialKind.SEARCH and row["state"] != TrialState.FAILED,
+                    folds=folds,
                 )
             )
     return found
 
 
-def _config(folder: Path) -> TrialConfig | None:
-    """Of the trial whose checkpoint is in `folder`; None where there is none, or a running search just replaced it."""
+def _about(folder: Path) -> tuple[TrialConfig, int] | None:
+    """Configuration and number of adapters of the checkpoint in `folder`; None where there is none, or a running search
+    just replaced it."""
     path = folder / "state.json"
     try:
-        return TrialConfig.model_validate(json.loads(path.read_text())["config"])
+        state = json.loads(path.read_text())
+        return TrialConfig.model_validate(state["config"]), int(state.get("folds", {"of": 1})["of"])
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -128,15 +161,16 @@ def _confirmed(run: Path) -> str | None:
     return None if tuned is None else tuned.trial
 
 
-def copy_checked(checkpoint: TrialCheckpoint, to: Path) -> None:
-    """Copy the checkpoint's adapter into `to`, and compare it with the checksum that the trial wrote.
+def copy_checked(checkpoint: TrialCheckpoint, to: Path, fold: int = 0) -> None:
+    """Copy one of the checkpoint's adapters into `to`, and compare it with the checksum that the trial wrote.
 
     Raises:
         CheckpointError: the files are gone (a running search replaces them) or damaged.
     """
+    adapter = checkpoint.adapter(fold)
     try:
         for name in ADAPTER_FILES:
-            (to / name).write_bytes((checkpoint.folder / "adapter" / name).read_bytes())
+            (to / name).write_bytes((adapter / name).read_bytes())
         wanted = json.loads((checkpoint.folder / "state.json").read_text())["sha256"]
     except OSError as error:
         raise CheckpointError(
@@ -144,7 +178,10 @@ def copy_checked(checkpoint: TrialCheckpoint, to: Path) -> None:
             "If the search runs, it has a better one by now: export again."
         ) from error
     tensors = ADAPTER_FILES[0]
-    if hashlib.sha256((to / tensors).read_bytes()).hexdigest() != wanted[f"adapter/{tensors}"]:
+    if (
+        hashlib.sha256((to / tensors).read_bytes()).hexdigest()
+        != wanted[(adapter / tensors).relative_to(checkpoint.folder).as_posix()]
+    ):
         raise CheckpointError(
             f"{checkpoint.folder}: {tensors} is damaged (its checksum differs). Give another --trial, or resume."
         )

@@ -14,6 +14,7 @@ import typer
 
 from tune_sa2va.cli import say_error
 from tune_sa2va.errors import NotReproducedError, UserError
+from tune_sa2va.evaluate.tuned import FinalName
 
 app = typer.Typer(add_completion=False)
 
@@ -23,6 +24,12 @@ def main(
     run: Annotated[Path, typer.Option(help="Results folder of a search, results/NAME; it may still be running.")],
     to: Annotated[Path, typer.Option(help="Folder to write; new, empty, or an earlier export.")],
     trial: Annotated[str | None, typer.Option(help="A trial's id.", show_default="the best by Val Dice")] = None,
+    final: Annotated[
+        FinalName | None,
+        typer.Option(
+            help="Of a trial with folds: one fold's adapter, the folds' mean, or all.", show_default="the search's"
+        ),
+    ] = None,
     merge: Annotated[
         bool, typer.Option("--merge", help="Write a whole checkpoint with the adapter inside, in the base's layout.")
     ] = False,
@@ -39,15 +46,20 @@ def main(
     if merge and live_only:
         raise UserError("--live-only is about adapters; with --merge there is none. Leave out one of the two.")
 
+    if merge and final not in (None, "best-run"):
+        raise UserError(f"--merge takes the adapter of one training, so --final {final} is not for it. Leave it out.")
+
     from tune_sa2va.export.checkpoints import best_checkpoint
     from tune_sa2va.export.write import export_adapter, export_merged
+    from tune_sa2va.results.settings import SearchSettings
 
     checkpoint = best_checkpoint(run, trial)
     try:
         if merge:
             tuned = export_merged(run, checkpoint, to)
         else:
-            tuned = export_adapter(run, checkpoint, to, live_only=live_only)
+            form = final or SearchSettings.load(run).final_form
+            tuned = export_adapter(run, checkpoint, to, final=form, live_only=live_only)
     except NotReproducedError as error:
         say_error(str(error), error.anchor)
         raise typer.Exit(1) from error

@@ -25,22 +25,45 @@ class FreshScores:
     device: str
 
 
+REFIT_TOLERANCES = {"fp32": 1e-6, "bf16": 2e-3}
+"""As of the validation Dice (`export.write`)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Proof:
+    """How an export is held against what the search recorded.
+
+    merged: it is a whole checkpoint. members: adapters, one a fold, each of which predicts the images of its fold; with
+    none the export predicts all images that it is scored on. only_fold: those of this fold; None for all that the
+    search scores. is_mean: the export must be the mean of the members, number by number.
+    """
+
+    merged: bool = False
+    members: tuple[Path, ...] = ()
+    only_fold: int | None = None
+    is_mean: bool = False
+    dice_on_all: float | None = None
+    """What the export must score on every image that is not locked, as it was trained on them all; None: no matter."""
+
+
 class Verify(Protocol):
     """What `verify` does, here or on another machine."""
 
-    def __call__(self, run: Path, folder: Path, *, merged: bool) -> FreshScores:
+    def __call__(self, run: Path, folder: Path, proof: Proof) -> FreshScores:
         """As `verify`."""
 
 
-def verify(run: Path, folder: Path, *, merged: bool) -> FreshScores:
-    """Scores of the adapter (or merged checkpoint) in `folder` on the validation part of the search in `run`.
+def verify(run: Path, folder: Path, proof: Proof) -> FreshScores:
+    """Scores of what is in `folder` on the images that the search in `run` validates on, as `proof` says.
 
     Raises:
         UserError: the export, the base model or the data cannot be used.
     """
     with tempfile.TemporaryDirectory(prefix="tune_sa2va-verify-") as temporary:
         request, answer = Path(temporary) / "request.json", Path(temporary) / "answer.json"
-        request.write_text(json.dumps({"run": str(run.resolve()), "folder": str(folder.resolve()), "merged": merged}))
+        places = {"run": str(run.resolve()), "folder": str(folder.resolve())}
+        members = [str(member.resolve()) for member in proof.members]
+        request.write_text(json.dumps(places | asdict(proof) | {"members": members}))
         command = [sys.executable, "-m", "tune_sa2va.export.verify", str(request), str(answer)]
         done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603 - our own module
         if done.returncode == 0:
@@ -58,8 +81,10 @@ def _answer(request: dict[str, Any]) -> FreshScores:
     import torch
 
     from tune_sa2va.config import LaneSettings
+    from tune_sa2va.data.parts import scored_of
     from tune_sa2va.data.split_file import read_split
-    from tune_sa2va.model.adapter import load_adapter
+    from tune_sa2va.evaluate.members import Members
+    from tune_sa2va.model.average import check_average
     from tune_sa2va.results.settings import SearchSettings
     from tune_sa2va.train.workbench import open_examples, open_model
 
@@ -80,22 +105,43 @@ def _answer(request: dict[str, Any]) -> FreshScores:
             cpus_per_worker=searched.cpus_per_worker,
         )
         model = open_model(settings.model, device)
-        samples = [sample for sample in read_split(run, settings.data) if sample.split == "val"]
+        only = request["only_fold"]
+        samples = [each for each in scored_of(read_split(run, settings.data)) if only is None or each.fold == only]
         examples = open_examples(model, settings, samples, device)
-        if not request["merged"]:
-            load_adapter(model, folder)
-        return _score(model, examples, precision=settings.model.precision, device=str(device))
+        adapters = [Path(member) for member in request["members"]]
+        if request["is_mean"]:
+            check_average(folder, adapters)
+        if request["dice_on_all"] is not None:
+            _check_on_all(model, settings, read_split(run, settings.data), folder, request["dice_on_all"])
+        members = Members.attach(model, adapters or ([] if request["merged"] else [folder]))
+        return _score(model, members, examples, precision=settings.model.precision, device=str(device))
 
 
-def _score(model: Any, examples: Any, *, precision: str, device: str) -> FreshScores:
-    from tune_sa2va.evaluate.predict import predict
-    from tune_sa2va.evaluate.threshold import DEFAULT_THRESHOLD, choose_threshold, counts_at, histogram
+def _check_on_all(model: Any, settings: Any, samples: Any, folder: Path, wanted: float) -> None:
+    """Whether the export scores what was recorded after its training on all images."""
+    from tune_sa2va.data.parts import searched_of
+    from tune_sa2va.evaluate.members import Members
+    from tune_sa2va.evaluate.metrics import mean_scores
+    from tune_sa2va.evaluate.out_of_fold import out_of_fold
+    from tune_sa2va.evaluate.threshold import DEFAULT_THRESHOLD, counts_at
+    from tune_sa2va.train.workbench import open_examples
 
-    histograms = []
-    for index in range(len(examples)):
-        example = examples[index]
-        histograms.append(histogram(predict(model, example), example.truth))
-    found = [each.cpu().numpy() for each in histograms]
+    examples = open_examples(model, settings, searched_of(samples), model.no_mem_embed.device)
+    members = Members.attach(model, [folder])
+    found = mean_scores([counts_at(each, DEFAULT_THRESHOLD) for each in out_of_fold(model, members, examples)]).dice
+    members.detach()
+    if not abs(found - wanted) <= REFIT_TOLERANCES[settings.model.precision]:
+        raise CheckpointError(
+            f"{folder}: loaded by a fresh process, the adapter that was trained on all images scores Dice {found:.6f} "
+            f"on them, but {wanted:.6f} was recorded. Check that the base model and the images are those of the search."
+        )
+
+
+def _score(model: Any, members: Any, examples: Any, *, precision: str, device: str) -> FreshScores:
+    from tune_sa2va.evaluate.out_of_fold import out_of_fold
+    from tune_sa2va.evaluate.threshold import DEFAULT_THRESHOLD, choose_threshold, counts_at
+
+    found = out_of_fold(model, members, examples)
     chosen = choose_threshold(found).threshold
 
     def rows(threshold: float) -> list[list[int]]:

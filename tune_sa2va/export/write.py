@@ -1,13 +1,15 @@
 """Writing an export: beside its place first, scored by a fresh process there, and moved only if the score is right."""
 
+import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tune_sa2va.config import Precision
 from tune_sa2va.data.known_images import CONTENT_FILE
-from tune_sa2va.data.split_file import read_names
+from tune_sa2va.data.split_file import read_names, scored_rows
 from tune_sa2va.durable import publish_folder
 from tune_sa2va.errors import NotReproducedError, UserError
 from tune_sa2va.evaluate.bootstrap import mean_interval
@@ -16,16 +18,19 @@ from tune_sa2va.evaluate.tuned import (
     MEASURES,
     TUNED_FILE,
     BaseModelName,
+    FinalName,
     Measure,
     Metrics,
     PartScores,
     SplitRule,
     Tuned,
     Verification,
+    ensemble_folder,
 )
 from tune_sa2va.export.card import card
-from tune_sa2va.export.checkpoints import TrialCheckpoint, copy_checked
-from tune_sa2va.export.verify import FreshScores, Verify, verify
+from tune_sa2va.export.checkpoints import TrialCheckpoint
+from tune_sa2va.export.final import best_fold, write_final
+from tune_sa2va.export.verify import FreshScores, Proof, Verify, verify
 from tune_sa2va.results.environment import Environment, read_environment
 from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.results.test_scores import WINNER, read_locked_part
@@ -40,11 +45,19 @@ _MERGED_TOLERANCE = 5e-3
 
 
 def export_adapter(
-    run: Path, checkpoint: TrialCheckpoint, to: Path, *, live_only: bool = False, verify: Verify = verify
+    run: Path,
+    checkpoint: TrialCheckpoint,
+    to: Path,
+    *,
+    final: FinalName = "best-run",
+    choice: str = "",
+    live_only: bool = False,
+    verify: Verify = verify,
 ) -> Tuned:
     """Write the adapter, `tune_sa2va.json` and a model card to `to`, which appears whole, verified, or not at all.
 
-    live_only: leave out the memory attention's modules, which no image reaches. verify: scores it, here or elsewhere.
+    final: what of a trial with folds. choice: why it was chosen. live_only: leave out the memory attention's modules,
+    which no image reaches. verify: scores it, here or elsewhere.
 
     Raises:
         UserError: `to` holds something else, or the checkpoint, the base model or the data cannot be used.
@@ -53,12 +66,15 @@ def export_adapter(
     settings, environment = SearchSettings.load(run), read_environment(run)
     unfinished = _start(to)
     try:
-        copy_checked(checkpoint, unfinished)
+        write_final(checkpoint, final, unfinished)
         if live_only:
             from tune_sa2va.model.adapter import drop_memory_attention
 
-            drop_memory_attention(unfinished)
-        return _finish(run, checkpoint, unfinished, to, settings, environment, merged=False, verify=verify)
+            for config in unfinished.rglob("adapter_config.json"):
+                drop_memory_attention(config.parent)
+        fold = best_fold(checkpoint) if final == "best-run" else None
+        form = _Form(final=final, fold=fold, choice=choice)
+        return _finish(run, checkpoint, unfinished, to, settings, environment, form, verify=verify)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -78,12 +94,23 @@ def export_merged(run: Path, checkpoint: TrialCheckpoint, to: Path) -> Tuned:
     try:
         adapter = unfinished / "adapter"
         adapter.mkdir()
-        copy_checked(checkpoint, adapter)
+        form = _Form(merged=True, fold=best_fold(checkpoint))
+        write_final(checkpoint, "best-run", adapter)
         merge(model_folder(settings.model.model), adapter, unfinished)
         shutil.rmtree(adapter)
-        return _finish(run, checkpoint, unfinished, to, settings, environment, merged=True, verify=verify)
+        return _finish(run, checkpoint, unfinished, to, settings, environment, form, verify=verify)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Form:
+    """What was written, and why. fold: whose adapter it is, where it is one fold's."""
+
+    merged: bool = False
+    choice: str = ""
+    final: FinalName = "best-run"
+    fold: int | None = None
 
 
 def _start(to: Path) -> Path:
@@ -103,30 +130,35 @@ def _finish(
     to: Path,
     settings: SearchSettings,
     environment: Environment,
+    form: _Form,
     *,
-    merged: bool,
     verify: Verify,
 ) -> Tuned:
-    fresh = verify(run, unfinished, merged=merged)
+    proof = _proof(checkpoint, form, unfinished)
+    fresh = verify(run, unfinished, proof)
     data = settings.data
-    groups = [row["group_code"] for row in read_names(run) if row["split"] == "val"]
+    rows = [r for r in scored_rows(read_names(run)) if proof.only_fold is None or r["fold"] == proof.only_fold]
+    groups = [row["group_code"] for row in rows]
     tuned = Tuned(
         trial=checkpoint.trial_id,
         epoch=checkpoint.epoch,
-        merged=merged,
+        merged=form.merged,
+        final=form.final,
+        fold=form.fold if checkpoint.folds > 1 else None,
         base_model=BaseModelName(id=Path(environment.base_model.id).name, sha256=environment.base_model.sha256),
         data_fingerprint=environment.data_fingerprint,
-        split=SplitRule(ratios=data.ratios, seed=data.split_seed),
+        split=SplitRule(ratios=data.ratios, seed=data.split_seed, folds=checkpoint.folds),
         question=data.question,
         answer=data.answer,
         threshold=fresh.threshold,
         metrics=Metrics(
             val_default=_part([Counts(*row) for row in fresh.default_counts], groups, _DEFAULT_THRESHOLD),
             val_chosen=_part([Counts(*row) for row in fresh.chosen_counts], groups, fresh.threshold),
-            **_test_scores(run, checkpoint),
+            **_test_scores(run, checkpoint.label_of(form.final)),
         ),
-        verification=_verify(checkpoint, fresh, to, merged=merged),
+        verification=_verify(checkpoint, fresh, to, proof),
         config=checkpoint.config,
+        choice=form.choice,
     )
     (unfinished / TUNED_FILE).write_text(tuned.to_json(), encoding="utf-8")
     (unfinished / "README.md").write_text(card(tuned), encoding="utf-8")
@@ -136,40 +168,66 @@ def _finish(
     return tuned
 
 
-def _verify(checkpoint: TrialCheckpoint, fresh: FreshScores, to: Path, *, merged: bool) -> Verification:
+def _proof(checkpoint: TrialCheckpoint, form: _Form, export: Path) -> Proof:
+    """Folds' adapters come from the export where it has them, and from the checkpoint where not."""
+    own = [checkpoint.adapter(fold) for fold in range(checkpoint.folds)]
+    if form.final == "refit":
+        on_all = json.loads((checkpoint.refit_folder / "state.json").read_text())["progress"]["val_dice"]
+        return Proof(members=tuple(own), dice_on_all=on_all)
+    if checkpoint.folds == 1:
+        return Proof(merged=form.merged)
+    if form.merged:  # rounded to the base's dtype, so no other adapter can stand in for it
+        return Proof(merged=True, only_fold=form.fold)
+    if form.fold is not None:
+        own[form.fold] = export
+    if form.final == "ensemble":
+        own = [ensemble_folder(export, fold) for fold in range(checkpoint.folds)]
+    return Proof(members=tuple(own), is_mean=form.final == "average")
+
+
+def _verify(checkpoint: TrialCheckpoint, fresh: FreshScores, to: Path, proof: Proof) -> Verification:
+    recorded = checkpoint.val_dice if proof.only_fold is None else checkpoint.fold_dice(proof.only_fold)
     found = mean_scores([Counts(*row) for row in fresh.default_counts]).dice
     precision: Precision = "bf16" if fresh.precision == "bf16" else "fp32"
     verification = Verification(
-        recorded_val_dice=checkpoint.val_dice,
+        recorded_val_dice=recorded,
         val_dice=found,
-        difference=abs(found - checkpoint.val_dice),
-        tolerance=_MERGED_TOLERANCE if merged else _TOLERANCES[precision],
+        difference=abs(found - recorded),
+        tolerance=_MERGED_TOLERANCE if proof.merged else _TOLERANCES[precision],
         precision=precision,
         device=fresh.device,
     )
     if not verification.difference <= verification.tolerance:  # NaN is not
         raise NotReproducedError(
             f"{to}: not written. Loaded by a fresh process, trial {checkpoint.label} has a validation Dice of "
-            f"{found:.6f}, but the search recorded {checkpoint.val_dice:.6f}; at most {verification.tolerance:.0e} "
+            f"{found:.6f}, but the search recorded {recorded:.6f}; at most {verification.tolerance:.0e} "
             f"apart was wanted ({precision}, {fresh.device}). Check that the base model and the images are those of "
             "the search."
         )
     return verification
 
 
-def _test_scores(run: Path, checkpoint: TrialCheckpoint) -> dict[str, Any]:
-    """Fields of `Metrics`: what the test part says of this very checkpoint, where the search has scored it."""
+def _test_scores(run: Path, label: str) -> dict[str, Any]:
+    """Fields of `Metrics`: what the test part says of this very model, where the search has scored it."""
     locked = read_locked_part(run)
     if locked is None:
         return {}
-    own = locked.scores[locked.scores["checkpoint"] == checkpoint.label]
+    own = locked.scores[locked.scores["checkpoint"] == label]
     found: dict[str, Any] = {"test_openings": locked.openings}
     if own.empty:
         return found
     rows = own[own["row"] == own["row"].iloc[-1]]  # the recipe's and the winner's may be one; the winner's comes last
-    counts = [Counts(*row) for row in rows[["tp", "fp", "fn", "tn"]].itertuples(index=False, name=None)]
-    found["test"] = _part(counts, rows["group_code"].tolist(), float(rows["threshold"].iloc[0]))
+    found["test"] = _test_rows(rows)
+    at_own = locked.own[(locked.own["checkpoint"] == label) & (locked.own["row"] == rows["row"].iloc[0])]
+    if not at_own.empty:
+        found["test_chosen"] = _test_rows(at_own)
     return found | ({"test_verdict": locked.verdict} if rows["row"].iloc[0] == WINNER else {})
+
+
+def _test_rows(rows: Any) -> PartScores:
+    """Of rows of one model at one threshold."""
+    counts = [Counts(*row) for row in rows[["tp", "fp", "fn", "tn"]].itertuples(index=False, name=None)]
+    return _part(counts, rows["group_code"].tolist(), float(rows["threshold"].iloc[0]))
 
 
 def _part(counts: Sequence[Counts], groups: Sequence[str], threshold: float) -> PartScores:

@@ -16,7 +16,8 @@ from jaxtyping import UInt8
 from tune_sa2va.config import TrialConfig
 
 VAL_COUNTS = "val_counts"
-"""Key of an epoch's record: (TP, FP, FN, TN) of each validation image, in the order of the split."""
+"""Key of an epoch's record: (TP, FP, FN, TN) of each validation image, in the order of the split; None for one whose
+fold was not trained in this epoch."""
 
 Files = Mapping[str, UInt8[np.ndarray, " bytes"]]
 """Path within a folder -> its bytes."""
@@ -35,7 +36,12 @@ class StartTrial:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunEpoch:
-    """The next epoch of the current trial."""
+    """The next epoch of the current trial; of a trial with folds, the next fold of it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EndEpoch:
+    """No more folds of the epoch under way: its record by those that are done, and the trial ends with it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +56,7 @@ class Exit:
     abort: bool = False
 
 
-Command = StartTrial | RunEpoch | SaveTrial | Exit
+Command = StartTrial | RunEpoch | EndEpoch | SaveTrial | Exit
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,7 +66,8 @@ class Reply:
     failure: why the trial cannot go on, one sentence; empty when all went well. traceback: where, for the records.
     kind: the class of the error, which is the same however the sentence differs. needed_gib: of an out-of-memory error,
     the most that the device held of the trial; 0 elsewhere.
-    record: the epoch's record as plain values, with VAL_COUNTS, from rank 0; None when the trial has no epoch left.
+    record: the epoch's record as plain values, with VAL_COUNTS, from rank 0; None when folds of it are to come, or the
+    trial has no epoch left. counts: VAL_COUNTS of the folds so far, where more of them are to come.
     checkpoint: the files that `SaveTrial` asked for, from rank 0.
     """
 
@@ -69,6 +76,7 @@ class Reply:
     kind: str = ""
     needed_gib: float = 0.0
     record: dict[str, Any] | None = None
+    counts: tuple[list[int] | None, ...] = ()
     checkpoint: FilesRef = field(default=())
 
 

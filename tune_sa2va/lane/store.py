@@ -133,7 +133,8 @@ def prune_ended(folder: Path, best: int) -> None:
     """
     if not _path(folder, best).exists():
         return
-    (_path(folder, best) / OPTIMIZER_FILE).unlink(missing_ok=True)
+    for file in _path(folder, best).rglob(OPTIMIZER_FILE):  # of every fold
+        file.unlink()
     flush_folder(_path(folder, best))  # its lane may still wait for the disk, and soon no other is there to serve
     _keep(folder, {best})
 

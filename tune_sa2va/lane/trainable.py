@@ -12,7 +12,7 @@ is in our `TrialStore`, in a folder that is whole before Tune hears of the epoch
 import json
 import math
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,11 @@ from tune_sa2va.data.split_file import Names
 from tune_sa2va.durable import is_full
 from tune_sa2va.errors import UserError
 from tune_sa2va.lane.group import Lane, LaneLostError, LaneNotOpenedError
-from tune_sa2va.lane.messages import Command, FilesRef, Reply, RunEpoch, SaveTrial, StartTrial, pack_folder
+from tune_sa2va.lane.messages import Command, EndEpoch, FilesRef, Reply, RunEpoch, SaveTrial, StartTrial, pack_folder
 from tune_sa2va.lane.micro_batches import halved
 from tune_sa2va.lane.store import Flusher, Stored, TrialStore
 
+Judge = Callable[[Mapping[str, Any], str, int, Sequence[Sequence[int] | None]], str]
 Configure = Callable[[Mapping[str, Any]], TrialConfig]
 
 _ON_THE_HEAD_NODE = {"node:__internal_head__": 0.001}
@@ -59,7 +60,13 @@ class LaneTrainable(tune.Trainable):
         return tune.PlacementGroupFactory([_ON_THE_HEAD_NODE])
 
     def setup(
-        self, config: dict[str, Any], settings: LaneSettings, names: Names, configure: Configure, storage: Path
+        self,
+        config: dict[str, Any],
+        settings: LaneSettings,
+        names: Names,
+        configure: Configure,
+        storage: Path,
+        judge: Judge,
     ) -> None:
         """The lane starts with the first step: Tune may give the trial to another lane that has become free, and drop
         this one. Dropped while its worker group starts, it would leave the group's CPUs and GPUs taken.
@@ -67,10 +74,12 @@ class LaneTrainable(tune.Trainable):
         names: the split, for the workers.
         configure: makes a trial's configuration of Tune's `config`, a point of the search space.
         storage: a folder for checkpoints, seen by this node.
+        judge: says after a fold why the others are not worth training in this epoch, or nothing.
         """
         self._settings, self._names = settings, names
         self._configure = configure
         self._storage_folder = storage
+        self._judge = judge
         self._flusher = Flusher()
         self._lane: Lane | None = None
         self.reset_config(config)
@@ -91,7 +100,7 @@ class LaneTrainable(tune.Trainable):
         try:
             if self._missed:
                 return self._result(self._missed.popleft())
-            if len(self._records) >= self._config.train.epochs:
+            if self._records and self._is_last(self._records[-1]):
                 # Killed after the last epoch's checkpoint and before Tune wrote the end: the last result stands.
                 return {RESULT_DUPLICATE: True, DONE: True}
             answer = self._run_epoch()
@@ -124,13 +133,23 @@ class LaneTrainable(tune.Trainable):
         while True:
             answer = self._start() if not self._is_started else Reply()
             if not answer.failure:
-                answer = self._ask(RunEpoch())
+                answer = self._run_folds()
             smaller = halved(self._config) if answer.kind == OUT_OF_MEMORY else None
             if smaller is None:
                 return answer
             self._config = smaller
             self._is_started = False
             self._stored = self._store.newest()
+
+    def _run_folds(self) -> Reply:
+        """The next epoch's record: after one answer, or with folds after one for each; fewer where it is given up."""
+        answer = self._ask(RunEpoch())
+        while answer.counts:
+            reason = self._judge(self._values, self.trial_name, len(self._records) + 1, answer.counts)
+            answer = self._ask(EndEpoch() if reason else RunEpoch())
+            if reason and answer.record is not None:
+                answer.record["warning"] = "; ".join(filter(None, (answer.record["warning"], reason)))
+        return answer
 
     def _start(self) -> Reply:
         if self._lane is None or not self._lane.alive:
@@ -167,7 +186,11 @@ class LaneTrainable(tune.Trainable):
         return "" if asked == got else f"memory ran out with micro-batches of {asked}, so they are of {got} now"
 
     def _result(self, record: dict[str, Any]) -> dict[str, Any]:
-        return record | {"failure": "", SHOULD_CHECKPOINT: True, DONE: record["epoch"] >= self._config.train.epochs}
+        return record | {"failure": "", SHOULD_CHECKPOINT: True, DONE: self._is_last(record)}
+
+    def _is_last(self, record: dict[str, Any]) -> bool:
+        """Whether the trial ends with this epoch."""
+        return bool(record["epoch"] >= self._config.train.epochs or record["folds_left"])
 
     def _paused(self) -> dict[str, Any]:
         reason = f"The disk of {self._storage_folder} is full (or the one for temporary files). Free some space."

@@ -24,6 +24,7 @@ from tune_sa2va.lane.mailbox import OPENING
 from tune_sa2va.lane.messages import (
     VAL_COUNTS,
     Command,
+    EndEpoch,
     Exit,
     FilesRef,
     Reply,
@@ -33,8 +34,10 @@ from tune_sa2va.lane.messages import (
     pack_folder,
     unpack_folder,
 )
+from tune_sa2va.train.folded_trial import FoldedTrial
 from tune_sa2va.train.records import EpochRecord
-from tune_sa2va.train.workbench import Trial, Workbench
+from tune_sa2va.train.trial import Trial
+from tune_sa2va.train.workbench import Workbench
 
 _WAIT_S = 30.0
 """Longest wait inside the mailbox in one go. It only sets how soon a worker sees that the mailbox is gone."""
@@ -85,7 +88,7 @@ class _Worker:
     def __init__(self, bench: Workbench, rank: int) -> None:
         self._bench = bench
         self._rank = rank
-        self._trial: Trial | None = None
+        self._trial: Trial | FoldedTrial | None = None
         self._epochs: Iterator[Any] = iter(())
 
     def handle(self, command: Command) -> Reply:
@@ -96,8 +99,10 @@ class _Worker:
                     self._start(command)
                     return Reply()
                 case RunEpoch():
-                    record = next(self._epochs, None)
-                    return Reply(record=self._told(record) if record and self._rank == 0 else None)
+                    return self._told(next(self._epochs, None))
+                case EndEpoch():
+                    assert isinstance(self._trial, FoldedTrial), "only a trial with folds can end in mid-epoch"
+                    return self._told(self._trial.record())
                 case SaveTrial():
                     return Reply(checkpoint=self._save())
             raise AssertionError(f"no such command: {command}")
@@ -121,11 +126,17 @@ class _Worker:
             trial, self._trial = self._trial, None
             trial.close()
 
-    def _told(self, record: EpochRecord) -> dict[str, Any]:
-        """The record with the counts of each validation image, all plain values."""
+    def _told(self, record: EpochRecord | None) -> Reply:
+        """The record with the counts of each validation image, all plain values; or the counts alone, in mid-epoch."""
         assert self._trial is not None, "an epoch was run, so there is a trial"
-        counts = [[image.tp, image.fp, image.fn, image.tn] for image in self._trial.val_counts]
-        return asdict(record) | {VAL_COUNTS: counts}
+        if self._rank != 0:
+            return Reply()
+        counts = [
+            None if image is None else [image.tp, image.fp, image.fn, image.tn] for image in self._trial.val_counts
+        ]
+        if record is None:
+            return Reply(counts=tuple(counts))
+        return Reply(record=asdict(record) | {VAL_COUNTS: counts})
 
     def _start(self, command: StartTrial) -> None:
         self.clear()

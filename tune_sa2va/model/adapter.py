@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from peft import LoraConfig
 from peft import __version__ as peft_version
+from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -32,6 +33,12 @@ _READ = {"r", "lora_alpha", "lora_dropout", "use_rslora", "target_modules", "mod
 # Say where an adapter comes from or how PEFT is to start; none changes what it computes.
 _NOTES = {"auto_mapping", "base_model_name_or_path", "inference_mode", "init_lora_weights", "peft_type", "peft_version"}
 _NOTES |= {"revision", "task_type"}
+
+
+class _ReadLora(LoraSettings):
+    """As a file may have it: the mean of several adapters has the sum of their ranks."""
+
+    r: int = Field(ge=1, le=512 * 20)
 
 
 def save_adapter(
@@ -175,7 +182,7 @@ def _read_config(path: Path) -> tuple[LoraSettings, tuple[FullModule, ...]]:
         config = json.loads(path.read_text(encoding="utf-8"))
         if config["peft_type"] != "LORA":
             raise CheckpointError(f"{path}: peft_type is {config['peft_type']!r}, wanted LORA. Give a LoRA adapter.")
-        lora = LoraSettings(
+        lora = _ReadLora(
             r=config["r"],
             alpha_over_r=config["lora_alpha"] / config["r"],
             dropout=config["lora_dropout"],

@@ -37,12 +37,15 @@ class Hours:
 def predict(settings: SearchSettings, images: Mapping[str, int], expected: Expectation, pace: Pace) -> Hours:
     """The search's time. images: how many in each part."""
     workers = settings.lane.num_workers
-    encoding = sum(images[part] for part in ("train", "val")) * pace.encode_s / (settings.lanes * workers)
+    folds = settings.folds or 1
+    searched, scored = (images["val"],) * 2 if folds > 1 else (images["train"] + images["val"], images["val"])
+    trained = (folds - 1) * searched if folds > 1 else images["train"]
+    encoding = searched * pace.encode_s / (settings.lanes * workers)
     starting = LANE_START_S + pace.load_s + encoding
-    reruns = settings.confirm * settings.seeds
+    reruns = settings.num_reruns
     rounds = expected.rounds + math.ceil(reruns / settings.lanes) * settings.epochs
-    training = rounds * images["train"] * pace.train_s / workers
-    validation = rounds * images["val"] * pace.val_s / workers
+    training = rounds * trained * pace.train_s / workers
+    validation = rounds * scored * pace.val_s / workers
     between_trials = (settings.trials + reruns) / settings.lanes * pace.start_s
     # Winner, recipe and untuned base on the test part, in one process.
     scoring = pace.load_s + images["test"] * (pace.encode_s + 3 * pace.val_s)

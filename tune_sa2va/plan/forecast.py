@@ -1,10 +1,10 @@
 """Everything that is known of a search before it runs, and all that would make it fail, gathered and not one by one."""
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tune_sa2va.data import CheckReport, Sample
+from tune_sa2va.data.parts import scored_parts
 from tune_sa2va.doctor.finding import Severity
 from tune_sa2va.doctor.machine import check_machine
 from tune_sa2va.errors import TrialFailure, UserError
@@ -12,13 +12,12 @@ from tune_sa2va.plan.clock import Hours, predict
 from tune_sa2va.plan.pace import Pace, probe
 from tune_sa2va.plan.room import Room, measure_room
 from tune_sa2va.plan.table import TABLES, pace_from_tables
-from tune_sa2va.preflight.data import examine_data
+from tune_sa2va.preflight.data import examine_data, with_folds
 from tune_sa2va.preflight.flags import Flags
 from tune_sa2va.preflight.settings import faults, resolve_settings
 from tune_sa2va.preflight.targets import examine_targets
 from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.schedule.expected_length import Expectation, expect
-from tune_sa2va.schedule.rungs import REDUCTION_FACTOR
 
 _TIGHT = 0.9
 """Share of the free room from which a warning is due: the estimate is good to a tenth."""
@@ -46,7 +45,8 @@ def look(flags: Flags, *, with_probe: bool) -> Forecast:
         return forecast
     settings = forecast.settings = resolve_settings(flags)
     forecast.expected = expect(
-        trials=settings.trials, epochs=settings.epochs, lanes=settings.lanes, reduction_factor=REDUCTION_FACTOR,
+        trials=settings.trials, epochs=settings.epochs, lanes=settings.lanes,
+        reduction_factor=settings.reduction_factor, grace_period=settings.grace_period,
         learns=settings.sampler != "random",
     )  # fmt: skip
     forecast.problems += [
@@ -66,7 +66,8 @@ def look(flags: Flags, *, with_probe: bool) -> Forecast:
         if not report.errors:
             forecast.problems.append(f"{settings.data.source}: no image can be used. Check --data.")
         return forecast
-    forecast.images = dict(Counter(str(sample.split) for sample in samples))
+    settings = forecast.settings = with_folds(settings, samples)
+    forecast.images = scored_parts(samples)
     forecast.groups = report.num_groups
     _try(forecast, lambda: _look_at_room(forecast, settings, flags.memory, report))
     if not forecast.problems:

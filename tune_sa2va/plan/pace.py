@@ -12,6 +12,7 @@ import torch
 
 from tune_sa2va.config import LaneSettings
 from tune_sa2va.data import Sample
+from tune_sa2va.data.sample import Split
 from tune_sa2va.data.split_file import Names, read_names, write_split
 from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.train.workbench import Workbench
@@ -75,7 +76,9 @@ def _run(settings: SearchSettings, lane: LaneSettings, names: Names) -> Pace:
     trial = bench.trial(config.replace({"train.epochs": epochs}))
     start_s = time.monotonic() - started
     try:
-        records = list(trial.epochs())[1:]  # the first one warms up: kernels are chosen, maybe compiled
+        records = [record for record in trial.epochs() if record is not None][
+            1:
+        ]  # the first one warms up: kernels are chosen, maybe compiled
     finally:
         trial.close()
     return Pace(
@@ -97,11 +100,15 @@ def _timed_open(lane: LaneSettings, names: Names) -> tuple[Workbench, float]:
 
 
 def _few(samples: Sequence[Sample], sizes_px: Sequence[tuple[int, int]]) -> list[Sample]:
-    """Images of the two parts, evenly spread from the smallest to the largest."""
+    """Images of one split's two parts, evenly spread from the smallest to the largest; with folds, of any."""
     by_size = [sample for _, sample in sorted(zip(sizes_px, samples, strict=True), key=lambda pair: pair[0])]
-    chosen = []
-    for part, wanted in (("train", _TRAIN_IMAGES), ("val", _VAL_IMAGES)):
-        mine = [sample for sample in by_size if sample.split == part]
+    chosen: list[Sample] = []
+    parts: tuple[tuple[Split, int], ...] = (("train", _TRAIN_IMAGES), ("val", _VAL_IMAGES))
+    for part, wanted in parts:
+        taken = {(sample.name, sample.text) for sample in chosen}
+        mine = [sample for sample in by_size if sample.split == part or sample.fold is not None]
+        mine = [sample for sample in mine if (sample.name, sample.text) not in taken]
         count = min(wanted, len(mine))
-        chosen += [mine[(2 * number + 1) * len(mine) // (2 * count)] for number in range(count)]
-    return [replace(sample) for sample in chosen]
+        spread = [mine[(2 * number + 1) * len(mine) // (2 * count)] for number in range(count)]
+        chosen += [replace(sample, split=part, fold=None) for sample in spread]
+    return chosen

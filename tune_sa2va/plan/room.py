@@ -54,8 +54,9 @@ def measure_room(
     if not settings.gpus:
         needed = worst.card_gib + _PROCESS_GIB
         free = None if settings.address else available_memory_gib() / settings.lanes
-    checkpoint = worst.trained_values * _BYTES_A_VALUE / GIB
-    kept = expected.rungs[1] + (_KEPT - 1) * expected.rungs.get(3, 0.0) + settings.confirm * settings.seeds
+    checkpoint = worst.trained_values * _BYTES_A_VALUE / GIB * (settings.folds or 1)
+    at_first, at_second = [*expected.rungs.values(), 0.0][:2]
+    kept = at_first + (_KEPT - 1) * at_second + settings.num_reruns
     return Room(
         estimate=worst,
         needed_gib=needed,

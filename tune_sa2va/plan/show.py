@@ -66,8 +66,9 @@ def _rows(forecast: Forecast) -> Iterator[tuple[str, str]]:
         return
     yield "model", f"{settings.model.model} in {settings.model.precision}"
     if forecast.images:
-        parts = ", ".join(f"{forecast.images.get(part, 0)} {part}" for part in ("train", "val", "test"))
+        parts = ", ".join(f"{number} {part}" for part, number in forecast.images.items())
         yield "data", f"{settings.data.source}: {parts} ({forecast.groups} groups)"
+        yield "folds", _folds(settings)
     yield "lanes", _lanes(settings)
     yield "trials", f"{settings.trials} of at most {settings.epochs} epochs, proposed by {settings.sampler}"
     if settings.warm_start is not None:
@@ -80,8 +81,8 @@ def _rows(forecast: Forecast) -> Iterator[tuple[str, str]]:
         f"about {expected.epochs:.0f} ({low} to {high}) of {settings.trials * settings.epochs} without stops",
     )
     if settings.confirm:
-        reruns = settings.confirm * settings.seeds
-        yield "confirm", f"the best {settings.confirm} again: {reruns} reruns, {reruns * settings.epochs} epochs more"
+        more = f"{settings.num_reruns} reruns, {settings.num_reruns * settings.epochs} epochs more"
+        yield "confirm", f"the best {settings.confirm} and the recipe again: {more}"
     if forecast.room is not None:
         yield from _room_rows(settings, forecast.room)
     if forecast.hours is not None and forecast.pace is not None:
@@ -99,6 +100,12 @@ def _rows(forecast: Forecast) -> Iterator[tuple[str, str]]:
         yield "", pace.source
     else:
         yield "time", "not known: no probe was run, and no benchmark of this card and size is there"
+
+
+def _folds(settings: SearchSettings) -> str:
+    if settings.folds == 1:
+        return "one split: a trial trains one adapter and is scored on val"
+    return f"{settings.folds}: a trial trains so many adapters, and every val image is scored by one that never saw it"
 
 
 def _lanes(settings: SearchSettings) -> str:

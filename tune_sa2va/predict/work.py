@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tune_sa2va.data import load_image
 from tune_sa2va.data.sample import DEFAULT_TEXT
+from tune_sa2va.evaluate.members import Members
 from tune_sa2va.evaluate.predict import Answer, forced_logits, generated_answer
 from tune_sa2va.evaluate.progress import tracked
 from tune_sa2va.evaluate.threshold import logit_of
@@ -26,9 +27,11 @@ Mode = Literal["forced", "generate"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Predictor:
-    """A loaded model with its question. threshold: vessel is where the probability is above it."""
+    """A loaded model with its question. members: its adapters; of an ensemble the first one writes its own answers.
+    threshold: vessel is where the probability is above it."""
 
     model: Sa2VA
+    members: Members
     prompter: Prompter
     question: str
     answer: str
@@ -39,10 +42,11 @@ class Predictor:
     def open(cls, tuned: TunedModel, *, text: str, mode: Mode, threshold: float | None = None) -> "Predictor":
         """Load the model, on a GPU where there is one. text: what is asked for. threshold: the model's own if None."""
         model = tuned.load_base(the_device())
-        tuned.attach(model)
+        members = tuned.attach(model)
         question = tuned.question.format(text=text)
         return cls(
             model=model,
+            members=members,
             prompter=Prompter(tuned.folder),
             question=question,
             answer=tuned.answer,
@@ -65,8 +69,10 @@ class Predictor:
         tokens = replace(tokens, input_ids=tokens.input_ids.to(self.model.no_mem_embed.device))
         height, width, _ = picture.shape
         if self.mode == "generate":
+            self.members.enter_first()
             return generated_answer(self.model, features, tokens, (height, width), prompter=self.prompter)
-        return Answer(self.answer, forced_logits(self.model, features, tokens, (height, width)))
+        logits = self.members.mean_logits(lambda: forced_logits(self.model, features, tokens, (height, width)))
+        return Answer(self.answer, logits)
 
 
 def load_adapter(

@@ -1,15 +1,21 @@
 """The images of a search: where they are, every fault in them, and their parts."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from tune_sa2va.cache.place import CACHE_VARIABLE, cache_folder
 from tune_sa2va.data import CheckReport, Sample, check, open_dataset, split_by_group
+from tune_sa2va.data.parts import cut_into_folds, fitting_folds, num_folds
 from tune_sa2va.data.procedural import DEMO_FAMILY
 from tune_sa2va.data.procedural.folder import write_folder
 from tune_sa2va.errors import DataError, UserError
+from tune_sa2va.evaluate.tuned import FinalName
 from tune_sa2va.propose.inherited_split import split_after
 from tune_sa2va.results.settings import SearchSettings
+
+_FINAL_OF_FOLDS: FinalName = "average"
+"""What is exported of a search with folds where nothing else is asked for."""
 
 _BUILTIN_IMAGES, _BUILTIN_SIZE_PX, _BUILTIN_SEED = 40, 256, 0
 
@@ -37,17 +43,37 @@ def data_source(data: str | None) -> Path:
 
 
 def examine_data(settings: SearchSettings) -> tuple[CheckReport, tuple[Sample, ...]]:
-    """The check of all images, and their samples with parts; none where the check found errors.
+    """The check of all images, and their samples with parts and folds; none where the check found errors.
 
     After a warm start the images of the earlier search keep their parts.
 
     Raises:
-        DataError: no data set there, or it cannot be split.
+        DataError: no data set there, or it cannot be split, or not into so many folds.
     """
     report = check(open_dataset(settings.data.source, allow_outside=settings.data.allow_outside))
     if report.errors or not report.samples:
         return report, ()
     ratios, seed = settings.data.ratios, settings.data.split_seed
     if settings.warm_start is not None:
-        return report, split_after(report.samples, settings.warm_start, ratios, seed=seed)
-    return report, split_by_group(report.samples, ratios, seed=seed)
+        samples = split_after(report.samples, settings.warm_start, ratios, seed=seed)
+    else:
+        samples = split_by_group(report.samples, ratios, seed=seed)
+    folds = fitting_folds(samples) if settings.folds is None else settings.folds
+    return report, cut_into_folds(samples, folds, seed=seed)
+
+
+def with_folds(settings: SearchSettings, samples: Sequence[Sample]) -> SearchSettings:
+    """The settings with the number of folds that the samples of `examine_data` are in, and what is exported of them.
+
+    Raises:
+        UserError: something is to be made of several adapters, and a trial has one.
+    """
+    folds, final = num_folds(samples), settings.final
+    if final == "auto":
+        final = "best-run" if folds == 1 else _FINAL_OF_FOLDS
+    if folds == 1 and final in ("average", "ensemble"):
+        raise UserError(
+            f"--final {final} is made of the adapters of several folds, and with one split a trial has one adapter. "
+            "Ask for --folds 5, or for --final best-run."
+        )
+    return settings.model_copy(update={"folds": folds, "final": final})

@@ -9,6 +9,9 @@ from typing import Any, get_args
 from tune_sa2va.config import MemoryMode
 from tune_sa2va.errors import UserError
 
+MAX_FOLDS = 20
+"""Beyond it each fold costs a whole training more, and gives hardly one more image to train on."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Flags:
@@ -23,7 +26,11 @@ class Flags:
     storage: str | None
     trials: int
     epochs: int
-    confirm: int
+    folds: str
+    grace_period: int
+    reduction_factor: int
+    final: str
+    confirm: str
     seeds: int
     time_budget_min: float | None
     sampler: str
@@ -52,9 +59,14 @@ def check_numbers(flags: Flags) -> None:
     for flag, value in (("--trials", flags.trials), ("--epochs", flags.epochs)):
         if not 1 <= value <= 10_000:
             raise UserError(f"{flag} must be from 1 to 10000, got {value}.")
-    for flag, value, least in (("--confirm", flags.confirm, 0), ("--seeds", flags.seeds, 1)):
-        if not least <= value <= 100:
-            raise UserError(f"{flag} must be from {least} to 100, got {value}.")
+    if not 1 <= flags.seeds <= 100:
+        raise UserError(f"--seeds must be from 1 to 100, got {flags.seeds}.")
+    parse_confirm(flags.confirm)
+    parse_folds(flags.folds)
+    if not 1 <= flags.grace_period <= flags.epochs:
+        raise UserError(f"--grace-period must be from 1 to --epochs {flags.epochs}, got {flags.grace_period}.")
+    if not 2 <= flags.reduction_factor <= 100:
+        raise UserError(f"--reduction-factor must be from 2 to 100, got {flags.reduction_factor}.")
     if flags.memory not in get_args(MemoryMode):
         raise UserError(f"--memory must be one of {', '.join(get_args(MemoryMode))}, got {flags.memory!r}.")
     limits = (
@@ -67,3 +79,29 @@ def check_numbers(flags: Flags) -> None:
             raise UserError(f"{flag} must be above 0 {unit}, got {limit:g}.")
     if not 0 <= flags.seed < 2**31:
         raise UserError(f"--seed must be from 0 to 2147483647, got {flags.seed}.")
+
+
+def parse_folds(given: str) -> int | None:
+    """The number of folds that --folds asks for; None for `auto`.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if given == "auto":
+        return None
+    if not given.isascii() or not given.isdigit() or not 1 <= int(given[:9]) <= MAX_FOLDS:
+        raise UserError(f"--folds must be auto or a number from 1 (one split) to {MAX_FOLDS}, got {given!r}.")
+    return int(given)
+
+
+def parse_confirm(given: str) -> int | None:
+    """How many configurations --confirm asks to run again; None for `auto`.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if given == "auto":
+        return None
+    if not given.isascii() or not given.isdigit() or int(given[:9]) > 100:
+        raise UserError(f"--confirm must be auto or a number from 0 to 100, got {given!r}.")
+    return int(given)

@@ -33,7 +33,7 @@ def lane_memory(
         estimates = [
             estimate_memory(
                 folder, config, precision=settings.model.precision, on_gpu=settings.gpus > 0,
-                width_px=width, height_px=height, checkpointed=checkpointed,
+                width_px=width, height_px=height, checkpointed=checkpointed, folds=settings.folds or 1,
             )
             for height, width in _telling(sizes_px)
         ]  # fmt: skip

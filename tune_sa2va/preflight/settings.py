@@ -5,22 +5,26 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 from tune_sa2va.cache.place import features_folder
 from tune_sa2va.config import Augment, DataSettings, ModelSettings
 from tune_sa2va.data import open_dataset
 from tune_sa2va.data.variants import variants_of
 from tune_sa2va.errors import UserError
+from tune_sa2va.evaluate.tuned import FinalName
 from tune_sa2va.preflight.base_model import examine_model
 from tune_sa2va.preflight.copy_place import examine_place
 from tune_sa2va.preflight.data import data_source
 from tune_sa2va.preflight.devices import cpus_per_worker, devices
-from tune_sa2va.preflight.flags import Flags, check_numbers
+from tune_sa2va.preflight.flags import Flags, check_numbers, parse_confirm, parse_folds
 from tune_sa2va.preflight.results_folder import check_folder, out_and_name
 from tune_sa2va.propose.warm_start import usable_trials
 from tune_sa2va.results.settings import SamplerName, SearchSettings
+from tune_sa2va.schedule.expected_length import expect
 from tune_sa2va.space.search_space import SearchSpace, load_space
+
+_MOST_CONFIRMED = 3
 
 
 def resolve_settings(flags: Flags) -> SearchSettings:
@@ -51,7 +55,11 @@ def resolve_settings(flags: Flags) -> SearchSettings:
         cpus_per_worker=cpus_per_worker(flags, lanes, gpus),
         trials=flags.trials,
         epochs=flags.epochs,
-        confirm=flags.confirm,
+        folds=parse_folds(flags.folds),
+        grace_period=flags.grace_period,
+        reduction_factor=flags.reduction_factor,
+        final=_final(flags.final),
+        confirm=_confirm(flags, lanes),
         seeds=flags.seeds,
         time_budget_s=None if flags.time_budget_min is None else flags.time_budget_min * 60,
         sampler=sampler,
@@ -74,6 +82,7 @@ def faults(flags: Flags) -> list[str]:
         lambda: check_numbers(flags),
         lambda: check_folder(*out_and_name(flags)),
         lambda: _sampler(flags.sampler),
+        lambda: _final(flags.final),
         lambda: load_space(flags.space),
         lambda: _warm_start(flags),
         lambda: devices(flags),
@@ -95,6 +104,31 @@ def _sampler(name: str) -> SamplerName:
         if name == known:
             return known
     raise UserError(f"--sampler must be one of {', '.join(get_args(SamplerName))}, got {name!r}.")
+
+
+def _confirm(flags: Flags, lanes: int) -> int:
+    """What is asked for; with `auto` as many as take no more epochs than the search is expected to, 3 at most.
+
+    The recipe runs again beside them. A search of few epochs confirms nothing.
+    """
+    asked = parse_confirm(flags.confirm)
+    if asked is not None:
+        return asked
+    expected = expect(
+        trials=flags.trials, epochs=flags.epochs, lanes=lanes, reduction_factor=flags.reduction_factor,
+        grace_period=flags.grace_period, learns=flags.sampler != "random",
+    )  # fmt: skip
+    configurations = int(expected.epochs) // (flags.seeds * flags.epochs)
+    return min(_MOST_CONFIRMED, max(0, configurations - 1))
+
+
+def _final(name: str) -> FinalName | Literal["auto"]:
+    if name == "auto":
+        return "auto"
+    for known in get_args(FinalName):
+        if name == known:
+            return known
+    raise UserError(f"--final must be one of auto, {', '.join(get_args(FinalName))}, got {name!r}.")
 
 
 def _warm_start(flags: Flags) -> Path | None:

@@ -37,7 +37,7 @@ class Rerun:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finalist:
-    """One of the best trials of the search, with its reruns in the order of their seeds.
+    """One of the best trials of the search, or the recipe, with its reruns in the order of their seeds.
 
     stopped_after: the last epoch of a trial that the search stopped early; None for one that ran to the end.
     """
@@ -46,6 +46,7 @@ class Finalist:
     val_dice: float
     stopped_after: int | None
     reruns: tuple[Rerun, ...]
+    is_recipe: bool = False
 
     @property
     def is_whole(self) -> bool:
@@ -64,6 +65,11 @@ class Finalist:
         return max(values) - min(values) if self.is_whole else math.nan
 
     @property
+    def runs(self) -> list[str]:
+        """Ids of its reruns, the best first."""
+        return [rerun.trial_id for rerun in sorted(self.reruns, key=lambda rerun: -rerun.val_dice)]
+
+    @property
     def best_rerun(self) -> Rerun:
         """The one whose adapter is exported if this finalist wins."""
         return max(self.reruns, key=lambda rerun: rerun.val_dice)
@@ -71,9 +77,14 @@ class Finalist:
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
-    """The finalists, the search's own best first."""
+    """The finalists, the search's own best first; the recipe is one of them, last where it is none of the best."""
 
     finalists: tuple[Finalist, ...]
+
+    @property
+    def recipe(self) -> Finalist | None:
+        """None where the recipe failed in the search."""
+        return next((finalist for finalist in self.finalists if finalist.is_recipe), None)
 
     @property
     def is_over(self) -> bool:
@@ -97,15 +108,31 @@ def read_confirmation(settings: SearchSettings) -> Confirmation | None:
         return None
     reruns = read_trials(settings.folder, TrialKind.CONFIRMATION).to_dict("records")
     ran = {(str(row["parent"]), int(row["train.seed"])): row for row in reruns}
-    finalists = []
-    for row in best_configurations(read_trials(settings.folder), settings.confirm):
+    trials = read_trials(settings.folder)
+    finalists, recipe = [], _recipe_id(settings, trials)
+    for row in to_confirm(settings, trials):
         parent = str(row["trial_id"])
         own = tuple(_rerun(parent, seed, ran.get((parent, seed))) for seed in seeds_of(row, settings.seeds))
         stopped_after = int(row["epochs"]) if row["state"] == TrialState.STOPPED else None
         finalists.append(
-            Finalist(trial_id=parent, val_dice=row["best_val_dice"], stopped_after=stopped_after, reruns=own)
+            Finalist(
+                trial_id=parent,
+                val_dice=row["best_val_dice"],
+                stopped_after=stopped_after,
+                reruns=own,
+                is_recipe=parent == recipe,
+            )
         )
     return Confirmation(tuple(finalists)) if finalists else None
+
+
+def to_confirm(settings: SearchSettings, trials: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of the trials that run again: the best configurations, and the recipe, against which they are held."""
+    best = best_configurations(trials, settings.confirm)
+    recipe = _recipe_id(settings, trials)
+    if any(row["trial_id"] == recipe for row in best):
+        return best
+    return best + best_configurations(trials[trials["trial_id"] == recipe], 1)
 
 
 def best_configurations(trials: pd.DataFrame, number: int) -> list[dict[str, Any]]:
@@ -116,6 +143,11 @@ def best_configurations(trials: pd.DataFrame, number: int) -> list[dict[str, Any
         plain = {str(column): value for column, value in row.items()}
         found.setdefault(_configuration(plain), plain)
     return list(found.values())[:number]
+
+
+def _recipe_id(settings: SearchSettings, trials: pd.DataFrame) -> str | None:
+    space = settings.search_space
+    return next((str(row["trial_id"]) for row in trials.to_dict("records") if space.is_recipe(row)), None)
 
 
 def seeds_of(row: Mapping[str, Any], number: int) -> list[int]:
@@ -135,14 +167,10 @@ def confirmation_words(confirmation: Confirmation) -> list[str]:
         ]
     said = [_luck(first)]
     if winner is None:
-        return [*said, "Every finalist failed with some seed, so the best trial of the search stays the winner."]
+        return [*said, "Every finalist failed with some seed, so the best trial of the search stays the best."]
     verb = "keeps" if winner is first else "prefers"
     against = f" against {first.mean:.3f}" if winner is not first and first.is_whole else ""
-    best = winner.best_rerun
-    said.append(
-        f"The confirmation {verb} trial {winner.trial_id}, by its mean of {winner.mean:.3f}{against}. Exported is the "
-        f"adapter of its rerun with seed {best.seed}, the best of them (Val Dice {best.val_dice:.3f})."
-    )
+    said.append(f"The confirmation {verb} trial {winner.trial_id}, by its mean of {winner.mean:.3f}{against}.")
     whole = sorted((f for f in confirmation.finalists if f.is_whole), key=lambda f: f.mean, reverse=True)
     if len(whole) > 1 and (gap := whole[0].mean - whole[1].mean) <= (spread := max(f.spread for f in whole[:2])):
         said.append(

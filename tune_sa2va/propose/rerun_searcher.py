@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from ray.tune.search import Searcher
 
-from tune_sa2va.propose.confirmation import best_configurations, seeds_of
+from tune_sa2va.propose.confirmation import seeds_of, to_confirm
 from tune_sa2va.results.records import read_trials
 from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.space.rerun import rerun_point
@@ -47,7 +47,7 @@ class Confirming(Searcher):
     def _wanted(self) -> Iterator[tuple[str, int, dict[str, Any]]]:
         """Trial, seed and point of each rerun: all finalists with their first seed, then with the second."""
         settings = self._settings
-        finalists = best_configurations(read_trials(settings.folder), settings.confirm)
+        finalists = to_confirm(settings, read_trials(settings.folder))
         for number in range(settings.seeds):
             for row in finalists:
                 values = {path: row[path] for path in settings.search_space.dimensions}

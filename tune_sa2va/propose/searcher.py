@@ -135,7 +135,7 @@ class OptunaWithLimits(OptunaSearch):
             study_of(self).tell(trial, 0.0)
         elif error or not epochs:
             study_of(self).tell(trial, state=TrialState.FAIL)
-        elif epochs < self._epochs and self._reads_pruned:
+        elif (epochs < self._epochs or result.get("folds_left")) and self._reads_pruned:
             study_of(self).tell(trial, state=TrialState.PRUNED)  # with the value that was reported last
         else:
             study_of(self).tell(trial, best)
@@ -145,7 +145,8 @@ class OptunaWithLimits(OptunaSearch):
         """The best so far, once an epoch: the result of a failure has none, and Tune repeats some."""
         known, best = self._told.get(trial_id, (0, 0.0))
         if (epoch := result.get("epoch", 0)) > known:
-            best = max(best, result[METRIC])
+            # The mean of some folds is told only where there is no other.
+            best = best if known and result.get("folds_left") else max(best, result[METRIC])
             self._told[trial_id] = epoch, best
             optuna_trials_of(self)[trial_id].report(best, step=epoch)
 

@@ -40,6 +40,8 @@ class Run:
     """As `epochs`, of the reruns."""
     recipe_id: str | None
     """The trial at the user's recipe; None where it never started."""
+    choice: str
+    """Why the exported trial was chosen, beside the recipe; empty where nothing had to be said."""
     inherited: Inherited | None
     """What a warm start gave the sampler; None where there was none."""
     names: Names
@@ -82,7 +84,8 @@ def load_run(folder: Path, *, show_names: bool) -> Run:
         raise ResultsError(
             f"{folder}: no trial has started yet, so there is nothing to report. Wait for the first one."
         )
-    winner = _read_json(folder / "best_adapter" / "tune_sa2va.json").get("trial")
+    exported = _read_json(folder / "best_adapter" / "tune_sa2va.json")
+    winner = exported.get("trial")
     return Run(
         folder=folder,
         settings=settings,
@@ -96,6 +99,7 @@ def load_run(folder: Path, *, show_names: bool) -> Run:
         rerun_epochs=rerun_epochs,
         recipe_id=_find_recipe(settings, trials),
         inherited=read_inherited(folder),
+        choice=str(exported.get("choice", "")),
         names=Names.read(folder, show=show_names),
     )
 

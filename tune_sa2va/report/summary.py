@@ -16,7 +16,7 @@ from tune_sa2va.report.score_figures import difference_intervals, image_differen
 from tune_sa2va.report.space_figures import importance_figure, lr_rank_map, parallel_rows
 from tune_sa2va.report.words import count, duration, number, setting, signed
 from tune_sa2va.results.records import TrialState
-from tune_sa2va.results.test_scores import DICE, MEASURES, RECIPE, UNTUNED, Measure
+from tune_sa2va.results.test_scores import DICE, MEASURES, RECIPE, UNTUNED, LockedPart, Measure
 
 _PATHS = ("out", "data.source", "space_file", "feature_cache", "address", "warm_start")
 
@@ -41,7 +41,7 @@ def report_values(run: Run, *, pictures: bool) -> dict[str, Any]:
         "title": f"Search {run.settings.name}",
         "answer": _answer(run, compared),
         "asked": _asked(run),
-        "table": None if run.locked is None else means_table(run.locked.means),
+        "table": None if run.locked is None else means_table(_means(run.locked)),
         "test_note": _test_note(run),
         "comparisons": [
             (f"The winner against the {other}", comparison_rows(own)) for other, own in compared.items() if own
@@ -137,7 +137,9 @@ def _answer(run: Run, compared: Mapping[str, Mapping[str, Comparison]]) -> list[
             return ["No trial has finished an epoch. The failures below have the reasons."]
         best = scored.sort_values("best_val_dice").iloc[-1]
         return [f"Not ended yet: {best['label']} leads with Val Dice {best['best_val_dice']:.3f}."]
-    if run.winner_id == run.recipe_id:
+    if run.choice:
+        said.insert(0, run.choice)
+    elif run.winner_id == run.recipe_id:
         by = "its reruns" if run.confirmation is not None and run.confirmation.winner is not None else "its Val Dice"
         said.insert(0, f"No trial beat the recipe by {by}: the recipe itself is exported.")
     values = ", ".join(f"{path} = {setting(winner[path])}" for path in run.settings.search_space.dimensions)
@@ -155,10 +157,22 @@ def _numbers(other: str, c: Comparison) -> str:
     )
 
 
+def _means(locked: LockedPart) -> dict[str, dict[str, Interval]]:
+    """At Sa2VA's threshold, then at each model's own."""
+    own = {f"{row} at its own {at:g}": means for row, (at, means) in locked.means_at_own.items()}
+    return locked.means | own
+
+
 def _asked(run: Run) -> list[str]:
     s = run.settings
     source = run.names.path(s.data.source)
     train, val, test = (f"{share:.0%}" for share in s.data.ratios)
+    parts = f"{train} training, {val} validation and {test} locked test part"
+    if (s.folds or 1) > 1:
+        parts = (
+            f"a locked test part ({test}) and {s.folds} folds of the rest: a trial trains an adapter without each of "
+            "them, and its Val Dice is the mean over all these images, each predicted by the adapter that never saw it"
+        )
     states = run.trials["state"].value_counts()
     ended = ", ".join(f"{amount} {str(state).lower()}" for state, amount in states.items())
     devices = f"{count(s.gpus, 'GPU')}, {s.gpus_per_trial} a trial" if s.gpus else "the CPU"
@@ -168,7 +182,7 @@ def _asked(run: Run) -> list[str]:
         f"{devices}, proposed by {s.sampler} (seed {s.seed}), stopped early by ASHA on Val Dice. The first trial is "
         f"the recipe.",
         f"Base model {run.names.path(s.model.model)} in {s.model.precision}; data {source}, split by group (seed "
-        f"{s.data.split_seed}) into {train} training, {val} validation and {test} locked test part.",
+        f"{s.data.split_seed}) into {parts}.",
         f"Searched, {count(len(s.search_space.dimensions), 'field')}: "
         + "; ".join(
             f"{path} {str(d.kind).replace('_', ' ')} {', '.join(setting(v) for v in d.values)}"

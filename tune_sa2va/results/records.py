@@ -29,10 +29,12 @@ from tune_sa2va.train.records import EpochRecord
 
 TRIALS_FILE = "trials.parquet"
 EPOCHS_FILE = "epochs.parquet"
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Of both files; goes up when a column is added, renamed or taken out."""
 
 _VERSION_KEY = b"tune_sa2va.schema_version"
+_OLDER_VERSIONS = ("2", "3")
+"""Lack columns whose values are known: in 2 each row was the search's, and in both every trial trained one adapter."""
 
 _TIME = pa.timestamp("ms", tz="UTC")
 
@@ -264,6 +266,8 @@ def _read(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
         # The bytes first: a running search may replace the file, and pyarrow opens a path more than once.
         table = pq.read_table(pa.BufferReader(path.read_bytes()))
         version = (table.schema.metadata or {}).get(_VERSION_KEY, b"none").decode(errors="replace")
+        if version in _OLDER_VERSIONS:
+            version, table = str(SCHEMA_VERSION), _with_later_columns(table, schema)
         is_ours = version == str(SCHEMA_VERSION) and table.schema.equals(schema)
         rows: list[dict[str, Any]] = table.to_pylist()
     except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:  # a text or a time that is none
@@ -277,6 +281,16 @@ def _read(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
             "Read it with that one, or run the search again under another --name."
         )
     return rows
+
+
+def _with_later_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """A table of an older version, with the columns that it lacks."""
+    given = {"kind": str(TrialKind.SEARCH), "parent": None, "folds": 1, "folds_left": 0}
+    for place, field in enumerate(schema):
+        if field.name in given and field.name not in table.column_names:
+            column = pa.array([given[field.name]] * table.num_rows, type=field.type)
+            table = table.add_column(place, field, column)
+    return table.replace_schema_metadata(schema.metadata)
 
 
 def _now() -> datetime:

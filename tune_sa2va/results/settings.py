@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 from tune_sa2va.config import RECIPE, Augment, DataSettings, Frozen, LaneSettings, ModelSettings, TrialConfig
 from tune_sa2va.durable import write_whole
 from tune_sa2va.errors import ResultsError
+from tune_sa2va.evaluate.tuned import FinalName
 from tune_sa2va.space.rerun import RERUN_SEED, without_rerun
 from tune_sa2va.space.search_space import Dimension, Kind, SearchSpace, check_space
 
@@ -18,6 +19,9 @@ SamplerName = Literal["tpe", "gp", "cmaes", "random"]
 FILE_NAME = "search.yaml"
 JOURNAL_FILE = "optuna.journal"
 """The Optuna study, beside it."""
+GRACE_PERIOD, REDUCTION_FACTOR = 1, 3
+"""ASHA's, where nothing else is asked for: rungs after 1, 3, 9, ... epochs, at which the best third goes on."""
+
 _CURE = "Put back a copy of it, or start a new search."
 
 
@@ -47,8 +51,17 @@ class SearchSettings(Frozen):
     """Of the sampler, of the split and of every trial's training."""
     max_disk_gib: float | None = Field(default=None, gt=0)
     """GiB that the results folder may take; None for no limit."""
+    folds: int | None = Field(default=1, ge=1)
+    """Adapters that a trial trains, each without one fold of the groups; 1 for one split into train and val. None only
+    until the images have been looked at, where the search may choose."""
+    grace_period: int = Field(default=GRACE_PERIOD, ge=1)
+    """Epochs before ASHA may stop a trial: its first rung."""
+    reduction_factor: int = Field(default=REDUCTION_FACTOR, ge=2)
+    """At a rung ASHA lets the best of so many trials go on; and the next rung is so many times as far."""
+    final: FinalName | Literal["auto"] = "best-run"
+    """What of the winner is exported; auto only until the images have been looked at."""
     confirm: int = Field(default=0, ge=0)
-    """How many of the best configurations run again at the end, to the last epoch; 0 for none."""
+    """How many of the best configurations run again at the end, to the last epoch, and the recipe with them; 0: none"""
     seeds: int = Field(default=2, ge=1)
     """How often each of them, with another seed each time."""
     storage: str | None = None
@@ -79,6 +92,17 @@ class SearchSettings(Frozen):
     def tune_folder(self) -> Path:
         """Tune's own experiment folder."""
         return self.folder / "ray" / "tune"
+
+    @property
+    def num_reruns(self) -> int:
+        """At most so many confirm the best: those of the best configurations, and the recipe's."""
+        return (self.confirm + 1) * self.seeds if self.confirm else 0
+
+    @property
+    def final_form(self) -> FinalName:
+        """`final` of a search that runs."""
+        assert self.final != "auto", "images have been looked at"
+        return self.final
 
     @property
     def lane(self) -> LaneSettings:

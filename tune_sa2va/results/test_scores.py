@@ -23,6 +23,9 @@ OPENINGS = b"openings"
 UNTUNED, RECIPE, WINNER = "untuned base", "recipe", "winner"
 """What the rows are of."""
 
+AT_DEFAULT, AT_OWN = "default", "own"
+"""At which threshold a row's mask was cut: Sa2VA's 0.5, or the one chosen for the model on images that it never saw."""
+
 _COLUMNS = (
     *("row", "checkpoint", "image_code", "group_code", "text", "threshold", "tp", "fp", "fn", "tn"),
     *("cl_dice", "hd95_px", "betti_error"),
@@ -56,18 +59,23 @@ OVERLAP = ("dice", "iou", "recall", "precision")
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class LockedPart:
     """scores: the file's rows, one a model and test image, with Dice, IoU, recall and precision beside the counts.
+    own: the same with masks cut at each model's own threshold; empty in files of before.
     openings: how often models were scored on it; 1 is once, as it should be."""
 
     scores: pd.DataFrame
+    own: pd.DataFrame
     openings: int
 
     @property
     def means(self) -> dict[str, dict[str, Interval]]:
         """Row -> measure's column -> mean with its bootstrap interval over groups; rows in the order of the file."""
-        return {
-            str(row): {m.column: mean_interval(own[m.column].tolist(), own["group_code"].tolist()) for m in MEASURES}
-            for row, own in self.scores.groupby("row", sort=False)
-        }
+        return _means(self.scores)
+
+    @property
+    def means_at_own(self) -> dict[str, tuple[float, dict[str, Interval]]]:
+        """Row -> its own threshold, and the same means there."""
+        thresholds = self.own.groupby("row", sort=False)["threshold"].first()
+        return {row: (float(thresholds[row]), found) for row, found in _means(self.own).items()}
 
     def against(self, other: str) -> dict[str, Comparison]:
         """Measure's column -> the winner beside another row, over the same images; empty where that row is not there.
@@ -116,7 +124,10 @@ def read_locked_part(folder: Path) -> LockedPart | None:
             f"{path}: must have the columns {', '.join(missing)}: another tune_sa2va wrote it. "
             "Read it with that one, or run the search again under another --name."
         )
-    return LockedPart(scores=_with_overlap(table.select(list(_COLUMNS)).to_pandas()), openings=openings)
+    scores = _with_overlap(table.to_pandas())
+    at = scores["at"] if "at" in table.column_names else pd.Series(AT_DEFAULT, index=scores.index)
+    scores = scores[[*_COLUMNS, *OVERLAP]]
+    return LockedPart(scores=scores[at == AT_DEFAULT], own=scores[at == AT_OWN], openings=openings)
 
 
 def pair(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
@@ -132,6 +143,13 @@ def compare_measure(measure: Measure, rows: pd.DataFrame) -> Comparison:
     """The comparison of the rows of `pair`."""
     first, second = (rows[f"{measure.column}_{side}"].tolist() for side in ("winner", "other"))
     return compare(first, second, rows["group_code"].tolist(), higher_is_better=measure.higher_is_better)
+
+
+def _means(scores: pd.DataFrame) -> dict[str, dict[str, Interval]]:
+    return {
+        str(row): {m.column: mean_interval(own[m.column].tolist(), own["group_code"].tolist()) for m in MEASURES}
+        for row, own in scores.groupby("row", sort=False)
+    }
 
 
 def _with_overlap(scores: pd.DataFrame) -> pd.DataFrame:

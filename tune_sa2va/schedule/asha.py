@@ -37,7 +37,7 @@ class AshaSparingTheRecipe(ASHAScheduler):
         """The last decision on each trial, by the trial's id in the records."""
         self._results: dict[str, list[tuple[int, float]]] = {}
         if epochs is not None:
-            for row in epochs.sort_values("epoch").to_dict("records"):
+            for row in epochs[epochs["folds_left"] == 0].sort_values("epoch").to_dict("records"):
                 self._results.setdefault(row["trial_id"], []).append((row["epoch"], row["val_dice"]))
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
@@ -69,7 +69,7 @@ class AshaSparingTheRecipe(ASHAScheduler):
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         """A trial is over."""
-        if RERUN_OF in trial.config:
+        if RERUN_OF in trial.config or result.get("folds_left"):  # the mean of some folds is no rung's value
             self.on_trial_remove(tune_controller, trial)
         else:
             super().on_trial_complete(tune_controller, trial, result)

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from ray.tune.schedulers import TrialScheduler
 
 from tune_sa2va.engine.ray_private import new_bracket
+from tune_sa2va.schedule.rungs import rungs
 
 REHEARSALS = 60
 _LOW, _HIGH = 0.1, 0.9
@@ -38,33 +39,29 @@ class Expectation:
     rounds: float
 
 
-def expect(*, trials: int, epochs: int, lanes: int, reduction_factor: int, learns: bool = True) -> Expectation:
+def expect(
+    *, trials: int, epochs: int, lanes: int, reduction_factor: int, grace_period: int = 1, learns: bool = True
+) -> Expectation:
     """The expectation of a search with so many lanes; its first trial, the recipe, always runs to the end."""
     played = [
-        rehearse(seed, trials=trials, epochs=epochs, lanes=lanes, reduction_factor=reduction_factor, learns=learns)
+        rehearse(
+            seed, trials=trials, epochs=epochs, lanes=lanes,
+            reduction_factor=reduction_factor, grace_period=grace_period, learns=learns,
+        )
         for seed in range(REHEARSALS)
-    ]
+    ]  # fmt: skip
     lengths = [length for one in played for length in one.lengths]
     totals = sorted(sum(one.lengths) for one in played)
-    rungs = {
+    reached = {
         epoch: sum(length >= epoch for length in lengths) / REHEARSALS
-        for epoch in [*_milestones(epochs, reduction_factor), epochs]
+        for epoch in [*rungs(epochs, grace_period=grace_period, reduction_factor=reduction_factor), epochs]
     }
     return Expectation(
-        rungs=rungs,
+        rungs=reached,
         epochs=sum(totals) / REHEARSALS,
         epochs_range=(totals[int(_LOW * REHEARSALS)], totals[int(_HIGH * REHEARSALS)]),
         rounds=sum(one.end for one in played) / REHEARSALS,
     )
-
-
-def _milestones(epochs: int, reduction_factor: int) -> list[int]:
-    """Epochs at which ASHA decides: 1, 3, 9, ... below the last."""
-    milestones, epoch = [], 1
-    while epoch < epochs:
-        milestones.append(epoch)
-        epoch *= reduction_factor
-    return milestones
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +88,7 @@ def rehearse(
     epochs: int,
     lanes: int,
     reduction_factor: int,
+    grace_period: int = 1,
     learns: bool = True,
     epoch_s: float = 1.0,
     between_epochs_s: float = 0.0,
@@ -104,7 +102,7 @@ def rehearse(
     otherwise.
     """
     chance = random.Random(seed)
-    bracket = new_bracket(grace_period=1, max_t=epochs, reduction_factor=reduction_factor)
+    bracket = new_bracket(grace_period=grace_period, max_t=epochs, reduction_factor=reduction_factor)
     contenders = [
         SimpleNamespace(trial_id=str(number), merit=_merit(chance, number, learns=learns)) for number in range(trials)
     ]

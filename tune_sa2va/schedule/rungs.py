@@ -1,19 +1,20 @@
-"""ASHA's rungs: the epochs at which it decides, and how many of the trials that reach one go on. No Ray here."""
+"""ASHA's rungs: the epochs at which it decides, and how many of the trials that reach one go on. No Ray here.
 
-REDUCTION_FACTOR = 3
-"""ASHA keeps the best third at each rung (1, 3, 9, ... epochs)."""
+grace_period: the first rung, in epochs. reduction_factor: f, where of the trials at a rung the best 1/f go on, and the
+next rung is f times as far.
+"""
 
 
-def rungs(epochs: int) -> tuple[int, ...]:
-    """The epochs at which a trial of `epochs` epochs may be stopped: 1, 3, 9, ... below the last."""
-    found, epoch = [], 1
+def rungs(epochs: int, *, grace_period: int, reduction_factor: int) -> tuple[int, ...]:
+    """The epochs at which a trial of `epochs` epochs may be stopped, below the last: 1, 3, 9, ... from 1 by thirds."""
+    found, epoch = [], grace_period
     while epoch < epochs:
         found.append(epoch)
-        epoch *= REDUCTION_FACTOR
+        epoch *= reduction_factor
     return tuple(found)
 
 
-def chance_to_go_on(recorded: float) -> float:
+def chance_to_go_on(recorded: float, *, reduction_factor: int) -> float:
     """The chance that a trial no better or worse than the `recorded` ones at its rung is not stopped there.
 
     Ray's cutoff is the percentile 1 - 1/factor of the recorded values, with linear interpolation, and lies at place
@@ -22,5 +23,5 @@ def chance_to_go_on(recorded: float) -> float:
     """
     if recorded < 1:
         return 1.0
-    place = (recorded - 1) * (1 - 1 / REDUCTION_FACTOR)
+    place = (recorded - 1) * (1 - 1 / reduction_factor)
     return (recorded - place) / (recorded + 1)

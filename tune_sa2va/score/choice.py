@@ -7,24 +7,27 @@ from tune_sa2va.export import TrialCheckpoint, best_of_search, find_checkpoints
 from tune_sa2va.propose.confirmation import Confirmation, best_configurations
 from tune_sa2va.results.records import read_trials
 from tune_sa2va.results.settings import SearchSettings
+from tune_sa2va.score.against_recipe import Standing, against_recipe
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chosen:
     """winner: the state to export, of a rerun where the best was confirmed. is_recipe: the winner aims at the recipe.
 
-    recipe: the search's own trial of it; None where its checkpoint is not on the disk. gone: trials that come before
-    the winner by Val Dice, but whose checkpoints are not on the disk.
+    recipe: its state, of a rerun where the best was confirmed; None where its checkpoint is not on the disk. gone:
+    trials that come before the best by Val Dice, but whose checkpoints are not on the disk. standing: of the recipe
+    against the best; None where the recipe is the best, or has no state.
     """
 
     winner: TrialCheckpoint
     is_recipe: bool
     recipe: TrialCheckpoint | None
     gone: tuple[str, ...]
+    standing: Standing | None
 
 
 def choose(settings: SearchSettings, confirmation: Confirmation | None) -> Chosen:
-    """By the search's tables: what they do not know is not exported.
+    """By the search's tables: what they do not know is not exported. The recipe stands unless it is beaten.
 
     Raises:
         ResultsError: no trial that did not fail has finished an epoch, or the confirmed winner's checkpoint is gone.
@@ -55,4 +58,16 @@ def choose(settings: SearchSettings, confirmation: Confirmation | None) -> Chose
         row["trial_id"] for row in ahead
         if row["trial_id"] not in of_search and row["best_val_dice"] >= winner.val_dice
     )  # fmt: skip
-    return Chosen(winner=winner, is_recipe=space.is_recipe(rows[parent]), recipe=of_search.get(recipe), gone=gone)
+    recipe_state, recipe_runs = of_search.get(recipe), [recipe]
+    best_runs = [winner.trial_id]
+    if confirmation is not None and confirmed is not None:
+        best_runs = confirmed.runs
+        again = confirmation.recipe
+        recipe_runs = again.runs if again is not None and again.is_whole else []
+        recipe_state = next((each for each in checkpoints if each.trial_id in recipe_runs[:1]), None)
+    is_recipe, standing = space.is_recipe(rows[parent]), None
+    if not is_recipe and recipe_state is not None:
+        standing = against_recipe(settings, best_runs, recipe_runs)
+        if not standing.is_beaten:
+            winner, is_recipe = recipe_state, True
+    return Chosen(winner=winner, is_recipe=is_recipe, recipe=recipe_state, gone=gone, standing=standing)

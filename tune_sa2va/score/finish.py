@@ -2,6 +2,7 @@
 
 import io
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,25 @@ from rich.table import Table
 from tune_sa2va.data.split_file import NAMES_FILE
 from tune_sa2va.errors import UserError
 from tune_sa2va.evaluate.bootstrap import Interval
-from tune_sa2va.export import FreshScores, TrialCheckpoint, export_adapter, verify
-from tune_sa2va.lane.messages import Files, read_files, write_files
+from tune_sa2va.evaluate.tuned import FinalName
+from tune_sa2va.export import FreshScores, Proof, TrialCheckpoint, export_adapter, verify, write_final
+from tune_sa2va.export.checkpoints import ADAPTER_FILES
+from tune_sa2va.lane.messages import Files, FilesRef, read_files, unpack_folder, write_files
 from tune_sa2va.propose.confirmation import confirmation_words, read_confirmation
 from tune_sa2va.results.settings import FILE_NAME as SETTINGS_FILE
 from tune_sa2va.results.settings import SearchSettings
-from tune_sa2va.results.test_scores import MEASURES, OVERLAP, RECIPE, UNTUNED, WINNER, LockedPart, read_locked_part
+from tune_sa2va.results.test_scores import (
+    DICE,
+    MEASURES,
+    OVERLAP,
+    RECIPE,
+    UNTUNED,
+    WINNER,
+    LockedPart,
+    read_locked_part,
+)
 from tune_sa2va.score.choice import Chosen, choose
+from tune_sa2va.score.refit import refit
 from tune_sa2va.score.test_part import Contender, score_test_part
 
 _SHOWN = [measure for measure in MEASURES if measure.column in OVERLAP]
@@ -36,10 +49,13 @@ def finish(settings: SearchSettings) -> None:
     folder = settings.folder
     confirmation = read_confirmation(settings)
     chosen = choose(settings, confirmation)
-    contenders = [Contender(row=UNTUNED, checkpoint=UNTUNED, adapter=None)]
+    if settings.final_form == "refit":
+        for checkpoint in filter(None, (chosen.winner, chosen.recipe)):
+            refit(settings, checkpoint)
+    contenders = [Contender(row=UNTUNED, checkpoint=UNTUNED)]
     if chosen.recipe is not None and not chosen.is_recipe:
-        contenders.append(_contender(RECIPE, chosen.recipe))
-    score_test_part(settings, [*contenders, _contender(WINNER, chosen.winner)])
+        contenders.append(_contender(RECIPE, chosen.recipe, settings.final_form))
+    score_test_part(settings, [*contenders, _contender(WINNER, chosen.winner, settings.final_form)])
     locked = read_locked_part(folder)
     assert locked is not None, "it has just been scored"
     text = _report(settings, chosen, locked)
@@ -47,10 +63,10 @@ def finish(settings: SearchSettings) -> None:
         text += "".join(f"{sentence}\n" for sentence in confirmation_words(confirmation))
     (folder / "summary.txt").write_text(text)
     print(text, end="", flush=True)
-    _export(settings, chosen.winner)  # last: its card has the scores, and its check may refuse
+    _export(settings, chosen)  # last: its card has the scores, and its check may refuse
 
 
-def _export(settings: SearchSettings, winner: TrialCheckpoint) -> None:
+def _export(settings: SearchSettings, chosen: Chosen) -> None:
     """The check of the export runs on a device of the cluster, like the scoring: no GPU may be here.
 
     Raises:
@@ -59,31 +75,52 @@ def _export(settings: SearchSettings, winner: TrialCheckpoint) -> None:
     # No CPUs are asked for: a lane that is still being put away would be waited for.
     task = ray.remote(num_cpus=0, num_gpus=1 if settings.gpus else 0, max_retries=1)(_verify)
 
-    def verify_there(run: Path, folder: Path, *, merged: bool) -> FreshScores:
+    def verify_there(run: Path, folder: Path, proof: Proof) -> FreshScores:
         known = {name: np.fromfile(run / name, dtype=np.uint8) for name in (SETTINGS_FILE, NAMES_FILE)}
-        proof: FreshScores = ray.get(task.remote(ray.put(known), ray.put(read_files(folder)), merged))
-        return proof
+        members = tuple((ray.put(read_files(member)),) for member in proof.members)
+        found: FreshScores = ray.get(task.remote(ray.put(known), ray.put(read_files(folder)), members, proof))
+        return found
 
     try:
-        export_adapter(settings.folder, winner, settings.folder / "best_adapter", verify=verify_there)
+        to = settings.folder / "best_adapter"
+        choice = "" if chosen.standing is None else chosen.standing.words
+        final = settings.final_form
+        export_adapter(settings.folder, chosen.winner, to, final=final, choice=choice, verify=verify_there)
     except RayTaskError as error:
         if isinstance(error.cause, UserError):  # its own sentence, without the traceback that Ray puts before it
             raise error.cause from error
         raise
 
 
-def _verify(known: Files, export: Files, merged: bool) -> FreshScores:
-    """On a node that need not see the results folder. known: its files that a proof reads. export: what is proved."""
+def _verify(known: Files, export: Files, members: tuple[FilesRef, ...], proof: Proof) -> FreshScores:
+    """On a node that need not see the results folder. known: its files that a proof reads. export: what is proved.
+    members: the files of each of the proof's."""
     with tempfile.TemporaryDirectory(prefix="tune_sa2va-export-") as name:
         run, folder = Path(name) / "run", Path(name) / "export"
         write_files(known, run)
         write_files(export, folder)
-        return verify(run, folder, merged=merged)
+        there = tuple(Path(name) / "members" / str(number) for number in range(len(members)))
+        for place, files in zip(there, members, strict=True):
+            unpack_folder(files, place)
+        return verify(run, folder, replace(proof, members=there))
 
 
-def _contender(row: str, checkpoint: TrialCheckpoint) -> Contender:
-    name = f"{checkpoint.trial_id}, epoch {checkpoint.epoch}"
-    return Contender(row=row, checkpoint=name, adapter=read_files(checkpoint.folder / "adapter"))
+def _contender(row: str, checkpoint: TrialCheckpoint, final: FinalName) -> Contender:
+    folds = tuple(read_files(checkpoint.adapter(fold)) for fold in range(checkpoint.folds))
+    if final == "best-run" and checkpoint.folds == 1:
+        return Contender(row=row, checkpoint=checkpoint.label, adapters=folds)
+    with tempfile.TemporaryDirectory(prefix="tune_sa2va-final-") as name:
+        folder = Path(name) / "final"
+        folder.mkdir()
+        write_final(checkpoint, final, folder)
+        written = [found.parent for found in sorted(folder.rglob(ADAPTER_FILES[0]))]
+        adapters = tuple(_in_memory(read_files(adapter)) for adapter in written)
+    return Contender(row=row, checkpoint=checkpoint.label_of(final), adapters=adapters, folds=folds)
+
+
+def _in_memory(files: Files) -> Files:
+    """Copies: the files go."""
+    return {name: np.array(content) for name, content in files.items()}
 
 
 def _report(settings: SearchSettings, chosen: Chosen, locked: LockedPart) -> str:
@@ -93,14 +130,16 @@ def _report(settings: SearchSettings, chosen: Chosen, locked: LockedPart) -> str
         title=f"Test part, scored {locked.opened}: {images} images of {groups} groups, "
         "mean [95% bootstrap interval over groups]"
     )
-    for heading in ("", "epoch", "Val Dice", *(measure.label for measure in _SHOWN)):
+    own = locked.means_at_own
+    for heading in ("", "epoch", "Val Dice", *(measure.label for measure in _SHOWN), "Dice at own threshold"):
         table.add_column(heading, no_wrap=True)
     checkpoints = {UNTUNED: None, RECIPE: chosen.recipe, WINNER: winner}
     for row, means in locked.means.items():
         checkpoint = checkpoints[row]
         known = ("", "") if checkpoint is None else (str(checkpoint.epoch), f"{checkpoint.val_dice:.3f}")
-        table.add_row(row, *known, *(_cell(means[measure.column]) for measure in _SHOWN))
-    console = Console(width=150, record=True, file=io.StringIO())
+        at_own = f"{_cell(own[row][1][DICE.column])} at {own[row][0]:g}" if row in own else ""
+        table.add_row(row, *known, *(_cell(means[measure.column]) for measure in _SHOWN), at_own)
+    console = Console(width=170, record=True, file=io.StringIO())
     console.print(table)
     console.print(_conclusion(chosen, locked), soft_wrap=True)
     console.print(f"Winner: trial {winner.trial_id}, {_differences(settings, winner)}", soft_wrap=True)
@@ -110,9 +149,11 @@ def _report(settings: SearchSettings, chosen: Chosen, locked: LockedPart) -> str
 
 def _conclusion(chosen: Chosen, locked: LockedPart) -> str:
     said = [locked.verdict]
-    if chosen.is_recipe:
+    if chosen.standing is not None:
+        said.insert(0, chosen.standing.words)
+    elif chosen.is_recipe:
         said.insert(0, "The recipe itself won.")
-    elif chosen.recipe is None:
+    if chosen.recipe is None:
         said.append("The recipe was not scored: its checkpoint is not on the disk.")
     if chosen.gone:
         said.append(f"Better by Val Dice, but without a checkpoint on the disk, were: {', '.join(chosen.gone)}.")

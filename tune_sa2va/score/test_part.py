@@ -5,6 +5,7 @@ node of the task need not see the results folder: it is handed names and adapter
 """
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,47 +18,52 @@ import torch
 from jaxtyping import Bool, UInt8
 
 from tune_sa2va.data.codes import group_codes, image_code
+from tune_sa2va.data.parts import scored_of
 from tune_sa2va.data.png import to_png
 from tune_sa2va.data.split_file import Names, find_samples, read_names
 from tune_sa2va.durable import write_whole
 from tune_sa2va.evaluate.distance import hausdorff_95
 from tune_sa2va.evaluate.examples import Examples
+from tune_sa2va.evaluate.members import Members
 from tune_sa2va.evaluate.metrics import count
+from tune_sa2va.evaluate.out_of_fold import out_of_fold
 from tune_sa2va.evaluate.predict import predict
+from tune_sa2va.evaluate.threshold import DEFAULT_THRESHOLD, choose_threshold, logit_of
 from tune_sa2va.evaluate.topology import betti_error, cl_dice
 from tune_sa2va.lane.messages import Files, write_files
-from tune_sa2va.model.adapter import load_adapter
-from tune_sa2va.model.lora import TrialAdapters
 from tune_sa2va.model.sa2va import Sa2VA
 from tune_sa2va.propose.warm_start import read_inherited
 from tune_sa2va.results.settings import SearchSettings
-from tune_sa2va.results.test_scores import OPENINGS, SCORES_FILE
+from tune_sa2va.results.test_scores import AT_DEFAULT, AT_OWN, OPENINGS, SCORES_FILE
 from tune_sa2va.train.workbench import open_examples, open_model
 
 MASKS_FOLDER = "test_masks"
 """test_masks/<row>/<image code>.png: what each model found, 0 or 255, on the image's own pixels."""
 
-THRESHOLD = 0.5
-"""On the sigmoid of the mask logits, as in Sa2VA."""
-
 _SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in ("row", "checkpoint", "image_code", "group_code", "text")),
+        ("at", pa.string()),
         ("threshold", pa.float64()),
         *((part, pa.int64()) for part in ("tp", "fp", "fn", "tn")),
         *((measure, pa.float64()) for measure in ("cl_dice", "hd95_px", "betti_error")),
     ],
-    metadata={"schema_version": "2"},
+    metadata={"schema_version": "3"},
 )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Contender:
-    """One row of the final table. adapter: its files, or None for the base as it is; checkpoint: trial and epoch."""
+    """One row of the final table. checkpoint: what is scored, in words that nothing else of the search has.
+
+    adapters: the files of each; several are an ensemble, none is the base as it is. folds: those that predict the
+    searched images of their folds, by which the threshold is chosen; none where `adapters` predicts the val part.
+    """
 
     row: str
     checkpoint: str
-    adapter: Files | None
+    adapters: tuple[Files, ...] = ()
+    folds: tuple[Files, ...] = ()
 
 
 def score_test_part(settings: SearchSettings, contenders: list[Contender]) -> None:
@@ -95,38 +101,51 @@ def _score(
     groups = group_codes(samples)
     test = [sample for sample in samples if sample.split == "test"]
     examples = open_examples(model, settings.lane, test, device)
+    validated = open_examples(model, settings.lane, scored_of(samples), device)
     labels = [
         {"image_code": image_code(sample), "group_code": groups[sample.group], "text": sample.text} for sample in test
     ]
     rows: dict[str, list[dict[str, Any]]] = {}
     masks: dict[str, UInt8[np.ndarray, " bytes"]] = {}
     for contender in contenders:
-        adapter = None if contender.adapter is None else _attach(model, contender.adapter)
-        try:
-            rows[contender.row], found = _score_one(contender, examples, labels, model)
-        finally:
-            if adapter is not None:
-                adapter.detach()
+        folds = _attach(model, contender.folds or contender.adapters)
+        threshold = choose_threshold(out_of_fold(model, folds, validated)).threshold
+        folds.detach()
+        members = _attach(model, contender.adapters)
+        rows[contender.row], found = _score_one(contender, examples, labels, model, members, threshold)
+        members.detach()
         masks |= {f"{contender.row}/{name}": content for name, content in found.items()}
     return rows, masks
 
 
-def _attach(model: Sa2VA, files: Files) -> TrialAdapters:
+def _attach(model: Sa2VA, adapters: Sequence[Files]) -> Members:
     with tempfile.TemporaryDirectory(prefix="tune_sa2va-scoring-") as name:
-        write_files(files, Path(name))
-        return load_adapter(model, Path(name))
+        folders = [Path(name) / str(number) for number in range(len(adapters))]
+        for folder, files in zip(folders, adapters, strict=True):
+            write_files(files, folder)
+        return Members.attach(model, folders)
 
 
 def _score_one(
-    contender: Contender, examples: Examples, labels: list[dict[str, str]], model: Sa2VA
+    contender: Contender,
+    examples: Examples,
+    labels: list[dict[str, str]],
+    model: Sa2VA,
+    members: Members,
+    threshold: float,
 ) -> tuple[list[dict[str, Any]], dict[str, UInt8[np.ndarray, " bytes"]]]:
+    """Rows at Sa2VA's threshold and at the contender's own; masks at Sa2VA's."""
     rows, masks = [], {}
     for index, label in enumerate(labels):
         example = examples[index]
-        mask = (predict(model, example) > 0).cpu().numpy()
-        masks[f"{label['image_code']}.png"] = np.frombuffer(to_png(mask.astype(np.uint8) * 255), dtype=np.uint8)
-        scores = _scores(mask, example.truth.cpu().numpy())
-        rows.append({"row": contender.row, "checkpoint": contender.checkpoint, "threshold": THRESHOLD} | label | scores)
+        logits = members.mean_logits(lambda example=example: predict(model, example))  # type: ignore[misc]
+        truth = example.truth.cpu().numpy()
+        for at, value in ((AT_DEFAULT, DEFAULT_THRESHOLD), (AT_OWN, threshold)):
+            mask = (logits > logit_of(value)).cpu().numpy()
+            if at == AT_DEFAULT:
+                masks[f"{label['image_code']}.png"] = np.frombuffer(to_png(mask.astype(np.uint8) * 255), dtype=np.uint8)
+            known = {"row": contender.row, "checkpoint": contender.checkpoint, "at": at, "threshold": value}
+            rows.append(known | label | _scores(mask, truth))
     return rows, masks
 
 

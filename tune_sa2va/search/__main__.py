@@ -7,7 +7,7 @@ After the last two, --resume goes on.
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +22,7 @@ app = typer.Typer(add_completion=False)
 
 KEPT_FROM_THE_SEARCH = (
     *("data", "allow_outside", "model", "space", "epochs", "time_budget_min", "sampler", "warm_start", "seed"),
+    *("folds", "grace_period", "reduction_factor", "final"),
     *("gpus", "gpus_per_trial", "lanes", "cache_limit_gib", "memory", "out", "name", "storage"),
 )
 """Flags that --resume does not take: a search that changes on the way is not one search."""
@@ -55,6 +56,25 @@ def main(
     ] = "lora",
     trials: Annotated[int, typer.Option(help="Configurations to try. The first is the recipe done by hand.")] = 20,
     epochs: Annotated[int, typer.Option(help="Epochs of a trial that is not stopped early.")] = 15,
+    folds: Annotated[
+        str,
+        typer.Option(
+            help="Adapters that a trial trains, each without one fold of the patients, who then score it. "
+            "1: one split into train and val. auto: 1 where val can tell 0.005 of Dice apart, else 5.",
+            metavar="auto|1|K",
+        ),
+    ] = "auto",
+    grace_period: Annotated[int, typer.Option(help="Epochs before a trial may be stopped early.")] = 1,
+    reduction_factor: Annotated[int, typer.Option(help="Where trials are compared, the best of so many goes on.")] = 3,
+    final: Annotated[
+        str,
+        typer.Option(
+            help="What of the winner is exported. best-run: the adapter of one training. average: the mean of its "
+            "folds' adapters, one adapter of so many times the rank. ensemble: all of them. refit: one trained again "
+            "on all images but the test part. auto: average with folds.",
+            metavar="auto|best-run|average|ensemble|refit",
+        ),
+    ] = "auto",
     time_budget_min: Annotated[
         float | None,
         typer.Option(
@@ -64,12 +84,13 @@ def main(
         ),
     ] = None,
     confirm: Annotated[
-        int,
+        str,
         typer.Option(
-            help="At the end, run so many of the best configurations again, to the last epoch and with new seeds; the "
-            "best mean wins. 0: none. 3 is a good number."
+            help="At the end, run so many of the best configurations again, and the recipe with them, to the last "
+            "epoch and with new seeds: these runs decide. 0: none. auto: 3 at most, with no more epochs than it.",
+            metavar="auto|N",
         ),
-    ] = 0,
+    ] = "auto",
     seeds: Annotated[int, typer.Option(help="How often --confirm runs each of them again.")] = 2,
     sampler: Annotated[
         str, typer.Option(help="How new configurations are proposed: tpe, gp, cmaes or random.")
@@ -177,7 +198,7 @@ def _is_given(context: typer.Context, key: str) -> bool:
 
 def _search(flags: "Flags", outlets: "Outlets") -> int:
     from tune_sa2va.data.__main__ import print_report
-    from tune_sa2va.preflight.data import examine_data
+    from tune_sa2va.preflight.data import examine_data, with_folds
     from tune_sa2va.preflight.lane_memory import fit_memory
     from tune_sa2va.preflight.settings import resolve_settings
     from tune_sa2va.preflight.targets import examine_targets
@@ -191,7 +212,7 @@ def _search(flags: "Flags", outlets: "Outlets") -> int:
     if not samples:
         typer.echo("Nothing was started: cure the errors above first.", err=True)
         return 1
-    return job.start(fit_memory(settings, flags.memory, report.sizes_px), samples, outlets)
+    return job.start(fit_memory(with_folds(settings, samples), flags.memory, report.sizes_px), samples, outlets)
 
 
 def _resume(settings: "SearchSettings", outlets: "Outlets") -> int:
@@ -208,7 +229,7 @@ def kept_by_resume(resume: str) -> tuple[str, ...]:
 
 
 def changed_settings(
-    flags: "Flags", resume: str, kept: Collection[str], changes: Mapping[str, int]
+    flags: "Flags", resume: str, kept: Collection[str], changes: Mapping[str, Any]
 ) -> "SearchSettings":
     """The settings of the search that is gone on with, with what a resumption may change; a copy is fetched first.
 
@@ -218,7 +239,7 @@ def changed_settings(
     Raises:
         UserError: there are such flags, a change is none that can be, or the search cannot go on.
     """
-    from tune_sa2va.preflight.flags import check_numbers
+    from tune_sa2va.preflight.flags import check_numbers, parse_confirm
     from tune_sa2va.preflight.resumption import examine_results
     from tune_sa2va.results.settings import SearchSettings
     from tune_sa2va.storage.fetch import fetch_search
@@ -231,10 +252,14 @@ def changed_settings(
     check_numbers(flags)
     settings = fetch_search(resume, flags.out) if is_uri(resume) else SearchSettings.load(Path(resume))
     examine_results(settings)
-    changed = {"address": flags.address, "max_disk_gib": flags.max_disk_gib or settings.max_disk_gib}
+    changed: dict[str, Any] = {"address": flags.address, "max_disk_gib": flags.max_disk_gib or settings.max_disk_gib}
     if (trials := changes.get("trials", settings.trials)) < settings.trials:
         raise UserError(f"--trials {trials}: the search was asked for {settings.trials}; it can only be extended.")
-    return settings.model_copy(update={**changed, **changes})
+    if (confirm := changes.get("confirm")) is not None and parse_confirm(str(confirm)) is not None:
+        changed["confirm"] = int(confirm)
+    if "seeds" in changes:
+        changed["seeds"] = changes["seeds"]
+    return settings.model_copy(update={**changed, "trials": trials})
 
 
 if __name__ == "__main__":

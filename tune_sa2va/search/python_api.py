@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tune_sa2va.errors import DataError, UserError
-from tune_sa2va.preflight.data import examine_data
+from tune_sa2va.preflight.data import examine_data, with_folds
 from tune_sa2va.preflight.flags import Flags
 from tune_sa2va.preflight.lane_memory import fit_memory
 from tune_sa2va.preflight.settings import resolve_settings
@@ -23,12 +23,16 @@ _DEFAULTS = {
 """The command's parameters: declared once, there."""
 
 
+_TEXTS = ("data", "model", "space", "folds", "confirm", "resume", "storage")
+"""Settings that the command takes as text, though Python may have a path or a number for them."""
+
+
 def search(**settings: Any) -> Results:
     """Runs a search, or with `resume` goes on with one; prints as the command does, and gives back its results.
 
     settings: as `python -m tune_sa2va.search --help` lists them, with units in the names: data, model, space, trials,
-    epochs, time_budget_min, sampler, seed, gpus, lanes, out, name, storage, max_disk_gib, confirm, seeds, warm_start,
-    resume ...
+    epochs, folds, time_budget_min, sampler, seed, gpus, lanes, out, name, storage, max_disk_gib, confirm, seeds,
+    warm_start, resume ...
 
     Raises:
         TypeError: no such setting.
@@ -54,14 +58,15 @@ def search(**settings: Any) -> Results:
         raise DataError(
             f"{planned.data.source}: {len(report.errors)} faults, {first}. See all: python -m tune_sa2va.data check"
         )
-    return _results(job.start(fit_memory(planned, flags.memory, report.sizes_px), samples, outlets), planned.folder)
+    planned = fit_memory(with_folds(planned, samples), flags.memory, report.sizes_px)
+    return _results(job.start(planned, samples, outlets), planned.folder)
 
 
 def _plain(name: str, value: Any) -> Any:
-    """Paths as the command has them."""
+    """Paths as the command has them, and texts."""
     if name in ("out", "warm_start") and value is not None:
         return Path(value)
-    return str(value) if name in ("data", "model", "space", "resume", "storage") and value is not None else value
+    return str(value) if name in _TEXTS and value is not None else value
 
 
 def _results(code: int, folder: Path) -> Results:

@@ -155,7 +155,8 @@ class Recorder(tune.Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial is over: Tune calls it TERMINATED whether it ran all epochs or ASHA stopped it."""
-        whole = (trial.last_result or {}).get("epoch", 0) >= self._settings.epochs
+        last = trial.last_result or {}
+        whole = last.get("epoch", 0) >= self._settings.epochs and not last.get("folds_left")
         self._end(trial_id_of(trial), TrialState.COMPLETE if whole else TrialState.STOPPED)
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:

@@ -16,10 +16,10 @@ from tune_sa2va.lane.trainable import LaneTrainable
 from tune_sa2va.propose.searcher import METRIC, proposals
 from tune_sa2va.results.records import RunRecords, read_epochs
 from tune_sa2va.results.settings import JOURNAL_FILE, SearchSettings
+from tune_sa2va.schedule.fold_judge import FoldJudge
 from tune_sa2va.schedule.lane_capacity import LaneCapacity
 from tune_sa2va.schedule.lane_queue import AshaInLanes
 from tune_sa2va.schedule.repeated_failure import StopOnRepeatedFailure
-from tune_sa2va.schedule.rungs import REDUCTION_FACTOR
 from tune_sa2va.schedule.time_budget import TimeBudget
 from tune_sa2va.search.recorder import Recorder, trial_id_of
 from tune_sa2va.search.snapshots import Snapshots
@@ -79,8 +79,8 @@ def _scheduler(settings: SearchSettings, lane_capacity: LaneCapacity, *, resumin
         metric=METRIC,
         mode="max",
         max_t=settings.epochs,
-        grace_period=1,
-        reduction_factor=REDUCTION_FACTOR,
+        grace_period=settings.grace_period,
+        reduction_factor=settings.reduction_factor,
     )
 
 
@@ -97,12 +97,14 @@ def _run(
     *,
     resuming: bool,
 ) -> None:
+    names = read_names(settings.folder)
     trainable = tune.with_parameters(
         LaneTrainable,
         settings=settings.lane,
-        names=read_names(settings.folder),
+        names=names,
         configure=settings.trial_config,
         storage=settings.folder / "ray",
+        judge=FoldJudge.of(settings.folder, settings.search_space.recipe_point(), names),
     )
     tune.run(
         trainable,

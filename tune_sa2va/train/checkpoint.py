@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -72,15 +73,7 @@ class CheckpointWriter:
         writers = {ADAPTER_FILE: write_adapter} | ({OPTIMIZER_FILE: write_optimizer} if goes_on else {})
         sums = {name: self._threads.submit(write) for name, write in writers.items()}
         wait(sums.values())
-        state = {
-            "version": _VERSION,
-            "config": config.to_dict(),
-            "progress": asdict(progress),
-            "sha256": {name: found.result() for name, found in sums.items()},
-        }
-        temporary = folder / "state.tmp"
-        temporary.write_text(json.dumps(state, indent=1))
-        temporary.replace(folder / STATE_FILE)
+        _write_state(folder, config, progress, {name: found.result() for name, found in sums.items()})
 
     def _to_host(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Copies of tensors in fp32, which the next call writes over."""
@@ -98,6 +91,38 @@ class CheckpointWriter:
         return copies
 
 
+def fold_folder(folder: Path, number: int) -> Path:
+    """Where the checkpoint of a trial with folds has a fold's own."""
+    return folder / f"fold_{number}"
+
+
+def write_folds(folder: Path, config: TrialConfig, progress: Progress, *, folds: int, of: int) -> None:
+    """Completes a checkpoint whose folds' own are written: its `state.json` vouches for every file of theirs.
+
+    folds: that are there, of so many; fewer where the epoch ended early, and then nobody goes on from it.
+    """
+    sums = {}
+    for number in range(folds):
+        own = fold_folder(folder, number)
+        sums[f"{own.name}/{STATE_FILE}"] = sha256(own / STATE_FILE)
+        sums |= {
+            f"{own.name}/{name}": found for name, found in json.loads((own / STATE_FILE).read_text())["sha256"].items()
+        }
+    _write_state(folder, config, progress, sums, folds={"done": folds, "of": of})
+
+
+def read_folds(folder: Path, config: TrialConfig, *, folds: int) -> Progress:
+    """Where a trial of so many folds is that goes on from the checkpoint in `folder`; its folds load their own.
+
+    Raises:
+        CheckpointError: the folder is incomplete or damaged, or belongs to another configuration or other folds.
+    """
+    state = _state_of(folder, config)
+    if state.get("folds") != {"done": folds, "of": folds}:
+        raise CheckpointError(f"{folder}: is no checkpoint of a trial with {folds} folds. Start the trial anew.")
+    return Progress(**state["progress"])
+
+
 def load_checkpoint(
     folder: Path, config: TrialConfig, parameters: Mapping[str, Tensor], optimizer: FlatAdamW
 ) -> Progress:
@@ -106,9 +131,7 @@ def load_checkpoint(
     Raises:
         CheckpointError: the folder is incomplete or damaged, or belongs to another configuration.
     """
-    state = read_state(folder)
-    if objective(TrialConfig.model_validate(state["config"])) != objective(config):
-        raise CheckpointError(f"{folder}: belongs to a trial of another configuration. Start the trial anew.")
+    state = _state_of(folder, config)
     adapter, progress = load_file(folder / ADAPTER_FILE), Progress(**state["progress"])
     with torch.no_grad():
         for name, parameter in parameters.items():
@@ -116,3 +139,21 @@ def load_checkpoint(
     if progress.epoch < config.train.epochs:
         optimizer.load_moments(load_file(folder / OPTIMIZER_FILE), config.lora.r, steps=progress.step)
     return progress
+
+
+def _state_of(folder: Path, config: TrialConfig) -> dict[str, Any]:
+    """The state of a whole checkpoint of this configuration."""
+    state = read_state(folder)
+    if objective(TrialConfig.model_validate(state["config"])) != objective(config):
+        raise CheckpointError(f"{folder}: belongs to a trial of another configuration. Start the trial anew.")
+    return state
+
+
+def _write_state(
+    folder: Path, config: TrialConfig, progress: Progress, sums: Mapping[str, str], **more: object
+) -> None:
+    """sums: SHA-256 of the files that the checkpoint is not whole without. By rename, so that it is there or not."""
+    state = {"version": _VERSION, "config": config.to_dict(), "progress": asdict(progress), "sha256": sums} | more
+    temporary = folder / "state.tmp"
+    temporary.write_text(json.dumps(state, indent=1))
+    temporary.replace(folder / STATE_FILE)

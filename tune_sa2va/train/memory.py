@@ -50,10 +50,10 @@ class MemoryEstimate:
     """Predicted GiB of one trial at one image size.
 
     image_tokens: of the sequence of `tokens` that is computed. base, encoders: weights. adapters: trained values, their
-    gradients, AdamW's moments and the copies in the base's dtype. activations: the most that a step, or a batch of
-    validation, holds besides all of these. held: what the allocator keeps of the card besides the tensors: the graphs'
-    pool, rests of its segments, workspaces; 0 on a CPU. encoding: the most that the encoders' forward holds besides the
-    weights. trained_values: numbers that a trial trains.
+    gradients, AdamW's moments and the copies in the base's dtype; of all folds. activations: the most that a step, or a
+    batch of validation, holds besides all of these. held: what the allocator keeps of the card besides the tensors: the
+    graphs' pool, rests of its segments, workspaces; 0 on a CPU. encoding: the most that the encoders' forward holds
+    besides the weights. trained_values: numbers that a trial trains.
     """
 
     width_px: int
@@ -101,10 +101,12 @@ def estimate_memory(
     largest_r: int | None = None,
     any_dropout: bool = False,
     checkpointed: bool = False,
+    folds: int = 1,
 ) -> MemoryEstimate:
     """The estimate for the model in `folder` and images of this size. Takes seconds, reads no weights.
 
-    largest_r, any_dropout: of the search, since the steps of every trial are made for all of them.
+    largest_r, any_dropout: of the search, since the steps of every trial are made for all of them. folds: adapters of a
+    trial, of which one is in the store and all are kept beside it, moments included.
 
     Raises:
         UserError: the folder is no checkpoint, or `config` does not fit the model.
@@ -122,6 +124,7 @@ def estimate_memory(
             adapters = TrialAdapters(model, config.lora, config.train.full_modules, seed=0, store=store)
             stepper = Stepper(model, trunk, store, world_size=1)
             stepper.reset(config.loss, config.optimizer)
+            kept = [[tensor.clone() for tensor in stepper.state] for _ in range(folds if folds > 1 else 0)]
         trained = live.live
         stepper.checkpointed = checkpointed
         adapters.train(True)
@@ -132,6 +135,7 @@ def estimate_memory(
         with live:
             rehearse = _rehearse_with_graphs if on_gpu else _rehearse
             shape = rehearse(stepper, collator, example, config, live)
+        del kept
     return MemoryEstimate(
         width_px=width_px,
         height_px=height_px,

@@ -84,6 +84,11 @@ class FlatAdamW:
         self.gradients.zero_()
         self._store.refresh()
 
+    @property
+    def state(self) -> tuple[Tensor, ...]:
+        """What steps change and the next one reads, besides the store's values."""
+        return self.exp_avg, self.exp_avg_sq, self.decays, self.steps
+
     def moments(self, rank: int) -> dict[str, Tensor]:
         """What a checkpoint keeps, by `name|moment`."""
         both = {"exp_avg": self.exp_avg, "exp_avg_sq": self.exp_avg_sq}

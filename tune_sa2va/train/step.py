@@ -94,6 +94,11 @@ class Stepper:
         self.optimizer.reset(optimizer)
         self.losses.zero_()
 
+    @property
+    def state(self) -> tuple[Tensor, ...]:
+        """All that a training has reached: whoever writes it calls `store.refresh`."""
+        return self.store.values, *self.optimizer.state
+
     def accumulate(self, batch: Batch, shape: Shape, *, chunk_size: int) -> Int[Tensor, "B 4"]:
         """Add the gradients of a batch; returns its pixel counts, valid until the next call.
 

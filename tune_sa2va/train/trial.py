@@ -21,6 +21,9 @@ from tune_sa2va.train.records import EpochRecord
 from tune_sa2va.train.schedule import learning_rate
 from tune_sa2va.train.step import LOSS_PARTS
 
+_BETWEEN_FOLDS = 2**50
+"""Seeds of one fold's epochs are all below it."""
+
 _STEPS_BETWEEN_CHECKS = 50
 """Optimizer steps after which the host looks whether all were finite: it waits for the device, so not at each."""
 
@@ -38,8 +41,13 @@ class Trial:
         resume_from: Path | None = None,
         rank: int = 0,
         world_size: int = 1,
+        fold: int = 0,
+        adapters: TrialAdapters | None = None,
     ) -> None:
         """Attach fresh adapters, or those of the checkpoint in `resume_from`.
+
+        fold: draws other random numbers. adapters: of a trial of the same configuration, to be trained on from the
+        values that they have; None attaches new ones.
 
         Raises:
             UserError: the configuration does not fit the model, or the checkpoint cannot be used.
@@ -48,13 +56,13 @@ class Trial:
         self.val_counts: list[Counts] = []
         """Pixel counts of each validation image after the last epoch, in the order of the images."""
         self._engine, self._train, self._val = engine, train, val
-        self._rank, self._world_size = rank, world_size
+        self._rank, self._world_size, self._fold = rank, world_size, fold
         self._stepper = engine.stepper(config)
         self._feed = engine.feed(with_answer=config.loss.lm > 0)
-        self._adapters = TrialAdapters(
+        self.adapters = adapters or TrialAdapters(
             engine.model, config.lora, config.train.full_modules, seed=config.train.seed, store=self._stepper.store
         )
-        self._parameters = self._adapters.parameters
+        self._parameters = self.adapters.parameters
         self._progress = Progress(epoch=0, step=0, val_dice=None)
         self._liveness: Liveness | None = None
         try:
@@ -86,13 +94,18 @@ class Trial:
         self._engine.writer.save(folder, self.config, self._parameters, self._stepper.optimizer, self._progress)
 
     @property
+    def progress(self) -> Progress:
+        """Where the trial is."""
+        return self._progress
+
+    @property
     def num_graphs(self) -> int:
         """CUDA graphs of the steps so far; 0 on a CPU."""
         return self._stepper.num_graphs
 
     def close(self) -> None:
         """Give the base model back as it was."""
-        self._adapters.detach()
+        self.adapters.detach()
 
     def _epoch(self, epoch: int) -> EpochRecord:
         started = time.monotonic()
@@ -111,7 +124,7 @@ class Trial:
         self._progress = Progress(epoch=epoch, step=self._progress.step + num_steps, val_dice=scores.dice)
         return EpochRecord(
             epoch=epoch,
-            **dict(zip(("train_loss", *(f"train_loss_{part}" for part in LOSS_PARTS[1:])), losses, strict=True)),
+            **dict(zip(("train_loss", *(f"train_loss_{part}" for part in LOSS_PARTS[1:])), losses, strict=True)),  # type: ignore[arg-type]
             lr=float(self._stepper.optimizer.lr),
             grad_norm=grad_norm,
             train_dice=mean_scores(to_counts(train_counts)).dice,
@@ -131,14 +144,15 @@ class Trial:
         """Optimizer steps done, and the pixel counts of this worker's images."""
         train, stepper = self.config.train, self._stepper
         # All random numbers of an epoch come from the trial's seed and the epoch's number, so nothing needs saving.
-        torch.manual_seed((train.seed * 100_003 + epoch) * 1_009 + self._rank)
-        order = torch.randperm(len(self._train), generator=torch.Generator().manual_seed(train.seed * 100_003 + epoch))
+        seed = train.seed * 100_003 + epoch + self._fold * _BETWEEN_FOLDS
+        torch.manual_seed((seed * 1_009 + self._rank) % 2**63)
+        order = torch.randperm(len(self._train), generator=torch.Generator().manual_seed(seed))
         chunks = order.split(train.micro_batch_size * train.accumulation_steps * self._world_size)
         shares = [chunk[self._rank :: self._world_size].tolist() for chunk in chunks]
         counts = torch.zeros(sum(map(len, shares)), 4, dtype=torch.int64, device=self._engine.device)
         stepper.losses.zero_()
         stepper.optimizer.norm_sum.zero_()
-        self._adapters.train(True)
+        self.adapters.train(True)
         row = 0
         shown = self._train.in_epoch(epoch, seed=train.seed, augment=self.config.data.augment)
         batches = self._feed.chunks(shown, shares, batch_size=train.micro_batch_size)
@@ -153,7 +167,7 @@ class Trial:
                 stepper.spare_unreached()
             self._update(step, len(chunks) * train.epochs)
         stepper.check()
-        self._adapters.train(False)
+        self.adapters.train(False)
         return len(chunks), counts
 
     def _update(self, step: int, total_steps: int) -> None:

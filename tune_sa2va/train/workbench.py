@@ -10,16 +10,18 @@ from tune_sa2va.cache.fill import fill
 from tune_sa2va.cache.store import FeatureCache, pictures
 from tune_sa2va.config import Augment, LaneSettings, ModelSettings, TrialConfig
 from tune_sa2va.data import Sample
+from tune_sa2va.data.parts import num_folds, searched_of
 from tune_sa2va.data.split_file import Names, find_samples
 from tune_sa2va.data.variants import variants_of
 from tune_sa2va.errors import UserError
-from tune_sa2va.evaluate.examples import Examples
+from tune_sa2va.evaluate.examples import Examples, SomeExamples
 from tune_sa2va.model.checkpoint import load_model
 from tune_sa2va.model.encoding import release_encoders
 from tune_sa2va.model.locate import model_folder
 from tune_sa2va.model.prompt import Prompter
 from tune_sa2va.model.sa2va import Sa2VA
 from tune_sa2va.train.engine import Engine
+from tune_sa2va.train.folded_trial import FoldedTrial, Part
 from tune_sa2va.train.trial import Trial
 
 
@@ -29,15 +31,29 @@ class Workbench:
 
     model: Sa2VA
     engine: Engine
-    train: Examples
-    val: Examples
+    parts: tuple[Part, ...]
+    """Of a trial's trainings: one, or one a fold."""
     augment: Augment
     rank: int
     world_size: int
 
+    @property
+    def train(self) -> Examples | SomeExamples:
+        """What the first training is trained on: with one split, all of them."""
+        return self.parts[0].train
+
+    @property
+    def val(self) -> Examples | SomeExamples:
+        """What the first training is scored on."""
+        return self.parts[0].val
+
     @classmethod
-    def open(cls, settings: LaneSettings, names: Names, *, rank: int, world_size: int) -> "Workbench":
+    def open(
+        cls, settings: LaneSettings, names: Names, *, rank: int, world_size: int, on_all: bool = False
+    ) -> "Workbench":
         """Load the base model, find the images, fill the feature cache where it lacks something, let the encoders go.
+
+        on_all: trials train on every image that is not locked, and are scored on the same, which says nothing.
 
         Raises:
             UserError: the model, the data or the split cannot be used.
@@ -45,23 +61,26 @@ class Workbench:
         device = torch.device("cuda", torch.cuda.current_device()) if settings.use_gpu else torch.device("cpu")
         model = open_model(settings.model, device)
         samples = find_samples(names, settings.data)
-        of_part = {part: [sample for sample in samples if sample.split == part] for part in ("train", "val")}
-        train = open_examples(model, settings, of_part["train"], device, augment=settings.augment)
-        val = open_examples(model, settings, of_part["val"], device)
+        parts = (_open_all if on_all else _open_parts)(model, settings, samples, device)
         release_encoders(model)
         engine = Engine(model, max_rank=settings.max_rank, any_dropout=settings.any_dropout, world_size=world_size)
         engine.checkpointed = settings.checkpointed
-        return cls(model, engine, train, val, settings.augment, rank, world_size)
+        return cls(model, engine, parts, settings.augment, rank, world_size)
 
-    def trial(self, config: TrialConfig, resume_from: Path | None = None) -> Trial:
+    def trial(self, config: TrialConfig, resume_from: Path | None = None) -> Trial | FoldedTrial:
         """A new trial, or one that goes on from its checkpoint. Close it before the next."""
         if not set(variants_of(config.data.augment)) <= set(variants_of(self.augment)):
             raise UserError(
                 f"data.augment is {config.data.augment!r}, but this lane cached the variants of {self.augment!r}. "
                 "Name every value that a trial may have in the search space."
             )
+        if len(self.parts) > 1:
+            return FoldedTrial(
+                self.engine, self.parts, config, resume_from=resume_from, rank=self.rank, world_size=self.world_size
+            )
+        (part,) = self.parts
         return Trial(
-            self.engine, self.train, self.val, config,
+            self.engine, part.train, part.val, config,
             resume_from=resume_from, rank=self.rank, world_size=self.world_size,
         )  # fmt: skip
 
@@ -70,6 +89,32 @@ def open_model(settings: ModelSettings, device: torch.device) -> Sa2VA:
     """The base model, frozen, on `device` in the settings' precision."""
     dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
     return load_model(model_folder(settings.model), device=device, dtype=dtype)
+
+
+def _open_parts(
+    model: Sa2VA, settings: LaneSettings, samples: Sequence[Sample], device: torch.device
+) -> tuple[Part, ...]:
+    """The images of each training of a trial: of one split, or of all folds."""
+    folds = num_folds(samples)
+    if folds == 1:
+        of_part = {part: [sample for sample in samples if sample.split == part] for part in ("train", "val")}
+        train = open_examples(model, settings, of_part["train"], device, augment=settings.augment)
+        val = open_examples(model, settings, of_part["val"], device)
+        return (Part(train=train, val=val, places=tuple(range(len(val)))),)
+    searched = open_examples(model, settings, searched_of(samples), device, augment=settings.augment)
+    parts = []
+    for fold in range(folds):
+        places = [place for place, sample in enumerate(searched.samples) if sample.fold == fold]
+        others = [place for place, sample in enumerate(searched.samples) if sample.fold != fold]
+        parts.append(Part(train=searched.only(others), val=searched.only(places), places=tuple(places)))
+    return tuple(parts)
+
+
+def _open_all(
+    model: Sa2VA, settings: LaneSettings, samples: Sequence[Sample], device: torch.device
+) -> tuple[Part, ...]:
+    searched = open_examples(model, settings, searched_of(samples), device, augment=settings.augment)
+    return (Part(train=searched, val=searched, places=tuple(range(len(searched)))),)
 
 
 def open_examples(

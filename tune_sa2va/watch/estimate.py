@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from tune_sa2va.schedule.rungs import chance_to_go_on, rungs
-from tune_sa2va.watch.view import TrialView, View
+from tune_sa2va.watch.view import Plan, TrialView, View
 
 _PLAYS = 200
 _LOW, _HIGH = 0.1, 0.9
@@ -63,7 +63,9 @@ def _training_s(view: View, now: datetime) -> np.ndarray:
     recent = np.array([epoch.seconds for epoch in view.epochs[-_RECENT_EPOCHS:]])
     at_rung = {
         rung: np.full(_PLAYS, sum(epoch.epoch == rung for epoch in view.epochs), dtype=float)
-        for rung in rungs(view.plan.epochs)
+        for rung in rungs(
+            view.plan.epochs, grace_period=view.plan.grace_period, reduction_factor=view.plan.reduction_factor
+        )
     }
     between_s = _between_trials_s(view)
     lanes = np.zeros((max(view.plan.lanes, len(view.running)), _PLAYS))
@@ -72,14 +74,14 @@ def _training_s(view: View, now: datetime) -> np.ndarray:
         own = [epoch.seconds for epoch in view.epochs_of(trial.trial_id)]
         epoch_s = np.full(_PLAYS, statistics.fmean(own)) if own else chance.choice(recent, _PLAYS)
         spared = trial.number == 0 or trial in view.reruns
-        to_run = _epochs_to_run(chance, at_rung, view.plan.epochs, trial.epochs, spared=spared)
+        to_run = _epochs_to_run(chance, at_rung, view.plan, trial.epochs, spared=spared)
         under_way_s = min(_since_last_epoch_s(view, trial, now), float(epoch_s.mean()) * 0.9)
         lanes[place] = to_run * epoch_s - under_way_s
     running = [trial for trial in view.running if trial not in view.reruns]
     to_come = view.plan.trials - len(view.ended) - len(running)
     for _ in range(to_come):
         first_free = lanes.argmin(axis=0)
-        to_run = _epochs_to_run(chance, at_rung, view.plan.epochs, 0, spared=False)
+        to_run = _epochs_to_run(chance, at_rung, view.plan, 0, spared=False)
         lanes[first_free, plays] += between_s + to_run * chance.choice(recent, _PLAYS)
     if not view.reruns and view.plan.reruns:
         lanes[:] = lanes.max(axis=0)  # who is confirmed is known when the last trial has ended
@@ -89,23 +91,20 @@ def _training_s(view: View, now: datetime) -> np.ndarray:
 
 
 def _epochs_to_run(
-    chance: np.random.Generator, at_rung: dict[int, np.ndarray], epochs: int, done: int, *, spared: bool
+    chance: np.random.Generator, at_rung: dict[int, np.ndarray], plan: Plan, done: int, *, spared: bool
 ) -> np.ndarray:
     """Epochs that a trial with `done` of them has left, one for each play; the rungs that it reaches count it."""
     goes_on = np.ones(_PLAYS, dtype=bool)
-    to_run = np.full(_PLAYS, epochs - done)
+    to_run = np.full(_PLAYS, plan.epochs - done)
     for rung, recorded in at_rung.items():
         if rung <= done:
             continue
-        passes = chance.random(_PLAYS) < _chances(recorded) if not spared else np.ones(_PLAYS, dtype=bool)
+        chances = [chance_to_go_on(number, reduction_factor=plan.reduction_factor) for number in recorded]
+        passes = chance.random(_PLAYS) < np.array(chances) if not spared else np.ones(_PLAYS, dtype=bool)
         to_run[goes_on & ~passes] = rung - done
         recorded += goes_on
         goes_on &= passes
     return to_run
-
-
-def _chances(recorded: np.ndarray) -> np.ndarray:
-    return np.array([chance_to_go_on(number) for number in recorded])
 
 
 def _since_last_epoch_s(view: View, trial: TrialView, now: datetime) -> float:

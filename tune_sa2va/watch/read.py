@@ -20,7 +20,9 @@ def plan_of(settings: SearchSettings) -> Plan:
         lanes=settings.lanes,
         images=_images(settings.folder),
         time_budget_s=settings.time_budget_s,
-        reruns=settings.confirm * settings.seeds,
+        grace_period=settings.grace_period,
+        reduction_factor=settings.reduction_factor,
+        reruns=settings.num_reruns,
     )
 
 
@@ -36,11 +38,12 @@ def read_view(folder: Path) -> View:
 def _images(folder: Path) -> dict[str, int]:
     file = folder / "split.parquet"
     try:
-        parts = pq.read_table(file, columns=["split"])["split"].to_pylist()
+        rows = pq.read_table(file).to_pylist()
     except FileNotFoundError:
         return {}
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ResultsError(
             f"{file}: damaged or not readable ({str(error).splitlines()[0]}). Put back a copy."
         ) from error
+    parts = ["val" if row.get("fold") is not None else row["split"] for row in rows]
     return {part: parts.count(part) for part in set(parts)}

@@ -11,11 +11,12 @@ from typing import Any
 import pandas as pd
 
 from tune_sa2va.results.records import TrialKind, TrialState
+from tune_sa2va.results.settings import GRACE_PERIOD, REDUCTION_FACTOR
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What was asked for. images: how many are in each part (train, val, test)."""
+    """What was asked for. images: how many are in each part (train, val, test); with folds all but test are val."""
 
     name: str
     trials: int
@@ -23,6 +24,8 @@ class Plan:
     lanes: int
     images: dict[str, int]
     time_budget_s: float | None = None
+    grace_period: int = GRACE_PERIOD
+    reduction_factor: int = REDUCTION_FACTOR
     reruns: int = 0
     """At most so many confirm the best at the end."""
 

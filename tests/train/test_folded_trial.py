@@ -1,0 +1,169 @@
+"""K trainings over one base: each is what it would be alone, exact to resume, and scored on what it never saw."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from tests.train.bench import lane_settings
+from tune_sa2va.config import RECIPE, TrialConfig
+from tune_sa2va.data import Sample, check, open_dataset, split_by_group
+from tune_sa2va.data.parts import cut_into_folds
+from tune_sa2va.data.split_file import read_names, write_split
+from tune_sa2va.errors import CheckpointError, NonFiniteError
+from tune_sa2va.evaluate.metrics import mean_scores
+from tune_sa2va.train.folded_trial import FoldedTrial
+from tune_sa2va.train.records import EpochRecord
+from tune_sa2va.train.trial import Trial
+from tune_sa2va.train.workbench import Workbench
+
+FOLDS = 3
+CLOCK = {"it_per_s", "seconds", "train_seconds", "val_seconds"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("folds")
+
+
+@pytest.fixture(scope="module")
+def bench(folder: Path) -> Workbench:
+    settings = lane_settings(folder, images=6, raw_high_res=True)
+    samples = split_by_group(check(open_dataset(folder / "data")).samples, seed=0)
+    write_split(folder, cut_into_folds(samples, FOLDS, seed=0))
+    return Workbench.open(settings, read_names(folder), rank=0, world_size=1)
+
+
+def config(**values: object) -> TrialConfig:
+    paths = {name.replace("__", "."): value for name, value in values.items()}
+    return RECIPE.replace({"train.epochs": 2, "lora.r": 4, "optimizer.lr": 1e-3, **paths})
+
+
+def folded(bench: Workbench, trial_config: TrialConfig, resume_from: Path | None = None) -> FoldedTrial:
+    trial = bench.trial(trial_config, resume_from)
+    assert isinstance(trial, FoldedTrial)
+    return trial
+
+
+def numbers(record: EpochRecord) -> dict[str, object]:
+    return {name: value for name, value in dataclasses.asdict(record).items() if name not in CLOCK}
+
+
+def names(samples: tuple[Sample, ...]) -> set[str]:
+    return {sample.name for sample in samples}
+
+
+def test_every_searched_image_is_scored_once_by_who_never_saw_it(bench: Workbench) -> None:
+    assert len(bench.parts) == FOLDS
+    places = [place for part in bench.parts for place in part.places]
+    assert sorted(places) == list(range(len(places)))
+    everything = names(bench.train.samples) | names(bench.val.samples)
+    for part in bench.parts:
+        assert not names(part.train.samples) & names(part.val.samples)
+        assert names(part.train.samples) | names(part.val.samples) == everything
+
+
+def test_each_fold_is_what_it_would_be_alone(bench: Workbench) -> None:
+    trial_config = config(lora__dropout=0.1, train__full_modules=["mask_decoder"], optimizer__weight_decay=0.1)
+    before = {name: tensor.clone() for name, tensor in bench.model.state_dict().items()}
+    trial = folded(bench, trial_config)
+    records = [record for record in trial.epochs() if record is not None]
+    together = list(trial.val_counts)
+    trial.close()
+    after = bench.model.state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    alone = []
+    for number, part in enumerate(bench.parts):
+        single = Trial(bench.engine, part.train, part.val, trial_config, fold=number)
+        alone.append(list(single.epochs()))
+        assert [together[place] for place in part.places] == single.val_counts
+        single.close()
+    weights = [len(part.train) for part in bench.parts]
+    for epoch, record in enumerate(records):
+        own = [fold[epoch] for fold in alone]
+        assert record.epoch == epoch + 1 and record.folds == FOLDS
+        mean = sum(w * r.train_loss for w, r in zip(weights, own, strict=True)) / sum(weights)
+        assert record.train_loss == pytest.approx(mean)
+        assert len({fold.train_loss for fold in own}) == FOLDS
+    counts = [counts for counts in together if counts is not None]
+    assert records[-1].val_dice == mean_scores(counts).dice
+
+
+def test_resuming_gives_bit_for_bit_the_uninterrupted_numbers(bench: Workbench, tmp_path: Path) -> None:
+    trial_config = config(lora__dropout=0.1, train__epochs=3)
+    trial = folded(bench, trial_config)
+    whole = []
+    for record in trial.epochs():
+        if record is not None:
+            whole.append(record)
+            if record.epoch == 1:
+                trial.save(tmp_path / "checkpoint")
+    counts = trial.val_counts
+    trial.save(tmp_path / "last")
+    trial.close()
+    resumed = folded(bench, trial_config, tmp_path / "checkpoint")
+    rest = [record for record in resumed.epochs() if record is not None]
+    resumed.close()
+    assert [numbers(record) for record in rest] == [numbers(record) for record in whole[1:]]
+    assert resumed.val_counts == counts
+    assert not list((tmp_path / "last").rglob("optimizer.safetensors"))
+    assert len(list((tmp_path / "last").rglob("adapter_model.safetensors"))) == FOLDS
+
+
+def test_a_damaged_fold_or_another_number_of_folds_is_refused(bench: Workbench, tmp_path: Path) -> None:
+    trial = folded(bench, config())
+    epochs = trial.epochs()
+    assert [next(epochs) is None for _ in range(FOLDS)] == [True, True, False]
+    trial.save(tmp_path / "whole")
+    assert next(epochs) is None
+    record = trial.record()
+    assert (record.epoch, record.folds, record.folds_left) == (2, 1, FOLDS - 1)
+    assert sum(counts is not None for counts in trial.val_counts) == len(bench.parts[0].places)
+    trial.save(tmp_path / "cut")
+    trial.close()
+    with pytest.raises(CheckpointError, match="no checkpoint of a trial with 3 folds"):
+        folded(bench, config(), tmp_path / "cut")
+    adapter = tmp_path / "whole" / "fold_1" / "adapter" / "adapter_model.safetensors"
+    content = bytearray(adapter.read_bytes())
+    content[-1] ^= 1
+    adapter.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"fold_1/adapter/adapter_model.safetensors is damaged"):
+        folded(bench, config(), tmp_path / "whole")
+
+
+def _worker(rank: int, folder: Path, trial_config: TrialConfig) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    torch.set_num_threads(1)
+    settings = lane_settings(folder, raw_high_res=True)
+    trial = folded(Workbench.open(settings, read_names(folder), rank=rank, world_size=2), trial_config)
+    records = [record for record in trial.epochs() if record is not None]
+    torch.save(([numbers(record) for record in records], trial.val_counts), folder / f"rank{rank}.pt")
+    trial.close()
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow  # two processes load the model
+def test_two_workers_agree_on_every_fold(bench: Workbench, folder: Path) -> None:
+    """Their batch of two is what one worker's is."""
+    mp.spawn(_worker, args=(folder, config(train__epochs=1)), nprocs=2)
+    first, second = (torch.load(folder / f"rank{rank}.pt", weights_only=False) for rank in range(2))
+    assert first[1] == second[1] and all(counts is not None for counts in first[1])
+    alone = folded(bench, config(train__epochs=1, train__micro_batch_size=2))
+    (record,) = [record for record in alone.epochs() if record is not None]
+    alone.close()
+    assert record.train_loss == pytest.approx(first[0][0]["train_loss"], rel=1e-4)
+    assert record.val_dice == pytest.approx(first[0][0]["val_dice"], abs=5e-3)
+
+
+def test_what_is_not_finite_in_one_fold_ends_the_trial_and_spares_the_next(bench: Workbench) -> None:
+    bad = config(optimizer__lr=1.0, optimizer__max_grad_norm=1e30, lora__alpha_over_r=64, train__epochs=20)
+    trial = folded(bench, bad)
+    with pytest.raises(NonFiniteError, match="lower learning rate"):
+        list(trial.epochs())
+    trial.close()
+    good = folded(bench, config(train__epochs=1))
+    assert [record is None for record in good.epochs()] == [True, True, False]
+    good.close()

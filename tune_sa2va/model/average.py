@@ -1,0 +1,88 @@
+"""The mean of several adapters of one configuration as one adapter of PEFT's, exactly.
+
+The mean of K products B_k A_k is one product: all A on top of each other, all B side by side, K times the rank. PEFT's
+scale is alpha / r, so the K in the rank is the K of the mean; only with rsLoRA, alpha / sqrt(r), alpha changes too.
+Modules trained in full become the mean of their weights.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from tune_sa2va.errors import CheckpointError
+
+_TENSORS, _CONFIG = "adapter_model.safetensors", "adapter_config.json"
+
+
+def average_adapters(folders: Sequence[Path], to: Path) -> None:
+    """Write the mean of the adapters in `folders`, which differ in their numbers alone, to the folder `to`.
+
+    Raises:
+        CheckpointError: a file cannot be read, or the adapters are not of one configuration.
+    """
+    configs, members = zip(*(_read(folder) for folder in folders), strict=True)
+    if any(
+        config != configs[0] or member.keys() != members[0].keys()
+        for config, member in zip(configs, members, strict=True)
+    ):
+        raise CheckpointError(f"{folders[0]} and the others: are adapters of several configurations. Average one's.")
+    alpha = configs[0]["lora_alpha"] / (math.sqrt(len(folders)) if configs[0]["use_rslora"] else 1)
+    config = configs[0] | {"r": configs[0]["r"] * len(folders), "lora_alpha": alpha}
+    to.mkdir(parents=True, exist_ok=True)
+    save_file(
+        {name: _joined(name, [member[name] for member in members]) for name in members[0]},
+        to / _TENSORS,
+        metadata={"format": "pt"},
+    )
+    (to / _CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def check_average(folder: Path, members: Sequence[Path]) -> None:
+    """Whether the adapter in `folder` changes each matrix by the mean of what the adapters in `members` change it by.
+
+    Raises:
+        CheckpointError: it does not, beyond the rounding of fp32.
+    """
+    mean = _changes(*_read(folder))
+    total: dict[str, Tensor] = {}
+    for member in members:
+        for name, change in _changes(*_read(member)).items():
+            total[name] = total[name] + change if name in total else change
+    for name, change in total.items():
+        wanted = change / len(members)
+        if not torch.allclose(mean[name], wanted, rtol=1e-4, atol=1e-5 * float(wanted.abs().max())):
+            raise CheckpointError(f"{folder}: {name} is not the mean of the folds' adapters. Export the trial again.")
+
+
+def _changes(config: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """scale B A of each module, and the tensors that are trained in full."""
+    scale = config["lora_alpha"] / (math.sqrt(config["r"]) if config["use_rslora"] else config["r"])
+    changes = {}
+    for name, tensor in tensors.items():
+        if name.endswith(".lora_B.weight"):
+            changes[name] = scale * tensor @ tensors[name.replace(".lora_B.", ".lora_A.")]
+        elif not name.endswith(".lora_A.weight"):
+            changes[name] = tensor
+    return changes
+
+
+def _joined(name: str, tensors: Sequence[Tensor]) -> Tensor:
+    if name.endswith(".lora_A.weight"):
+        return torch.cat(list(tensors), dim=0)
+    if name.endswith(".lora_B.weight"):
+        return torch.cat(list(tensors), dim=1)
+    return torch.stack(list(tensors)).mean(dim=0)
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    try:
+        return json.loads((folder / _CONFIG).read_text(encoding="utf-8")), load_file(folder / _TENSORS)
+    except (OSError, ValueError, RecursionError, SafetensorError) as error:
+        raise CheckpointError(f"{folder}: cannot be read as an adapter ({error}). Copy it again.") from error

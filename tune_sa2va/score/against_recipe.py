@@ -1,0 +1,67 @@
+"""The best configuration of a search beside the recipe, on images that neither was trained on.
+
+A search takes the best of many scores, so some trial is above the recipe by luck alone. The recipe therefore stands
+unless it is beaten on the same images, groups as the unit (`score.beaten`). Where both ran again with new seeds
+(`--confirm`), the reruns are compared, all seeds of a configuration together; else the trials are.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from tune_sa2va.data.split_file import read_names
+from tune_sa2va.evaluate.paired import Comparison, compare
+from tune_sa2va.results.records import read_trials
+from tune_sa2va.results.settings import SearchSettings
+from tune_sa2va.results.val_counts import read_val_dice
+from tune_sa2va.score.beaten import beats_recipe
+
+LEVEL = 0.05
+"""Chance of exporting, in the place of the recipe, what is no better than it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Standing:
+    """is_beaten: the recipe, by the best. comparison: the best beside it. best_run: whose adapter the best's is."""
+
+    is_beaten: bool
+    comparison: Comparison
+    best_run: str
+
+    @property
+    def words(self) -> str:
+        """What was found, and what follows."""
+        found = self.comparison.difference
+        told = (
+            f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}] Dice beside the recipe, on {found.num_values} "
+            f"images of {found.num_groups} groups that its adapters were not trained on"
+        )
+        if self.is_beaten:
+            return f"Trial {self.best_run} beats the recipe: {told}."
+        return (
+            f"Nothing beats the recipe, so the recipe's adapter is exported. The best is {self.best_run}: {told}, "
+            f"which may be luck. Its adapter can be had: python -m tune_sa2va.export --trial {self.best_run}."
+        )
+
+
+def against_recipe(settings: SearchSettings, best: Sequence[str], recipe: Sequence[str]) -> Standing:
+    """best, recipe: ids of the runs of each that count, the one whose adapter would be exported first.
+
+    Raises:
+        UserError: a file of the results cannot be read.
+    """
+    trials = read_trials(settings.folder, kind=None).set_index("trial_id")["best_epoch"]
+    mine, theirs = (
+        pd.concat([read_val_dice(settings.folder, run, int(trials[run])) for run in runs], axis=1).mean(axis=1)
+        for runs in (best, recipe)
+    )
+    both = pd.concat([mine, theirs], axis=1, join="inner").dropna()
+    group_of = {row["image_code"]: row["group_code"] for row in read_names(settings.folder)}
+    groups = [group_of[code] for code, _ in both.index]
+    first, second = (both.iloc[:, column].to_numpy() for column in (0, 1))
+    return Standing(
+        is_beaten=len(both) > 0 and beats_recipe(first, second, groups, level=LEVEL),
+        comparison=compare(first.tolist(), second.tolist(), groups),
+        best_run=best[0],
+    )

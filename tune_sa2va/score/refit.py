@@ -1,0 +1,56 @@
+"""The winner trained once more, on every image that is not locked, for as many epochs as its best one: `--final refit`.
+
+It runs as a Ray task on one device, where the lanes ran, and is kept in the results folder: a search that is resumed
+after it does not train again. There is no image left to choose by, so the epoch is that of the trial, with the learning
+rates that it had, and so is the threshold.
+"""
+
+import tempfile
+from pathlib import Path
+
+import ray
+import torch
+
+from tune_sa2va.config import LaneSettings, TrialConfig
+from tune_sa2va.data.split_file import Names, read_names
+from tune_sa2va.durable import publish_folder
+from tune_sa2va.export import TrialCheckpoint
+from tune_sa2va.lane.messages import FilesRef, pack_folder, unpack_folder
+from tune_sa2va.results.settings import SearchSettings
+from tune_sa2va.train.trial import Trial
+from tune_sa2va.train.workbench import Workbench
+
+
+def refit(settings: SearchSettings, checkpoint: TrialCheckpoint) -> None:
+    """Trains the checkpoint's configuration on all searched images, unless that was done; see `refit_folder`.
+
+    Inside a running Ray.
+    """
+    to = checkpoint.refit_folder
+    if to.exists():
+        return
+    task = ray.remote(num_cpus=0, num_gpus=1 if settings.gpus else 0, max_retries=1)(_train)
+    found: FilesRef = ray.get(
+        task.remote(settings.lane, read_names(settings.folder), checkpoint.config, checkpoint.epoch)
+    )
+    unfinished = to.with_name(f".{to.name}.part")
+    unpack_folder(found, unfinished)
+    publish_folder(unfinished, to)
+
+
+def _train(lane: LaneSettings, names: Names, config: TrialConfig, epochs: int) -> FilesRef:
+    torch.set_num_threads(lane.cpus_per_worker)
+    bench = Workbench.open(lane, names, rank=0, world_size=1, on_all=True)
+    # One worker takes what the lane's workers took together.
+    together = config.train.accumulation_steps * lane.num_workers
+    trial = bench.trial(config.replace({"train.accumulation_steps": together}))
+    assert isinstance(trial, Trial), "all images are one training's"
+    try:
+        for record in trial.epochs():
+            if record.epoch == epochs:
+                break
+        with tempfile.TemporaryDirectory(prefix="tune_sa2va-refit-") as name:
+            trial.save(Path(name))
+            return pack_folder(Path(name))
+    finally:
+        trial.close()
