@@ -8,6 +8,7 @@ import torch
 from tests.train.bench import lane_settings
 from tune_sa2va.data.split_file import read_split
 from tune_sa2va.evaluate.distance import hausdorff_95
+from tune_sa2va.evaluate.members import Members
 from tune_sa2va.evaluate.metrics import count
 from tune_sa2va.evaluate.predict import predict
 from tune_sa2va.evaluate.scores import means, score_images
@@ -22,7 +23,7 @@ def test_each_threshold_cuts_the_probabilities(tmp_path: Path) -> None:
     samples = [sample for sample in read_split(tmp_path, settings.data) if sample.split == "val"]
     examples = open_examples(model, settings, samples, device)
     thresholds = (0.5, 0.2)
-    images = score_images(model, examples, ["a", "b"], thresholds, prompter=None)
+    images = score_images(model, Members.attach(model, []), examples, ["a", "b"], thresholds, prompter=None)
     assert [(image.label, image.text, image.wrote_seg) for image in images] == [
         (label, sample.text, None) for label, sample in zip("ab", samples, strict=True)
     ]

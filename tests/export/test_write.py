@@ -11,7 +11,7 @@ import pytest
 from tune_sa2va.config import RECIPE
 from tune_sa2va.errors import NotReproducedError
 from tune_sa2va.export.checkpoints import TrialCheckpoint
-from tune_sa2va.export.verify import FreshScores
+from tune_sa2va.export.verify import FreshScores, Proof
 from tune_sa2va.export.write import _test_scores, _verify
 
 CHECKPOINT = TrialCheckpoint(folder=Path("x"), trial_id="0003", epoch=2, val_dice=0.8, config=RECIPE, can_win=True)
@@ -29,19 +29,19 @@ def fresh(dice: float, precision: str) -> FreshScores:
 )
 def test_more_than_rounding_is_not_published(precision: str, merged: bool, tolerance: float) -> None:
     for sign in (1, -1):
-        near = _verify(CHECKPOINT, fresh(0.8 + sign * 0.9 * tolerance, precision), Path("to"), merged=merged)
+        near = _verify(CHECKPOINT, fresh(0.8 + sign * 0.9 * tolerance, precision), Path("to"), Proof(merged=merged))
         assert near.difference == pytest.approx(0.9 * tolerance, rel=0.02) and near.tolerance == tolerance
         with pytest.raises(NotReproducedError, match="0003, epoch 2"):
-            _verify(CHECKPOINT, fresh(0.8 + sign * 1.1 * tolerance, precision), Path("to"), merged=merged)
+            _verify(CHECKPOINT, fresh(0.8 + sign * 1.1 * tolerance, precision), Path("to"), Proof(merged=merged))
 
 
 def test_nothing_to_score_is_not_reproduced() -> None:
     with pytest.raises(NotReproducedError):
-        _verify(CHECKPOINT, fresh(math.nan, "fp32"), Path("to"), merged=False)
+        _verify(CHECKPOINT, fresh(math.nan, "fp32"), Path("to"), Proof())
 
 
 def test_the_test_scores_are_this_checkpoints(tmp_path: Path) -> None:
-    assert _test_scores(tmp_path, CHECKPOINT) == {}
+    assert _test_scores(tmp_path, CHECKPOINT.label) == {}
     rows = [
         {"row": row, "checkpoint": checkpoint, "image_code": image, "group_code": image, "text": "vessel",
          "threshold": 0.5, "tp": tp, "fp": 0, "fn": 10 - tp, "tn": 5,
@@ -54,7 +54,7 @@ def test_the_test_scores_are_this_checkpoints(tmp_path: Path) -> None:
         for image, tp in zip(("a", "b"), counts, strict=True)
     ]  # fmt: skip
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "test_scores.parquet")
-    found = _test_scores(tmp_path, CHECKPOINT)
+    found = _test_scores(tmp_path, CHECKPOINT.label)
     assert found["test"].num_images == 2 and found["test"].recall.mean == pytest.approx(0.7)
     other = dataclasses.replace(CHECKPOINT, epoch=1)
-    assert _test_scores(tmp_path, other)["test"].recall.mean == pytest.approx(0.1)
+    assert _test_scores(tmp_path, other.label)["test"].recall.mean == pytest.approx(0.1)

@@ -17,12 +17,12 @@ from tune_sa2va.model.adapter import save_adapter
 from tune_sa2va.model.lora import TrialAdapters
 from tune_sa2va.model.sa2va import Sa2VA
 from tune_sa2va.results.settings import SearchSettings
-from tune_sa2va.results.test_scores import SCORES_FILE, read_locked_part
+from tune_sa2va.results.test_scores import AT_DEFAULT, AT_OWN, SCORES_FILE, read_locked_part
 from tune_sa2va.score import test_part as module
 from tune_sa2va.score.test_part import Contender, score_test_part
 from tune_sa2va.train.workbench import open_examples, open_model
 
-BASE = Contender(row="untuned base", checkpoint="untuned base", adapter=None)
+BASE = Contender(row="untuned base", checkpoint="untuned base")
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +51,14 @@ def adapter(model: Sa2VA, folder: Path) -> Files:
 def test_the_test_part_is_scored_with_each_ones_adapter(settings: SearchSettings, tmp_path: Path) -> None:
     names = read_names(settings.folder)
     model = open_model(settings.model, torch.device("cpu"))
-    tuned = Contender(row="winner", checkpoint="0003, epoch 2", adapter=adapter(model, tmp_path / "adapter"))
-    last = Contender(row="base again", checkpoint="base again", adapter=None)
+    tuned = Contender(row="winner", checkpoint="0003, epoch 2", adapters=(adapter(model, tmp_path / "adapter"),))
+    last = Contender(row="base again", checkpoint="base again")
     rows, masks = module._score(settings, names, [BASE, tuned, last])
     test = [row for row in names if row["split"] == "test"]
     for contender in (BASE, tuned, last):
-        found = rows[contender.row]
+        own = [row for row in rows[contender.row] if row["at"] == AT_OWN]
+        assert len({row["threshold"] for row in own}) == 1 and len(own) == len(test)
+        found = rows[contender.row] = [row for row in rows[contender.row] if row["at"] == AT_DEFAULT]
         assert [row["image_code"] for row in found] == [row["image_code"] for row in test] != []
         assert {row["checkpoint"] for row in found} == {contender.checkpoint}
         assert [row["group_code"] for row in found] == [row["group_code"] for row in test]
@@ -75,13 +77,13 @@ def by_hand(settings: SearchSettings, model: Sa2VA) -> list[Counts]:
 def test_what_was_scored_is_not_opened_again(tmp_path: Path) -> None:
     """No Ray runs here: who opened the part would fail."""
     settings = settings_in(tmp_path)
-    entry = {"image_code": "i1", "group_code": "g1", "text": "vessel", "threshold": 0.5, "tp": 1, "fp": 2, "fn": 3,
-             "tn": 4, "cl_dice": 0.5, "hd95_px": 1.0, "betti_error": 0.0}  # fmt: skip
+    entry = {"image_code": "i1", "group_code": "g1", "text": "vessel", "at": AT_DEFAULT, "threshold": 0.5,
+             "tp": 1, "fp": 2, "fn": 3, "tn": 4, "cl_dice": 0.5, "hd95_px": 1.0, "betti_error": 0.0}  # fmt: skip
     rows = [entry | {"row": row, "checkpoint": checkpoint, "tp": tp}
             for row, checkpoint, tp in (("recipe", "0000, epoch 3", 7), ("winner", "0002, epoch 1", 8))]  # fmt: skip
     module._write(settings.folder / SCORES_FILE, rows, 2)
     # The recipe has become the winner: its scores are there under another name.
-    score_test_part(settings, [Contender(row="winner", checkpoint="0000, epoch 3", adapter={})])
+    score_test_part(settings, [Contender(row="winner", checkpoint="0000, epoch 3", adapters=({},))])
     locked = read_locked_part(settings.folder)
     assert locked is not None and locked.openings == 2
     (row,) = locked.scores.to_dict("records")

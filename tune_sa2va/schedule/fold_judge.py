@@ -19,7 +19,7 @@ from tune_sa2va.results.val_counts import read_val_dice
 from tune_sa2va.schedule.hopeless_folds import is_hopeless
 from tune_sa2va.space.rerun import RERUN_OF
 
-LEVEL = 0.05
+LEVEL = 0.01
 """Chance of giving up a trial that is no worse."""
 
 

@@ -1,7 +1,7 @@
 """The best configuration of a search beside the recipe, on images that neither was trained on.
 
 A search takes the best of many scores, so some trial is above the recipe by luck alone. The recipe therefore stands
-unless it is beaten on the same images, groups as the unit (`score.beaten`). Where both ran again with new seeds
+unless it is beaten on the same images, groups as the unit (`score.beats_recipe`). Where both ran again with new seeds
 (`--confirm`), the reruns are compared, all seeds of a configuration together; else the trials are.
 """
 
@@ -15,7 +15,7 @@ from tune_sa2va.evaluate.paired import Comparison, compare
 from tune_sa2va.results.records import read_trials
 from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.results.val_counts import read_val_dice
-from tune_sa2va.score.beaten import beats_recipe
+from tune_sa2va.score.beats_recipe import beats_recipe
 
 LEVEL = 0.05
 """Chance of exporting, in the place of the recipe, what is no better than it."""
