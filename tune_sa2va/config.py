@@ -49,7 +49,9 @@ class OptimizerSettings(Frozen):
 
 
 class LossSettings(Frozen):
-    """ComboLoss = dice x Dice + focal x Focal(focal_alpha, focal_gamma) + bce x BCE; + lm x the answer's CE."""
+    """ComboLoss = dice x Dice + focal x Focal(focal_alpha, focal_gamma) + bce x BCE + cldice x soft-clDice
+    + focal_tversky x FocalTversky(focal_tversky_alpha, _beta, _gamma) + lm x the answer's CE. A part of weight 0 is not
+    computed where it costs something (clDice, focal Tversky, CE)."""
 
     dice: float = Field(default=1.0, ge=0.0, le=1e3)
     focal: float = Field(default=1.0, ge=0.0, le=1e3)
@@ -58,11 +60,21 @@ class LossSettings(Frozen):
     focal_alpha: float = Field(default=0.8, gt=0.0, lt=1.0)
     """Weight of vessel pixels; background pixels get 1 - focal_alpha."""
     focal_gamma: float = Field(default=2.0, ge=0.0, le=10.0)
+    cldice: float = Field(default=0.0, ge=0.0, le=1e3)
+    focal_tversky: float = Field(default=0.0, ge=0.0, le=1e3)
+    focal_tversky_alpha: float = Field(default=0.7, ge=0.0, le=1.0)
+    """Weight of missed vessel (false negatives)."""
+    focal_tversky_beta: float = Field(default=0.3, ge=0.0, le=1.0)
+    """Weight of what is wrongly called vessel (false positives)."""
+    focal_tversky_gamma: float = Field(default=4 / 3, ge=1.0, le=3.0)
 
     @model_validator(mode="after")
     def _some_mask_loss(self) -> Self:
-        if self.dice + self.focal + self.bce <= 0:
-            raise ValueError("loss.dice, loss.focal and loss.bce are all 0: nothing would train the masks")
+        if self.dice + self.focal + self.bce + self.cldice + self.focal_tversky <= 0:
+            raise ValueError(
+                "loss.dice, loss.focal, loss.bce, loss.cldice and loss.focal_tversky are all 0: "
+                "nothing would train the masks"
+            )
         return self
 
 

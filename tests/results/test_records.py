@@ -153,7 +153,7 @@ def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
     three_trials(tmp_path)
     table = pq.read_table(tmp_path / "trials.parquet")
     pq.write_table(table.replace_schema_metadata({"tune_sa2va.schema_version": "99"}), tmp_path / "trials.parquet")
-    with pytest.raises(UserError, match="version 3, got 99"):
+    with pytest.raises(UserError, match="version 4, got 99"):
         read_trials(tmp_path)
     pq.write_table(pa.table({"x": [1]}), tmp_path / "trials.parquet")
     with pytest.raises(UserError, match="got none"):
@@ -162,11 +162,13 @@ def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
 
 def test_changed_columns_need_a_new_schema_version() -> None:
     """When this fails: raise SCHEMA_VERSION, then write the new columns here."""
-    assert module.SCHEMA_VERSION == 3
+    assert module.SCHEMA_VERSION == 4
     config = [
         *("lora.r", "lora.alpha_over_r", "lora.dropout", "lora.target_modules", "lora.use_rslora"),
         *("optimizer.lr", "optimizer.weight_decay", "optimizer.max_grad_norm", "optimizer.warmup_fraction"),
         *("loss.dice", "loss.focal", "loss.bce", "loss.lm", "loss.focal_alpha", "loss.focal_gamma"),
+        *("loss.cldice", "loss.focal_tversky"),
+        *("loss.focal_tversky_alpha", "loss.focal_tversky_beta", "loss.focal_tversky_gamma"),
         *("train.epochs", "train.micro_batch_size", "train.accumulation_steps", "train.full_modules", "train.seed"),
         "data.augment",
     ]
@@ -188,6 +190,7 @@ def test_changed_columns_need_a_new_schema_version() -> None:
     assert module.EPOCHS_SCHEMA.names == [
         *("trial_id", "kind", "epoch"),
         *("train_loss", "train_loss_dice", "train_loss_focal", "train_loss_bce", "train_loss_lm"),
+        *("train_loss_cldice", "train_loss_focal_tversky"),
         *("lr", "grad_norm", "train_dice", "val_dice", "val_iou", "val_recall", "val_precision", "it_per_s", "seconds"),
         *("train_seconds", "val_seconds", "peak_gib", "warning", "lane", "ended_at"),
     ]

@@ -88,6 +88,16 @@ def test_the_answers_loss_is_part_of_the_sum(bench: Workbench) -> None:
     assert with_lm[0].train_loss_lm > 0
 
 
+def test_losses_for_thin_trees_are_part_of_the_sum_where_they_have_a_weight(bench: Workbench) -> None:
+    without = run(bench, config(train__epochs=1))[0]
+    thin = run(bench, config(train__epochs=1, loss__cldice=0.5, loss__focal_tversky=0.25))[0]
+    assert (without.train_loss_cldice, without.train_loss_focal_tversky) == (0, 0)
+    parts = thin.train_loss_dice + thin.train_loss_focal + 0.5 * thin.train_loss_bce
+    parts += 0.5 * thin.train_loss_cldice + 0.25 * thin.train_loss_focal_tversky
+    assert thin.train_loss_cldice > 0 and thin.train_loss_focal_tversky > 0
+    assert thin.train_loss == pytest.approx(parts, rel=1e-5)
+
+
 def test_a_batch_of_two_is_two_forwards_of_one(bench: Workbench) -> None:
     together = run(bench, config(train__micro_batch_size=2))
     apart = run(bench, config(train__accumulation_steps=2))

@@ -29,7 +29,7 @@ from tune_sa2va.train.records import EpochRecord
 
 TRIALS_FILE = "trials.parquet"
 EPOCHS_FILE = "epochs.parquet"
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Of both files; goes up when a column is added, renamed or taken out."""
 
 _VERSION_KEY = b"tune_sa2va.schema_version"

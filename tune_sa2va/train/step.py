@@ -26,11 +26,14 @@ from tune_sa2va.train.graphs import Graphs
 from tune_sa2va.train.loss import combo_loss
 from tune_sa2va.train.optimizer import FlatAdamW
 
-LOSS_PARTS = ("total", "dice", "focal", "bce", "lm")
+LOSS_PARTS = ("total", "dice", "focal", "bce", "lm", "cldice", "focal_tversky")
 
 
 class LossKnobs(NamedTuple):
-    """The numbers of `LossSettings` on the device, so that they change without another capture."""
+    """The numbers of `LossSettings` on the device, so that they change without another capture.
+
+    cldice, focal_tversky: None in what `set` gives where a trial has no such part: then it is not computed.
+    """
 
     dice: Tensor
     focal: Tensor
@@ -38,21 +41,36 @@ class LossKnobs(NamedTuple):
     lm: Tensor
     focal_alpha: Tensor
     focal_gamma: Tensor
+    cldice: Tensor | None
+    focal_tversky: Tensor | None
+    focal_tversky_alpha: Tensor
+    focal_tversky_beta: Tensor
+    focal_tversky_gamma: Tensor
 
     @classmethod
     def on(cls, device: torch.device) -> "LossKnobs":
         """Zeros, to be `set`."""
         return cls(*(torch.zeros((), device=device) for _ in cls._fields))
 
-    def set(self, settings: LossSettings) -> None:
-        """Take over a trial's settings."""
+    def set(self, settings: LossSettings) -> "LossKnobs":
+        """Take over a trial's settings; gives these tensors without the parts that the trial leaves out."""
         for name, tensor in zip(self._fields, self, strict=True):
+            assert tensor is not None, "all of them were made by `on`"
             tensor.fill_(getattr(settings, name))
+        return self._replace(
+            cldice=self.cldice if settings.cldice else None,
+            focal_tversky=self.focal_tversky if settings.focal_tversky else None,
+        )
+
+    @property
+    def parts(self) -> tuple[bool, bool]:
+        """Which of the costly parts are computed: another graph for each choice."""
+        return self.cldice is not None, self.focal_tversky is not None
 
 
 def batch_loss(
     model: Sa2VA, batch: Batch, masks: Float[Tensor, "B S S"], hidden: Float[Tensor, "B R D"], knobs: LossKnobs
-) -> tuple[Float[Tensor, "B 5"], Int[Tensor, "B 4"]]:
+) -> tuple[Float[Tensor, "B 7"], Int[Tensor, "B 4"]]:
     """Loss parts of each image (order of LOSS_PARTS; the total is weighted, the parts are not) and its pixel counts."""
     logits = on_canvas(batch, masks)
     valid = batch.valid()
@@ -64,8 +82,8 @@ def batch_loss(
     else:
         lm_loss = torch.zeros_like(parts.total)
     total = parts.total + knobs.lm * lm_loss
-    losses = torch.stack((total, parts.dice, parts.focal, parts.bce, lm_loss), dim=1)
-    return losses, batch_counts(logits.detach(), batch.truth, valid)
+    losses = (total, parts.dice, parts.focal, parts.bce, lm_loss, parts.cldice, parts.focal_tversky)
+    return torch.stack(losses, dim=1), batch_counts(logits.detach(), batch.truth, valid)
 
 
 class Stepper:
@@ -76,7 +94,9 @@ class Stepper:
 
     def __init__(self, model: Sa2VA, trunk: Trunk, store: AdapterStore, *, world_size: int) -> None:
         device = store.values.device
-        self.store, self.knobs = store, LossKnobs.on(device)
+        self.store = store
+        self._all_knobs = LossKnobs.on(device)
+        self.knobs = self._all_knobs
         self.optimizer = FlatAdamW(store, compiled=trunk.compiled)
         self.losses = torch.zeros(len(LOSS_PARTS), device=device)
         self.checkpointed = False
@@ -90,7 +110,7 @@ class Stepper:
 
     def reset(self, loss: LossSettings, optimizer: OptimizerSettings) -> None:
         """Ready for a new trial's first step."""
-        self.knobs.set(loss)
+        self.knobs = self._all_knobs.set(loss)
         self.optimizer.reset(optimizer)
         self.losses.zero_()
 
@@ -100,7 +120,7 @@ class Stepper:
         chunk_size: images of all batches and workers in this optimizer step.
         """
         self._share.fill_(1 / chunk_size)
-        variant = (self.store.is_dropping, self.checkpointed)
+        variant = (self.store.is_dropping, self.checkpointed, *self.knobs.parts)
         return self._graphs.run("train", self._accumulate, batch, shape, variant=variant)
 
     def reduce(self) -> None:
