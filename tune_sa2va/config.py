@@ -9,7 +9,10 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-FullModule = Literal["text_hidden_fcs", "mask_decoder"]
+FullModule = Literal["text_hidden_fcs", "mask_decoder", "neck"]
+"""`neck`: the feature pyramid of SAM2's image encoder."""
+HieraTargets = Literal["none", "late", "all"]
+VisionTargets = Literal["none", "mlp1", "all"]
 Precision = Literal["bf16", "fp32"]
 MemoryMode = Literal["auto", "fast", "checkpoint"]
 Augment = Literal["none", "flips", "flips_turns"]
@@ -36,6 +39,36 @@ class LoraSettings(Frozen):
     def lora_alpha(self) -> float:
         """PEFT's `lora_alpha`."""
         return self.alpha_over_r * self.r
+
+
+class EncoderSettings(Frozen):
+    """LoRA inside the image encoders, of a rank and a learning rate of its own. Encoders without any stay cached.
+
+    `lora.use_rslora` holds here, too; `lora.dropout` does not.
+    """
+
+    sam2: HieraTargets = "none"
+    """Blocks of SAM2's trunk (Hiera) whose `qkv`, `proj` and MLP get adapters; `late`: the second half of them."""
+    vision: VisionTargets = "none"
+    """`mlp1`: the projector between InternViT and the language model; `all`: InternViT's `qkv`, `proj` and MLP, too."""
+    r: int = Field(default=16, ge=1, le=512)
+    alpha_over_r: float = Field(default=2.0, gt=0.0, le=64.0)
+    lr_factor: float = Field(default=1.0, gt=0.0, le=1e3)
+    """Learning rate of these adapters in units of `optimizer.lr`."""
+
+    @property
+    def lora_alpha(self) -> float:
+        """PEFT's `lora_alpha`."""
+        return self.alpha_over_r * self.r
+
+    @property
+    def any_targets(self) -> bool:
+        """Whether some encoder gets adapters."""
+        return self.sam2 != "none" or self.vision != "none"
+
+
+NO_ENCODER = EncoderSettings()
+"""Adapters in no encoder."""
 
 
 class OptimizerSettings(Frozen):
@@ -103,10 +136,21 @@ class TrialConfig(Frozen):
     """One trial, whole. The defaults are the user's recipe."""
 
     lora: LoraSettings = LoraSettings()
+    encoder: EncoderSettings = NO_ENCODER
     optimizer: OptimizerSettings = OptimizerSettings()
     loss: LossSettings = LossSettings()
     train: TrainSettings = TrainSettings()
     data: ImageSettings = ImageSettings()
+
+    @property
+    def runs_sam2(self) -> bool:
+        """Whether SAM2's image encoder changes, so that it runs in every step in place of its cached features."""
+        return self.encoder.sam2 != "none" or "neck" in self.train.full_modules
+
+    @property
+    def runs_vision(self) -> bool:
+        """The same of the vision tower and its projector."""
+        return self.encoder.vision != "none"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, defaults included; `TrialConfig.model_validate` of it gives an equal record."""

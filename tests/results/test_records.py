@@ -165,6 +165,7 @@ def test_changed_columns_need_a_new_schema_version() -> None:
     assert module.SCHEMA_VERSION == 4
     config = [
         *("lora.r", "lora.alpha_over_r", "lora.dropout", "lora.target_modules", "lora.use_rslora"),
+        *("encoder.sam2", "encoder.vision", "encoder.r", "encoder.alpha_over_r", "encoder.lr_factor"),
         *("optimizer.lr", "optimizer.weight_decay", "optimizer.max_grad_norm", "optimizer.warmup_fraction"),
         *("loss.dice", "loss.focal", "loss.bce", "loss.lm", "loss.focal_alpha", "loss.focal_gamma"),
         *("loss.cldice", "loss.focal_tversky"),
