@@ -121,6 +121,9 @@ class TrainSettings(Frozen):
     """Forwards an optimizer step."""
     full_modules: tuple[FullModule, ...] = ()
     """Modules trained in full, as the reference does; adapters inside them are left out."""
+    ema: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of the running average of all trained weights that a step keeps: that average is what is scored, saved and
+    exported. 0 for the weights themselves."""
     seed: int = Field(default=0, ge=0, lt=2**31)
 
 
@@ -129,7 +132,10 @@ class ImageSettings(Frozen):
 
     augment: Augment = "none"
     """`flips`: as they are, mirrored, upside down, or both; `flips_turns`: by quarter turns besides, eight ways in all.
-    Each epoch draws one way for each image; validation shows them as they are."""
+    Each epoch draws one way for each image; validation shows them as they are. For encoders that do not change."""
+    strength: float = Field(default=0.0, ge=0.0, le=1.0)
+    """How much images change from epoch to epoch where an encoder runs in the step: 0 for not at all; above, flips and
+    quarter turns, and in proportion turns, scale, shear, shift, blur, contrast, brightness, gamma and noise."""
 
 
 class TrialConfig(Frozen):
@@ -141,6 +147,15 @@ class TrialConfig(Frozen):
     loss: LossSettings = LossSettings()
     train: TrainSettings = TrainSettings()
     data: ImageSettings = ImageSettings()
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        if self.data.augment != "none" and (self.runs_sam2 or self.runs_vision):
+            raise ValueError(
+                f"data.augment {self.data.augment!r} shows images in ways whose features are cached, and here an "
+                "encoder changes and nothing of it is cached: leave data.augment at 'none' and set data.strength"
+            )
+        return self
 
     @property
     def runs_sam2(self) -> bool:
@@ -227,5 +242,11 @@ class LaneSettings(Frozen):
     """The largest `lora.r` of any trial: adapters are laid out for it once. None lays them out for each trial's own."""
     checkpointed: bool = False
     """Compute activations again in the backward pass in place of keeping them: less memory, more time a step."""
+    runs_sam2: bool = False
+    """Some trial may change SAM2's image encoder, so it stays when the features are there."""
+    runs_vision: bool = False
+    """The same of the vision tower."""
+    max_encoder_rank: int | None = Field(default=None, ge=1)
+    """The largest `encoder.r` of any trial, as `max_rank`."""
     any_dropout: bool = False
     """Some trial may have `lora.dropout` above 0, so all run the steps that can apply it."""

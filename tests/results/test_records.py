@@ -170,8 +170,15 @@ def test_changed_columns_need_a_new_schema_version() -> None:
         *("loss.dice", "loss.focal", "loss.bce", "loss.lm", "loss.focal_alpha", "loss.focal_gamma"),
         *("loss.cldice", "loss.focal_tversky"),
         *("loss.focal_tversky_alpha", "loss.focal_tversky_beta", "loss.focal_tversky_gamma"),
-        *("train.epochs", "train.micro_batch_size", "train.accumulation_steps", "train.full_modules", "train.seed"),
-        "data.augment",
+        *(
+            "train.epochs",
+            "train.micro_batch_size",
+            "train.accumulation_steps",
+            "train.full_modules",
+            "train.ema",
+            "train.seed",
+        ),
+        *("data.augment", "data.strength"),
     ]
     assert module.TRIALS_SCHEMA.names == [
         *(

@@ -109,10 +109,10 @@ def _score(
     cache = FeatureCache(features_folder(), tuned.folder, model.no_mem_embed.dtype, raw_high_res=raw)
     with shown_progress() as on_progress:
         fill(cache, model, pictures(part.samples, "none"), on_progress=on_progress)
-    tuned.attach(model)
+    adapters = tuned.attach(model)
     prompter = Prompter(tuned.folder)
     settings = DataSettings(source=source, question=tuned.question, answer=tuned.answer)
-    examples = Examples(part.samples, cache, prompter, settings, device)
+    examples = Examples(part.samples, cache, prompter, settings, device).for_model(model, adapters)
     labels = [label(sample) for sample in part.samples]
     return score_images(model, examples, labels, thresholds, prompter=prompter if generate else None)
 

@@ -14,6 +14,7 @@ from tune_sa2va.model.checkpoint import load_model, outline_of
 from tune_sa2va.model.dims import read_dims
 from tune_sa2va.model.identity import model_hash
 from tune_sa2va.model.locate import model_folder
+from tune_sa2va.model.lora import TrialAdapters
 from tune_sa2va.model.sa2va import Sa2VA
 
 
@@ -50,10 +51,9 @@ class TunedModel:
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
         return load_model(self.folder, device=device, dtype=dtype)
 
-    def attach(self, model: Sa2VA) -> None:
+    def attach(self, model: Sa2VA) -> TrialAdapters | None:
         """Put the adapter, where there is one, on what `load_base` gave."""
-        if self.adapter is not None:
-            load_adapter(model, self.adapter)
+        return None if self.adapter is None else load_adapter(model, self.adapter)
 
 
 def find_tuned(model: str, adapter: Path | None, *, any_base: bool) -> TunedModel:

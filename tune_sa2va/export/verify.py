@@ -83,7 +83,7 @@ def _answer(request: dict[str, Any]) -> FreshScores:
         samples = [sample for sample in read_split(run, settings.data) if sample.split == "val"]
         examples = open_examples(model, settings, samples, device)
         if not request["merged"]:
-            load_adapter(model, folder)
+            examples = examples.for_model(model, load_adapter(model, folder))
         return _score(model, examples, precision=settings.model.precision, device=str(device))
 
 

@@ -106,10 +106,12 @@ class Hiera:
         ends, levels = set(backbone.stage_ends), []
         for number, block in enumerate(backbone.blocks):
             weights, kind = _weights(block), _kind(block)
+            # Forward alone is not compiled: in a graph it is about as fast, and every kind would be compiled once more.
+            run = self._run if torch.is_grad_enabled() else run_block
             if checkpointed and torch.is_grad_enabled():
-                x = checkpoint(self._run, x, weights, scale, kind, use_reentrant=False, preserve_rng_state=False)
+                x = checkpoint(run, x, weights, scale, kind, use_reentrant=False, preserve_rng_state=False)
             else:
-                x = self._run(x, weights, scale, kind)
+                x = run(x, weights, scale, kind)
             if number in ends:
                 levels.append(x)
         return self._model.sam_levels(levels)

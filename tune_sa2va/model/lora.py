@@ -21,6 +21,8 @@ from tune_sa2va.model.keymap import source_of
 from tune_sa2va.model.sa2va import Sa2VA
 from tune_sa2va.model.targets import NATIVE_FULL_MODULES, Target, find_encoder_targets, find_targets
 
+_ENCODERS = ("vision_model.", "mlp1.", "sam_vision.")
+
 PEFT_PREFIX = "base_model.model."
 """PEFT puts it before every name in adapter_model.safetensors."""
 
@@ -106,6 +108,11 @@ class TrialAdapters:
         except BaseException:  # out of memory too: the base must be usable by the next trial
             self.detach()
             raise
+
+    @property
+    def changes_encoders(self) -> bool:
+        """Whether features that the base's encoders gave are no longer the model's own."""
+        return any(name.startswith(_ENCODERS) for name in (*self._base_modules, *self._base_parameters))
 
     def train(self, mode: bool) -> None:
         """Switch the adapters' dropout on or off, and nothing else."""

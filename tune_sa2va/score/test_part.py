@@ -103,7 +103,7 @@ def _score(
     for contender in contenders:
         adapter = None if contender.adapter is None else _attach(model, contender.adapter)
         try:
-            rows[contender.row], found = _score_one(contender, examples, labels, model)
+            rows[contender.row], found = _score_one(contender, examples.for_model(model, adapter), labels, model)
         finally:
             if adapter is not None:
                 adapter.detach()

@@ -34,6 +34,8 @@ class Workbench:
     augment: Augment
     rank: int
     world_size: int
+    runs_sam2: bool
+    runs_vision: bool
 
     @classmethod
     def open(cls, settings: LaneSettings, names: Names, *, rank: int, world_size: int) -> "Workbench":
@@ -48,10 +50,14 @@ class Workbench:
         of_part = {part: [sample for sample in samples if sample.split == part] for part in ("train", "val")}
         train = open_examples(model, settings, of_part["train"], device, augment=settings.augment)
         val = open_examples(model, settings, of_part["val"], device)
-        release_encoders(model)
-        engine = Engine(model, max_rank=settings.max_rank, any_dropout=settings.any_dropout, world_size=world_size)
+        release_encoders(model, sam2=not settings.runs_sam2, vision=not settings.runs_vision)
+        engine = Engine(
+            model, max_rank=settings.max_rank, any_dropout=settings.any_dropout, world_size=world_size,
+            max_encoder_rank=settings.max_encoder_rank,
+        )  # fmt: skip
         engine.checkpointed = settings.checkpointed
-        return cls(model, engine, train, val, settings.augment, rank, world_size)
+        runs = (settings.runs_sam2, settings.runs_vision)
+        return cls(model, engine, train, val, settings.augment, rank, world_size, *runs)
 
     def trial(self, config: TrialConfig, resume_from: Path | None = None) -> Trial:
         """A new trial, or one that goes on from its checkpoint. Close it before the next."""
@@ -59,6 +65,11 @@ class Workbench:
             raise UserError(
                 f"data.augment is {config.data.augment!r}, but this lane cached the variants of {self.augment!r}. "
                 "Name every value that a trial may have in the search space."
+            )
+        if (config.runs_sam2 and not self.runs_sam2) or (config.runs_vision and not self.runs_vision):
+            raise UserError(
+                "The trial changes an image encoder, but this lane let it go once the images were encoded. Name every "
+                "value of encoder.sam2, encoder.vision and train.full_modules that a trial may have in the space."
             )
         return Trial(
             self.engine, self.train, self.val, config,
