@@ -9,7 +9,10 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-FullModule = Literal["text_hidden_fcs", "mask_decoder"]
+FullModule = Literal["text_hidden_fcs", "mask_decoder", "neck"]
+"""`neck`: the feature pyramid of SAM2's image encoder."""
+HieraTargets = Literal["none", "late", "all"]
+VisionTargets = Literal["none", "mlp1", "all"]
 Precision = Literal["bf16", "fp32"]
 MemoryMode = Literal["auto", "fast", "checkpoint"]
 Augment = Literal["none", "flips", "flips_turns"]
@@ -38,6 +41,36 @@ class LoraSettings(Frozen):
         return self.alpha_over_r * self.r
 
 
+class EncoderSettings(Frozen):
+    """LoRA inside the image encoders, of a rank and a learning rate of its own. Encoders without any stay cached.
+
+    `lora.use_rslora` holds here, too; `lora.dropout` does not.
+    """
+
+    sam2: HieraTargets = "none"
+    """Blocks of SAM2's trunk (Hiera) whose `qkv`, `proj` and MLP get adapters; `late`: the second half of them."""
+    vision: VisionTargets = "none"
+    """`mlp1`: the projector between InternViT and the language model; `all`: InternViT's `qkv`, `proj` and MLP, too."""
+    r: int = Field(default=16, ge=1, le=512)
+    alpha_over_r: float = Field(default=2.0, gt=0.0, le=64.0)
+    lr_factor: float = Field(default=1.0, gt=0.0, le=1e3)
+    """Learning rate of these adapters in units of `optimizer.lr`."""
+
+    @property
+    def lora_alpha(self) -> float:
+        """PEFT's `lora_alpha`."""
+        return self.alpha_over_r * self.r
+
+    @property
+    def any_targets(self) -> bool:
+        """Whether some encoder gets adapters."""
+        return self.sam2 != "none" or self.vision != "none"
+
+
+NO_ENCODER = EncoderSettings()
+"""Adapters in no encoder."""
+
+
 class OptimizerSettings(Frozen):
     """AdamW with a cosine to zero after a linear warm-up."""
 
@@ -49,7 +82,9 @@ class OptimizerSettings(Frozen):
 
 
 class LossSettings(Frozen):
-    """ComboLoss = dice x Dice + focal x Focal(focal_alpha, focal_gamma) + bce x BCE; + lm x the answer's CE."""
+    """ComboLoss = dice x Dice + focal x Focal(focal_alpha, focal_gamma) + bce x BCE + cldice x soft-clDice
+    + focal_tversky x FocalTversky(focal_tversky_alpha, _beta, _gamma) + lm x the answer's CE. A part of weight 0 is not
+    computed where it costs something (clDice, focal Tversky, CE)."""
 
     dice: float = Field(default=1.0, ge=0.0, le=1e3)
     focal: float = Field(default=1.0, ge=0.0, le=1e3)
@@ -58,11 +93,21 @@ class LossSettings(Frozen):
     focal_alpha: float = Field(default=0.8, gt=0.0, lt=1.0)
     """Weight of vessel pixels; background pixels get 1 - focal_alpha."""
     focal_gamma: float = Field(default=2.0, ge=0.0, le=10.0)
+    cldice: float = Field(default=0.0, ge=0.0, le=1e3)
+    focal_tversky: float = Field(default=0.0, ge=0.0, le=1e3)
+    focal_tversky_alpha: float = Field(default=0.7, ge=0.0, le=1.0)
+    """Weight of missed vessel (false negatives)."""
+    focal_tversky_beta: float = Field(default=0.3, ge=0.0, le=1.0)
+    """Weight of what is wrongly called vessel (false positives)."""
+    focal_tversky_gamma: float = Field(default=4 / 3, ge=1.0, le=3.0)
 
     @model_validator(mode="after")
     def _some_mask_loss(self) -> Self:
-        if self.dice + self.focal + self.bce <= 0:
-            raise ValueError("loss.dice, loss.focal and loss.bce are all 0: nothing would train the masks")
+        if self.dice + self.focal + self.bce + self.cldice + self.focal_tversky <= 0:
+            raise ValueError(
+                "loss.dice, loss.focal, loss.bce, loss.cldice and loss.focal_tversky are all 0: "
+                "nothing would train the masks"
+            )
         return self
 
 
@@ -76,6 +121,9 @@ class TrainSettings(Frozen):
     """Forwards an optimizer step."""
     full_modules: tuple[FullModule, ...] = ()
     """Modules trained in full, as the reference does; adapters inside them are left out."""
+    ema: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of the running average of all trained weights that a step keeps: that average is what is scored, saved and
+    exported. 0 for the weights themselves."""
     seed: int = Field(default=0, ge=0, lt=2**31)
 
 
@@ -84,17 +132,40 @@ class ImageSettings(Frozen):
 
     augment: Augment = "none"
     """`flips`: as they are, mirrored, upside down, or both; `flips_turns`: by quarter turns besides, eight ways in all.
-    Each epoch draws one way for each image; validation shows them as they are."""
+    Each epoch draws one way for each image; validation shows them as they are. For encoders that do not change."""
+    strength: float = Field(default=0.0, ge=0.0, le=1.0)
+    """How much images change from epoch to epoch where an encoder runs in the step: 0 for not at all; above, flips and
+    quarter turns, and in proportion turns, scale, shear, shift, blur, contrast, brightness, gamma and noise."""
 
 
 class TrialConfig(Frozen):
     """One trial, whole. The defaults are the user's recipe."""
 
     lora: LoraSettings = LoraSettings()
+    encoder: EncoderSettings = NO_ENCODER
     optimizer: OptimizerSettings = OptimizerSettings()
     loss: LossSettings = LossSettings()
     train: TrainSettings = TrainSettings()
     data: ImageSettings = ImageSettings()
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        if self.data.augment != "none" and (self.runs_sam2 or self.runs_vision):
+            raise ValueError(
+                f"data.augment {self.data.augment!r} shows images in ways whose features are cached, and here an "
+                "encoder changes and nothing of it is cached: leave data.augment at 'none' and set data.strength"
+            )
+        return self
+
+    @property
+    def runs_sam2(self) -> bool:
+        """Whether SAM2's image encoder changes, so that it runs in every step in place of its cached features."""
+        return self.encoder.sam2 != "none" or "neck" in self.train.full_modules
+
+    @property
+    def runs_vision(self) -> bool:
+        """The same of the vision tower and its projector."""
+        return self.encoder.vision != "none"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, defaults included; `TrialConfig.model_validate` of it gives an equal record."""
@@ -171,5 +242,11 @@ class LaneSettings(Frozen):
     """The largest `lora.r` of any trial: adapters are laid out for it once. None lays them out for each trial's own."""
     checkpointed: bool = False
     """Compute activations again in the backward pass in place of keeping them: less memory, more time a step."""
+    runs_sam2: bool = False
+    """Some trial may change SAM2's image encoder, so it stays when the features are there."""
+    runs_vision: bool = False
+    """The same of the vision tower."""
+    max_encoder_rank: int | None = Field(default=None, ge=1)
+    """The largest `encoder.r` of any trial, as `max_rank`."""
     any_dropout: bool = False
     """Some trial may have `lora.dropout` above 0, so all run the steps that can apply it."""

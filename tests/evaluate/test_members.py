@@ -3,19 +3,21 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from tests.evaluate.tuned_folder import a_tuned
-from tune_sa2va.config import FullModule, LoraSettings
+from tune_sa2va.config import NO_ENCODER, EncoderSettings, FullModule, LoraSettings
 from tune_sa2va.errors import CheckpointError
 from tune_sa2va.evaluate.members import Members
 from tune_sa2va.model.adapter import load_adapter, read_adapter, save_adapter
 from tune_sa2va.model.average import average_adapters, check_average
 from tune_sa2va.model.checkpoint import load_model
+from tune_sa2va.model.encoding import encode
 from tune_sa2va.model.locate import model_folder
-from tune_sa2va.model.lora import TrialAdapters
+from tune_sa2va.model.lora import LoraLinear, TrialAdapters
 from tune_sa2va.model.sa2va import Sa2VA
 
 MEMBERS, RANK = 3, 4
@@ -27,16 +29,18 @@ def model() -> Sa2VA:
     return load_model(model_folder("tiny"), device=torch.device("cpu"), dtype=torch.float32)
 
 
-def write_members(model: Sa2VA, folder: Path, lora: LoraSettings, full: tuple[FullModule, ...]) -> list[Path]:
+def write_members(
+    model: Sa2VA, folder: Path, lora: LoraSettings, full: tuple[FullModule, ...], encoder: EncoderSettings = NO_ENCODER
+) -> list[Path]:
     folders = [folder / f"fold_{number}" for number in range(MEMBERS)]
     for number, place in enumerate(folders):
-        adapters = TrialAdapters(model, lora, full, seed=number)
+        adapters = TrialAdapters(model, lora, full, seed=number, encoder=encoder)
         random = torch.Generator().manual_seed(number)
         with torch.no_grad():
             for name, parameter in adapters.parameters.items():
                 if ".lora_A." not in name:
                     parameter.add_(torch.randn(parameter.shape, generator=random), alpha=0.05)
-        save_adapter(place, model, adapters.parameters, lora, full)
+        save_adapter(place, model, adapters.parameters, lora, full, encoder=encoder)
         adapters.detach()
     return folders
 
@@ -67,6 +71,32 @@ def test_the_average_is_exactly_the_mean(model: Sa2VA, tmp_path: Path, use_rslor
     check_average(tmp_path / "mean", folders)
     with pytest.raises(CheckpointError, match="is not the mean of the folds' adapters"):
         check_average(tmp_path / "mean", folders[:2])
+
+
+@pytest.mark.parametrize("use_rslora", [False, True])
+def test_adapters_in_the_encoders_have_a_mean_of_their_own_rank(model: Sa2VA, tmp_path: Path, use_rslora: bool) -> None:
+    encoder = EncoderSettings(sam2="all", vision="all", r=2, alpha_over_r=3.0)
+    folders = write_members(model, tmp_path, LoraSettings(r=RANK, use_rslora=use_rslora), ("neck",), encoder)
+    average_adapters(folders, tmp_path / "mean")
+    read = read_adapter(model, tmp_path / "mean")
+    assert (read.lora.r, read.encoder.r) == (MEMBERS * RANK, MEMBERS * 2)
+    check_average(tmp_path / "mean", folders)
+    picture = np.random.default_rng(0).integers(0, 255, (96, 96, 3), dtype=np.uint8)
+    adapters = load_adapter(model, tmp_path / "mean")
+    adapted = {name: module for name, module in model.named_modules() if isinstance(module, LoraLinear)}
+    of_mean = {name: (module.scale * module.own_b @ module.lora_A).detach() for name, module in adapted.items()}
+    with_mean = encode(model, picture, raw_high_res=True).embed
+    adapters.detach()
+    assert not torch.equal(with_mean, encode(model, picture, raw_high_res=True).embed)
+    total = {name: torch.zeros_like(change) for name, change in of_mean.items()}
+    for folder in folders:
+        adapters = load_adapter(model, folder)
+        for name in total:
+            module = model.get_submodule(name)
+            total[name] += (module.scale * module.own_b @ module.lora_A).detach() / MEMBERS
+        adapters.detach()
+    for name, change in of_mean.items():
+        torch.testing.assert_close(change, total[name], rtol=1e-4, atol=1e-6)
 
 
 def test_the_mean_of_many_large_adapters_can_be_read(model: Sa2VA, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.model.conftest import REFERENCE
-from tune_sa2va.config import RECIPE
+from tune_sa2va.config import RECIPE, EncoderSettings
 from tune_sa2va.errors import CheckpointError
 from tune_sa2va.export.merge import merge
 from tune_sa2va.model.adapter import save_adapter
@@ -42,19 +42,25 @@ def adapt(model: Sa2VA, to: Path, *, use_rslora: bool = False) -> dict[str, torc
     """Write an adapter that moves every target, one module in full too; returns the weights that it stands for."""
     lora = RECIPE.replace({"lora.r": 4, "lora.alpha_over_r": 2.0, "lora.use_rslora": use_rslora}).lora
     scale = 8 / 2 if use_rslora else 8 / 4  # alpha / sqrt(r), alpha / r
-    adapters = TrialAdapters(model, lora, ("text_hidden_fcs",), seed=0)
+    encoder_scale = 4.5 / 3**0.5 if use_rslora else 4.5 / 3
+    encoder = EncoderSettings(
+        sam2="late", vision="all" if model.dims.family.is_internvl else "none", r=3, alpha_over_r=1.5
+    )
+    adapters = TrialAdapters(model, lora, ("text_hidden_fcs", "neck"), seed=0, encoder=encoder)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for tensor in adapters.parameters.values():
             tensor.add_(0.05 * torch.randn(tensor.shape, generator=generator))
     adapters.store.refresh()
-    save_adapter(to, model, adapters.parameters, lora, ("text_hidden_fcs",))
+    save_adapter(to, model, adapters.parameters, lora, ("text_hidden_fcs", "neck"), encoder=encoder)
     moved = {
-        f"{name}.weight": module.base_layer.weight + scale * module.lora_B @ module.lora_A
+        f"{name}.weight": module.base_layer.weight
+        + (encoder_scale if module.in_encoder else scale) * module.own_b @ module.lora_A
         for name, module in model.named_modules()
         if isinstance(module, LoraLinear)
     }
-    moved |= {f"text_hidden_fcs.{name}": value.clone() for name, value in model.text_hidden_fcs.named_parameters()}
+    for full in ("text_hidden_fcs", "sam_vision.neck"):
+        moved |= {f"{full}.{name}": value.clone() for name, value in model.get_submodule(full).named_parameters()}
     adapters.detach()
     return {name: tensor.detach() for name, tensor in moved.items()}
 

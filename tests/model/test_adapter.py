@@ -12,7 +12,7 @@ from peft import LoraConfig, PeftModel, get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from tune_sa2va.config import FullModule, LoraSettings
+from tune_sa2va.config import NO_ENCODER, EncoderSettings, FullModule, LoraSettings
 from tune_sa2va.errors import CheckpointError
 from tune_sa2va.model.adapter import load_adapter, read_adapter, save_adapter
 from tune_sa2va.model.lora import TrialAdapters
@@ -24,13 +24,20 @@ A_KEY = "base_model.model.language_model.model.layers.0.self_attn.q_proj.lora_A.
 MEMORY = ".memory_attention."
 
 
-def write(model: Sa2VA, folder: Path, settings: LoraSettings, full: tuple[FullModule, ...], **options: Any) -> None:
+def write(
+    model: Sa2VA,
+    folder: Path,
+    settings: LoraSettings,
+    full: tuple[FullModule, ...],
+    encoder: EncoderSettings = NO_ENCODER,
+    **options: Any,
+) -> None:
     """An adapter with values unlike the initial ones."""
-    adapters = TrialAdapters(model, settings, full, seed=0)
+    adapters = TrialAdapters(model, settings, full, seed=0, encoder=encoder)
     with torch.no_grad():
         for place, parameter in enumerate(adapters.parameters.values()):
             parameter.add_(0.001 * (place + 1))
-    save_adapter(folder, model, adapters.parameters, settings, full, **options)
+    save_adapter(folder, model, adapters.parameters, settings, full, encoder=encoder, **options)
     adapters.detach()
 
 
@@ -66,11 +73,26 @@ def reference_tree(weights: dict[str, Tensor]) -> nn.Module:
     return root
 
 
-@pytest.mark.parametrize(("full", "live_only"), [((), False), ((), True), (("mask_decoder",), False), (BOTH, True)])
+@pytest.mark.parametrize(
+    ("full", "live_only", "encoder"),
+    [
+        ((), False, NO_ENCODER),
+        ((), True, NO_ENCODER),
+        (("mask_decoder",), False, NO_ENCODER),
+        (BOTH, True, NO_ENCODER),
+        (("neck",), False, EncoderSettings(sam2="all", vision="all", r=3)),
+        ((), True, EncoderSettings(sam2="late", vision="mlp1", r=3)),
+    ],
+)
 def test_peft_finds_every_key_in_the_reference(
-    model: Sa2VA, golden_folder: Path, tmp_path: Path, full: tuple[FullModule, ...], live_only: bool
+    model: Sa2VA,
+    golden_folder: Path,
+    tmp_path: Path,
+    full: tuple[FullModule, ...],
+    live_only: bool,
+    encoder: EncoderSettings,
 ) -> None:
-    write(model, tmp_path, LoraSettings(r=4), full, live_only=live_only)
+    write(model, tmp_path, LoraSettings(r=4), full, encoder, live_only=live_only)
     # Sorted, weights come last within a module, so make them first: a module is linear because of its weight.
     weights = load_file(golden_folder / "model.safetensors")
     tree = reference_tree(dict(sorted(weights.items(), key=lambda item: not item[0].endswith(".weight"))))
@@ -82,21 +104,54 @@ def test_peft_finds_every_key_in_the_reference(
 
 
 @pytest.mark.parametrize("live_only", [False, True])
-@pytest.mark.parametrize("full", [(), BOTH])
-def test_round_trip(model: Sa2VA, tmp_path: Path, full: tuple[FullModule, ...], live_only: bool) -> None:
-    write(model, tmp_path, SETTINGS, full, live_only=live_only)
+@pytest.mark.parametrize(
+    ("full", "encoder"), [((), NO_ENCODER), (BOTH, NO_ENCODER), (("neck",), EncoderSettings(sam2="late", vision="all"))]
+)
+def test_round_trip(
+    model: Sa2VA, tmp_path: Path, full: tuple[FullModule, ...], live_only: bool, encoder: EncoderSettings
+) -> None:
+    write(model, tmp_path, SETTINGS, full, encoder, live_only=live_only)
     read = read_adapter(model, tmp_path)
-    assert read.lora == SETTINGS.model_copy(update={"target_modules": tuple(sorted(SETTINGS.target_modules))})
+    wanted = SETTINGS.model_copy(update={"target_modules": tuple(sorted(SETTINGS.target_modules))})
+    assert read.lora.model_dump() == wanted.model_dump() and read.encoder.model_dump() == encoder.model_dump()
     assert read.full_modules == full
     adapters = load_adapter(model, tmp_path)
     again = tmp_path / "again"
-    save_adapter(again, model, adapters.parameters, SETTINGS, full, live_only=live_only)
+    save_adapter(again, model, adapters.parameters, SETTINGS, full, encoder=encoder, live_only=live_only)
     adapters.detach()
     first, second = stored(tmp_path), stored(again)
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert (tmp_path / "adapter_config.json").read_bytes() == (again / "adapter_config.json").read_bytes()
     assert sorted(path.name for path in again.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+
+
+def test_peft_computes_with_the_encoders_own_rank_and_alpha(model: Sa2VA, golden_folder: Path, tmp_path: Path) -> None:
+    """The adapted modules' outputs in the reference's tree are those of ours, InternViT's fused `qkv` among them."""
+    encoder = EncoderSettings(sam2="all", vision="all", r=3, alpha_over_r=1.5)
+    write(model, tmp_path, LoraSettings(r=4, alpha_over_r=4), (), encoder)
+    weights = load_file(golden_folder / "model.safetensors")
+    tree = reference_tree(dict(sorted(weights.items(), key=lambda item: not item[0].endswith(".weight"))))
+    reference = PeftModel.from_pretrained(tree, str(tmp_path)).base_model.model.eval()
+    adapters = load_adapter(model, tmp_path)
+    generator = torch.Generator().manual_seed(0)
+    for native, name in (
+        (
+            "sam_vision.backbone.blocks.1.mlp.proj_in",
+            "grounding_encoder.sam2_model.image_encoder.trunk.blocks.1.mlp.layers.0",
+        ),
+        ("language_model.model.layers.1.self_attn.q_proj", "language_model.model.layers.1.self_attn.q_proj"),
+        ("mlp1.3", "mlp1.3"),
+        ("vision_model.encoder.layer.1.attention.{}_proj", "vision_model.encoder.layers.1.attn.qkv"),
+    ):
+        theirs = reference.get_submodule(name)
+        x = torch.randn(5, theirs.in_features, generator=generator)
+        ours = torch.cat(
+            [model.get_submodule(native.format(part))(x) for part in ("qkv" if "{}" in native else "q")], 1
+        )
+        torch.testing.assert_close(ours, theirs(x), rtol=1e-5, atol=1e-5)
+        assert not torch.allclose(ours, theirs.base_layer(x), rtol=1e-2, atol=1e-2)
+    adapters.detach()
 
 
 def test_the_configuration_is_pefts(model: Sa2VA, tmp_path: Path) -> None:

@@ -188,10 +188,20 @@ def test_changed_columns_need_a_new_schema_version() -> None:
     assert module.SCHEMA_VERSION == 4
     config = [
         *("lora.r", "lora.alpha_over_r", "lora.dropout", "lora.target_modules", "lora.use_rslora"),
+        *("encoder.sam2", "encoder.vision", "encoder.r", "encoder.alpha_over_r", "encoder.lr_factor"),
         *("optimizer.lr", "optimizer.weight_decay", "optimizer.max_grad_norm", "optimizer.warmup_fraction"),
         *("loss.dice", "loss.focal", "loss.bce", "loss.lm", "loss.focal_alpha", "loss.focal_gamma"),
-        *("train.epochs", "train.micro_batch_size", "train.accumulation_steps", "train.full_modules", "train.seed"),
-        "data.augment",
+        *("loss.cldice", "loss.focal_tversky"),
+        *("loss.focal_tversky_alpha", "loss.focal_tversky_beta", "loss.focal_tversky_gamma"),
+        *(
+            "train.epochs",
+            "train.micro_batch_size",
+            "train.accumulation_steps",
+            "train.full_modules",
+            "train.ema",
+            "train.seed",
+        ),
+        *("data.augment", "data.strength"),
     ]
     assert module.TRIALS_SCHEMA.names == [
         *(
@@ -211,6 +221,7 @@ def test_changed_columns_need_a_new_schema_version() -> None:
     assert module.EPOCHS_SCHEMA.names == [
         *("trial_id", "kind", "epoch"),
         *("train_loss", "train_loss_dice", "train_loss_focal", "train_loss_bce", "train_loss_lm"),
+        *("train_loss_cldice", "train_loss_focal_tversky"),
         *("lr", "grad_norm", "train_dice", "val_dice", "val_iou", "val_recall", "val_precision", "it_per_s", "seconds"),
         *("train_seconds", "val_seconds", "peak_gib", "folds", "folds_left", "warning", "lane", "ended_at"),
     ]

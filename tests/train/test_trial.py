@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 import torch.nn.functional as F
+from safetensors.torch import load_file
 
 from tests.train.bench import lane_settings
 from tune_sa2va.config import RECIPE, Augment, TrialConfig
@@ -46,11 +47,11 @@ def run(bench: Workbench, trial_config: TrialConfig) -> list[EpochRecord]:
         trial.close()
 
 
-@pytest.mark.parametrize("full", [[], ["text_hidden_fcs", "mask_decoder"]])
+@pytest.mark.parametrize(("full", "ema"), [([], 0.0), (["text_hidden_fcs", "mask_decoder"], 0.95)])
 def test_resuming_gives_bit_for_bit_the_uninterrupted_numbers(
-    bench: Workbench, tmp_path: Path, full: list[str]
+    bench: Workbench, tmp_path: Path, full: list[str], ema: float
 ) -> None:
-    trial_config = config(lora__dropout=0.1, train__full_modules=full, train__epochs=2)
+    trial_config = config(lora__dropout=0.1, train__full_modules=full, train__epochs=2, train__ema=ema)
     whole = run(bench, trial_config)
     trial = bench.trial(trial_config)
     first = next(trial.epochs())
@@ -84,6 +85,43 @@ def test_the_answers_loss_is_part_of_the_sum(bench: Workbench) -> None:
     without, with_lm = run(bench, config(train__epochs=1)), run(bench, config(train__epochs=1, loss__lm=0.5))
     assert without[0].train_loss_lm == 0
     assert with_lm[0].train_loss_lm > 0
+
+
+def test_losses_for_thin_trees_are_part_of_the_sum_where_they_have_a_weight(bench: Workbench) -> None:
+    without = run(bench, config(train__epochs=1))[0]
+    thin = run(bench, config(train__epochs=1, loss__cldice=0.5, loss__focal_tversky=0.25))[0]
+    assert (without.train_loss_cldice, without.train_loss_focal_tversky) == (0, 0)
+    parts = thin.train_loss_dice + thin.train_loss_focal + 0.5 * thin.train_loss_bce
+    parts += 0.5 * thin.train_loss_cldice + 0.25 * thin.train_loss_focal_tversky
+    assert thin.train_loss_cldice > 0 and thin.train_loss_focal_tversky > 0
+    assert thin.train_loss == pytest.approx(parts, rel=1e-5)
+
+
+def test_the_average_of_the_weights_is_scored_and_saved(bench: Workbench, tmp_path: Path) -> None:
+    """Against an average taken by hand, step by step; the steps themselves are the same as without."""
+    plain, averaged = config(train__epochs=1), config(train__epochs=1, train__ema=0.5)
+    without = run(bench, plain)[0]
+    trial = bench.trial(averaged)
+    optimizer, values = trial._stepper.optimizer, trial._stepper.store.values
+    by_hand, step = values.clone(), optimizer.step
+
+    def step_and_average() -> None:
+        step()
+        done = float(optimizer.steps)
+        kept = min(0.5, (1 + done) / (10 + done))
+        by_hand.mul_(kept).add_(values * (1 - kept))
+
+    optimizer.step = step_and_average  # type: ignore[method-assign]
+    record = next(trial.epochs())
+    last = values.clone()
+    trial.save(tmp_path)
+    assert torch.equal(values, last)  # training would go on from the weights themselves
+    trial.close()
+    assert (record.train_loss, record.grad_norm) == (without.train_loss, without.grad_norm)
+    assert record.val_dice != without.val_dice
+    saved = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    wanted = trial._stepper.store.views(by_hand, 4)
+    assert all(torch.allclose(saved[name], value, rtol=1e-5, atol=1e-7) for name, value in wanted.items())
 
 
 def test_a_batch_of_two_is_two_forwards_of_one(bench: Workbench) -> None:

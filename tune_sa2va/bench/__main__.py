@@ -3,6 +3,7 @@
 Images are made up, features and all: no data set is needed. The numbers go to a JSON file and a table.
 """
 
+import json
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from tune_sa2va.cli import run
+from tune_sa2va.config import RECIPE
+from tune_sa2va.errors import UserError
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 
@@ -29,16 +32,22 @@ def step(
     images: Annotated[int, typer.Option(help="Training images an epoch; a quarter as many are validated.")] = 64,
     dropout: Annotated[float, typer.Option(help="Dropout of the adapters.")] = 0.0,
     checkpoint: Annotated[bool, typer.Option(help="Compute activations again in the backward pass.")] = False,
+    fields: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="A field of the trial, for example encoder.sam2=all."),
+    ] = None,
     curves: Annotated[bool, typer.Option(help="Compare 50 captured steps with eager ones too.")] = False,
 ) -> None:
     """Training and validation through the loop that lanes run: it/s, ms by part, TFLOP/s, peak GiB."""
     from tune_sa2va.bench import step as steps
 
-    bench = _open(model, cap_gib)
+    chosen = _fields(fields or [])
+    config = RECIPE.replace(dict(chosen))
+    bench = _open(model, cap_gib, runs_sam2=config.runs_sam2, runs_vision=config.runs_vision)
     cases = [
         steps.Case(
             height=side, width=side, r=rank, max_rank=max(rank, max_rank), train_images=images,
-            val_images=max(1, images // 4), dropout=dropout, checkpointed=checkpoint,
+            val_images=max(1, images // 4), dropout=dropout, checkpointed=checkpoint, fields=chosen,
         )
         for side in size
     ]  # fmt: skip
@@ -50,7 +59,7 @@ def step(
     _report(
         "step", bench, out, rows,
         ("height", "tokens", "r", "max_rank", "it_per_s", "tflops", "share_of_ceiling", "val_244_over_train_976",
-         "reserved_gib", "graphs"),
+         "reserved_gib", "estimate_gib", "graphs"),
     )  # fmt: skip
 
 
@@ -186,7 +195,21 @@ def adds_up(
     print(f"from the first step to the last epoch's end; written to {out / 'adds_up.json'}")
 
 
-def _open(model: str, cap_gib: float) -> Any:
+def _fields(texts: list[str]) -> tuple[tuple[str, Any], ...]:
+    """`FIELD=VALUE` each; a value that is JSON is read as such."""
+    pairs = []
+    for text in texts:
+        field, _, value = text.partition("=")
+        if field not in RECIPE.flat():
+            raise UserError(f"--set {text}: no field of a trial. Give FIELD=VALUE, for example encoder.sam2=all.")
+        try:
+            pairs.append((field, json.loads(value)))
+        except ValueError:
+            pairs.append((field, value))
+    return tuple(pairs)
+
+
+def _open(model: str, cap_gib: float, *, runs_sam2: bool = False, runs_vision: bool = False) -> Any:
     import torch
 
     from tune_sa2va.bench.step import Bench
@@ -196,7 +219,8 @@ def _open(model: str, cap_gib: float) -> Any:
     if cap_gib and device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory / 2**30
         torch.cuda.set_per_process_memory_fraction(min(1.0, cap_gib / total), device)
-    return Bench.open(ModelSettings(model=model, precision="bf16" if device.type == "cuda" else "fp32"), device)
+    settings = ModelSettings(model=model, precision="bf16" if device.type == "cuda" else "fp32")
+    return Bench.open(settings, device, runs_sam2=runs_sam2, runs_vision=runs_vision)
 
 
 def _report(name: str, bench: Any, out: Path, rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:

@@ -1,13 +1,15 @@
 """Images with cached features, made up: random numbers of the true shapes, for timing without data or encoders."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from tune_sa2va.config import Augment
+from tune_sa2va.data.views import view_in
 from tune_sa2va.evaluate.predict import Example
+from tune_sa2va.model.dims import Sa2VADims
 from tune_sa2va.model.locate import model_folder
-from tune_sa2va.model.preprocess import num_tiles
+from tune_sa2va.model.preprocess import num_tiles, pixels_of
 from tune_sa2va.model.prompt import Prompter
 from tune_sa2va.model.sa2va import ImageFeatures, Sa2VA
 
@@ -20,6 +22,7 @@ class MadeUpImages:
 
     examples: tuple[Example, ...]
     count: int
+    dims: Sa2VADims
 
     @classmethod
     def make(cls, model: Sa2VA, name: str, *, height: int, width: int, count: int) -> "MadeUpImages":
@@ -45,7 +48,7 @@ class MadeUpImages:
             )
             stripes = (torch.arange(width) + torch.arange(height)[:, None] + number) % 40 < 4
             examples.append(Example(features, prompt, stripes))
-        return cls(tuple(examples), count)
+        return cls(tuple(examples), count, dims)
 
     def __len__(self) -> int:
         return self.count
@@ -57,6 +60,23 @@ class MadeUpImages:
     def in_epoch(self, epoch: int, *, seed: int, augment: Augment) -> "MadeUpImages":
         """The same in every epoch: there is nothing to turn."""
         return self
+
+    def with_pixels(self, *, sam2: bool, vision: bool, strength: float) -> "MadeUpImages":
+        """The same with pixels for those encoders, of noise; another view of each where there is a strength."""
+        generator = torch.Generator().manual_seed(1)
+        examples = []
+        for number, example in enumerate(self.examples):
+            height, width = example.truth.shape
+            picture = torch.randint(0, 256, (height, width, 3), dtype=torch.uint8, generator=generator).numpy()
+            view = view_in(strength, seed=0, epoch=1, image=str(number), height=height, width=width)
+            examples.append(
+                replace(
+                    example,
+                    pixels=pixels_of(picture, self.dims, sam2=sam2, vision=vision),
+                    view=torch.from_numpy(view) if strength else None,
+                )
+            )
+        return replace(self, examples=tuple(examples))
 
     @property
     def num_tokens(self) -> int:

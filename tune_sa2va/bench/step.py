@@ -12,10 +12,12 @@ from tune_sa2va.bench.machine import matmul_tflops, median_ms, peak_gib, synchro
 from tune_sa2va.config import RECIPE, ModelSettings, TrialConfig
 from tune_sa2va.evaluate.batch import Batch, Shape, hidden_rows
 from tune_sa2va.model.encoding import release_encoders
+from tune_sa2va.model.locate import model_folder
 from tune_sa2va.model.lora import TrialAdapters
 from tune_sa2va.model.sa2va import Sa2VA
 from tune_sa2va.train.engine import Engine
 from tune_sa2va.train.graphs import Graphs
+from tune_sa2va.train.memory import estimate_memory
 from tune_sa2va.train.trial import Trial
 from tune_sa2va.train.workbench import open_model
 
@@ -33,16 +35,18 @@ class Case:
     micro_batch_size: int = 1
     dropout: float = 0.0
     checkpointed: bool = False
+    fields: tuple[tuple[str, Any], ...] = ()
 
     @property
     def config(self) -> TrialConfig:
-        """The recipe at this rank."""
+        """The recipe at this rank, with `fields`."""
         return RECIPE.replace(
             {
                 "lora.r": self.r,
                 "lora.dropout": self.dropout,
                 "train.epochs": 3,
                 "train.micro_batch_size": self.micro_batch_size,
+                **dict(self.fields),
             }
         )
 
@@ -58,11 +62,13 @@ class Bench:
     ceiling_tflops: float
 
     @classmethod
-    def open(cls, settings: ModelSettings, device: torch.device) -> "Bench":
-        """Load the model, its encoders off the card as when training starts."""
+    def open(
+        cls, settings: ModelSettings, device: torch.device, *, runs_sam2: bool = False, runs_vision: bool = False
+    ) -> "Bench":
+        """Load the model, encoders that steps do not run off the card as when training starts."""
         started = time.perf_counter()
         model = open_model(settings, device)
-        release_encoders(model)
+        release_encoders(model, sam2=not runs_sam2, vision=not runs_vision)
         synchronize(device)
         seconds = {"load_model": round(time.perf_counter() - started, 2)}
         return cls(model, settings.model, device, seconds, matmul_tflops(device, model.no_mem_embed.dtype))
@@ -96,7 +102,12 @@ def measure(bench: Bench, case: Case, *, eager: bool = False) -> dict[str, Any]:
     result = {
         "height": case.height, "width": case.width, "tokens": train.num_tokens, "r": case.r,
         "max_rank": case.max_rank, "micro_batch_size": case.micro_batch_size, "eager": eager,
-        "dropout": case.dropout, "checkpointed": case.checkpointed,
+        "dropout": case.dropout, "checkpointed": case.checkpointed, "fields": dict(case.fields),
+        "estimate_gib": estimate_memory(
+            model_folder(bench.name), case.config, precision="bf16" if bench.device.type == "cuda" else "fp32",
+            on_gpu=bench.device.type == "cuda", width_px=case.width, height_px=case.height, largest_r=case.max_rank,
+            checkpointed=case.checkpointed,
+        ).step_gib,
         "it_per_s": record.it_per_s, "tflops": record.it_per_s * flops / 1e12,
         "share_of_ceiling": record.it_per_s * flops / 1e12 / bench.ceiling_tflops,
         "train_ms_per_image": 1e3 * record.train_seconds / case.train_images,
@@ -109,6 +120,13 @@ def measure(bench: Bench, case: Case, *, eager: bool = False) -> dict[str, Any]:
     }  # fmt: skip
     engine.forget()
     return result
+
+
+def _images(config: TrialConfig, source: MadeUpImages) -> MadeUpImages:
+    """With pixels, where a trial of `config` runs an encoder in its steps."""
+    if not (config.runs_sam2 or config.runs_vision):
+        return source
+    return source.with_pixels(sam2=config.runs_sam2, vision=config.runs_vision, strength=config.data.strength)
 
 
 def step_flops(model: Sa2VA, tokens: int) -> float:
@@ -128,10 +146,15 @@ def parts(bench: Bench, case: Case) -> dict[str, float]:
     engine.checkpointed = case.checkpointed
     stepper = engine.stepper(case.config)
     source = MadeUpImages.make(bench.model, bench.name, height=case.height, width=case.width, count=1)
-    adapters = TrialAdapters(bench.model, case.config.lora, (), seed=0, store=stepper.store)
+    config = case.config
+    adapters = TrialAdapters(
+        bench.model, config.lora, config.train.full_modules, seed=0, store=stepper.store, encoder=config.encoder
+    )
     adapters.train(True)
     stepper.reset(case.config.loss, case.config.optimizer)
-    (fed,) = engine.feed(with_answer=False).whole(source, [0], batch_size=1)
+    feed = engine.feed(with_answer=False)
+    (fed,) = feed.whole(source, [0], batch_size=1)
+    (with_pixels,) = feed.whole(_images(config, source), [0], batch_size=1)
     graphs = Graphs(bench.device, enabled=bench.device.type == "cuda")
 
     def llm(batch: Batch, shape: Shape) -> Tensor:
@@ -149,12 +172,13 @@ def parts(bench: Bench, case: Case) -> dict[str, float]:
     with torch.no_grad():
         forward = timed("llm", llm)
     both = timed("llm and back", llm_and_back)
-    whole = median_ms(lambda: stepper.accumulate(fed.batch, fed.shape, chunk_size=1), bench.device, repeats=20)
+    batch, shape = with_pixels.batch, with_pixels.shape
+    whole = median_ms(lambda: stepper.accumulate(batch, shape, chunk_size=1), bench.device, repeats=20)
     update = median_ms(lambda: stepper.update(0.0), bench.device, repeats=20)
     adapters.detach()
     engine.forget()
     return {
-        "llm_forward": forward, "llm_backward": both - forward, "masks_and_loss_both_ways": whole - both,
+        "llm_forward": forward, "llm_backward": both - forward, "encoders_masks_and_loss_both_ways": whole - both,
         "gradients_of_an_image": whole, "optimizer": update,
     }  # fmt: skip
 
@@ -185,7 +209,10 @@ def _curve(bench: Bench, case: Case, steps: int, *, eager: bool) -> list[float]:
     engine = Engine(bench.model, max_rank=case.max_rank, eager=eager)
     source = MadeUpImages.make(bench.model, bench.name, height=case.height, width=case.width, count=steps)
     stepper = engine.stepper(case.config)
-    adapters = TrialAdapters(bench.model, case.config.lora, (), seed=0, store=stepper.store)
+    config = case.config
+    adapters = TrialAdapters(
+        bench.model, config.lora, config.train.full_modules, seed=0, store=stepper.store, encoder=config.encoder
+    )
     stepper.reset(case.config.loss, case.config.optimizer)
     losses = []
     for (fed,) in engine.feed(with_answer=False).chunks(source, [[number] for number in range(steps)], batch_size=1):
@@ -229,7 +256,10 @@ def profile(bench: Bench, case: Case) -> str:
     engine = Engine(bench.model, max_rank=case.max_rank)
     stepper = engine.stepper(case.config)
     source = MadeUpImages.make(bench.model, bench.name, height=case.height, width=case.width, count=1)
-    adapters = TrialAdapters(bench.model, case.config.lora, (), seed=0, store=stepper.store)
+    config = case.config
+    adapters = TrialAdapters(
+        bench.model, config.lora, config.train.full_modules, seed=0, store=stepper.store, encoder=config.encoder
+    )
     stepper.reset(case.config.loss, case.config.optimizer)
     (fed,) = engine.feed(with_answer=False).whole(source, [0], batch_size=1)
 

@@ -53,7 +53,7 @@ class FeatureCache:
         )
         self.root, self.folder = root, root / key.folder_name
         self.dtype, self.raw_high_res = dtype, raw_high_res
-        self._dims = read_dims(model_folder)
+        self.dims = read_dims(model_folder)
         self._sound: set[Path] = set()
         self._damaged: set[Path] = set()
         try:
@@ -87,7 +87,7 @@ class FeatureCache:
             return False
         except DamagedFileError as error:
             return self._is_damaged(path, str(error))
-        if problem := misfit(layout, self._dims, self.dtype, raw_high_res=self.raw_high_res):
+        if problem := misfit(layout, self.dims, self.dtype, raw_high_res=self.raw_high_res):
             return self._is_damaged(path, problem)
         self._sound.add(path)
         return True

@@ -112,7 +112,7 @@ def _score(
     members = tuned.attach(model)
     prompter = Prompter(tuned.folder)
     settings = DataSettings(source=source, question=tuned.question, answer=tuned.answer)
-    examples = Examples(part.samples, cache, prompter, settings, device)
+    examples = Examples(part.samples, cache, prompter, settings, device).for_members(model, members)
     labels = [label(sample) for sample in part.samples]
     return score_images(model, members, examples, labels, thresholds, prompter=prompter if generate else None)
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from tune_sa2va.evaluate.predict import Example
@@ -23,7 +23,8 @@ from tune_sa2va.model.upsample import resize_matrix
 
 class Shape(NamedTuple):
     """What the images of a batch have in common. tokens: sequence length; answer: rows that the answer's loss reads;
-    grid: of the image's tokens in the Qwen-VL families, else None."""
+    grid: of the image's tokens in the Qwen-VL families, else None; tiles: rows and columns of the vision tower's input
+    where that runs in the step, else None."""
 
     image_start: int
     image_tokens: int
@@ -32,6 +33,7 @@ class Shape(NamedTuple):
     height: int
     width: int
     grid: tuple[int, int] | None
+    tiles: tuple[int, int] | None = None
 
 
 class Batch(NamedTuple):
@@ -39,6 +41,8 @@ class Batch(NamedTuple):
 
     to_height, to_width: see `resize_matrix`. deepstack: see `ImageFeatures`; L is 0 where there is none.
     answer_ids: the answer's tokens (A of them, none without its loss).
+    square, tiles: the pictures for encoders that run in the step, whose features are then empty here, and the other way
+    round. view: how to show them, empty where they are shown as they are.
     """
 
     input_ids: Int[Tensor, "B T"]
@@ -52,6 +56,9 @@ class Batch(NamedTuple):
     to_height: Float[Tensor, "B H S"]
     to_width: Float[Tensor, "B W S"]
     deepstack: Float[Tensor, "B L I D"]
+    square: UInt8[Tensor, "B 3 G G"]
+    tiles: UInt8[Tensor, "B N 3 P P"]
+    view: Float[Tensor, "B V"]
 
     def context(self, shape: Shape) -> VisualContext | None:
         """For the language model: None in the InternVL families."""
@@ -89,11 +96,16 @@ class Collator:
             height=_round_up(height, self._canvas_multiple),
             width=_round_up(width, self._canvas_multiple),
             grid=example.features.grid,
+            tiles=None if example.pixels is None else example.pixels.grid,
         )
 
     def collate(self, examples: Sequence[Example], shape: Shape) -> Batch:
         """Examples of one shape as a batch on the CPU."""
         features = [example.features for example in examples]
+        pixels = [example.pixels for example in examples if example.pixels is not None]
+        squares = [each.square for each in pixels if each.square is not None]
+        tiles = [each.tiles for each in pixels if each.tiles is not None]
+        views = [example.view for example in examples if example.view is not None]
         truth = torch.zeros(len(examples), shape.height, shape.width, dtype=torch.bool)
         for place, example in zip(truth, examples, strict=True):
             place[: example.truth.shape[0], : example.truth.shape[1]] = example.truth
@@ -109,14 +121,17 @@ class Collator:
             input_ids=input_ids,
             rows=torch.stack(rows),
             answer_ids=torch.stack(answer_ids),
-            image_tokens=torch.stack([each.image_tokens for each in features]),
-            embed=torch.stack([each.embed for each in features]),
-            high_res_1=torch.stack([each.high_res_1 for each in features]),
-            high_res_0=torch.stack([each.high_res_0 for each in features]),
+            image_tokens=_stacked([each.image_tokens for each in features], left_out=bool(tiles)),
+            embed=_stacked([each.embed for each in features], left_out=bool(squares)),
+            high_res_1=_stacked([each.high_res_1 for each in features], left_out=bool(squares)),
+            high_res_0=_stacked([each.high_res_0 for each in features], left_out=bool(squares)),
             truth=truth,
             to_height=torch.stack([self._matrix(example.truth.shape[0], shape.height) for example in examples]),
             to_width=torch.stack([self._matrix(example.truth.shape[1], shape.width) for example in examples]),
             deepstack=torch.stack([_deepstack(each) for each in features]),
+            square=torch.stack(squares) if squares else _nothing(torch.uint8),
+            tiles=torch.stack(tiles) if tiles else _nothing(torch.uint8),
+            view=torch.stack(views) if views else _nothing(torch.float32),
         )
 
     def _matrix(self, length: int, canvas: int) -> Tensor:
@@ -155,6 +170,14 @@ def batch_counts(
     mask = (logits > 0) & valid
     parts = (mask & truth, mask & ~truth, ~mask & truth, ~mask & ~truth & valid)
     return torch.stack([part.sum(dim=(1, 2)) for part in parts], dim=1)
+
+
+def _stacked(tensors: Sequence[Tensor], *, left_out: bool) -> Tensor:
+    return _nothing(tensors[0].dtype) if left_out else torch.stack(list(tensors))
+
+
+def _nothing(dtype: torch.dtype) -> Tensor:
+    return torch.empty(0, dtype=dtype)
 
 
 def _deepstack(features: ImageFeatures) -> Tensor:

@@ -44,6 +44,11 @@ class Members:
     def __len__(self) -> int:
         return len(self._values)
 
+    @property
+    def changes_encoders(self) -> bool:
+        """Whether features that the base's encoders gave are no longer the model's own: each member has its own."""
+        return self._adapters is not None and self._adapters.changes_encoders
+
     def enter(self, number: int) -> None:
         """Let the model compute with this member."""
         assert self._adapters is not None, "there is a member to enter"

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from tune_sa2va.evaluate.metrics import Counts
 from tune_sa2va.model.generate import greedy
+from tune_sa2va.model.preprocess import Pixels
 from tune_sa2va.model.prompt import Prompter, PromptTokens
 from tune_sa2va.model.sa2va import ImageFeatures, Sa2VA
 from tune_sa2va.model.upsample import to_image_size
@@ -15,11 +16,17 @@ from tune_sa2va.model.upsample import to_image_size
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One image with its question, on the device. truth: (H, W) on the image's own pixels."""
+    """One image with its question, on the device. truth: (H, W) on the image's own pixels.
+
+    pixels: what the encoders take that run in the step, or None. view: how the step is to show them (`data.views`), or
+    None for as they are.
+    """
 
     features: ImageFeatures
     tokens: PromptTokens
     truth: Bool[Tensor, "H W"]
+    pixels: Pixels | None = None
+    view: Float[Tensor, " 11"] | None = None
 
 
 def to_device(example: Example, device: torch.device) -> Example:

@@ -53,14 +53,14 @@ def score_images(
     """
     scored = []
     for index, label in enumerate(tracked(labels, "scoring")):
-        example = examples[index]
-        logits = members.mean_logits(lambda example=example: predict(model, example))  # type: ignore[misc]
-        truth = example.truth.cpu().numpy()
+        logits = members.mean_logits(lambda index=index: predict(model, examples[index]))  # type: ignore[misc]
+        truth = examples.truth(index).numpy()
         masks = {threshold: (logits > logit_of(threshold)).cpu().numpy() for threshold in thresholds}
         wrote_seg = None
         if prompter is not None:
             members.enter_first()
             height, width = truth.shape
+            example = examples[index]
             answer = generated_answer(model, example.features, example.tokens, (height, width), prompter=prompter)
             wrote_seg = answer.logits is not None
         at = {threshold: _scores(mask, truth) for threshold, mask in masks.items()}

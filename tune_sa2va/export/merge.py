@@ -6,7 +6,6 @@ are copied as they are. The base's code files are not copied: nothing here reads
 """
 
 import json
-import math
 import shutil
 from pathlib import Path
 
@@ -96,7 +95,7 @@ def _merged(key: str, weight: Tensor, read: AdapterFile) -> Tensor | None:
     lora_b = read.tensors.get(f"{module}.lora_B.weight")
     if lora_b is None or not key.endswith(".weight"):
         return None
-    lora = read.lora
-    scale = lora.lora_alpha / (math.sqrt(lora.r) if lora.use_rslora else lora.r)
-    delta = scale * (lora_b.float() @ read.tensors[f"{module}.lora_A.weight"].float())
+    delta = read.scale_of(module.removeprefix(PEFT_PREFIX)) * (
+        lora_b.float() @ read.tensors[f"{module}.lora_A.weight"].float()
+    )
     return torch.add(weight.float(), delta).to(weight.dtype).contiguous()

@@ -3,6 +3,9 @@
 `adapter_model.safetensors` holds the LoRA matrices and the modules trained in full (PEFT's `modules_to_save`);
 `adapter_config.json` is PEFT's LoraConfig. The memory attention, which the native model lacks because one image never
 runs it, is in the file too: the targets name it in the reference, and a strict load there wants every key.
+
+Adapters inside the encoders are named one by one in `target_modules`; their rank and alpha, which are not those of the
+others, stand in PEFT's `rank_pattern` and `alpha_pattern`.
 """
 
 import json
@@ -19,17 +22,30 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tune_sa2va.config import FullModule, LoraSettings
+from tune_sa2va.config import NO_ENCODER, EncoderSettings, FullModule, LoraSettings
 from tune_sa2va.errors import CheckpointError
 from tune_sa2va.model.dims import Sam2Dims
 from tune_sa2va.model.keymap import source_of
-from tune_sa2va.model.lora import PEFT_PREFIX, TrialAdapters, initial_a
+from tune_sa2va.model.lora import PEFT_PREFIX, TrialAdapters, initial_a, scale_of
 from tune_sa2va.model.sa2va import Sa2VA
-from tune_sa2va.model.targets import NATIVE_FULL_MODULES, find_targets, matches, memory_attention_shapes
+from tune_sa2va.model.targets import (
+    NATIVE_FULL_MODULES,
+    REFERENCE_FULL_MODULES,
+    find_encoder_targets,
+    find_targets,
+    matches,
+    memory_attention_shapes,
+)
 
 _TENSORS = "adapter_model.safetensors"
 _CONFIG = "adapter_config.json"
 _READ = {"r", "lora_alpha", "lora_dropout", "use_rslora", "target_modules", "modules_to_save", "exclude_modules"}
+_READ |= {"rank_pattern", "alpha_pattern"}
+_IN_ENCODER = ("grounding_encoder.sam2_model.image_encoder.trunk.", "vision_model.", "mlp1.")
+"""How the names of adapted modules in the encoders begin, in the reference."""
+_HIERA_START, _INTERN_VIT_START = _IN_ENCODER[0] + "blocks.0.", _IN_ENCODER[1]
+_ENCODER_PATTERNS = (r"sam2_model\.image_encoder\.trunk\..*", r"vision_model\.encoder\.layers\..*", r"mlp1\.[13]")
+"""Keys of `rank_pattern` and `alpha_pattern`: each is matched against the end of a module's name."""
 # Say where an adapter comes from or how PEFT is to start; none changes what it computes.
 _NOTES = {"auto_mapping", "base_model_name_or_path", "inference_mode", "init_lora_weights", "peft_type", "peft_version"}
 _NOTES |= {"revision", "task_type"}
@@ -37,6 +53,12 @@ _NOTES |= {"revision", "task_type"}
 
 class _ReadLora(LoraSettings):
     """As a file may have it: the mean of several adapters has the sum of their ranks."""
+
+    r: int = Field(ge=1, le=512 * 20)
+
+
+class _ReadEncoder(EncoderSettings):
+    """As `_ReadLora`."""
 
     r: int = Field(ge=1, le=512 * 20)
 
@@ -49,6 +71,7 @@ def save_adapter(
     full_modules: tuple[FullModule, ...],
     *,
     live_only: bool = False,
+    encoder: EncoderSettings = NO_ENCODER,
 ) -> None:
     """Write `tensors` (named as `TrialAdapters.parameters`) and their configuration to `folder`.
 
@@ -57,7 +80,10 @@ def save_adapter(
     live = {name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in tensors.items()}
     dead = {} if live_only else _memory_attention(model.dims.sam2, lora)
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder, live | dead, _peft_config(lora, full_modules, exclude_memory=live_only))
+    modules = (name.removeprefix(PEFT_PREFIX).removesuffix(".lora_A.weight") for name in live if ".lora_A." in name)
+    in_encoders = sorted(module for module in modules if module.startswith(_IN_ENCODER))
+    config = _peft_config(lora, encoder, in_encoders, full_modules, exclude_memory=live_only)
+    _write(folder, live | dead, config)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,8 +91,13 @@ class AdapterFile:
     """An adapter as it was read: tensors by the names in its file, the memory attention's left out."""
 
     lora: LoraSettings
+    encoder: EncoderSettings
     full_modules: tuple[FullModule, ...]
     tensors: dict[str, Tensor]
+
+    def scale_of(self, module: str) -> float:
+        """What multiplies B A of the module with this name in the reference."""
+        return scale_of(self.encoder if module.startswith(_IN_ENCODER) else self.lora, self.lora)
 
 
 def load_adapter(model: Sa2VA, folder: Path) -> TrialAdapters:
@@ -77,7 +108,7 @@ def load_adapter(model: Sa2VA, folder: Path) -> TrialAdapters:
         UserError: `target_modules` names modules that the native model does not train.
     """
     read = read_adapter(model, folder)
-    adapters = TrialAdapters(model, read.lora, read.full_modules, seed=0)
+    adapters = TrialAdapters(model, read.lora, read.full_modules, seed=0, encoder=read.encoder)
     try:
         with torch.no_grad():
             for name, parameter in adapters.parameters.items():
@@ -96,10 +127,10 @@ def read_adapter(model: Sa2VA, folder: Path) -> AdapterFile:
         CheckpointError: as `load_adapter`.
         UserError: as `load_adapter`.
     """
-    lora, full_modules = _read_config(folder / _CONFIG)
+    lora, encoder, full_modules = _read_config(folder / _CONFIG, model)
     tensors = _read_tensors(folder)
     memory = {name: torch.Size(shape) for name, shape in _memory_attention_shapes(model.dims.sam2, lora).items()}
-    live = _live_shapes(model, lora, full_modules)
+    live = _live_shapes(model, lora, encoder, full_modules)
     wanted = live | memory if tensors.keys() & memory.keys() else live
     if problems := _misfits(wanted, {name: tensor.shape for name, tensor in tensors.items()}):
         raise CheckpointError(
@@ -112,23 +143,30 @@ def read_adapter(model: Sa2VA, folder: Path) -> AdapterFile:
             f"{folder / _TENSORS}: {unusable}. The training that wrote it went wrong, or the file is damaged: "
             "copy it again, or give another adapter."
         )
-    return AdapterFile(lora=lora, full_modules=full_modules, tensors={name: tensors[name] for name in live})
+    found = {name: tensors[name] for name in live}
+    return AdapterFile(lora=lora, encoder=encoder, full_modules=full_modules, tensors=found)
 
 
 def drop_memory_attention(folder: Path) -> None:
     """Take the memory attention's modules out of an adapter of ours, and out of its configuration."""
-    lora, full_modules = _read_config(folder / _CONFIG)
+    config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+    full_modules = _full_modules(config)
     tensors = {name: tensor for name, tensor in _read_tensors(folder).items() if ".memory_attention." not in name}
-    _write(folder, tensors, _peft_config(lora, full_modules, exclude_memory=True))
+    _write(folder, tensors, config | {"exclude_modules": _exclusion(full_modules, exclude_memory=True)})
 
 
-def _live_shapes(model: Sa2VA, lora: LoraSettings, full_modules: tuple[FullModule, ...]) -> dict[str, torch.Size]:
+def _live_shapes(
+    model: Sa2VA, lora: LoraSettings, encoder: EncoderSettings, full_modules: tuple[FullModule, ...]
+) -> dict[str, torch.Size]:
     """What `TrialAdapters` trains, by the names in the file."""
     shapes: dict[str, torch.Size] = {}
-    for target in find_targets(model, lora.target_modules, full_modules):
+    everywhere = [(target, lora.r) for target in find_targets(model, lora.target_modules, full_modules)]
+    everywhere += [(target, encoder.r) for target in find_encoder_targets(model, encoder)]
+    for target, r in everywhere:
         out_features, in_features = model.get_parameter(f"{target.native}.weight").shape
-        shapes[f"{PEFT_PREFIX}{target.reference}.lora_A.weight"] = torch.Size((lora.r, in_features))
-        shapes[f"{PEFT_PREFIX}{target.reference}.lora_B.weight"] = torch.Size((out_features, lora.r))
+        rows = out_features * (1 if target.third is None else 3)
+        shapes[f"{PEFT_PREFIX}{target.reference}.lora_A.weight"] = torch.Size((r, in_features))
+        shapes[f"{PEFT_PREFIX}{target.reference}.lora_B.weight"] = torch.Size((rows, r))
     for module in full_modules:
         native = NATIVE_FULL_MODULES[module]
         for leaf, parameter in model.get_submodule(native).named_parameters():
@@ -156,40 +194,62 @@ def _memory_attention_shapes(sam2: Sam2Dims, lora: LoraSettings) -> dict[str, tu
     return shapes
 
 
-def _peft_config(lora: LoraSettings, full_modules: tuple[FullModule, ...], *, exclude_memory: bool) -> dict[str, Any]:
-    alpha = lora.lora_alpha
+def _peft_config(
+    lora: LoraSettings,
+    encoder: EncoderSettings,
+    in_encoders: list[str],
+    full_modules: tuple[FullModule, ...],
+    *,
+    exclude_memory: bool,
+) -> dict[str, Any]:
+    patterns = [
+        pattern
+        for start, pattern in zip(_IN_ENCODER, _ENCODER_PATTERNS, strict=True)
+        if any(name.startswith(start) for name in in_encoders)
+    ]
     config = LoraConfig(
         r=lora.r,
-        lora_alpha=int(alpha) if alpha.is_integer() else alpha,
+        lora_alpha=_whole_if_it_is(lora.lora_alpha),
+        rank_pattern=dict.fromkeys(patterns, encoder.r),
+        alpha_pattern=dict.fromkeys(patterns, _whole_if_it_is(encoder.lora_alpha)),
         lora_dropout=lora.dropout,
         use_rslora=lora.use_rslora,
-        modules_to_save=[NATIVE_FULL_MODULES[module] for module in full_modules] or None,
+        modules_to_save=[REFERENCE_FULL_MODULES[module] for module in full_modules] or None,
         exclude_modules=_exclusion(full_modules, exclude_memory=exclude_memory),
         inference_mode=True,
     ).to_dict()
-    return config | {"target_modules": sorted(lora.target_modules), "peft_version": peft_version}
+    targets = sorted(lora.target_modules) + in_encoders
+    return config | {"target_modules": targets, "peft_version": peft_version}
+
+
+def _whole_if_it_is(alpha: float) -> float:
+    """As PEFT types it."""
+    return int(alpha) if alpha.is_integer() else alpha
 
 
 def _exclusion(full_modules: tuple[FullModule, ...], *, exclude_memory: bool) -> str | None:
     """PEFT's `exclude_modules`, a pattern of whole module names: where the reference must get no adapters."""
-    parents = [NATIVE_FULL_MODULES[module] for module in full_modules]
+    parents = [REFERENCE_FULL_MODULES[module].replace(".", r"\.") for module in full_modules]
     parents += ["memory_attention"] if exclude_memory else []
     return rf"(.*\.)?({'|'.join(parents)})\..*" if parents else None
 
 
-def _read_config(path: Path) -> tuple[LoraSettings, tuple[FullModule, ...]]:
+def _read_config(path: Path, model: Sa2VA) -> tuple[LoraSettings, EncoderSettings, tuple[FullModule, ...]]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         if config["peft_type"] != "LORA":
             raise CheckpointError(f"{path}: peft_type is {config['peft_type']!r}, wanted LORA. Give a LoRA adapter.")
+        targets = config["target_modules"]
+        in_encoders = [name for name in targets if name.startswith(_IN_ENCODER)] if isinstance(targets, list) else []
         lora = _ReadLora(
             r=config["r"],
             alpha_over_r=config["lora_alpha"] / config["r"],
             dropout=config["lora_dropout"],
-            target_modules=config["target_modules"],
+            target_modules=tuple(name for name in targets if name not in in_encoders) if in_encoders else targets,
             use_rslora=config["use_rslora"],
         )
-        saved = {str(name) for name in config.get("modules_to_save") or ()}
+        encoder = _encoder_of(config, in_encoders)
+        full_modules = _full_modules(config)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: not found. Give the folder of a PEFT adapter.") from None
     except (OSError, ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
@@ -197,12 +257,45 @@ def _read_config(path: Path) -> tuple[LoraSettings, tuple[FullModule, ...]]:
         raise CheckpointError(
             f"{path}: cannot be read as a LoRA adapter's settings: {reason}. Copy it again."
         ) from error
-    full_modules = tuple(module for module, name in NATIVE_FULL_MODULES.items() if name in saved)
-    _refuse_foreign(path, config, saved, full_modules)
-    return lora, full_modules
+    ours = sorted({target.reference for target in find_encoder_targets(model, encoder)})
+    if sorted(in_encoders) != ours:
+        odd = sorted(set(in_encoders) ^ set(ours))
+        raise CheckpointError(
+            f"{path}: target_modules name other modules of the encoders than any choice of encoder.sam2 and "
+            f"encoder.vision, {odd[0]} among them. Give an adapter with all of Hiera's attention and MLP modules, "
+            "with those of its second half, or with none."
+        )
+    as_ours = _peft_config(lora, encoder, ours, full_modules, exclude_memory=False)
+    _refuse_foreign(path, config, as_ours, full_modules)
+    return lora, encoder, full_modules
 
 
-def _refuse_foreign(path: Path, config: dict[str, Any], saved: set[str], full_modules: tuple[FullModule, ...]) -> None:
+def _encoder_of(config: dict[str, Any], in_encoders: list[str]) -> EncoderSettings:
+    """The section that gives adapters to these modules, as far as their names tell."""
+    if not in_encoders:
+        return NO_ENCODER
+    r = next(iter(config["rank_pattern"].values()), config["r"])
+    alpha = next(iter(config["alpha_pattern"].values()), config["lora_alpha"])
+    hiera = [name for name in in_encoders if name.startswith(_IN_ENCODER[0])]
+    is_late = bool(hiera) and not any(name.startswith(_HIERA_START) for name in hiera)
+    any_intern_vit = any(name.startswith(_INTERN_VIT_START) for name in in_encoders)
+    any_mlp1 = any(name.startswith(_IN_ENCODER[2]) for name in in_encoders)
+    return _ReadEncoder(
+        sam2="late" if is_late else "all" if hiera else "none",
+        vision="all" if any_intern_vit else "mlp1" if any_mlp1 else "none",
+        r=r,
+        alpha_over_r=alpha / r,
+    )
+
+
+def _full_modules(config: dict[str, Any]) -> tuple[FullModule, ...]:
+    saved = {str(name) for name in config.get("modules_to_save") or ()}
+    return tuple(module for module, name in REFERENCE_FULL_MODULES.items() if name in saved)
+
+
+def _refuse_foreign(
+    path: Path, config: dict[str, Any], as_ours: dict[str, Any], full_modules: tuple[FullModule, ...]
+) -> None:
     """Refuse every setting that would make PEFT compute something else than `TrialAdapters` does."""
     defaults = LoraConfig().to_dict()
     foreign = {
@@ -210,16 +303,20 @@ def _refuse_foreign(path: Path, config: dict[str, Any], saved: set[str], full_mo
         for name, value in config.items()
         if name not in _READ | _NOTES and value and value != defaults.get(name)
     }
-    names = {NATIVE_FULL_MODULES[module] for module in full_modules}
-    if extra := saved - names:
+    names = {REFERENCE_FULL_MODULES[module] for module in full_modules}
+    if extra := {str(name) for name in config.get("modules_to_save") or ()} - names:
         foreign["modules_to_save"] = sorted(extra)
+    for pattern in ("rank_pattern", "alpha_pattern"):
+        if (config.get(pattern) or {}) != as_ours[pattern]:
+            foreign[pattern] = config[pattern]
     excluded = config.get("exclude_modules")
     if excluded and excluded not in [_exclusion(full_modules, exclude_memory=memory) for memory in (False, True)]:
         foreign["exclude_modules"] = excluded
     if foreign:
         raise CheckpointError(
             f"{path}: {', '.join(f'{name}={value!r}' for name, value in foreign.items())} cannot be used here. "
-            "Only plain LoRA on linear modules can, beside text_hidden_fcs and sam_mask_decoder in full."
+            "Only plain LoRA on linear modules can, beside text_hidden_fcs, sam_mask_decoder and image_encoder.neck in "
+            "full."
         )
 
 

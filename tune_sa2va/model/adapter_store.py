@@ -23,12 +23,14 @@ _ALIGN = 64
 @dataclass(frozen=True, slots=True)
 class Slot:
     """One matrix. low: it is computed with in the base's dtype. rank_dim: the dimension that a smaller rank fills only
-    in part (0 of A, 1 of B), or None."""
+    in part (0 of A, 1 of B), or None. in_encoder: of an adapter in an image encoder, with that section's rank and
+    learning rate."""
 
     name: str
     shape: tuple[int, ...]
     low: bool
     rank_dim: int | None = None
+    in_encoder: bool = False
 
     @property
     def size(self) -> int:
@@ -37,26 +39,37 @@ class Slot:
 
 
 class AdapterStore:
-    """Storage for the matrices of `slots`; `low` ones come first.
+    """Storage for the matrices of `slots`; `low` ones come first, and those in encoders last among them.
 
     values: fp32, what is trained and saved.
     leaves: by name, what modules compute with and what autograd differentiates: views of `values`, or copies in `dtype`
     that `refresh` renews.
-    scale, dropout: 0-dim device tensors that every adapter of the trial reads.
+    scale, dropout: 0-dim device tensors that every adapter of the trial reads; those in encoders read `encoder_scale`.
+    encoder_span: where the encoders' matrices lie in the flat tensors; empty where there are none.
     drops: training applies dropout even where its probability is 0, so that one set of graphs serves every trial.
     """
 
     def __init__(
-        self, slots: Sequence[Slot], rank: int, *, device: torch.device, dtype: torch.dtype, drops: bool = False
+        self,
+        slots: Sequence[Slot],
+        rank: int,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        drops: bool = False,
+        encoder_rank: int = 0,
     ) -> None:
-        assert [slot.low for slot in slots] == sorted((slot.low for slot in slots), reverse=True)
+        order = [(not slot.low, slot.in_encoder) for slot in slots]
+        assert order == sorted(order)
         self.slots = tuple(slots)
-        self.rank, self.drops = rank, drops
+        self.rank, self.encoder_rank, self.drops = rank, encoder_rank, drops
         self.numel = sum(slot.size for slot in slots)
         self._num_low = sum(slot.size for slot in slots if slot.low)
         self.values = torch.zeros(self.numel, device=device)
         self._low = None if dtype == torch.float32 else torch.zeros(self._num_low, device=device, dtype=dtype)
-        self.scale = torch.ones((), device=device)
+        self.scale, self.encoder_scale = torch.ones((), device=device), torch.ones((), device=device)
+        stop, length = self._num_low, sum(slot.size for slot in slots if slot.in_encoder)
+        self.encoder_span = range(stop - length, stop)
         self.dropout = torch.zeros((), device=device)
         self.is_dropping = False
         """Whether adapters apply dropout now. Part of what a graph is captured with; `dropout` is not."""
@@ -65,11 +78,13 @@ class AdapterStore:
             for slot, view in zip(slots, self._pieces(self._low, self.values), strict=True)
         }
 
-    def views(self, flat: Float[Tensor, " N"], rank: int) -> dict[str, Tensor]:
-        """The matrices in `flat` (of the layout of `values`) by name, at a trial's own rank."""
+    def views(self, flat: Float[Tensor, " N"], rank: int, encoder_rank: int = 0) -> dict[str, Tensor]:
+        """The matrices in `flat` (of the layout of `values`) by name, at a trial's own ranks."""
         pieces = self._pieces(None, flat)
         return {
-            slot.name: piece if slot.rank_dim is None else piece.narrow(slot.rank_dim, 0, rank)
+            slot.name: piece
+            if slot.rank_dim is None
+            else piece.narrow(slot.rank_dim, 0, encoder_rank if slot.in_encoder else rank)
             for slot, piece in zip(self.slots, pieces, strict=True)
         }
 

@@ -7,6 +7,7 @@ Modules trained in full become the mean of their weights.
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,13 @@ def average_adapters(folders: Sequence[Path], to: Path) -> None:
         for config, member in zip(configs, members, strict=True)
     ):
         raise CheckpointError(f"{folders[0]} and the others: are adapters of several configurations. Average one's.")
-    alpha = configs[0]["lora_alpha"] / (math.sqrt(len(folders)) if configs[0]["use_rslora"] else 1)
-    config = configs[0] | {"r": configs[0]["r"] * len(folders), "lora_alpha": alpha}
+    own, less = configs[0], math.sqrt(len(folders)) if configs[0]["use_rslora"] else 1
+    config = own | {
+        "r": own["r"] * len(folders),
+        "lora_alpha": own["lora_alpha"] / less,
+        "rank_pattern": {name: r * len(folders) for name, r in (own.get("rank_pattern") or {}).items()},
+        "alpha_pattern": {name: alpha / less for name, alpha in (own.get("alpha_pattern") or {}).items()},
+    }
     to.mkdir(parents=True, exist_ok=True)
     save_file(
         {name: _joined(name, [member[name] for member in members]) for name in members[0]},
@@ -63,14 +69,30 @@ def check_average(folder: Path, members: Sequence[Path]) -> None:
 
 def _changes(config: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """scale B A of each module, and the tensors that are trained in full."""
-    scale = config["lora_alpha"] / (math.sqrt(config["r"]) if config["use_rslora"] else config["r"])
     changes = {}
     for name, tensor in tensors.items():
         if name.endswith(".lora_B.weight"):
-            changes[name] = scale * tensor @ tensors[name.replace(".lora_B.", ".lora_A.")]
+            changes[name] = (
+                _scale(config, name.removesuffix(".lora_B.weight"))
+                * tensor
+                @ tensors[name.replace(".lora_B.", ".lora_A.")]
+            )
         elif not name.endswith(".lora_A.weight"):
             changes[name] = tensor
     return changes
+
+
+def _scale(config: dict[str, Any], module: str) -> float:
+    """What multiplies B A of a module, as PEFT reads its patterns: by the end of the name, the default otherwise."""
+
+    def own(pattern: str, default: float) -> float:
+        found = (
+            value for key, value in (config.get(pattern) or {}).items() if re.fullmatch(rf"(.*\.)?({key})", module)
+        )
+        return float(next(found, default))
+
+    r, alpha = own("rank_pattern", config["r"]), own("alpha_pattern", config["lora_alpha"])
+    return alpha / (math.sqrt(r) if config["use_rslora"] else r)
 
 
 def _joined(name: str, tensors: Sequence[Tensor]) -> Tensor:

@@ -45,10 +45,14 @@ def encode_batch(model: Sa2VA, inputs: Sequence[EncoderInputs], *, raw_high_res:
     return [ImageFeatures(*fields) for fields in zip(tokens, embed, high_res_1, high_res_0, strict=True)]
 
 
-def release_encoders(model: Sa2VA) -> None:
-    """Take the encoders out of `model` and give their memory back to the device. Open the model again to encode."""
+def release_encoders(model: Sa2VA, *, sam2: bool = True, vision: bool = True) -> None:
+    """Take encoders out of `model` and give their memory back to the device. Open the model again to encode.
+
+    sam2, vision: which; a trial that adapts one needs it in its steps.
+    """
     for name in ENCODERS:
-        setattr(model, name, _Released(name))
+        if sam2 if name == "sam_vision" else vision:
+            setattr(model, name, _Released(name))
     if model.no_mem_embed.device.type == "cuda":
         torch.cuda.empty_cache()
 

@@ -9,16 +9,19 @@ costs no copy, and works after any error.
 
 import hashlib
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tune_sa2va.config import FullModule, LoraSettings
+from tune_sa2va.config import NO_ENCODER, EncoderSettings, FullModule, LoraSettings
 from tune_sa2va.model.adapter_store import AdapterStore, Slot
 from tune_sa2va.model.keymap import source_of
 from tune_sa2va.model.sa2va import Sa2VA
-from tune_sa2va.model.targets import NATIVE_FULL_MODULES, Target, find_targets
+from tune_sa2va.model.targets import NATIVE_FULL_MODULES, Target, find_encoder_targets, find_targets
+
+_ENCODERS = ("vision_model.", "mlp1.", "sam_vision.")
 
 PEFT_PREFIX = "base_model.model."
 """PEFT puts it before every name in adapter_model.safetensors."""
@@ -27,16 +30,37 @@ PEFT_PREFIX = "base_model.model."
 class LoraLinear(nn.Module):
     """A linear module with an adapter: W x + b + scale B A dropout(x)."""
 
-    def __init__(self, base_layer: nn.Linear, lora_a: nn.Parameter, lora_b: nn.Parameter, store: AdapterStore) -> None:
-        """lora_a: (R, in), lora_b: (out, R); scale and dropout are the store's."""
+    def __init__(
+        self,
+        base_layer: nn.Linear,
+        lora_a: nn.Parameter,
+        lora_b: nn.Parameter,
+        store: AdapterStore,
+        *,
+        in_encoder: bool = False,
+        third: int | None = None,
+    ) -> None:
+        """lora_a: (R, in), lora_b: (out, R); scale and dropout are the store's. in_encoder: with the encoders' scale,
+        and without dropout. third: see `Target`; lora_b has three times as many rows then."""
         super().__init__()
         self.base_layer, self.lora_A, self.lora_B = base_layer, lora_a, lora_b
-        self.store = store
+        self.store, self.in_encoder = store, in_encoder
+        self._rows = None if third is None else (third * base_layer.out_features, base_layer.out_features)
+
+    @property
+    def scale(self) -> Tensor:
+        """What multiplies B A, 0-dim."""
+        return self.store.encoder_scale if self.in_encoder else self.store.scale
+
+    @property
+    def own_b(self) -> Tensor:
+        """B, or this module's third of it: (out, R)."""
+        return self.lora_B if self._rows is None else self.lora_B.narrow(0, *self._rows)
 
     def forward(self, x: Tensor) -> Tensor:
         """The module's output for `x`, in the base's dtype (or autocast's)."""
-        reduced = F.linear(self.store.drop(x), self.lora_A) * self.store.scale
-        return self.base_layer(x) + F.linear(reduced, self.lora_B)
+        dropped = x if self.in_encoder else self.store.drop(x)
+        return self.base_layer(x) + F.linear(F.linear(dropped, self.lora_A) * self.scale, self.own_b)
 
 
 class TrialAdapters:
@@ -59,27 +83,36 @@ class TrialAdapters:
         *,
         seed: int,
         store: AdapterStore | None = None,
+        encoder: EncoderSettings = NO_ENCODER,
     ) -> None:
         """Attach. A depends on `seed` and the module's name alone, B is zero: the model computes as before.
 
-        store: one made by `make_store` for the same modules, of the same rank or a larger one; None makes one.
+        store: one made by `make_store` for the same modules, of the same ranks or larger ones; None makes one.
 
         Raises:
-            UserError: `lora.target_modules` names what cannot be trained (see `find_targets`).
+            UserError: `lora.target_modules` or `encoder` names what cannot be trained (see `targets`).
         """
         targets = find_targets(model, lora.target_modules, full_modules)
-        self.store = store or make_store(model, lora, full_modules, rank=lora.r)
+        in_encoders = find_encoder_targets(model, encoder)
+        self.store = store or make_store(
+            model, lora, full_modules, rank=lora.r, encoder=encoder, encoder_rank=encoder.r
+        )
         self.parameters: dict[str, Tensor] = {}
         self._drops = lora.dropout > 0 or self.store.drops
         self._model = model
-        self._base_modules = {target.native: model.get_submodule(target.native) for target in targets}
+        self._base_modules = {target.native: model.get_submodule(target.native) for target in (*targets, *in_encoders)}
         self._base_parameters: dict[str, nn.Parameter] = {}
         try:
-            self._fill(targets, lora, full_modules, seed)
-            self._attach(targets, full_modules)
+            self._fill((*targets, *in_encoders), lora, encoder, full_modules, seed)
+            self._attach(targets, in_encoders, full_modules)
         except BaseException:  # out of memory too: the base must be usable by the next trial
             self.detach()
             raise
+
+    @property
+    def changes_encoders(self) -> bool:
+        """Whether features that the base's encoders gave are no longer the model's own."""
+        return any(name.startswith(_ENCODERS) for name in (*self._base_modules, *self._base_parameters))
 
     def train(self, mode: bool) -> None:
         """Switch the adapters' dropout on or off, and nothing else."""
@@ -94,49 +127,84 @@ class TrialAdapters:
         self._base_modules, self._base_parameters, self.parameters = {}, {}, {}
 
     @torch.no_grad()
-    def _fill(self, targets: list[Target], lora: LoraSettings, full_modules: tuple[FullModule, ...], seed: int) -> None:
+    def _fill(
+        self,
+        targets: Sequence[Target],
+        lora: LoraSettings,
+        encoder: EncoderSettings,
+        full_modules: tuple[FullModule, ...],
+        seed: int,
+    ) -> None:
         store = self.store
         store.values.zero_()
-        store.scale.fill_(lora.lora_alpha / (math.sqrt(lora.r) if lora.use_rslora else lora.r))
+        store.scale.fill_(scale_of(lora, lora))
+        store.encoder_scale.fill_(scale_of(encoder, lora))
         store.dropout.fill_(lora.dropout)
         store.is_dropping = False
-        self.parameters = dict(store.leaves) if _is_whole(store, lora.r) else store.views(store.values, lora.r)
-        for target in targets:
-            a = self.parameters[f"{PEFT_PREFIX}{target.reference}.lora_A.weight"]
-            a.copy_(initial_a(target.reference, lora.r, a.shape[1], seed=seed))
+        is_whole = _is_whole(store, lora.r, encoder.r)
+        self.parameters = dict(store.leaves) if is_whole else store.views(store.values, lora.r, encoder.r)
+        for reference in dict.fromkeys(target.reference for target in targets):
+            a = self.parameters[f"{PEFT_PREFIX}{reference}.lora_A.weight"]
+            a.copy_(initial_a(reference, *a.shape, seed=seed))
         for name, reference in _full_parameters(self._model, full_modules).items():
             self.parameters[reference].copy_(self._model.get_parameter(name))
         store.refresh()
 
-    def _attach(self, targets: list[Target], full_modules: tuple[FullModule, ...]) -> None:
-        for target in targets:
+    def _attach(self, targets: list[Target], in_encoders: list[Target], full_modules: tuple[FullModule, ...]) -> None:
+        for target in (*targets, *in_encoders):
             base, name = self._base_modules[target.native], PEFT_PREFIX + target.reference
             assert isinstance(base, nn.Linear), f"{target.native} is not linear"
             a, b = (self.store.leaves[f"{name}.lora_{part}.weight"] for part in "AB")
-            _set(self._model, target.native, LoraLinear(base, a, b, self.store).eval())
+            adapted = LoraLinear(base, a, b, self.store, in_encoder=target in in_encoders, third=target.third)
+            _set(self._model, target.native, adapted.eval())
         for name, reference in _full_parameters(self._model, full_modules).items():
             self._base_parameters[name] = self._model.get_parameter(name)
             _set(self._model, name, self.store.leaves[reference])
 
 
 def make_store(
-    model: Sa2VA, lora: LoraSettings, full_modules: tuple[FullModule, ...], *, rank: int, drops: bool = False
+    model: Sa2VA,
+    lora: LoraSettings,
+    full_modules: tuple[FullModule, ...],
+    *,
+    rank: int,
+    drops: bool = False,
+    encoder: EncoderSettings = NO_ENCODER,
+    encoder_rank: int = 0,
 ) -> AdapterStore:
-    """Room for the adapters and modules of such trials, at ranks up to `rank`, on the model's device.
+    """Room for the adapters and modules of such trials, at ranks up to these, on the model's device.
 
     Raises:
-        UserError: `lora.target_modules` names what cannot be trained (see `find_targets`).
+        UserError: `lora.target_modules` or `encoder` names what cannot be trained (see `targets`).
     """
     slots = []
     for target in find_targets(model, lora.target_modules, full_modules):
-        linear, name = model.get_submodule(target.native), PEFT_PREFIX + target.reference
-        assert isinstance(linear, nn.Linear), f"{target.native} is not linear"
-        slots.append(Slot(f"{name}.lora_A.weight", (rank, linear.in_features), low=True, rank_dim=0))
-        slots.append(Slot(f"{name}.lora_B.weight", (linear.out_features, rank), low=True, rank_dim=1))
+        slots += _slots(model, target, rank, in_encoder=False)
+    for target in find_encoder_targets(model, encoder):
+        if not target.third:  # None or 0: the other thirds have the same adapter
+            slots += _slots(model, target, encoder_rank, in_encoder=True)
     for name, reference in _full_parameters(model, full_modules).items():
         slots.append(Slot(reference, tuple(model.get_parameter(name).shape), low=False))
     reference_tensor = model.no_mem_embed
-    return AdapterStore(slots, rank, device=reference_tensor.device, dtype=reference_tensor.dtype, drops=drops)
+    return AdapterStore(
+        slots, rank, device=reference_tensor.device, dtype=reference_tensor.dtype, drops=drops,
+        encoder_rank=encoder_rank,
+    )  # fmt: skip
+
+
+def _slots(model: Sa2VA, target: Target, rank: int, *, in_encoder: bool) -> list[Slot]:
+    linear, name = model.get_submodule(target.native), PEFT_PREFIX + target.reference
+    assert isinstance(linear, nn.Linear), f"{target.native} is not linear"
+    rows = linear.out_features * (1 if target.third is None else 3)
+    return [
+        Slot(f"{name}.lora_A.weight", (rank, linear.in_features), low=True, rank_dim=0, in_encoder=in_encoder),
+        Slot(f"{name}.lora_B.weight", (rows, rank), low=True, rank_dim=1, in_encoder=in_encoder),
+    ]
+
+
+def scale_of(adapters: LoraSettings | EncoderSettings, lora: LoraSettings) -> float:
+    """What multiplies B A of such adapters; rank-stabilised for all of a trial where `lora.use_rslora` is on."""
+    return adapters.lora_alpha / (math.sqrt(adapters.r) if lora.use_rslora else adapters.r)
 
 
 def initial_a(reference: str, r: int, in_features: int, *, seed: int) -> Tensor:
@@ -158,9 +226,10 @@ def _full_parameters(model: Sa2VA, full_modules: tuple[FullModule, ...]) -> dict
     return {native: PEFT_PREFIX + source_of(native, model.dims.family).keys[0] for native in natives}
 
 
-def _is_whole(store: AdapterStore, rank: int) -> bool:
+def _is_whole(store: AdapterStore, rank: int, encoder_rank: int) -> bool:
     """Whether the leaves are the values themselves: nothing padded and nothing copied to another dtype."""
-    return store.rank == rank and all(leaf.dtype == torch.float32 for leaf in store.leaves.values())
+    is_padded = store.rank != rank or (len(store.encoder_span) > 0 and store.encoder_rank != encoder_rank)
+    return not is_padded and all(leaf.dtype == torch.float32 for leaf in store.leaves.values())
 
 
 def _set(model: nn.Module, name: str, value: nn.Module | nn.Parameter) -> None:

@@ -42,6 +42,36 @@ def encoder_inputs(image: UInt8[np.ndarray, "H W 3"], dims: Sa2VADims) -> Encode
     return EncoderInputs(torch.stack([_normalise(tile) for tile in tiles(picture, dims)]), g_pixel_values)
 
 
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """What an encoder takes of one picture, resized and not yet normalised: 8 bits a value, for steps that run it.
+
+    square: (3, G, G) for SAM2, None where its features are cached. tiles: (tiles, 3, P, P) for InternViT, row by row,
+    the thumbnail last, or None; grid: their (rows, columns).
+    """
+
+    square: UInt8[Tensor, "3 G G"] | None
+    tiles: UInt8[Tensor, "N 3 P P"] | None
+    grid: tuple[int, int] | None
+
+
+def pixels_of(image: UInt8[np.ndarray, "H W 3"], dims: Sa2VADims, *, sam2: bool, vision: bool) -> Pixels:
+    """The inputs of those encoders that are asked for; normalised they are those of `encoder_inputs`."""
+    picture = Image.fromarray(image)
+    square = picture.resize((dims.sam2.image_size, dims.sam2.image_size), Image.Resampling.BICUBIC) if sam2 else None
+    columns, rows = tile_grid(picture.width, picture.height, dims) if vision else (0, 0)
+    return Pixels(
+        None if square is None else _levels(square),
+        torch.stack([_levels(tile) for tile in tiles(picture, dims)]) if vision else None,
+        (rows, columns) if vision else None,
+    )
+
+
+def normalised(pictures: Float[Tensor, "*B 3 H W"]) -> Float[Tensor, "*B 3 H W"]:
+    """Values in [0, 1] as the encoders take them (ImageNet's mean and deviation)."""
+    return (pictures - _MEAN.to(pictures.device)) / _STD.to(pictures.device)
+
+
 def num_image_tokens(width: int, height: int, dims: Sa2VADims) -> int:
     """Image tokens of a picture of this size, in every family."""
     if isinstance(dims.picture, Patching):
@@ -91,5 +121,8 @@ def num_tiles(width: int, height: int, dims: Sa2VADims) -> int:
 
 
 def _normalise(picture: Image.Image) -> Float[Tensor, "3 H W"]:
-    pixels = torch.from_numpy(np.array(picture, dtype=np.uint8)).permute(2, 0, 1)
-    return (pixels.float() / 255 - _MEAN) / _STD
+    return normalised(_levels(picture).float() / 255)
+
+
+def _levels(picture: Image.Image) -> UInt8[Tensor, "3 H W"]:
+    return torch.from_numpy(np.array(picture, dtype=np.uint8)).permute(2, 0, 1)

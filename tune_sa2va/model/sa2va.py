@@ -10,6 +10,7 @@ Shape letters: B images, T text positions, D width of the language model, d widt
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -108,7 +109,17 @@ class Sa2VA(nn.Module):
         self, g_pixel_values: Float[Tensor, "B 3 G G"]
     ) -> tuple[Float[Tensor, "B d h w"], Float[Tensor, "B d 2h 2w"], Float[Tensor, "B d 4h 4w"]]:
         """SAM2's image embedding with `no_mem_embed` added, and the stride-8 and stride-4 levels before their convs."""
-        stride_4, stride_8, stride_16 = self.sam_vision(g_pixel_values).fpn_hidden_states
+        return self.sam_levels(self.sam_vision.backbone(g_pixel_values).intermediate_hidden_states)
+
+    def sam_levels(
+        self, of_stages: Sequence[Float[Tensor, "B H W C"]]
+    ) -> tuple[Float[Tensor, "B d h w"], Float[Tensor, "B d 2h 2w"], Float[Tensor, "B d 4h 4w"]]:
+        """SAM2's feature pyramid over what the trunk's stages gave: what `encode_sam` gives."""
+        neck = self.sam_vision.neck
+        is_wider = neck.convs[0].weight.dtype != self.no_mem_embed.dtype  # a trial trains it, in fp32
+        with torch.autocast(self.no_mem_embed.device.type, torch.bfloat16) if is_wider else nullcontext():
+            levels, _ = neck(of_stages)
+        stride_4, stride_8, stride_16 = levels[-self.sam_vision.num_feature_levels :][::-1]
         return stride_16 + self.no_mem_embed.view(1, -1, 1, 1).to(stride_16.dtype), stride_8, stride_4
 
     def encode_image(

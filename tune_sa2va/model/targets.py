@@ -1,37 +1,58 @@
-"""Which modules `lora.target_modules` names, matched against the reference's module names as PEFT matches there.
+"""Which modules get adapters: those that `lora.target_modules` names, and those of the `encoder` section's choices.
+
+Names are matched against the reference's module names, as PEFT matches there.
 
 transformers calls some modules otherwise (SAM2's `out_proj` is its `o_proj`) and splits InternViT's `qkv`, so matching
 native names would put adapters where the reference has none.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
 from torch import nn
 
-from tune_sa2va.config import FullModule
+from tune_sa2va.config import EncoderSettings, FullModule
 from tune_sa2va.errors import SpaceError
 from tune_sa2va.model.dims import Sam2Dims
 from tune_sa2va.model.families import Family
 from tune_sa2va.model.keymap import source_of
 from tune_sa2va.model.sa2va import Sa2VA
 
-NATIVE_FULL_MODULES: dict[FullModule, str] = {"text_hidden_fcs": "text_hidden_fcs", "mask_decoder": "sam_mask_decoder"}
-"""Name of each module that can be trained in full, here and (the last part of it) in the reference."""
+NATIVE_FULL_MODULES: dict[FullModule, str] = {
+    "text_hidden_fcs": "text_hidden_fcs",
+    "mask_decoder": "sam_mask_decoder",
+    "neck": "sam_vision.neck",
+}
+"""Name of each module that can be trained in full, here."""
 
-# Run once an image and cached: an adapter inside them would never act.
+REFERENCE_FULL_MODULES: dict[FullModule, str] = {
+    "text_hidden_fcs": "text_hidden_fcs",
+    "mask_decoder": "sam_mask_decoder",
+    "neck": "image_encoder.neck",
+}
+"""The last part of its name in the reference."""
+
+# Cached where nothing in them is adapted; adapters there have settings of their own.
 _ENCODERS = ("vision_model.", "mlp1.", "sam_vision.", "sam_prompt_encoder.")
+_HIERA_LINEAR = r"sam_vision\.backbone\.blocks\.(\d+)\.(?:attn\.(?:qkv|proj)|mlp\.proj_(?:in|out))"
+_INTERN_VIT_LINEAR = r"vision_model\.encoder\.layer\.\d+\.(?:attention\.\w+|mlp\.fc\d)"
 _INTERNLM2_NAMES = " Its language model (InternLM2) has wqkv and wo for q_proj, k_proj, v_proj and o_proj; w1, w3, w2."
 _MEMORY_ATTENTION = "grounding_encoder.sam2_model.memory_attention.layers"
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One linear module that gets an adapter, by its native name and by the reference's."""
+    """One linear module that gets an adapter, by its native name and by the reference's.
+
+    third: None; or which third of the reference's module this is (q, k, v of InternViT's `qkv`), whose adapter it
+    shares: all of A, and a third of B's rows.
+    """
 
     native: str
     reference: str
+    third: int | None = None
 
 
 def find_targets(model: Sa2VA, patterns: Sequence[str], full_modules: Iterable[FullModule]) -> list[Target]:
@@ -59,6 +80,31 @@ def find_targets(model: Sa2VA, patterns: Sequence[str], full_modules: Iterable[F
     return targets
 
 
+def find_encoder_targets(model: Sa2VA, encoder: EncoderSettings) -> list[Target]:
+    """The modules inside the encoders that get an adapter, in the model's order.
+
+    Raises:
+        UserError: the family's vision tower takes none.
+    """
+    if encoder.vision != "none" and not model.dims.family.is_internvl:
+        raise SpaceError(
+            f"encoder.vision {encoder.vision!r}: only InternVL's vision tower takes adapters, and this Sa2VA is "
+            f"{model.dims.family}. Use encoder.sam2, which every family has."
+        )
+    wanted = {"none": "(?!)", "mlp1": r"mlp1\.\d+", "all": rf"mlp1\.\d+|{_INTERN_VIT_LINEAR}"}[encoder.vision]
+    blocks = sum(model.dims.sam2.stages)
+    first = {"none": blocks, "late": blocks // 2, "all": 0}[encoder.sam2]
+    targets = []
+    for name, module in model.named_modules():
+        if not isinstance(module, nn.Linear) or not name.startswith(_ENCODERS):
+            continue
+        in_hiera = re.fullmatch(_HIERA_LINEAR, name)
+        if (in_hiera and int(in_hiera[1]) >= first) or re.fullmatch(wanted, name):
+            source = source_of(f"{name}.weight", model.dims.family)
+            targets.append(Target(name, source.keys[0].removesuffix(".weight"), source.third))
+    return targets
+
+
 def matches(reference: str, pattern: str) -> bool:
     """Whether PEFT's `target_modules` entry `pattern` names the module `reference`."""
     return reference == pattern or reference.endswith(f".{pattern}")
@@ -83,9 +129,9 @@ def _check_pattern(pattern: str, found: list[Target], memory: Iterable[str], mod
     encoders = sorted({module.reference for module in found if module.native.startswith(_ENCODERS)})
     if encoders:
         raise SpaceError(
-            f"lora.target_modules {pattern!r}: names {encoders[0]} ({len(encoders)} modules of the encoders); encoders "
-            "are frozen and their outputs cached, so an adapter there would do nothing. Leave it out, or give a longer "
-            "name that only modules of the language model, text_hidden_fcs or the mask decoder end with."
+            f"lora.target_modules {pattern!r}: names {encoders[0]} ({len(encoders)} modules of the encoders), whose "
+            "adapters have a section of their own. Leave it out and set encoder.sam2 or encoder.vision, or give a "
+            "longer name that only modules of the language model, text_hidden_fcs or the mask decoder end with."
         )
     for module in found:
         if not isinstance(model.get_submodule(module.native), nn.Linear):

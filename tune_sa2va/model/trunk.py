@@ -19,19 +19,10 @@ from torch.utils.checkpoint import checkpoint
 from tune_sa2va.model.adapter_store import AdapterStore
 from tune_sa2va.model.families import Family
 from tune_sa2va.model.families.qwen_vl import VisualContext, add_to_image, positions
-from tune_sa2va.model.lora import LoraLinear
+from tune_sa2va.model.projection import Projection, adapted, project
 from tune_sa2va.model.sa2va import Sa2VA
 
 _MOST_VARIANTS = 64
-
-
-class Projection(NamedTuple):
-    """Linear modules that read one input, as one matrix. widths: rows of each; adapters: (A, B) of each, or None."""
-
-    weight: Float[Tensor, "out in"]
-    bias: Float[Tensor, " out"] | None
-    widths: tuple[int, ...]
-    adapters: tuple[tuple[Tensor, Tensor] | None, ...]
 
 
 class AttentionWeights(NamedTuple):
@@ -59,21 +50,6 @@ class Drop(NamedTuple):
     first: Tensor | None
     second: Tensor | None
     probability: Tensor
-
-
-def project(projection: Projection, x: Tensor, scale: Tensor, keep: Tensor | None, probability: Tensor) -> list[Tensor]:
-    """Each module's output for `x`. Modules that read one input share its dropout mask (`keep`)."""
-    outputs = list(F.linear(x, projection.weight, projection.bias).split(projection.widths, dim=-1))
-    matrices = [pair[0] for pair in projection.adapters if pair is not None]
-    if not matrices:
-        return outputs
-    dropped = x if keep is None else x * keep / (1 - probability).to(x.dtype)
-    reduced = F.linear(dropped, matrices[0] if len(matrices) == 1 else torch.cat(matrices)) * scale
-    parts = iter(reduced.split([matrix.shape[0] for matrix in matrices], dim=-1))
-    for index, pair in enumerate(projection.adapters):
-        if pair is not None:
-            outputs[index] = outputs[index] + F.linear(next(parts), pair[1])
-    return outputs
 
 
 def attend(
@@ -246,18 +222,9 @@ class Trunk:
         self._merged[id(linears[0])] = (weight, torch.cat(biases) if biases else None)
 
     def _projection(self, *modules: nn.Module) -> Projection:
-        bases: list[nn.Linear] = []
-        adapters: list[tuple[Tensor, Tensor] | None] = []
-        for module in modules:
-            if isinstance(module, LoraLinear):
-                bases.append(module.base_layer)
-                adapters.append((module.lora_A, module.lora_B))
-            else:
-                assert isinstance(module, nn.Linear), f"{type(module).__name__} is no linear module"
-                bases.append(module)
-                adapters.append(None)
+        bases, adapters = zip(*(adapted(module) for module in modules), strict=True)
         weight, bias = self._merged.get(id(bases[0]), (bases[0].weight, bases[0].bias))
-        return Projection(weight, bias, tuple(base.out_features for base in bases), tuple(adapters))
+        return Projection(weight, bias, tuple(base.out_features for base in bases), adapters)
 
 
 def _inputs(attention: Any) -> tuple[nn.Linear, ...]:

@@ -131,6 +131,7 @@ def _joiner(parts: list[tuple[str, slice]]) -> Callable[[Mapping[str, Tensor]], 
 def _captured(model: Sa2VA) -> Iterator[dict[str, Tensor]]:
     """What the encoders and the first decoder layer give, while the block runs."""
     seen: dict[str, Tensor] = {}
+    levels = model.sam_vision.num_feature_levels
 
     def keep(module: nn.Module, pick: Callable[[Any], dict[str, Tensor]]) -> Any:
         return module.register_forward_hook(lambda _module, _inputs, output: seen.update(pick(output)))
@@ -144,7 +145,7 @@ def _captured(model: Sa2VA) -> Iterator[dict[str, Tensor]]:
                 for stage, features in enumerate(output.intermediate_hidden_states)
             },
         ),
-        keep(model.sam_vision, lambda output: {"sam_image_embed": output.fpn_hidden_states[-1]}),
+        keep(model.sam_vision.neck, lambda output: {"sam_image_embed": output[0][-levels]}),
         keep(model.language_model.model.layers[0], lambda output: {"llm_layer0_output": output}),
     ]
     try:

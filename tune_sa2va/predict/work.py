@@ -19,7 +19,7 @@ from tune_sa2va.evaluate.threshold import logit_of
 from tune_sa2va.evaluate.tuned_model import TunedModel, find_tuned, the_device
 from tune_sa2va.model.encoding import encode
 from tune_sa2va.model.prompt import Prompter
-from tune_sa2va.model.sa2va import Sa2VA
+from tune_sa2va.model.sa2va import ImageFeatures, Sa2VA
 from tune_sa2va.predict.output import Output, mask_name
 
 Mode = Literal["forced", "generate"]
@@ -61,18 +61,26 @@ class Predictor:
 
     def answer_to(self, picture: UInt8[np.ndarray, "H W 3"]) -> Answer:
         """The answer and its mask logits on the picture's own pixels."""
-        # Raw: the adapter may bring another mask decoder, whose own convolutions then project the finer levels.
-        features = encode(self.model, picture, raw_high_res=True)
+        self.members.enter_first()
+        features = self._encode(picture)
         tokens = self.prompter.build(
             question=self.question, answer=self.answer, num_image_tokens=len(features.image_tokens)
         )
         tokens = replace(tokens, input_ids=tokens.input_ids.to(self.model.no_mem_embed.device))
         height, width, _ = picture.shape
         if self.mode == "generate":
-            self.members.enter_first()
             return generated_answer(self.model, features, tokens, (height, width), prompter=self.prompter)
-        logits = self.members.mean_logits(lambda: forced_logits(self.model, features, tokens, (height, width)))
-        return Answer(self.answer, logits)
+
+        def logits() -> Float[Tensor, "H W"]:
+            has_own = len(self.members) > 1 and self.members.changes_encoders
+            own = self._encode(picture) if has_own else features
+            return forced_logits(self.model, own, tokens, (height, width))
+
+        return Answer(self.answer, self.members.mean_logits(logits))
+
+    def _encode(self, picture: UInt8[np.ndarray, "H W 3"]) -> ImageFeatures:
+        # Raw: the adapter may bring another mask decoder, whose own convolutions then project the finer levels.
+        return encode(self.model, picture, raw_high_res=True)
 
 
 def load_adapter(

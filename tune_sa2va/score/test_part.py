@@ -109,10 +109,12 @@ def _score(
     masks: dict[str, UInt8[np.ndarray, " bytes"]] = {}
     for contender in contenders:
         folds = _attach(model, contender.folds or contender.adapters)
-        threshold = choose_threshold(out_of_fold(model, folds, validated)).threshold
+        threshold = choose_threshold(out_of_fold(model, folds, validated.for_members(model, folds))).threshold
         folds.detach()
         members = _attach(model, contender.adapters)
-        rows[contender.row], found = _score_one(contender, examples, labels, model, members, threshold)
+        rows[contender.row], found = _score_one(
+            contender, examples.for_members(model, members), labels, model, members, threshold
+        )
         members.detach()
         masks |= {f"{contender.row}/{name}": content for name, content in found.items()}
     return rows, masks
@@ -137,9 +139,8 @@ def _score_one(
     """Rows at Sa2VA's threshold and at the contender's own; masks at Sa2VA's."""
     rows, masks = [], {}
     for index, label in enumerate(labels):
-        example = examples[index]
-        logits = members.mean_logits(lambda example=example: predict(model, example))  # type: ignore[misc]
-        truth = example.truth.cpu().numpy()
+        logits = members.mean_logits(lambda index=index: predict(model, examples[index]))  # type: ignore[misc]
+        truth = examples.truth(index).numpy()
         for at, value in ((AT_DEFAULT, DEFAULT_THRESHOLD), (AT_OWN, threshold)):
             mask = (logits > logit_of(value)).cpu().numpy()
             if at == AT_DEFAULT:

@@ -57,12 +57,15 @@ class CheckpointWriter:
     ) -> None:
         """Write everything that the trial needs to go on into `folder`; after its last epoch, the adapter alone."""
         goes_on = progress.epoch < config.train.epochs
-        moments = optimizer.moments(config.lora.r) if goes_on else {}
+        moments = optimizer.moments(config.lora.r, config.encoder.r) if goes_on else {}
         copies = self._to_host({**parameters, **moments})
 
         def write_adapter() -> str:
             adapter = {name: copies[name] for name in parameters}
-            save_adapter(folder / "adapter", self._model, adapter, config.lora, config.train.full_modules)
+            save_adapter(
+                folder / "adapter", self._model, adapter, config.lora, config.train.full_modules,
+                encoder=config.encoder,
+            )  # fmt: skip
             return sha256(folder / ADAPTER_FILE)
 
         def write_optimizer() -> str:
@@ -137,7 +140,8 @@ def load_checkpoint(
         for name, parameter in parameters.items():
             parameter.copy_(adapter[name])
     if progress.epoch < config.train.epochs:
-        optimizer.load_moments(load_file(folder / OPTIMIZER_FILE), config.lora.r, steps=progress.step)
+        moments = load_file(folder / OPTIMIZER_FILE)
+        optimizer.load_moments(moments, config.lora.r, config.encoder.r, steps=progress.step)
     return progress
 
 

@@ -9,6 +9,7 @@ from tune_sa2va.config import TrialConfig
 from tune_sa2va.evaluate.batch import Collator
 from tune_sa2va.model.lora import make_store
 from tune_sa2va.model.sa2va import Sa2VA
+from tune_sa2va.model.towers import Towers
 from tune_sa2va.model.trunk import Trunk
 from tune_sa2va.train.checkpoint import CheckpointWriter
 from tune_sa2va.train.feed import Feed
@@ -32,12 +33,18 @@ class Engine:
         any_dropout: bool = False,
         world_size: int = 1,
         eager: bool = False,
+        max_encoder_rank: int | None = None,
     ) -> None:
-        """max_rank, any_dropout: see `LaneSettings`. eager: neither compile nor capture, as on a CPU."""
+        """max_rank, any_dropout, max_encoder_rank: see `LaneSettings`.
+
+        eager: neither compile nor capture, as on a CPU.
+        """
         self.model = model
         self.device = model.no_mem_embed.device
         on_gpu = self.device.type == "cuda"
         self.trunk = Trunk(model, compiled=on_gpu and not eager)
+        self.towers = Towers(model, compiled=on_gpu and not eager)
+        self._max_encoder_rank = max_encoder_rank
         self._max_rank, self._any_dropout, self._world_size = max_rank, any_dropout, world_size
         self.collator = Collator(
             model, token_multiple=_TOKEN_MULTIPLE if on_gpu else 1, canvas_multiple=_CANVAS_MULTIPLE if on_gpu else 1
@@ -54,15 +61,22 @@ class Engine:
         """Storage and graphs for trials like `config`: those of the trial before, where modules and rank allow it.
 
         Raises:
-            UserError: `lora.target_modules` names what cannot be trained.
+            UserError: `lora.target_modules` or `encoder` names what cannot be trained.
         """
         rank = max(config.lora.r, self._max_rank or 0)
         drops = self._any_dropout or config.lora.dropout > 0
-        key = (config.lora.target_modules, config.train.full_modules, rank, drops)
+        encoder = config.encoder
+        encoder_rank = max(encoder.r, self._max_encoder_rank or 0) if encoder.any_targets else 0
+        inside = (encoder.sam2, encoder.vision, encoder_rank)
+        key = (config.lora.target_modules, config.train.full_modules, rank, drops, inside)
         if self._stepper is None or key != self._key:
             self.forget()
-            store = make_store(self.model, config.lora, config.train.full_modules, rank=rank, drops=drops)
-            self._stepper, self._key = Stepper(self.model, self.trunk, store, world_size=self._world_size), key
+            store = make_store(
+                self.model, config.lora, config.train.full_modules, rank=rank, drops=drops,
+                encoder=encoder, encoder_rank=encoder_rank,
+            )  # fmt: skip
+            self._stepper = Stepper(self.model, self.trunk, store, world_size=self._world_size, towers=self.towers)
+            self._key = key
         self._stepper.checkpointed = self.checkpointed
         return self._stepper
 

@@ -20,10 +20,20 @@ class ExampleSource(Protocol):
     def on_cpu(self, index: int) -> Example: ...
 
 
+class ImageSource(ExampleSource, Protocol):
+    """Images whose pixels can be had, for trials that run an encoder in their steps."""
+
+    def with_pixels(self, *, sam2: bool, vision: bool, strength: float) -> "TrainingSource": ...
+
+
 class TrainingSource(ExampleSource, Protocol):
-    """Images that may lie another way in each epoch."""
+    """Images that may look another way in each epoch."""
 
     def in_epoch(self, epoch: int, *, seed: int, augment: Augment) -> ExampleSource: ...
+
+
+class TrainingImages(TrainingSource, ImageSource, Protocol):
+    """What a trial is given to train on."""
 
 
 class Fed(NamedTuple):

@@ -1,19 +1,27 @@
-"""ComboLoss: Dice, focal and binary cross entropy on full-size mask logits, each part per image.
+"""ComboLoss: Dice, focal, cross entropy, and soft-clDice and focal Tversky where asked, on full-size mask logits.
 
-Every function takes any leading dimensions (images, or adapters x images) and reduces the last two, H and W. `valid` is
-True on the pixels that count, for images of several sizes on one canvas; None means all.
+Each part is per image: every function takes any leading dimensions (images, or adapters x images) and reduces the last
+two, H and W. `valid` is True on the pixels that count, for images of several sizes on one canvas; None means all.
 """
 
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, TypeGuard
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+_EROSIONS = 10
+"""Of a soft skeleton."""
+_LEAST = 1e-6
+
 
 class LossWeights(Protocol):
-    """The numbers of `LossSettings`: plain ones, or 0-dim tensors that change under a captured graph."""
+    """The numbers of `LossSettings`: plain ones, or 0-dim tensors that change under a captured graph.
+
+    `cldice` and `focal_tversky` leave their part out of the computation where they are None or a plain 0.
+    """
 
     @property
     def dice(self) -> float | Tensor: ...
@@ -25,15 +33,27 @@ class LossWeights(Protocol):
     def focal_alpha(self) -> float | Tensor: ...
     @property
     def focal_gamma(self) -> float | Tensor: ...
+    @property
+    def cldice(self) -> float | Tensor | None: ...
+    @property
+    def focal_tversky(self) -> float | Tensor | None: ...
+    @property
+    def focal_tversky_alpha(self) -> float | Tensor: ...
+    @property
+    def focal_tversky_beta(self) -> float | Tensor: ...
+    @property
+    def focal_tversky_gamma(self) -> float | Tensor: ...
 
 
 class LossParts(NamedTuple):
-    """Unweighted parts and their weighted sum, one value an image."""
+    """Unweighted parts and their weighted sum, one value an image; 0 for a part that is left out."""
 
     total: Float[Tensor, "*B"]
     dice: Float[Tensor, "*B"]
     focal: Float[Tensor, "*B"]
     bce: Float[Tensor, "*B"]
+    cldice: Float[Tensor, "*B"]
+    focal_tversky: Float[Tensor, "*B"]
 
 
 def combo_loss(
@@ -47,7 +67,17 @@ def combo_loss(
     focal = focal_loss(mask_logits, truth, valid, alpha=weights.focal_alpha, gamma=weights.focal_gamma)
     bce = bce_loss(mask_logits, truth, valid)
     total = weights.dice * dice + weights.focal * focal + weights.bce * bce
-    return LossParts(total, dice, focal, bce)
+    cldice, tversky = torch.zeros_like(total), torch.zeros_like(total)
+    if _is_on(weights.cldice):
+        cldice = cldice_loss(mask_logits, truth, valid)
+        total = total + weights.cldice * cldice
+    if _is_on(weights.focal_tversky):
+        tversky = focal_tversky_loss(
+            mask_logits, truth, valid,
+            alpha=weights.focal_tversky_alpha, beta=weights.focal_tversky_beta, gamma=weights.focal_tversky_gamma,
+        )  # fmt: skip
+        total = total + weights.focal_tversky * tversky
+    return LossParts(total, dice, focal, bce, cldice, tversky)
 
 
 def dice_loss(
@@ -95,6 +125,93 @@ def bce_loss(
 ) -> Float[Tensor, "*B"]:
     """Mean binary cross entropy over pixels, from logits."""
     return _mean(F.binary_cross_entropy_with_logits(mask_logits, truth, reduction="none"), valid)
+
+
+def focal_tversky_loss(
+    mask_logits: Float[Tensor, "*B H W"],
+    truth: Float[Tensor, "*B H W"],
+    valid: Bool[Tensor, "*B H W"] | None = None,
+    *,
+    alpha: float | Tensor,
+    beta: float | Tensor,
+    gamma: float | Tensor,
+) -> Float[Tensor, "*B"]:
+    """(1 - TI)^(1 / gamma), in [0, 1] (arXiv 1810.07842, equation 4), of the vessel class.
+
+    TI = (sum(p y) + 1) / (sum(p y) + alpha sum((1 - p) y) + beta sum(p (1 - y)) + 1) is the Tversky index of its
+    equation 3, smoothed by 1 as `dice_loss` is; alpha weighs missed vessel. alpha = beta = 0.5 and gamma = 1 give Dice
+    (with a smoothing of 2 there).
+    """
+    prob = mask_logits.sigmoid()
+    if valid is not None:
+        prob = prob * valid
+    overlap = (prob * truth).sum(dim=(-2, -1))
+    missed = truth.sum(dim=(-2, -1)) - overlap
+    wrong = prob.sum(dim=(-2, -1)) - overlap
+    index = (overlap + 1) / (overlap + alpha * missed + beta * wrong + 1)
+    # Where all is right the root's slope would be infinite.
+    return (1 - index).clamp(min=_LEAST) ** (1 / gamma)
+
+
+def cldice_loss(
+    mask_logits: Float[Tensor, "*B H W"],
+    truth: Float[Tensor, "*B H W"],
+    valid: Bool[Tensor, "*B H W"] | None = None,
+) -> Float[Tensor, "*B"]:
+    """1 - soft-clDice, in [0, 1] (arXiv 2003.07311, algorithm 2).
+
+    With soft skeletons S of the probabilities p and of the truth y: precision (sum(S(p) y) + 1) / (sum(S(p)) + 1),
+    sensitivity (sum(S(y) p) + 1) / (sum(S(y)) + 1), and clDice is their harmonic mean; smoothing 1 as in the authors'
+    code. Nothing against nothing is a loss of 0.
+    """
+    prob = mask_logits.sigmoid()
+    if valid is not None:
+        prob = prob * valid
+    of_prediction, of_truth = soft_skeleton(prob, valid), soft_skeleton(truth, valid)
+    precision = ((of_prediction * truth).sum(dim=(-2, -1)) + 1) / (of_prediction.sum(dim=(-2, -1)) + 1)
+    sensitivity = ((of_truth * prob).sum(dim=(-2, -1)) + 1) / (of_truth.sum(dim=(-2, -1)) + 1)
+    return 1 - 2 * precision * sensitivity / (precision + sensitivity)
+
+
+def soft_skeleton(
+    image: Float[Tensor, "*B H W"], valid: Bool[Tensor, "*B H W"] | None = None
+) -> Float[Tensor, "*B H W"]:
+    """The soft skeleton of values in [0, 1] (arXiv 2003.07311, algorithm 1), in [0, 1].
+
+    What an opening takes away, gathered while the image is eroded `_EROSIONS` times: enough for vessels up to twice as
+    many pixels wide. Minima are over a pixel and its four neighbours, maxima over 3 x 3, as in the authors' code.
+    Pixels beyond the image (or not `valid`) count neither as vessel nor as background.
+    """
+    skeleton = (image - _opened(image, valid)).relu()
+    for _ in range(_EROSIONS):
+        image = _eroded(image, valid)
+        left = (image - _opened(image, valid)).relu()
+        skeleton = skeleton + (1 - skeleton) * left
+    return skeleton if valid is None else skeleton * valid
+
+
+def _opened(image: Tensor, valid: Tensor | None) -> Tensor:
+    eroded = _eroded(image, valid)
+    if valid is not None:
+        eroded = eroded * valid
+    return _on_planes(F.max_pool2d, eroded, kernel_size=3, stride=1, padding=1)
+
+
+def _eroded(image: Tensor, valid: Tensor | None) -> Tensor:
+    darkness = -image if valid is None else torch.where(valid, -image, -1.0)
+    upright = _on_planes(F.max_pool2d, darkness, kernel_size=(3, 1), stride=1, padding=(1, 0))
+    across = _on_planes(F.max_pool2d, darkness, kernel_size=(1, 3), stride=1, padding=(0, 1))
+    return -torch.maximum(upright, across)
+
+
+def _on_planes(function: Callable[..., Tensor], image: Tensor, **options: Any) -> Tensor:
+    """A function of (N, C, H, W), on any leading dimensions."""
+    found: Tensor = function(image.reshape(1, -1, *image.shape[-2:]), **options)
+    return found.view(image.shape)
+
+
+def _is_on(weight: float | Tensor | None) -> TypeGuard[float | Tensor]:
+    return isinstance(weight, Tensor) or bool(weight)
 
 
 def _mean(pixels: Float[Tensor, "*B H W"], valid: Bool[Tensor, "*B H W"] | None) -> Float[Tensor, "*B"]:

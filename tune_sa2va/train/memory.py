@@ -8,7 +8,7 @@ order of eager calls and captures that a trial's first epoch has; see `caching_a
 besides is added as a measured constant. `bench memory` holds all this against a card.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,13 +19,17 @@ from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 
 from tune_sa2va.cache.shapes import feature_shapes
 from tune_sa2va.config import DataSettings, MemoryMode, Precision, TrialConfig
+from tune_sa2va.data.views import NUM_NUMBERS
 from tune_sa2va.evaluate.batch import Batch, Collator, Shape
 from tune_sa2va.evaluate.predict import Example
 from tune_sa2va.model.checkpoint import outline_of
+from tune_sa2va.model.hiera import BlockKind, BlockWeights, run_block
 from tune_sa2va.model.lora import TrialAdapters, make_store
-from tune_sa2va.model.preprocess import encoder_inputs, num_image_tokens
+from tune_sa2va.model.preprocess import Pixels, encoder_inputs, num_image_tokens, pixels_of
+from tune_sa2va.model.projection import Projection
 from tune_sa2va.model.prompt import Prompter
 from tune_sa2va.model.sa2va import ImageFeatures, Sa2VA
+from tune_sa2va.model.towers import Towers
 from tune_sa2va.model.trunk import Trunk
 from tune_sa2va.train.caching_allocator import GENERAL, GRAPHS
 from tune_sa2va.train.engine import _CANVAS_MULTIPLE as CANVAS_MULTIPLE
@@ -49,11 +53,12 @@ _QUESTION = "Please segment the blood vessel."
 class MemoryEstimate:
     """Predicted GiB of one trial at one image size.
 
-    image_tokens: of the sequence of `tokens` that is computed. base, encoders: weights. adapters: trained values, their
-    gradients, AdamW's moments and the copies in the base's dtype; of all folds. activations: the most that a step, or a
-    batch of validation, holds besides all of these. held: what the allocator keeps of the card besides the tensors: the
-    graphs' pool, rests of its segments, workspaces; 0 on a CPU. encoding: the most that the encoders' forward holds
-    besides the weights. trained_values: numbers that a trial trains.
+    image_tokens: of the sequence of `tokens` that is computed. base: weights, with those of the encoders that run in
+    the steps; encoders: those of the others. adapters: trained values, their gradients, AdamW's moments and the copies
+    in the base's dtype; of all folds. activations: the most that a step, or a batch of validation, holds besides all of
+    these. held: what the allocator keeps of the card besides the tensors: the graphs' pool, rests of its segments,
+    workspaces; 0 on a CPU. encoding: the most that the encoders' forward holds besides the weights. trained_values:
+    numbers that a trial trains.
     """
 
     width_px: int
@@ -118,24 +123,32 @@ def estimate_memory(
         features, encoding = _encode(model, config, width_px, height_px)
         trunk = _PartitionedTrunk(model) if on_gpu else Trunk(model, compiled=False)
         encoders = total_bytes(tensor for name in _ENCODERS for tensor in _tensors(getattr(model, name)))
-        base = total_bytes(_tensors(model)) - encoders
+        kept = [name for name in _ENCODERS if (config.runs_sam2 if name == "sam_vision" else config.runs_vision)]
+        in_steps = total_bytes(tensor for name in kept for tensor in _tensors(getattr(model, name)))
+        base = total_bytes(_tensors(model)) - encoders + in_steps
         with LiveBytes(_tensors(model)) as live:
-            store = make_store(model, config.lora, config.train.full_modules, rank=rank, drops=any_dropout)
-            adapters = TrialAdapters(model, config.lora, config.train.full_modules, seed=0, store=store)
-            stepper = Stepper(model, trunk, store, world_size=1)
-            stepper.reset(config.loss, config.optimizer)
-            kept = [[tensor.clone() for tensor in stepper.state] for _ in range(folds if folds > 1 else 0)]
+            store = make_store(
+                model, config.lora, config.train.full_modules, rank=rank, drops=any_dropout,
+                encoder=config.encoder, encoder_rank=config.encoder.r,
+            )  # fmt: skip
+            adapters = TrialAdapters(
+                model, config.lora, config.train.full_modules, seed=0, store=store, encoder=config.encoder
+            )
+            towers = _PartitionedTowers(model) if on_gpu else Towers(model, compiled=False)
+            stepper = Stepper(model, trunk, store, world_size=1, towers=towers)
+            stepper.reset(config.loss, config.optimizer, config.encoder.lr_factor, config.train.ema)
+            kept_folds = [[tensor.clone() for tensor in stepper.state] for _ in range(folds if folds > 1 else 0)]
         trained = live.live
         stepper.checkpointed = checkpointed
         adapters.train(True)
         collator = Collator(
             model, token_multiple=TOKEN_MULTIPLE if on_gpu else 1, canvas_multiple=CANVAS_MULTIPLE if on_gpu else 1
         )
-        example = _example(model, features, folder, width_px, height_px)
+        example = _example(model, features, config, folder, width_px, height_px)
         with live:
             rehearse = _rehearse_with_graphs if on_gpu else _rehearse
             shape = rehearse(stepper, collator, example, config, live)
-        del kept
+        del kept_folds
     return MemoryEstimate(
         width_px=width_px,
         height_px=height_px,
@@ -143,7 +156,7 @@ def estimate_memory(
         tokens=shape.tokens,
         checkpointed=checkpointed,
         base_gib=base / 2**30,
-        encoders_gib=encoders / 2**30,
+        encoders_gib=(encoders - in_steps) / 2**30,
         adapters_gib=trained / 2**30,
         activations_gib=(live.peak - trained) / 2**30,
         held_gib=(live.allocator.peak - base - live.peak) / 2**30 if on_gpu else 0.0,
@@ -159,6 +172,23 @@ class _PartitionedTrunk(Trunk):
     def __init__(self, model: Sa2VA) -> None:
         super().__init__(model, compiled=False)
         self._attend, self._feed_forward = partitioned(self._attend), partitioned(self._feed_forward)
+
+
+class _PartitionedTowers(Towers):
+    """The encoders as the compiled ones keep activations."""
+
+    def __init__(self, model: Sa2VA) -> None:
+        super().__init__(model, compiled=False)
+        runs: dict[Hashable, Callable[..., Tensor]] = {}
+
+        def run(x: Tensor, weights: BlockWeights, scale: Tensor, kind: BlockKind) -> Tensor:
+            adapters = tuple(any(part.adapters) for part in weights if isinstance(part, Projection))
+            key = (x.shape, x.requires_grad, adapters, kind)
+            if key not in runs:
+                runs[key] = partitioned(lambda x, weights, scale: run_block(x, weights, scale, kind))
+            return runs[key](x, weights, scale)
+
+        self._hiera._run = run
 
 
 def _give_storage(model: Sa2VA, dtype: torch.dtype) -> None:
@@ -208,12 +238,21 @@ def _encode(model: Sa2VA, config: TrialConfig, width_px: int, height_px: int) ->
     return features, live.peak
 
 
-def _example(model: Sa2VA, features: ImageFeatures, folder: Path, width_px: int, height_px: int) -> Example:
+def _example(
+    model: Sa2VA, features: ImageFeatures, config: TrialConfig, folder: Path, width_px: int, height_px: int
+) -> Example:
     with unset_fake_temporarily():  # the answer's length is a number
         tokens = Prompter(folder).build(
             question=_QUESTION, answer=DataSettings(source="").answer, num_image_tokens=len(features.image_tokens)
         )
-    return Example(features, tokens, torch.empty(height_px, width_px, dtype=torch.bool))
+        picture = np.zeros((height_px, width_px, 3), np.uint8)
+        real = pixels_of(picture, model.dims, sam2=config.runs_sam2, vision=config.runs_vision)
+    square, tiles = (
+        None if pixels is None else torch.empty(pixels.shape, dtype=torch.uint8) for pixels in (real.square, real.tiles)
+    )
+    pixels = Pixels(square, tiles, real.grid) if config.runs_sam2 or config.runs_vision else None
+    view = torch.empty(NUM_NUMBERS) if pixels is not None and config.data.strength else None
+    return Example(features, tokens, torch.empty(height_px, width_px, dtype=torch.bool), pixels, view)
 
 
 def _shape(collator: Collator, example: Example, config: TrialConfig) -> Shape:

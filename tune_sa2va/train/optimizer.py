@@ -21,6 +21,8 @@ class FlatAdamW:
 
     gradients: fp32, of the layout of `store.values`, summed by `accumulate`; one more element at the end carries the
     step's loss, so that workers agree in one reduction whether it was finite.
+    encoder_factor: learning rate of the encoders' adapters in units of `lr`.
+    average: a running average of `store.values`, kept where `is_averaging`; None before the first trial that does.
     decays: where weight decay acts; it leaves alone what no loss reaches (SAM2's IoU head, say).
     norm_sum: gradient norms summed since it was last zeroed. failure: (1, loss, norm) of the first step left out.
     """
@@ -31,18 +33,29 @@ class FlatAdamW:
         self.gradients = values.new_zeros(store.numel + 1)
         self.exp_avg, self.exp_avg_sq = torch.zeros_like(values), torch.zeros_like(values)
         self.decays = torch.ones_like(values, dtype=torch.bool)
+        self.encoder_factor = torch.ones_like(values[0])
+        self.average: Tensor | None = None
+        self.is_averaging = False
+        self.ema = torch.zeros_like(values[0])
         self.lr, self.weight_decay, self.max_grad_norm, self.steps, self.norm_sum = (
             values.new_zeros(()) for _ in range(5)
         )
         self.failure = values.new_zeros(3)
         self._unreached: list[str] = []
         self._update: Callable[..., None] = torch.compile(_update) if compiled else _update
+        self._add_to_average: Callable[..., None] = torch.compile(_add_to_average) if compiled else _add_to_average
 
-    def reset(self, settings: OptimizerSettings) -> None:
-        """Forget everything of the last trial."""
+    def reset(self, settings: OptimizerSettings, encoder_factor: float = 1.0, ema: float = 0.0) -> None:
+        """Forget everything of the last trial. An average starts at the store's values."""
         for tensor in (self.gradients, self.exp_avg, self.exp_avg_sq, self.steps, self.norm_sum, self.failure):
             tensor.zero_()
         self.decays.fill_(True)
+        self.encoder_factor.fill_(encoder_factor)
+        self.is_averaging = ema > 0
+        self.ema.fill_(ema)
+        if self.is_averaging:
+            self.average = torch.empty_like(self._store.values) if self.average is None else self.average
+            self.average.copy_(self._store.values)
         self.weight_decay.fill_(settings.weight_decay)
         self.max_grad_norm.fill_(settings.max_grad_norm)
 
@@ -71,35 +84,53 @@ class FlatAdamW:
 
     def spare_unreached(self) -> None:
         """Keep weight decay off what the last `accumulate` found no way to."""
-        views = self._store.views(self.decays, self._store.rank)
+        views = self._store.views(self.decays, self._store.rank, self._store.encoder_rank)
         for name in self._unreached:
             views[name].fill_(False)
 
     def step(self) -> None:
         """Clip, update, and zero the gradients; or only zero them, where something is not finite."""
+        span = self._store.encoder_span
         self._update(
             self._store.values, self.gradients, self.exp_avg, self.exp_avg_sq, self.decays,
             self.lr, self.weight_decay, self.max_grad_norm, self.steps, self.norm_sum, self.failure,
+            self.encoder_factor if span else None, span.start, span.stop,
         )  # fmt: skip
         self.gradients.zero_()
         self._store.refresh()
+        if self.average is not None and self.is_averaging:
+            self._add_to_average(self.average, self._store.values, self.ema, self.steps)
 
     @property
     def state(self) -> tuple[Tensor, ...]:
         """What steps change and the next one reads, besides the store's values."""
-        return self.exp_avg, self.exp_avg_sq, self.decays, self.steps
+        averages = () if self.average is None or not self.is_averaging else (self.average,)
+        return self.exp_avg, self.exp_avg_sq, self.decays, self.steps, *averages
 
-    def moments(self, rank: int) -> dict[str, Tensor]:
-        """What a checkpoint keeps, by `name|moment`."""
-        both = {"exp_avg": self.exp_avg, "exp_avg_sq": self.exp_avg_sq}
+    def swap_average(self) -> None:
+        """Puts the average in the place of the store's values, and those in its place; does nothing without one."""
+        if self.average is None or not self.is_averaging:
+            return
+        values = self._store.values.clone()
+        self._store.values.copy_(self.average)
+        self.average.copy_(values)
+        self._store.refresh()
+
+    def moments(self, rank: int, encoder_rank: int = 0) -> dict[str, Tensor]:
+        """What a checkpoint keeps, by `name|moment`; with an average, which is then swapped, the values, too."""
+        kept = {"exp_avg": self.exp_avg, "exp_avg_sq": self.exp_avg_sq}
+        if self.average is not None and self.is_averaging:
+            kept["value"] = self.average
         return {
-            f"{name}|{key}": view for key, flat in both.items() for name, view in self._store.views(flat, rank).items()
+            f"{name}|{key}": view
+            for key, flat in kept.items()
+            for name, view in self._store.views(flat, rank, encoder_rank).items()
         }
 
     @torch.no_grad()
-    def load_moments(self, saved: Mapping[str, Tensor], rank: int, *, steps: int) -> None:
+    def load_moments(self, saved: Mapping[str, Tensor], rank: int, encoder_rank: int = 0, *, steps: int) -> None:
         """Put `moments` back, after `steps` optimizer steps."""
-        for name, view in self.moments(rank).items():
+        for name, view in self.moments(rank, encoder_rank).items():
             view.copy_(saved[name])
         self.steps.fill_(steps)
 
@@ -108,8 +139,15 @@ class FlatAdamW:
 def _update(
     values: Tensor, gradients: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor, decays: Tensor,
     lr: Tensor, weight_decay: Tensor, max_grad_norm: Tensor, steps: Tensor, norm_sum: Tensor, failure: Tensor,
+    encoder_factor: Tensor | None, encoder_start: int, encoder_stop: int,
 ) -> None:  # fmt: skip
-    """One step of AdamW (arXiv 1711.05101, as torch computes it) after clipping to `max_grad_norm`."""
+    """One step of AdamW (arXiv 1711.05101, as torch computes it) after clipping to `max_grad_norm`.
+
+    encoder_factor: multiplies the rate from `encoder_start` up to `encoder_stop`; None where nothing lies there.
+    """
+    if encoder_factor is not None:
+        place = torch.arange(len(values), device=values.device)
+        lr = torch.where((place >= encoder_start) & (place < encoder_stop), lr * encoder_factor, lr)
     gradient, loss = gradients[:-1], gradients[-1]
     norm = torch.linalg.vector_norm(gradient)
     is_finite = norm.isfinite() & loss.isfinite()
@@ -126,3 +164,13 @@ def _update(
     exp_avg.copy_(torch.where(is_finite, mean, exp_avg))
     exp_avg_sq.copy_(torch.where(is_finite, square, exp_avg_sq))
     steps.copy_(torch.where(is_finite, new_steps, steps))
+
+
+@torch.no_grad()
+def _add_to_average(average: Tensor, values: Tensor, ema: Tensor, steps: Tensor) -> None:
+    """average = k average + (1 - k) values, with k = min(ema, (1 + steps) / (10 + steps)).
+
+    So the average of a short trial forgets where it began (as TensorFlow's ExponentialMovingAverage with num_updates).
+    """
+    kept = torch.minimum(ema, (1 + steps) / (10 + steps))
+    average.add_((values - average) * (1 - kept))

@@ -20,6 +20,8 @@ class EpochRecord:
     train_loss_focal: float
     train_loss_bce: float
     train_loss_lm: float
+    train_loss_cldice: float
+    train_loss_focal_tversky: float
     lr: float
     grad_norm: float
     train_dice: float

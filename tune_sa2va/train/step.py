@@ -21,16 +21,21 @@ from tune_sa2va.errors import NonFiniteError
 from tune_sa2va.evaluate.batch import Batch, Shape, batch_counts, hidden_rows, mask_logits, on_canvas
 from tune_sa2va.model.adapter_store import AdapterStore
 from tune_sa2va.model.sa2va import Sa2VA
+from tune_sa2va.model.towers import Towers
 from tune_sa2va.model.trunk import Trunk
 from tune_sa2va.train.graphs import Graphs
+from tune_sa2va.train.look import seen_pictures, seen_tiles, seen_truth
 from tune_sa2va.train.loss import combo_loss
 from tune_sa2va.train.optimizer import FlatAdamW
 
-LOSS_PARTS = ("total", "dice", "focal", "bce", "lm")
+LOSS_PARTS = ("total", "dice", "focal", "bce", "lm", "cldice", "focal_tversky")
 
 
 class LossKnobs(NamedTuple):
-    """The numbers of `LossSettings` on the device, so that they change without another capture."""
+    """The numbers of `LossSettings` on the device, so that they change without another capture.
+
+    cldice, focal_tversky: None in what `set` gives where a trial has no such part: then it is not computed.
+    """
 
     dice: Tensor
     focal: Tensor
@@ -38,21 +43,36 @@ class LossKnobs(NamedTuple):
     lm: Tensor
     focal_alpha: Tensor
     focal_gamma: Tensor
+    cldice: Tensor | None
+    focal_tversky: Tensor | None
+    focal_tversky_alpha: Tensor
+    focal_tversky_beta: Tensor
+    focal_tversky_gamma: Tensor
 
     @classmethod
     def on(cls, device: torch.device) -> "LossKnobs":
         """Zeros, to be `set`."""
         return cls(*(torch.zeros((), device=device) for _ in cls._fields))
 
-    def set(self, settings: LossSettings) -> None:
-        """Take over a trial's settings."""
+    def set(self, settings: LossSettings) -> "LossKnobs":
+        """Take over a trial's settings; gives these tensors without the parts that the trial leaves out."""
         for name, tensor in zip(self._fields, self, strict=True):
+            assert tensor is not None, "all of them were made by `on`"
             tensor.fill_(getattr(settings, name))
+        return self._replace(
+            cldice=self.cldice if settings.cldice else None,
+            focal_tversky=self.focal_tversky if settings.focal_tversky else None,
+        )
+
+    @property
+    def parts(self) -> tuple[bool, bool]:
+        """Which of the costly parts are computed: another graph for each choice."""
+        return self.cldice is not None, self.focal_tversky is not None
 
 
 def batch_loss(
     model: Sa2VA, batch: Batch, masks: Float[Tensor, "B S S"], hidden: Float[Tensor, "B R D"], knobs: LossKnobs
-) -> tuple[Float[Tensor, "B 5"], Int[Tensor, "B 4"]]:
+) -> tuple[Float[Tensor, "B 7"], Int[Tensor, "B 4"]]:
     """Loss parts of each image (order of LOSS_PARTS; the total is weighted, the parts are not) and its pixel counts."""
     logits = on_canvas(batch, masks)
     valid = batch.valid()
@@ -64,8 +84,8 @@ def batch_loss(
     else:
         lm_loss = torch.zeros_like(parts.total)
     total = parts.total + knobs.lm * lm_loss
-    losses = torch.stack((total, parts.dice, parts.focal, parts.bce, lm_loss), dim=1)
-    return losses, batch_counts(logits.detach(), batch.truth, valid)
+    losses = (total, parts.dice, parts.focal, parts.bce, lm_loss, parts.cldice, parts.focal_tversky)
+    return torch.stack(losses, dim=1), batch_counts(logits.detach(), batch.truth, valid)
 
 
 class Stepper:
@@ -74,24 +94,32 @@ class Stepper:
     losses: sums over this worker's images, in the order of LOSS_PARTS, since they were last zeroed.
     """
 
-    def __init__(self, model: Sa2VA, trunk: Trunk, store: AdapterStore, *, world_size: int) -> None:
+    def __init__(
+        self, model: Sa2VA, trunk: Trunk, store: AdapterStore, *, world_size: int, towers: Towers | None = None
+    ) -> None:
+        """towers: what runs the encoders of batches that bring pixels; None for those of `model`."""
         device = store.values.device
-        self.store, self.knobs = store, LossKnobs.on(device)
+        self.store = store
+        self._all_knobs = LossKnobs.on(device)
+        self.knobs = self._all_knobs
         self.optimizer = FlatAdamW(store, compiled=trunk.compiled)
         self.losses = torch.zeros(len(LOSS_PARTS), device=device)
         self.checkpointed = False
         self._share = torch.ones((), device=device)
         self._model, self._trunk = model, trunk
+        self._towers = towers or Towers(model, compiled=trunk.compiled)
         self._world_size = world_size
         self._graphs = Graphs(device, enabled=trunk.compiled)
         # Compiled apart: the mask decoder takes most of the time that compiling takes, and serves images of all sizes.
         self._masks: Callable[..., Tensor] = torch.compile(mask_logits) if trunk.compiled else mask_logits
         self._loss: Callable[..., tuple[Tensor, Tensor]] = torch.compile(batch_loss) if trunk.compiled else batch_loss
 
-    def reset(self, loss: LossSettings, optimizer: OptimizerSettings) -> None:
-        """Ready for a new trial's first step."""
-        self.knobs.set(loss)
-        self.optimizer.reset(optimizer)
+    def reset(
+        self, loss: LossSettings, optimizer: OptimizerSettings, encoder_factor: float = 1.0, ema: float = 0.0
+    ) -> None:
+        """Ready for a new trial's first step. encoder_factor: the encoders' learning rate in units of the others'."""
+        self.knobs = self._all_knobs.set(loss)
+        self.optimizer.reset(optimizer, encoder_factor, ema)
         self.losses.zero_()
 
     @property
@@ -105,7 +133,7 @@ class Stepper:
         chunk_size: images of all batches and workers in this optimizer step.
         """
         self._share.fill_(1 / chunk_size)
-        variant = (self.store.is_dropping, self.checkpointed)
+        variant = (self.store.is_dropping, self.checkpointed, *self.knobs.parts, bool(batch.view.numel()))
         return self._graphs.run("train", self._accumulate, batch, shape, variant=variant)
 
     def reduce(self) -> None:
@@ -124,7 +152,7 @@ class Stepper:
     def update(self, lr: float) -> None:
         """Clip, check, step, zero."""
         self.optimizer.lr.fill_(lr)
-        self._graphs.run_alone("update", self._update)
+        self._graphs.run_alone("averaged update" if self.optimizer.is_averaging else "update", self._update)
 
     def count(self, batch: Batch, shape: Shape) -> Int[Tensor, "B 4"]:
         """Pixel counts of a batch's predictions, forward only; valid until the next call."""
@@ -149,6 +177,7 @@ class Stepper:
         return len(self._graphs)
 
     def _accumulate(self, batch: Batch, shape: Shape) -> Tensor:
+        batch = self._encoded(batch, shape)
         hidden = hidden_rows(self._model, self._trunk, batch, shape, self.store, checkpointed=self.checkpointed)
         masks = self._masks(self._model, batch, hidden[:, 0])
         losses, counts = self._loss(self._model, batch, masks, hidden, self.knobs)
@@ -158,10 +187,27 @@ class Stepper:
 
     @torch.no_grad()
     def _count(self, batch: Batch, shape: Shape) -> Tensor:
+        batch = self._encoded(batch, shape)
         hidden = hidden_rows(self._model, self._trunk, batch, shape, self.store)
         # Not compiled: in a graph it is as fast, and compiling the mask decoder once more costs 40 s of a lane's start.
         logits = on_canvas(batch, mask_logits(self._model, batch, hidden[:, 0]))
         return batch_counts(logits, batch.truth, batch.valid())
+
+    def _encoded(self, batch: Batch, shape: Shape) -> Batch:
+        """The batch with the features of what it brings as pixels, images and masks as their views show them."""
+        scale, checkpointed = self.store.encoder_scale, self.checkpointed
+        is_viewed = bool(batch.view.numel())
+        if batch.square.numel():
+            pictures = batch.square / 255
+            pictures = seen_pictures(pictures, batch.view) if is_viewed else pictures
+            embed, high_res_1, high_res_0 = self._towers.sam2(pictures, scale, checkpointed=checkpointed)
+            batch = batch._replace(embed=embed, high_res_1=high_res_1, high_res_0=high_res_0)
+        if batch.tiles.numel():
+            assert shape.tiles is not None, "tiles have a grid"
+            tiles = batch.tiles / 255
+            tiles = seen_tiles(tiles, shape.tiles, batch.view) if is_viewed else tiles
+            batch = batch._replace(image_tokens=self._towers.vision(tiles, checkpointed=checkpointed))
+        return batch._replace(truth=seen_truth(batch.truth, batch.valid(), batch.view)) if is_viewed else batch
 
     def _update(self) -> Tensor:
         self.optimizer.step()

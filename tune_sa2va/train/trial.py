@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -15,7 +16,7 @@ from tune_sa2va.model.lora import TrialAdapters
 from tune_sa2va.train.checkpoint import load_checkpoint
 from tune_sa2va.train.checkpoint_state import Progress
 from tune_sa2va.train.engine import Engine
-from tune_sa2va.train.feed import ExampleSource, TrainingSource
+from tune_sa2va.train.feed import ExampleSource, ImageSource, TrainingImages, TrainingSource
 from tune_sa2va.train.liveness import STEPS_TO_PROVE, Liveness, frozen_validation
 from tune_sa2va.train.records import EpochRecord
 from tune_sa2va.train.schedule import learning_rate
@@ -34,8 +35,8 @@ class Trial:
     def __init__(
         self,
         engine: Engine,
-        train: TrainingSource,
-        val: ExampleSource,
+        train: TrainingImages,
+        val: ImageSource,
         config: TrialConfig,
         *,
         resume_from: Path | None = None,
@@ -55,21 +56,29 @@ class Trial:
         self.config = config
         self.val_counts: list[Counts] = []
         """Pixel counts of each validation image after the last epoch, in the order of the images."""
-        self._engine, self._train, self._val = engine, train, val
+        self._engine = engine
+        self._train: TrainingSource = train
+        self._val: ExampleSource = val
+        if config.runs_sam2 or config.runs_vision:
+            towers = {"sam2": config.runs_sam2, "vision": config.runs_vision}
+            self._train = train.with_pixels(**towers, strength=config.data.strength)
+            self._val = val.with_pixels(**towers, strength=0.0)
         self._rank, self._world_size, self._fold = rank, world_size, fold
         self._stepper = engine.stepper(config)
         self._feed = engine.feed(with_answer=config.loss.lm > 0)
         self.adapters = adapters or TrialAdapters(
-            engine.model, config.lora, config.train.full_modules, seed=config.train.seed, store=self._stepper.store
-        )
+            engine.model, config.lora, config.train.full_modules, seed=config.train.seed, store=self._stepper.store,
+            encoder=config.encoder,
+        )  # fmt: skip
         self._parameters = self.adapters.parameters
         self._progress = Progress(epoch=0, step=0, val_dice=None)
         self._liveness: Liveness | None = None
         try:
-            self._stepper.reset(config.loss, config.optimizer)
+            self._stepper.reset(config.loss, config.optimizer, config.encoder.lr_factor, config.train.ema)
             if resume_from is not None:
                 self._progress = load_checkpoint(resume_from, config, self._parameters, self._stepper.optimizer)
                 self._stepper.store.refresh()
+                self._stepper.optimizer.swap_average()
             if self._progress.step == 0:
                 self._liveness = Liveness(self._parameters)
         except BaseException:
@@ -91,7 +100,8 @@ class Trial:
 
     def save(self, folder: Path) -> None:
         """Write the checkpoint after the last finished epoch."""
-        self._engine.writer.save(folder, self.config, self._parameters, self._stepper.optimizer, self._progress)
+        with self._averaged():
+            self._engine.writer.save(folder, self.config, self._parameters, self._stepper.optimizer, self._progress)
 
     @property
     def progress(self) -> Progress:
@@ -117,7 +127,8 @@ class Trial:
         losses, train_counts = self._reduced(counts)
         grad_norm = float(self._stepper.optimizer.norm_sum) / num_steps
         trained = time.monotonic()
-        self.val_counts = to_counts(self._validate())
+        with self._averaged():
+            self.val_counts = to_counts(self._validate())
         scores = mean_scores(self.val_counts)
         ended = time.monotonic()
         warning = frozen_validation(self._progress.val_dice, scores.dice, moved=self._weight_sum() != before)
@@ -174,7 +185,8 @@ class Trial:
         """One optimizer step with the gradients that all workers have."""
         stepper = self._stepper
         if self._liveness is not None and step < STEPS_TO_PROVE:
-            gradients = stepper.store.views(stepper.optimizer.gradients[:-1], self.config.lora.r)
+            ranks = self.config.lora.r, self.config.encoder.r
+            gradients = stepper.store.views(stepper.optimizer.gradients[:-1], *ranks)
             self._liveness.before_step(step, gradients)
         stepper.update(learning_rate(step, total_steps, self.config.optimizer))
         if step % _STEPS_BETWEEN_CHECKS == 0 or step < STEPS_TO_PROVE:
@@ -204,6 +216,15 @@ class Trial:
         if self._world_size > 1:
             dist.all_reduce(rows)
         return rows
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The running average in the weights' place, where the trial keeps one."""
+        self._stepper.optimizer.swap_average()
+        try:
+            yield
+        finally:
+            self._stepper.optimizer.swap_average()
 
     def _weight_sum(self) -> float:
         return float(self._stepper.store.values.abs().sum(dtype=torch.float64))

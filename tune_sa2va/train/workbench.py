@@ -36,6 +36,8 @@ class Workbench:
     augment: Augment
     rank: int
     world_size: int
+    runs_sam2: bool
+    runs_vision: bool
 
     @property
     def train(self) -> Examples | SomeExamples:
@@ -62,10 +64,14 @@ class Workbench:
         model = open_model(settings.model, device)
         samples = find_samples(names, settings.data)
         parts = (_open_all if on_all else _open_parts)(model, settings, samples, device)
-        release_encoders(model)
-        engine = Engine(model, max_rank=settings.max_rank, any_dropout=settings.any_dropout, world_size=world_size)
+        release_encoders(model, sam2=not settings.runs_sam2, vision=not settings.runs_vision)
+        engine = Engine(
+            model, max_rank=settings.max_rank, any_dropout=settings.any_dropout, world_size=world_size,
+            max_encoder_rank=settings.max_encoder_rank,
+        )  # fmt: skip
         engine.checkpointed = settings.checkpointed
-        return cls(model, engine, parts, settings.augment, rank, world_size)
+        runs = (settings.runs_sam2, settings.runs_vision)
+        return cls(model, engine, parts, settings.augment, rank, world_size, *runs)
 
     def trial(self, config: TrialConfig, resume_from: Path | None = None) -> Trial | FoldedTrial:
         """A new trial, or one that goes on from its checkpoint. Close it before the next."""
@@ -73,6 +79,11 @@ class Workbench:
             raise UserError(
                 f"data.augment is {config.data.augment!r}, but this lane cached the variants of {self.augment!r}. "
                 "Name every value that a trial may have in the search space."
+            )
+        if (config.runs_sam2 and not self.runs_sam2) or (config.runs_vision and not self.runs_vision):
+            raise UserError(
+                "The trial changes an image encoder, but this lane let it go once the images were encoded. Name every "
+                "value of encoder.sam2, encoder.vision and train.full_modules that a trial may have in the space."
             )
         if len(self.parts) > 1:
             return FoldedTrial(

@@ -1,0 +1,144 @@
+"""Steps that run an image encoder: the cached numbers while nothing moves; exact on resume and on two workers."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from safetensors.torch import load_file
+
+from tests.train.bench import lane_settings
+from tests.train.test_trial import numbers, run
+from tune_sa2va.config import RECIPE, TrialConfig
+from tune_sa2va.data.split_file import read_names
+from tune_sa2va.errors import UserError
+from tune_sa2va.model.adapter import load_adapter
+from tune_sa2va.train.workbench import Workbench
+
+EVERYTHING = {"encoder.sam2": "all", "encoder.vision": "all", "train.full_modules": ["neck"]}
+
+
+def open_bench(folder: Path, *, rank: int = 0, world_size: int = 1) -> Workbench:
+    settings = lane_settings(folder, images=6).model_copy(update={"runs_sam2": True, "runs_vision": True})
+    return Workbench.open(settings, read_names(folder), rank=rank, world_size=world_size)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("bench")
+
+
+@pytest.fixture(scope="module")
+def bench(folder: Path) -> Workbench:
+    lane_settings(folder, images=6)
+    return open_bench(folder)
+
+
+def config(**values: object) -> TrialConfig:
+    return RECIPE.replace({"train.epochs": 1, "lora.r": 2, "encoder.r": 2, "optimizer.lr": 1e-3, **values})
+
+
+@pytest.mark.parametrize("chosen", [{"encoder.sam2": "late"}, {"encoder.vision": "mlp1"}, EVERYTHING])
+def test_a_step_that_runs_an_encoder_begins_where_the_cached_one_does(
+    bench: Workbench, chosen: dict[str, object]
+) -> None:
+    """At a rate of almost nothing the loss of an epoch is that on cached features, and so are the scores."""
+    still = config(**{"optimizer.lr": 1e-12})
+    cached, fresh = run(bench, still)[0], run(bench, still.replace(chosen))[0]
+    assert fresh.train_loss == pytest.approx(cached.train_loss, rel=1e-5)
+    assert fresh.val_dice == pytest.approx(cached.val_dice, abs=1e-5)
+
+
+def test_the_rate_of_the_encoders_is_theirs_alone(bench: Workbench, tmp_path: Path) -> None:
+    """After one step AdamW has moved every B by its learning rate."""
+    trial = bench.trial(config(**{"encoder.sam2": "late", "encoder.lr_factor": 5.0, "train.accumulation_steps": 64}))
+    next(trial.epochs())
+    trial.save(tmp_path)
+    trial.close()
+    steps: dict[bool, list[float]] = {False: [], True: []}
+    for name, value in load_file(tmp_path / "adapter" / "adapter_model.safetensors").items():
+        if ".lora_B." in name and ".memory_attention." not in name:
+            steps[".image_encoder." in name].append(float(value.abs().max()))
+    assert steps[False] == pytest.approx([1e-3] * len(steps[False]), rel=0.01)
+    assert steps[True] == pytest.approx([5e-3] * len(steps[True]), rel=0.01) and len(steps[True]) > 20
+
+
+def test_resuming_gives_bit_for_bit_the_uninterrupted_numbers(bench: Workbench, tmp_path: Path) -> None:
+    moves = {"train.epochs": 2, "data.strength": 1.0, "lora.dropout": 0.1, "train.ema": 0.9}
+    both = config(**EVERYTHING, **moves)
+    whole = run(bench, both)
+    trial = bench.trial(both)
+    next(trial.epochs())
+    trial.save(tmp_path)
+    trial.close()
+    resumed = bench.trial(both, resume_from=tmp_path)
+    rest = list(resumed.epochs())
+    resumed.close()
+    assert [numbers(record) for record in rest] == [numbers(whole[1])]
+
+
+def test_both_kinds_of_trials_in_one_lane(bench: Workbench) -> None:
+    before = {name: tensor.clone() for name, tensor in bench.model.state_dict().items()}
+    first = run(bench, config())
+    moved = run(bench, config(**EVERYTHING))
+    assert [numbers(record) for record in run(bench, config())] == [numbers(record) for record in first]
+    assert moved[0].val_dice != first[0].val_dice
+    assert all(torch.equal(tensor, before[name]) for name, tensor in bench.model.state_dict().items())
+
+
+def test_images_look_another_way_in_every_epoch_and_the_same_in_every_run(bench: Workbench) -> None:
+    chosen = config(**{"encoder.sam2": "late", "optimizer.lr": 1e-12, "train.epochs": 2})
+    still, viewed = run(bench, chosen), run(bench, chosen.replace({"data.strength": 0.5}))
+    assert still[0].train_loss == pytest.approx(still[1].train_loss, rel=1e-5)
+    assert viewed[0].train_loss != pytest.approx(viewed[1].train_loss, rel=1e-3)
+    assert viewed[0].val_dice == pytest.approx(still[0].val_dice, abs=1e-6)  # validation shows them as they are
+    again = run(bench, chosen.replace({"data.strength": 0.5}))
+    assert [numbers(record) for record in again] == [numbers(record) for record in viewed]
+
+
+def test_a_saved_adapter_scores_what_the_trial_recorded(bench: Workbench, tmp_path: Path) -> None:
+    """Loaded on modules, with features that the adapted encoders give, image by image."""
+    from tune_sa2va.evaluate.metrics import mean_scores
+    from tune_sa2va.evaluate.predict import predict
+    from tune_sa2va.evaluate.scores import count
+
+    trial = bench.trial(config(**EVERYTHING, **{"optimizer.lr": 3e-3}))
+    record = next(trial.epochs())
+    trial.save(tmp_path)
+    trial.close()
+    adapters = load_adapter(bench.model, tmp_path / "adapter")
+    examples = bench.val.for_model(bench.model, adapters)
+    counts = []
+    for index in range(len(bench.val)):
+        example = examples[index]
+        counts.append(count((predict(bench.model, example) > 0).numpy(), example.truth.numpy()))
+    adapters.detach()
+    assert mean_scores(counts).dice == pytest.approx(record.val_dice, abs=1e-6)
+
+
+def test_an_encoder_that_was_let_go_is_named(folder: Path) -> None:
+    bench = Workbench.open(lane_settings(folder, images=6), read_names(folder), rank=0, world_size=1)
+    for chosen in ({"encoder.sam2": "late"}, {"encoder.vision": "mlp1"}, {"train.full_modules": ["neck"]}):
+        with pytest.raises(UserError, match="this lane let it go"):
+            bench.trial(config(**chosen))
+
+
+def _worker(rank: int, folder: Path, trial_config: TrialConfig) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'rendezvous'}", rank=rank, world_size=2)
+    records = run(open_bench(folder, rank=rank, world_size=2), trial_config)
+    (folder / f"rank{rank}.json").write_text(json.dumps([dataclasses.asdict(record) for record in records]))
+    dist.destroy_process_group()
+
+
+def test_two_workers_do_what_one_does_with_twice_the_batch(bench: Workbench, folder: Path) -> None:
+    chosen = config(**EVERYTHING)
+    mp.spawn(_worker, args=(folder, chosen), nprocs=2)
+    alone = run(bench, chosen.replace({"train.micro_batch_size": 2}))
+    for rank in (0, 1):
+        (record,) = json.loads((folder / f"rank{rank}.json").read_text())
+        for name in ("train_loss", "grad_norm", "val_dice"):
+            assert record[name] == pytest.approx(getattr(alone[0], name), rel=1e-4, abs=1e-5), name

@@ -1,0 +1,136 @@
+"""SAM2's image encoder as functions of tensors: what a step runs where a trial adapts it, in place of the cache.
+
+The same numbers as transformers' forward (a test says so) without what that computes and drops (a product of queries
+and keys before every attention, the pyramid's positions). Blocks are compiled by their kind, not one by one: Hiera has
+48 of a dozen kinds.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from tune_sa2va.model.projection import Projection, project, projection_of
+from tune_sa2va.model.sa2va import Sa2VA
+
+
+class BlockKind(NamedTuple):
+    """What makes two blocks run different code. window: its side, 0 for attention over everything; pools: queries and
+    residual are halved, at the start of a stage."""
+
+    heads: int
+    window: int
+    pools: bool
+    eps: float
+
+
+class BlockWeights(NamedTuple):
+    """What `run_block` reads. shortcut: of a residual that changes width, None elsewhere."""
+
+    norm_1: tuple[Tensor, Tensor]
+    qkv: Projection
+    out: Projection
+    norm_2: tuple[Tensor, Tensor]
+    mlp_in: Projection
+    mlp_out: Projection
+    shortcut: Projection | None
+
+
+def run_block(
+    x: Float[Tensor, "B H W C"], weights: BlockWeights, scale: Tensor, kind: BlockKind
+) -> Float[Tensor, "B h w c"]:
+    """One block of Hiera: attention inside windows, MLP, residuals."""
+    normed = F.layer_norm(x, x.shape[-1:], *weights.norm_1, kind.eps)
+    if weights.shortcut is not None:
+        x = _linear(weights.shortcut, normed, scale)
+        x = _pooled(x) if kind.pools else x
+    x = x + _attention(normed, weights, scale, kind)
+    normed = F.layer_norm(x, x.shape[-1:], *weights.norm_2, kind.eps)
+    return x + _linear(weights.mlp_out, F.gelu(_linear(weights.mlp_in, normed, scale)), scale)
+
+
+def _attention(
+    x: Float[Tensor, "B H W C"], weights: BlockWeights, scale: Tensor, kind: BlockKind
+) -> Float[Tensor, "B h w c"]:
+    batch, height, width, _ = x.shape
+    side = kind.window
+    rows, columns = (-(-height // side), -(-width // side)) if side else (1, 1)
+    if side:
+        # Tokens that only fill a window take part as keys, as in the reference.
+        x = F.pad(x, (0, 0, 0, columns * side - width, 0, rows * side - height))
+        x = x.unflatten(2, (columns, side)).unflatten(1, (rows, side)).transpose(2, 3).flatten(0, 2)
+    q, k, v = _linear(weights.qkv, x, scale).chunk(3, dim=-1)
+    q = _pooled(q) if kind.pools else q
+    inner = q.shape[1:3]
+    q, k, v = (part.flatten(1, 2).unflatten(-1, (kind.heads, -1)).transpose(1, 2) for part in (q, k, v))
+    mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2).unflatten(1, inner)
+    mixed = _linear(weights.out, mixed, scale)
+    if not side:
+        return mixed
+    whole = mixed.unflatten(0, (batch, rows, columns)).transpose(2, 3).flatten(3, 4).flatten(1, 2)
+    halves = 2 if kind.pools else 1
+    return whole[:, : height // halves, : width // halves]
+
+
+def _linear(projection: Projection, x: Tensor, scale: Tensor) -> Tensor:
+    (out,) = project(projection, x, scale, None, scale)
+    return out
+
+
+def _pooled(x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H/2 W/2 C"]:
+    return F.max_pool2d(x.permute(0, 3, 1, 2), kernel_size=2, stride=2).permute(0, 2, 3, 1)
+
+
+class Hiera:
+    """The image encoder of one base. `compiled` runs its blocks through torch.compile."""
+
+    def __init__(self, model: Sa2VA, *, compiled: bool) -> None:
+        self._model = model
+        # Not dynamic: kinds differ in plain numbers, which would else become symbols after the second.
+        self._run: Callable[..., Tensor] = torch.compile(run_block, dynamic=False) if compiled else run_block
+
+    def encode(
+        self, g_pixel_values: Float[Tensor, "B 3 G G"], scale: Tensor, *, checkpointed: bool = False
+    ) -> tuple[Float[Tensor, "B d h w"], Float[Tensor, "B d 2h 2w"], Float[Tensor, "B d 4h 4w"]]:
+        """What `Sa2VA.encode_sam` gives, with the adapters that are attached now. scale: theirs.
+
+        checkpointed: keep only each adapted block's input for the backward pass, and compute the rest again there.
+        """
+        backbone: Any = self._model.sam_vision.backbone
+        x = backbone.patch_embed(g_pixel_values)
+        x = x + backbone._get_pos_embed(x.shape[1:3])
+        ends, levels = set(backbone.stage_ends), []
+        for number, block in enumerate(backbone.blocks):
+            weights, kind = _weights(block), _kind(block)
+            # Forward alone is not compiled: in a graph it is about as fast, and every kind would be compiled once more.
+            run = self._run if torch.is_grad_enabled() else run_block
+            if checkpointed and torch.is_grad_enabled():
+                x = checkpoint(run, x, weights, scale, kind, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x = run(x, weights, scale, kind)
+            if number in ends:
+                levels.append(x)
+        return self._model.sam_levels(levels)
+
+
+def _weights(block: Any) -> BlockWeights:
+    """A block's tensors, with the adapters that are attached now."""
+    return BlockWeights(
+        (block.layer_norm1.weight, block.layer_norm1.bias),
+        projection_of(block.attn.qkv),
+        projection_of(block.attn.proj),
+        (block.layer_norm2.weight, block.layer_norm2.bias),
+        projection_of(block.mlp.proj_in),
+        projection_of(block.mlp.proj_out),
+        projection_of(block.proj) if block.dim != block.dim_out else None,
+    )
+
+
+def _kind(block: Any) -> BlockKind:
+    return BlockKind(
+        block.attn.num_attention_heads, block.window_size, block.query_stride is not None, block.layer_norm1.eps
+    )

@@ -1,0 +1,48 @@
+"""Linear modules with their adapters as plain tensors: what functions that are compiled for all layers read."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tune_sa2va.model.lora import LoraLinear
+
+
+class Projection(NamedTuple):
+    """Linear modules that read one input, as one matrix. widths: rows of each; adapters: (A, B) of each, or None."""
+
+    weight: Float[Tensor, "out in"]
+    bias: Float[Tensor, " out"] | None
+    widths: tuple[int, ...]
+    adapters: tuple[tuple[Tensor, Tensor] | None, ...]
+
+
+def project(projection: Projection, x: Tensor, scale: Tensor, keep: Tensor | None, probability: Tensor) -> list[Tensor]:
+    """Each module's output for `x`. Modules that read one input share its dropout mask (`keep`)."""
+    outputs = list(F.linear(x, projection.weight, projection.bias).split(projection.widths, dim=-1))
+    matrices = [pair[0] for pair in projection.adapters if pair is not None]
+    if not matrices:
+        return outputs
+    dropped = x if keep is None else x * keep / (1 - probability).to(x.dtype)
+    reduced = F.linear(dropped, matrices[0] if len(matrices) == 1 else torch.cat(matrices)) * scale
+    parts = iter(reduced.split([matrix.shape[0] for matrix in matrices], dim=-1))
+    for index, pair in enumerate(projection.adapters):
+        if pair is not None:
+            outputs[index] = outputs[index] + F.linear(next(parts), pair[1])
+    return outputs
+
+
+def adapted(module: nn.Module) -> tuple[nn.Linear, tuple[Tensor, Tensor] | None]:
+    """A linear module's base and its adapter's (A, B), None where it has none."""
+    if isinstance(module, LoraLinear):
+        return module.base_layer, (module.lora_A, module.own_b)
+    assert isinstance(module, nn.Linear), f"{type(module).__name__} is no linear module"
+    return module, None
+
+
+def projection_of(module: nn.Module) -> Projection:
+    """One module by itself."""
+    base, adapter = adapted(module)
+    return Projection(base.weight, base.bias, (base.out_features,), (adapter,))
