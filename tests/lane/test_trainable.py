@@ -68,7 +68,7 @@ def owner(storage: Path, micro_batch_size: int) -> LaneTrainable:
     )  # fmt: skip
     made = LaneTrainable.__new__(LaneTrainable)
     made._trial_info = None  # so that Tune calls the trial "default"
-    made.setup({}, settings, [], configure, storage)
+    made.setup({}, settings, [], configure, storage, lambda *_: "")
     return made
 
 
