@@ -64,7 +64,7 @@ def test_steps_on_cached_and_on_fresh_features_are_the_same_bit_for_bit(
     )
     records = {}
     for name, part in (("cached", bench.train), ("fresh", Uncached(bench.train))):
-        trial = replace(bench, train=part).trial(config)
+        trial = replace(bench, parts=(replace(bench.parts[0], train=part),)).trial(config)
         record = next(trial.epochs())
         trial.save(tmp_path / name)
         trial.close()

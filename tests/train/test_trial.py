@@ -296,9 +296,10 @@ class Noting:
 
 def order_of(bench: Workbench, *, seed: int, epoch: int) -> list[int]:
     noting = Noting(bench.train)
+    part = dataclasses.replace(bench.parts[0], train=noting)
     whole = config(train__seed=seed, train__accumulation_steps=12)
     with (
-        closing(dataclasses.replace(bench, train=noting).trial(whole)) as trial,
+        closing(dataclasses.replace(bench, parts=(part,)).trial(whole)) as trial,
         pytest.raises(EnoughSeenError),
     ):
         trial._train_epoch(epoch)
