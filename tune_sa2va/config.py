@@ -157,6 +157,22 @@ class TrialConfig(Frozen):
             )
         return self
 
+    def counts(self, path: str) -> bool:
+        """Whether the field changes anything at the values that the others have."""
+        runs = self.runs_sam2 or self.runs_vision
+        match path:
+            case "encoder.r" | "encoder.alpha_over_r" | "encoder.lr_factor":
+                return self.encoder.any_targets
+            case "data.strength":
+                return runs
+            case "data.augment":
+                return not runs
+            case "loss.focal_alpha" | "loss.focal_gamma":
+                return self.loss.focal > 0
+            case "loss.focal_tversky_alpha" | "loss.focal_tversky_beta" | "loss.focal_tversky_gamma":
+                return self.loss.focal_tversky > 0
+        return True
+
     @property
     def runs_sam2(self) -> bool:
         """Whether SAM2's image encoder changes, so that it runs in every step in place of its cached features."""
@@ -185,6 +201,14 @@ class TrialConfig(Frozen):
             nested[section][field] = value
         return TrialConfig.model_validate(nested)
 
+
+DECIDED_BY = {
+    **dict.fromkeys(("encoder.r", "encoder.alpha_over_r", "encoder.lr_factor"), ("encoder.sam2", "encoder.vision")),
+    **dict.fromkeys(("data.strength", "data.augment"), ("encoder.sam2", "encoder.vision", "train.full_modules")),
+    **dict.fromkeys(("loss.focal_alpha", "loss.focal_gamma"), ("loss.focal",)),
+    **dict.fromkeys((f"loss.focal_tversky_{name}" for name in ("alpha", "beta", "gamma")), ("loss.focal_tversky",)),
+}
+"""Fields that do not always count, and the fields whose values decide it (`TrialConfig.counts`)."""
 
 RECIPE = TrialConfig()
 """r=64, alpha=128, lr 1e-4, 1 Dice + 1 Focal(0.8, 2) + 0.5 BCE, 15 epochs: what the user runs by hand."""

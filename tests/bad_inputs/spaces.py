@@ -50,6 +50,23 @@ SPACES = [
     _case("without the recipe", "space: {lora.r: {choice: [8, 16]}}", "recipe's 64", "put lora.r under 'fixed'"),
     _case("fixed and searched", f"fixed: {{optimizer.lr: 1e-4}}\nspace: {{{_RATE}}}", "optimizer.lr", "Take it out"),
     _case("no mask loss", f"fixed: {{loss.dice: 0, loss.focal: 0, loss.bce: 0}}\nspace: {{{_RATE}}}", "all 0"),
+    _case(
+        "an encoder that runs beside cached ways to show images",
+        f"fixed: {{data.augment: flips}}\nspace: {{encoder.sam2: {{choice: [none, all]}}, {_RATE}}}",
+        "encoder.sam2 cannot be 'all'",
+        "set data.strength",
+    ),
+    _case(
+        "an encoder's rate of 0",
+        f"fixed: {{encoder.lr_factor: 0}}\nspace: {{{_RATE}}}",
+        "encoder.lr_factor cannot be 0",
+    ),
+    _case(
+        "a rank of adapters that no trial has",
+        "space: {encoder.r: {choice: [8, 16]}}",
+        "changes nothing",
+        "encoder.sam2",
+    ),
     _case("key twice", f"space: {{{_RATE}}}\nspace: {{{_RATE}}}", "line 2", "given twice", "Correct that line"),
     _unfit(
         "modules that are none", f"fixed: {{lora.target_modules: [qproj]}}\nspace: {{{_RATE}}}", "'qproj'", "q_proj"

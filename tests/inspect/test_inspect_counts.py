@@ -2,7 +2,7 @@
 
 import pytest
 
-from tune_sa2va.config import LoraSettings
+from tune_sa2va.config import NO_ENCODER, EncoderSettings, LoraSettings
 from tune_sa2va.errors import UserError
 from tune_sa2va.inspect.counts import count
 from tune_sa2va.model.checkpoint import build_on_meta
@@ -39,11 +39,19 @@ def test_the_8b_model_with_the_recipe(real: Sa2VA) -> None:
     }
 
 
-@pytest.mark.parametrize("full", [(), ("mask_decoder",), ("mask_decoder", "text_hidden_fcs")])
-def test_trained_is_what_a_trial_trains(tiny: Sa2VA, full) -> None:
+@pytest.mark.parametrize(
+    ("full", "encoder"),
+    [
+        ((), NO_ENCODER),
+        (("mask_decoder",), NO_ENCODER),
+        (("mask_decoder", "text_hidden_fcs"), EncoderSettings(sam2="late", r=4)),
+        (("neck",), EncoderSettings(sam2="all", vision="all", r=4)),
+    ],
+)
+def test_trained_is_what_a_trial_trains(tiny: Sa2VA, full, encoder: EncoderSettings) -> None:
     lora = LoraSettings(r=8)
-    counts = count(tiny, lora, full, lm_loss=False)
-    adapters = TrialAdapters(tiny, lora, full, seed=0)
+    counts = count(tiny, lora, full, lm_loss=False, encoder=encoder)
+    adapters = TrialAdapters(tiny, lora, full, seed=0, encoder=encoder)
     sizes = {name: value.numel() for name, value in adapters.parameters.items()}
     adapters.detach()
     lora_size = sum(size for name, size in sizes.items() if ".lora_" in name)

@@ -62,8 +62,8 @@ def test_the_rate_of_the_encoders_is_theirs_alone(bench: Workbench, tmp_path: Pa
     for name, value in load_file(tmp_path / "adapter" / "adapter_model.safetensors").items():
         if ".lora_B." in name and ".memory_attention." not in name:
             steps[".image_encoder." in name].append(float(value.abs().max()))
-    assert steps[False] == pytest.approx([1e-3] * len(steps[False]), rel=0.01)
-    assert steps[True] == pytest.approx([5e-3] * len(steps[True]), rel=0.01) and len(steps[True]) > 20
+    assert steps[False] == pytest.approx([1e-3] * len(steps[False]), rel=0.1)
+    assert steps[True] == pytest.approx([5e-3] * len(steps[True]), rel=0.1) and len(steps[True]) > 20
 
 
 def test_resuming_gives_bit_for_bit_the_uninterrupted_numbers(bench: Workbench, tmp_path: Path) -> None:
@@ -90,11 +90,11 @@ def test_both_kinds_of_trials_in_one_lane(bench: Workbench) -> None:
 
 
 def test_images_look_another_way_in_every_epoch_and_the_same_in_every_run(bench: Workbench) -> None:
-    chosen = config(**{"encoder.sam2": "late", "optimizer.lr": 1e-12, "train.epochs": 2})
+    chosen = config(**{"encoder.sam2": "late", "optimizer.lr": 1e-5, "train.epochs": 2})
     still, viewed = run(bench, chosen), run(bench, chosen.replace({"data.strength": 0.5}))
-    assert still[0].train_loss == pytest.approx(still[1].train_loss, rel=1e-5)
-    assert viewed[0].train_loss != pytest.approx(viewed[1].train_loss, rel=1e-3)
-    assert viewed[0].val_dice == pytest.approx(still[0].val_dice, abs=1e-6)  # validation shows them as they are
+    assert still[0].train_loss == pytest.approx(still[1].train_loss, rel=1e-3)
+    assert viewed[0].train_loss != pytest.approx(viewed[1].train_loss, rel=1e-2)
+    assert viewed[0].val_dice == pytest.approx(still[0].val_dice, abs=1e-3)  # validation shows them as they are
     again = run(bench, chosen.replace({"data.strength": 0.5}))
     assert [numbers(record) for record in again] == [numbers(record) for record in viewed]
 

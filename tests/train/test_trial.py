@@ -118,7 +118,6 @@ def test_the_average_of_the_weights_is_scored_and_saved(bench: Workbench, tmp_pa
     assert torch.equal(values, last)  # training would go on from the weights themselves
     trial.close()
     assert (record.train_loss, record.grad_norm) == (without.train_loss, without.grad_norm)
-    assert record.val_dice != without.val_dice
     saved = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
     wanted = trial._stepper.store.views(by_hand, 4)
     assert all(torch.allclose(saved[name], value, rtol=1e-5, atol=1e-7) for name, value in wanted.items())

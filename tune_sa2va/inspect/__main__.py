@@ -9,7 +9,16 @@ from typing import Annotated, get_args
 
 import typer
 
-from tune_sa2va.config import FullModule, LoraSettings, Precision, TrainSettings, TrialConfig
+from tune_sa2va.config import (
+    EncoderSettings,
+    FullModule,
+    HieraTargets,
+    LoraSettings,
+    Precision,
+    TrainSettings,
+    TrialConfig,
+    VisionTargets,
+)
 from tune_sa2va.errors import UserError
 
 app = typer.Typer(add_completion=False)
@@ -27,8 +36,13 @@ def main(
     ] = "q_proj,k_proj,v_proj,o_proj",
     full_modules: Annotated[
         str,
-        typer.Option(help="Trained in full: text_hidden_fcs, mask_decoder, or both with a comma.", show_default="none"),
+        typer.Option(help="Trained in full: text_hidden_fcs, mask_decoder, neck; commas between.", show_default="none"),
     ] = "",
+    sam2: Annotated[HieraTargets, typer.Option(help="Blocks of SAM2's image encoder that get adapters.")] = "none",
+    vision: Annotated[
+        VisionTargets, typer.Option(help="The same of InternVL's projector, or of its vision tower, too.")
+    ] = "none",
+    encoder_rank: Annotated[int, typer.Option(min=1, max=512, help="Rank of the encoders' adapters.")] = 16,
     image_size: Annotated[
         list[str] | None,
         typer.Option(help="WIDTHxHEIGHT in pixels; may be given again.", show_default="512x512, 768x768, 1024x1024"),
@@ -42,7 +56,8 @@ def main(
     SAM2's memory attention, which the recipe's names match too, never runs on a single image.
     """
     sizes = [_size(text) for text in image_size or ("512x512", "768x768", "1024x1024")]
-    config = _config(rank, alpha, targets, full_modules)
+    encoder = EncoderSettings(sam2=sam2, vision=vision, r=encoder_rank)
+    config = _config(rank, alpha, targets, full_modules).model_copy(update={"encoder": encoder})
 
     from rich.console import Console  # heavy imports wait, so that --help is quick
 
@@ -53,7 +68,7 @@ def main(
     from tune_sa2va.train.memory import estimate_memory
 
     folder = model_folder(model)
-    counts = count(outline_of(folder), config.lora, config.train.full_modules, lm_loss=False)
+    counts = count(outline_of(folder), config.lora, config.train.full_modules, lm_loss=False, encoder=encoder)
     memory = [
         estimate_memory(
             folder, config, precision=precision, width_px=width, height_px=height, on_gpu=precision == "bf16"

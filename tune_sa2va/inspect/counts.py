@@ -10,10 +10,16 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from tune_sa2va.config import FullModule, LoraSettings
+from tune_sa2va.config import NO_ENCODER, EncoderSettings, FullModule, LoraSettings
 from tune_sa2va.model.reach import is_reached
 from tune_sa2va.model.sa2va import Sa2VA
-from tune_sa2va.model.targets import NATIVE_FULL_MODULES, find_targets, matches, memory_attention_shapes
+from tune_sa2va.model.targets import (
+    NATIVE_FULL_MODULES,
+    find_encoder_targets,
+    find_targets,
+    matches,
+    memory_attention_shapes,
+)
 from tune_sa2va.model.video_memory import video_memory_shapes
 
 MEMORY_ATTENTION = "SAM2 memory attention"
@@ -85,20 +91,33 @@ class _Adapted:
     in_features: int
     out_features: int
     reached: bool
+    in_encoder: bool = False
 
-    def parameters(self, r: int) -> int:
-        return r * (self.in_features + self.out_features)
+    def parameters(self, r: int, encoder_r: int) -> int:
+        return (encoder_r if self.in_encoder else r) * (self.in_features + self.out_features)
 
 
-def count(model: Sa2VA, lora: LoraSettings, full_modules: Sequence[FullModule], *, lm_loss: bool) -> Counts:
+def count(
+    model: Sa2VA,
+    lora: LoraSettings,
+    full_modules: Sequence[FullModule],
+    *,
+    lm_loss: bool,
+    encoder: EncoderSettings = NO_ENCODER,
+) -> Counts:
     """Counts of `model`, which may lie on the meta device, and of what a trial of these settings trains.
 
     Raises:
-        UserError: `lora.target_modules` names what cannot be trained.
+        UserError: `lora.target_modules` or `encoder` names what cannot be trained.
     """
     totals = _totals(model)
     adapted = [*_native(model, lora.target_modules, full_modules, lm_loss=lm_loss), *_video(model, lora.target_modules)]
-    in_full = {_part_of(NATIVE_FULL_MODULES[module]) for module in full_modules}
+    adapted += _in_encoders(model, encoder)
+    in_full: dict[str, int] = {}
+    for module in full_modules:
+        native = NATIVE_FULL_MODULES[module]
+        size = sum(parameter.numel() for parameter in model.get_submodule(native).parameters())
+        in_full[_part_of(native)] = in_full.get(_part_of(native), 0) + size
     parts = []
     for name, total in totals.items():
         mine = [module for module in adapted if module.part == name]
@@ -107,9 +126,9 @@ def count(model: Sa2VA, lora: LoraSettings, full_modules: Sequence[FullModule], 
                 name=name,
                 total=total,
                 adapter_modules=len(mine),
-                adapter=sum(module.parameters(lora.r) for module in mine),
-                adapter_reached=sum(module.parameters(lora.r) for module in mine if module.reached),
-                in_full=total if name in in_full else 0,
+                adapter=sum(module.parameters(lora.r, encoder.r) for module in mine),
+                adapter_reached=sum(module.parameters(lora.r, encoder.r) for module in mine if module.reached),
+                in_full=in_full.get(name, 0),
             )
         )
     return Counts(tuple(parts), tuple(_grouped(adapted)))
@@ -143,6 +162,18 @@ def _native(
         reached = is_reached(target.native, lm_loss=lm_loss)
         part = _part_of(target.native)
         adapted.append(_Adapted(part, target.reference, layer.in_features, layer.out_features, reached))
+    return adapted
+
+
+def _in_encoders(model: Sa2VA, encoder: EncoderSettings) -> list[_Adapted]:
+    adapted = []
+    for target in find_encoder_targets(model, encoder):
+        if target.third:  # the first third stands for all of a fused module
+            continue
+        rows, columns = model.get_parameter(f"{target.native}.weight").shape
+        out_features = rows * (1 if target.third is None else 3)
+        part = _part_of(target.native)
+        adapted.append(_Adapted(part, target.reference, columns, out_features, reached=True, in_encoder=True))
     return adapted
 
 

@@ -6,6 +6,7 @@ and keys before every attention, the pyramid's positions). Blocks are compiled b
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -114,7 +115,23 @@ class Hiera:
                 x = run(x, weights, scale, kind)
             if number in ends:
                 levels.append(x)
-        return self._model.sam_levels(levels)
+        return self._pyramid(levels)
+
+    def _pyramid(
+        self, of_stages: list[Float[Tensor, "B H W C"]]
+    ) -> tuple[Float[Tensor, "B d h w"], Float[Tensor, "B d 2h 2w"], Float[Tensor, "B d 4h 4w"]]:
+        """The neck, from the coarsest stage to the finest."""
+        neck, no_memory = self._model.sam_vision.neck, self._model.no_mem_embed
+        levels: list[Tensor] = []
+        is_wider = neck.convs[0].weight.dtype != no_memory.dtype  # a trial trains it, in fp32
+        with torch.autocast(no_memory.device.type, torch.bfloat16) if is_wider else nullcontext():
+            for conv, (stage, x) in zip(neck.convs, reversed(list(enumerate(of_stages))), strict=True):
+                level = conv(x.permute(0, 3, 1, 2))
+                if levels and stage in neck.fpn_top_down_levels:
+                    level = level + F.interpolate(levels[-1].float(), scale_factor=2.0).to(level.dtype)
+                levels.append(level)
+        stride_16, stride_8, stride_4 = levels[-self._model.sam_vision.num_feature_levels :]
+        return stride_16 + no_memory.view(1, -1, 1, 1).to(stride_16.dtype), stride_8, stride_4
 
 
 def _weights(block: Any) -> BlockWeights:

@@ -15,8 +15,8 @@ from torch import Tensor
 from tune_sa2va.model.dims import Patching, Sa2VADims
 from tune_sa2va.model.patches import patches_of, token_grid
 
-_MEAN = torch.tensor((0.485, 0.456, 0.406)).view(3, 1, 1)
-_STD = torch.tensor((0.229, 0.224, 0.225)).view(3, 1, 1)
+MEAN = torch.tensor((0.485, 0.456, 0.406)).view(3, 1, 1)
+STD = torch.tensor((0.229, 0.224, 0.225)).view(3, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +67,11 @@ def pixels_of(image: UInt8[np.ndarray, "H W 3"], dims: Sa2VADims, *, sam2: bool,
     )
 
 
-def normalised(pictures: Float[Tensor, "*B 3 H W"]) -> Float[Tensor, "*B 3 H W"]:
-    """Values in [0, 1] as the encoders take them (ImageNet's mean and deviation)."""
-    return (pictures - _MEAN.to(pictures.device)) / _STD.to(pictures.device)
+def normalised(
+    pictures: Float[Tensor, "*B 3 H W"], mean: Float[Tensor, "3 1 1"] = MEAN, deviation: Float[Tensor, "3 1 1"] = STD
+) -> Float[Tensor, "*B 3 H W"]:
+    """Values in [0, 1] as the encoders take them. mean, deviation: ImageNet's, on the pictures' device."""
+    return (pictures - mean) / deviation
 
 
 def num_image_tokens(width: int, height: int, dims: Sa2VADims) -> int:

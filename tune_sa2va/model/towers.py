@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from tune_sa2va.model.hiera import Hiera
-from tune_sa2va.model.preprocess import normalised
+from tune_sa2va.model.preprocess import MEAN, STD, normalised
 from tune_sa2va.model.sa2va import Sa2VA, pixel_shuffle
 
 
@@ -21,18 +21,20 @@ class Towers:
     def __init__(self, model: Sa2VA, *, compiled: bool) -> None:
         self._model = model
         self._hiera = Hiera(model, compiled=compiled)
+        # On the device once: a captured step copies nothing from the host.
+        self._scales = tuple(numbers.to(model.no_mem_embed.device) for numbers in (MEAN, STD))
 
     def sam2(
         self, pictures: Float[Tensor, "B 3 G G"], scale: Tensor, *, checkpointed: bool = False
     ) -> tuple[Float[Tensor, "B d h w"], Float[Tensor, "B d 2h 2w"], Float[Tensor, "B d 4h 4w"]]:
         """What `Sa2VA.encode_sam` gives, of values in [0, 1]. scale: of the encoders' adapters."""
-        inputs = normalised(pictures).to(self._model.no_mem_embed.dtype)
+        inputs = normalised(pictures, *self._scales).to(self._model.no_mem_embed.dtype)
         return self._hiera.encode(inputs, scale, checkpointed=checkpointed)
 
     def vision(self, tiles: Float[Tensor, "B N 3 P P"], *, checkpointed: bool = False) -> Float[Tensor, "B I D"]:
         """Image tokens of each image's tiles (InternVL), of values in [0, 1]."""
         tower: Any = self._model.vision_model
-        x = tower.embeddings(normalised(tiles.flatten(0, 1)).to(self._model.no_mem_embed.dtype))
+        x = tower.embeddings(normalised(tiles.flatten(0, 1), *self._scales).to(self._model.no_mem_embed.dtype))
         for layer in tower.encoder.layer:
             if checkpointed and torch.is_grad_enabled():
                 x = checkpoint(layer.forward, x, use_reentrant=False, preserve_rng_state=False)

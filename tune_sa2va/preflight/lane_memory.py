@@ -1,9 +1,9 @@
 """Whether the trials of a search fit on its cards, and whether gradient checkpointing makes them fit."""
 
 from collections.abc import Sequence
-from typing import get_args
+from typing import Any, get_args
 
-from tune_sa2va.config import FullModule, MemoryMode, TrialConfig
+from tune_sa2va.config import FullModule, HieraTargets, MemoryMode, TrialConfig, VisionTargets
 from tune_sa2va.model.locate import model_folder
 from tune_sa2va.preflight.cards import cards
 from tune_sa2va.results.settings import SearchSettings
@@ -46,9 +46,12 @@ def largest_config(settings: SearchSettings) -> TrialConfig:
     """The trial of the space that takes the most memory."""
     space = settings.search_space
     widest: tuple[FullModule, ...] = max(space.possible("train.full_modules"), key=len)
-    paths = ("lora.r", "lora.dropout", "loss.lm", "train.micro_batch_size")
-    values = {path: _highest(settings, path) for path in paths} | {"train.full_modules": widest}
-    return settings.trial_config(space.recipe_point()).replace(values)
+    paths = ["lora.r", "lora.dropout", "encoder.r", "loss.lm", "loss.cldice", "loss.focal_tversky"]
+    paths += ["train.micro_batch_size", "train.ema", "data.strength"]
+    values: dict[str, Any] = {path: _highest(settings, path) for path in paths} | {"train.full_modules": widest}
+    for path, known in (("encoder.sam2", get_args(HieraTargets)), ("encoder.vision", get_args(VisionTargets))):
+        values[path] = max(space.possible(path), key=known.index)
+    return settings.trial_config(space.recipe_point()).replace(values | {"data.augment": "none"})
 
 
 def _highest(settings: SearchSettings, path: str) -> float:

@@ -2,13 +2,15 @@
 
 from itertools import product
 
+from tune_sa2va.config import EncoderSettings
 from tune_sa2va.errors import SpaceError
 from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.space.search_space import SearchSpace
 
 
 def examine_targets(settings: SearchSettings) -> None:
-    """Whether each choice of `lora.target_modules` can be trained, beside each of `train.full_modules`.
+    """Whether each choice of `lora.target_modules` can be trained, beside each of `train.full_modules`; and whether the
+    model's vision tower takes what `encoder.vision` names.
 
     Raises:
         SpaceError: one names no module, one that gets no adapter, or one that no loss reaches; its trials would fail.
@@ -16,10 +18,15 @@ def examine_targets(settings: SearchSettings) -> None:
     from tune_sa2va.model.checkpoint import outline_of  # imports torch: after the cheap checks of flags
     from tune_sa2va.model.locate import model_folder
     from tune_sa2va.model.reach import is_reached
-    from tune_sa2va.model.targets import find_targets
+    from tune_sa2va.model.targets import find_encoder_targets, find_targets
 
     space = settings.search_space
     outline, lm_loss = outline_of(model_folder(settings.model.model)), _always_has_lm_loss(space)
+    for vision in space.possible("encoder.vision"):
+        try:
+            find_encoder_targets(outline, EncoderSettings(vision=vision))
+        except SpaceError as error:
+            raise SpaceError(f"{space.source}: {error}") from error
     for targets, full in product(space.possible("lora.target_modules"), space.possible("train.full_modules")):
         where = f"{space.source}: lora.target_modules cannot be {list(targets)}"
         where += f" beside train.full_modules {list(full)}" if full else ""

@@ -50,7 +50,7 @@ class Confirming(Searcher):
         finalists = to_confirm(settings, read_trials(settings.folder))
         for number in range(settings.seeds):
             for row in finalists:
-                values = {path: row[path] for path in settings.search_space.dimensions}
+                values = {path: row[path] for path in settings.search_space.counting(row)}
                 point = {p: encode(v.tolist() if isinstance(v, np.ndarray) else v) for p, v in values.items()}
                 yield str(row["trial_id"]), seeds_of(row, settings.seeds)[number], point
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -50,7 +51,8 @@ def proposals(settings: SearchSettings, lane_capacity: LaneCapacity, *, resuming
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         search = OptunaWithLimits(
-            space.distributions,
+            space.suggest if space.conditional else space.distributions,
+            distributions=space.distributions,
             epochs=settings.epochs,
             reads_pruned=settings.sampler in READS_PRUNED,
             metric=METRIC,
@@ -78,8 +80,16 @@ class OptunaWithLimits(OptunaSearch):
     than there is, or failed otherwise, is COMPLETE with 0, and infeasible: what failed is worse than what was stopped.
     """
 
-    def __init__(self, *args: Any, epochs: int, reads_pruned: bool, **optuna_search: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        distributions: dict[str, BaseDistribution],
+        epochs: int,
+        reads_pruned: bool,
+        **optuna_search: Any,
+    ) -> None:
         super().__init__(*args, **optuna_search)
+        self._distributions = distributions
         self._epochs = epochs
         self._reads_pruned = reads_pruned
         self._told: dict[str, tuple[int, float]] = {}
@@ -94,7 +104,7 @@ class OptunaWithLimits(OptunaSearch):
                     state=TrialState.PRUNED if is_pruned else TrialState.COMPLETE,
                     value=trial.val_dice,
                     params=trial.point,
-                    distributions=self._space,
+                    distributions={path: self._distributions[path] for path in trial.point},
                     intermediate_values={} if trial.stopped_after is None else {trial.stopped_after: trial.val_dice},
                     constraints={"memory": -1.0},
                     user_attrs={"inherited_from": f"{inherited.source}, trial {trial.trial_id}"},

@@ -168,8 +168,8 @@ def _differing_fields(there: SearchSpace, here: SearchSpace) -> list[str]:
 def _points(trials: pd.DataFrame, space: SearchSpace) -> list[InheritedTrial]:
     found = []
     for row in trials.to_dict("records"):
-        values = {p: row[p].tolist() if isinstance(row[p], np.ndarray) else row[p] for p in space.dimensions}
-        if all(dimension.holds(values[path]) for path, dimension in space.dimensions.items()):
+        values = {p: row[p].tolist() if isinstance(row[p], np.ndarray) else row[p] for p in space.counting(row)}
+        if all(space.dimensions[path].holds(value) for path, value in values.items()):
             point = {path: encode(value) for path, value in values.items()}
             stopped_after = int(row["epochs"]) if row["state"] == TrialState.STOPPED else None
             found.append(

@@ -33,7 +33,7 @@ def compare_values_of_page(a: Run, b: Run) -> dict[str, Any]:
         if settings_a.get(key) != settings_b.get(key) and key not in _OF_A_SEARCH
     ]
     paths = list({**a.settings.search_space.dimensions, **b.settings.search_space.dimensions})
-    winner_a, winner_b = a.winner or {}, b.winner or {}
+    winner_a, winner_b = (_counting(run) for run in (a, b))
     return {
         "title": f"{a.settings.name} (A) and {b.settings.name} (B)",
         "answer": _answer(comparisons),
@@ -53,6 +53,15 @@ def paired_winners(a: Run, b: Run) -> dict[str, Comparison]:
     if rows.empty or not len(rows) == len(rows_a) == len(rows_b):
         return {}
     return {m.column: compare_measure(m, rows) for m in MEASURES}
+
+
+def _counting(run: Run) -> dict[str, Any]:
+    """The winner's values in the searched fields that count in it, and in those that are not searched there."""
+    if run.winner is None:
+        return {}
+    space = run.settings.search_space
+    idle = set(space.dimensions) - set(space.counting(run.winner))
+    return {str(path): value for path, value in run.winner.items() if path not in idle}
 
 
 def _answer(comparisons: dict[str, Comparison]) -> list[str]:

@@ -1,7 +1,6 @@
 """Figures of the search space: every trial as a line through its values, importance, and the map of lr and rank."""
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -11,7 +10,7 @@ from tune_sa2va.report.figure import BLUE, GREEN, GREY, ORANGE, PURPLE, Figure, 
 from tune_sa2va.report.importance import MIN_TRIALS, Importance, at_equal_epochs, importances
 from tune_sa2va.report.load import Run
 from tune_sa2va.report.words import count, setting
-from tune_sa2va.space.search_space import Dimension, Kind
+from tune_sa2va.space.search_space import Dimension, Kind, SearchSpace
 
 LR, RANK = "optimizer.lr", "lora.r"
 _FEWEST = 3
@@ -32,7 +31,11 @@ def parallel_rows(run: Run) -> Figure:
         (scored[scored["trial_id"] == run.recipe_id], "the recipe", ORANGE, 3.0),
         (scored[scored["trial_id"] == run.winner_id], "the winner", GREEN, 3.5),
     ]
-    traces = [_row_lines(rows, space, name, colour, width) for rows, name, colour, width in parts if len(rows)]
+    traces = [
+        _row_lines(rows, run.settings.search_space, name, colour, width)
+        for rows, name, colour, width in parts
+        if len(rows)
+    ]
     plot = frame(traces, height=130 + 42 * (len(space) + 1))
     names = [*map(_row_name, space.items()), "Val Dice<br><i>0 … 1</i>"]
     plot.update_yaxes(tickvals=list(range(len(names))), ticktext=names, autorange="reversed", showgrid=True)
@@ -52,12 +55,15 @@ def _short(value: Any) -> str:
     return text if len(text) <= 20 else text[:19] + "…"
 
 
-def _row_lines(rows: pd.DataFrame, space: Mapping[str, Dimension], name: str, colour: str, width: float) -> go.Scatter:
+def _row_lines(rows: pd.DataFrame, searched: SearchSpace, name: str, colour: str, width: float) -> go.Scatter:
+    space = searched.dimensions
     x: list[float | None] = []
     y: list[int | None] = []
     hover: list[str] = []
     for row in rows.to_dict("records"):
-        x += [*(_place(d, row[path]) for path, d in space.items()), _between(row["best_val_dice"], 0.0, 1.0), None]
+        counting = set(searched.counting(row))
+        places = (_place(d, row[path]) if path in counting else None for path, d in space.items())
+        x += [*places, _between(row["best_val_dice"], 0.0, 1.0), None]
         y += [*range(len(space) + 1), None]
         hover += [plain(f"{row['label']}: {path} = {setting(row[path])}") for path in space]
         hover += [f"{row['label']}: Val Dice {row['best_val_dice']:.3f}", ""]
@@ -95,7 +101,9 @@ def _rows_reading(run: Run, best: pd.DataFrame) -> str:
 def importance_figure(run: Run) -> Figure:
     """PED-ANOVA's shares with their uncertainty."""
     title = "What mattered (PED-ANOVA)"
-    space = run.settings.search_space.distributions
+    searched = run.settings.search_space
+    # A field that some trials have not cannot be compared over all of them.
+    space = {path: d for path, d in searched.distributions.items() if path not in searched.conditional}
     trials, epochs = at_equal_epochs(run.scored, run.epochs)
     rows = importances(trials, space)
     if not rows:

@@ -142,7 +142,7 @@ def _answer(run: Run, compared: Mapping[str, Mapping[str, Comparison]]) -> list[
     elif run.winner_id == run.recipe_id:
         by = "its reruns" if run.confirmation is not None and run.confirmation.winner is not None else "its Val Dice"
         said.insert(0, f"No trial beat the recipe by {by}: the recipe itself is exported.")
-    values = ", ".join(f"{path} = {setting(winner[path])}" for path in run.settings.search_space.dimensions)
+    values = ", ".join(f"{path} = {setting(winner[path])}" for path in run.settings.search_space.counting(winner))
     said.append(f"The winner is {winner['label']}: {values}.")
     return said
 
@@ -223,7 +223,8 @@ def _trials_table(run: Run) -> dict[str, Any]:
     for row in run.trials.sort_values("best_val_dice", ascending=False).to_dict("records"):
         best = number(float(row["best_val_dice"])) if row["best_val_dice"] is not None else "–"
         known = [row["label"], row["trial_id"], row["state"].lower(), best, row["epochs"], duration(row["seconds"])]
-        rows.append([*known, *(setting(row[path]) for path in paths)])
+        counting = set(run.settings.search_space.counting(row))
+        rows.append([*known, *(setting(row[path]) if path in counting else "–" for path in paths)])
     return {"headings": ["trial", "id", "state", "best Val Dice", "epochs", "time", *paths], "rows": rows}
 
 

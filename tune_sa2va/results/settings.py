@@ -1,6 +1,6 @@
 """A search, whole: every flag resolved, as `search.yaml` in the results holds it and `--resume` reads it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -120,7 +120,17 @@ class SearchSettings(Frozen):
             checkpointed=self.checkpointed,
             max_rank=int(self._largest("lora.r", RECIPE.lora.r)),
             any_dropout=self._largest("lora.dropout", RECIPE.lora.dropout) > 0,
+            runs_sam2=any(config.runs_sam2 for config in self._by_encoders()),
+            runs_vision=any(config.runs_vision for config in self._by_encoders()),
+            max_encoder_rank=int(self._largest("encoder.r", RECIPE.encoder.r)),
         )
+
+    def _by_encoders(self) -> Iterator[TrialConfig]:
+        """A trial for every choice that says which encoders run in the steps."""
+        space = self.search_space
+        recipe = space.base.replace({"data.augment": "none"})
+        for path in ("encoder.sam2", "encoder.vision", "train.full_modules"):
+            yield from (recipe.replace({path: value}) for value in space.possible(path))
 
     def _largest(self, path: str, recipe: float) -> float:
         """The largest value of a field in any trial, the recipe's included: it runs in the same lanes."""

@@ -163,7 +163,7 @@ def _conclusion(chosen: Chosen, locked: LockedPart) -> str:
 def _differences(settings: SearchSettings, winner: TrialCheckpoint) -> str:
     values = winner.config.flat()
     return ", ".join(f"{path} = {values[path]:.3g}" if isinstance(values[path], float) else f"{path} = {values[path]}"
-                     for path in settings.search_space.dimensions)  # fmt: skip
+                     for path in settings.search_space.counting(values))  # fmt: skip
 
 
 def _cell(interval: Interval) -> str:

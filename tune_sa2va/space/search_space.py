@@ -10,6 +10,9 @@ Kinds: `choice`, `uniform`, `log_uniform`, `int_uniform`, `log_int_uniform`. Eve
 trial runs: unknown keys, every bound and every choice (by building a `TrialConfig` with it), and that the user's recipe
 is a point of the space, because trial 0 is the recipe.
 
+A field that changes nothing at the values of others (the rank of adapters that are not there: `TrialConfig.counts`) is
+no part of the trial: it is not drawn, not shown, and nothing is said of its importance.
+
 Optuna stores and compares choices as scalars, so a choice that is a list goes to it as its JSON text (which is what the
 dashboard then shows: `["text_hidden_fcs", "mask_decoder"]`) and comes back as the list in `SearchSpace.config`.
 """
@@ -22,15 +25,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from enum import StrEnum
+from itertools import product
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import ValidationError
 
 import tune_sa2va
-from tune_sa2va.config import RECIPE, TrialConfig
+from tune_sa2va.config import DECIDED_BY, RECIPE, TrialConfig
 from tune_sa2va.errors import SpaceError
 from tune_sa2va.space.strict_yaml import read_yaml
 
@@ -75,6 +80,15 @@ class Dimension:
             return IntDistribution(low, high, log=self.kind.is_log)
         return FloatDistribution(low, high, log=self.kind.is_log)
 
+    def draw(self, trial: optuna.trial.BaseTrial, path: str) -> Any:
+        """What an Optuna trial takes from here, as Optuna stores it."""
+        if self.kind is Kind.CHOICE:
+            return trial.suggest_categorical(path, [encode(value) for value in self.values])
+        low, high = self.values
+        if self.kind.is_whole:
+            return trial.suggest_int(path, low, high, log=self.kind.is_log)
+        return trial.suggest_float(path, low, high, log=self.kind.is_log)
+
     def holds(self, value: Any) -> bool:
         """Whether the field can take this value."""
         if self.kind is Kind.CHOICE:
@@ -100,23 +114,64 @@ class SearchSpace:
         """The recipe with the fixed fields applied: what a trial has where nothing is sampled."""
         return RECIPE.replace(dict(self.fixed))
 
+    @property
+    def conditional(self) -> tuple[str, ...]:
+        """Searched fields that only some trials have: they count where another field has certain values."""
+        return tuple(path for path in self.dimensions if len(self._verdicts(path)) > 1)
+
+    def may_count(self, path: str) -> bool:
+        """Whether there is a trial in which the searched field changes something."""
+        return True in self._verdicts(path)
+
+    def _verdicts(self, path: str) -> set[bool]:
+        """Whether the field counts, over what the fields may be that decide it (of a range: its ends)."""
+        deciding = [other for other in DECIDED_BY.get(path, ()) if other in self.dimensions]
+        free = self.base.replace({"data.augment": "none"})
+        choices = product(*(self.dimensions[other].values for other in deciding))
+        return {free.replace(dict(zip(deciding, values, strict=True))).counts(path) for values in choices}
+
     def config(self, params: Mapping[str, Any]) -> TrialConfig:
-        """The trial that Optuna's parameters stand for, checked as a hand-written one is."""
-        if set(params) != set(self.dimensions):
-            raise ValueError(
-                f"{self.source}: parameters of another space: {sorted(set(params) ^ set(self.dimensions))}"
-            )
-        values = {path: _decode(self.dimensions[path], value) for path, value in params.items()}
+        """The trial that Optuna's parameters stand for, checked as a hand-written one is.
+
+        Parameters are those of the fields that count in it; the others keep the value of `base`.
+        """
+        known = set(params) <= set(self.dimensions)
+        values = {path: _decode(self.dimensions[path], value) for path, value in params.items() if known}
         try:
-            return self.base.replace(values)
+            config = self.base.replace(values)
         except ValidationError as error:
             raise SpaceError(f"{self.source}: the trial {dict(params)} cannot be: {_reason(error)}.") from error
+        if set(params) != (wanted := self._counting(config)):
+            raise ValueError(f"{self.source}: parameters of another space: {sorted(set(params) ^ wanted)}")
+        return config
+
+    def _counting(self, config: TrialConfig) -> set[str]:
+        conditional = set(self.conditional)
+        return {path for path in self.dimensions if path not in conditional or config.counts(path)}
+
+    def counting(self, values: Mapping[Any, Any]) -> list[str]:
+        """The searched fields that count in a trial. values: as `is_recipe` takes them."""
+        if not self.conditional:
+            return list(self.dimensions)
+        deciding = {path: _plain(values[path]) for path in self.dimensions if path not in self.conditional}
+        wanted = self._counting(self.base.replace(deciding))
+        return [path for path in self.dimensions if path in wanted]
+
+    def suggest(self, trial: optuna.trial.BaseTrial) -> None:
+        """Has an Optuna trial draw its point: the fields that always count, then those that count beside them."""
+        always = [path for path in self.dimensions if path not in self.conditional]
+        drawn = {path: _decode(self.dimensions[path], self.dimensions[path].draw(trial, path)) for path in always}
+        config = self.base.replace(drawn)
+        for path in self.conditional:
+            if config.counts(path):
+                self.dimensions[path].draw(trial, path)
 
     def recipe_point(self) -> dict[str, Any]:
         """The user's recipe as Optuna's parameters: the first point of a search."""
         recipe = RECIPE.flat()
         point = {}
-        for path, dimension in self.dimensions.items():
+        for path in self.counting(recipe):
+            dimension = self.dimensions[path]
             if not dimension.holds(recipe[path]):
                 raise SpaceError(
                     f"{self.source}: {path} does not hold the recipe's {recipe[path]!r}, and trial 0 is the recipe. "
@@ -291,7 +346,14 @@ def _check_values(space: SearchSpace) -> None:
     for path, dimension in space.dimensions.items():
         for value in dimension.values:
             _check_value(f"{space.source}: {path}", space.base, path, value)
-    space.config({path: encode(min(d.values, key=_low_first)) for path, d in space.dimensions.items()})
+    for path in space.dimensions:
+        if not space.may_count(path):
+            raise SpaceError(
+                f"{space.source}: {path} changes nothing at the values that {' and '.join(DECIDED_BY[path])} have in "
+                "every trial. Search one of these, too, or take it out."
+            )
+    lowest = {path: min(dimension.values, key=_low_first) for path, dimension in space.dimensions.items()}
+    space.config({path: encode(lowest[path]) for path in space.counting(lowest)})
 
 
 def _low_first(value: Any) -> tuple[bool, Any]:

@@ -43,9 +43,9 @@ def seen_truth(
 
     A pixel is vessel where the four old ones around its place are so for the greater part.
     """
-    canvas = torch.tensor([truth.shape[2], truth.shape[1]], device=truth.device)
-    sizes = torch.stack((valid.any(1).sum(1), valid.any(2).sum(1)), dim=1)  # width and height of each image
-    share = (canvas / sizes)[:, None, None]
+    # Canvas by image, along x and y.
+    share = torch.stack((truth.shape[2] / valid.any(1).sum(1), truth.shape[1] / valid.any(2).sum(1)), dim=1)
+    share = share[:, None, None]
     # affine_grid speaks of the canvas: from there to the image, through the view, and back.
     places = F.affine_grid(_identity(truth), [len(truth), 1, *truth.shape[1:]], align_corners=False)
     on_image = (places + 1) * share - 1

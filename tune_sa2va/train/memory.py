@@ -54,11 +54,11 @@ class MemoryEstimate:
     """Predicted GiB of one trial at one image size.
 
     image_tokens: of the sequence of `tokens` that is computed. base: weights, with those of the encoders that run in
-    the steps; encoders: those of the others. adapters: trained values, their gradients, AdamW's moments and the copies
-    in the base's dtype; of all folds. activations: the most that a step, or a batch of validation, holds besides all of
-    these. held: what the allocator keeps of the card besides the tensors: the graphs' pool, rests of its segments,
-    workspaces; 0 on a CPU. encoding: the most that the encoders' forward holds besides the weights. trained_values:
-    numbers that a trial trains.
+    the steps; encoders: those of the others. adapters: trained values, their gradients, AdamW's moments, the running
+    average and the copies in the base's dtype; of all folds. activations: the most that a step, or a batch of
+    validation, holds besides all of these. held: what the allocator keeps of the card besides the tensors: the graphs'
+    pool, rests of its segments, workspaces; 0 on a CPU. encoding: the most that the encoders' forward holds besides the
+    weights. trained_values: numbers that a trial trains.
     """
 
     width_px: int
