@@ -13,11 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 
-from tune_sa2va.bench.record.pieces import PIECES, gather, piece_path, run_seconds, write_recording
+from tune_sa2va.bench.record.pieces import CONFIGURATIONS_FILE, PIECES, gather, piece_path, run_seconds, write_recording
 from tune_sa2va.bench.record.plan import RecordingPlan, Run, coded
 from tune_sa2va.durable import write_whole
-
-CONFIGURATIONS_FILE = "configurations.parquet"
 
 _UNCOMPILED = {"TORCHDYNAMO_DISABLE": "1"}
 _POLL_S = 1.0

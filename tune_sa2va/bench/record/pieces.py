@@ -13,6 +13,8 @@ from tune_sa2va.errors import ResultsError
 from tune_sa2va.evaluate.metrics import Counts
 
 PIECES = "pieces"
+CONFIGURATIONS_FILE = "configurations.parquet"
+"""Beside the recordings: a row a configuration."""
 
 _COUNTS = ("tp", "fp", "fn", "tn")
 _PIECE = pa.schema([("epoch", pa.int16()), ("sample", pa.int32()), *((part, pa.int32()) for part in _COUNTS)])

@@ -14,7 +14,7 @@ from tune_sa2va.data.codes import group_codes, image_code
 from tune_sa2va.data.folds import group_folds
 from tune_sa2va.durable import write_whole
 from tune_sa2va.errors import DataError, ResultsError, UserError
-from tune_sa2va.search.space import SearchSpace, load_space
+from tune_sa2va.space.search_space import SearchSpace, load_space
 
 PLAN_FILE = "plan.json"
 

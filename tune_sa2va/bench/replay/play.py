@@ -1,0 +1,245 @@
+"""One search, played in simulated time on recorded runs.
+
+Groups are split into a searched and a locked part by the search's own function. Scores of a configuration on searched
+images stand for its validation scores, and those on locked images for its exported adapter's test scores: each image
+was predicted by the recorded adapter that did not see it. That adapter was trained on four fifths of all images, locked
+ones among them, so sizes of training parts and the likeness of searched and locked images are approximated; which
+images a choice is made by, and on which it is judged, is kept apart as in a search.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from heapq import heappop, heappush
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import TrialScheduler
+
+from tune_sa2va.bench.replay.proposals import proposals
+from tune_sa2va.bench.replay.recorded import Recorded
+from tune_sa2va.bench.replay.rule import Rule
+from tune_sa2va.data import Sample, split_by_group
+from tune_sa2va.schedule.asha import AshaSparingTheRecipe
+from tune_sa2va.schedule.hopeless_folds import is_hopeless
+from tune_sa2va.score.choice import beats_recipe
+
+LANES = 4
+RECIPE = 0
+"""The recipe's configuration; it is also the first trial."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What a search came to. gain: Dice of the exported adapter minus the recipe's after its last epoch, on the locked
+    part; regret: by how much the best of all recorded configurations would be better there. epochs: trained, of all
+    adapters. stood: the best was not exported, for it did not beat the recipe."""
+
+    gain: float
+    regret: float
+    epochs: int
+    stood: bool
+    is_recipe: bool
+
+
+@dataclass(slots=True)
+class _Running:
+    """A trial under way. epoch, fold: what it trains now."""
+
+    configuration: int
+    tune: Trial
+    epoch: int = 1
+    fold: int = 0
+    score: float = 0.0
+    """The last one."""
+
+
+@dataclass
+class Play:
+    """A search by `rule`; `seed` decides split, proposals and which recorded seed its trials have."""
+
+    recorded: Recorded
+    rule: Rule
+    seed: int
+    epochs: int = 0
+    finished: dict[int, int] = field(default_factory=dict)
+    """Configuration -> epochs that it has whole."""
+
+    def run(self) -> Outcome:
+        """Play it to its end."""
+        self._search()
+        configuration, chosen, stood = self._choose()
+        locked = self._locked
+        exported = np.mean([self.recorded.dice[configuration, s, e - 1, locked].mean() for s, e in chosen])
+        seeds = [s for s, _ in chosen]
+        last = self.recorded.dice[:, seeds, -1][..., locked].mean(axis=(1, 2))
+        return Outcome(
+            gain=float(exported - last[RECIPE]),
+            regret=float(last.max() - exported),
+            epochs=self.epochs,
+            stood=stood,
+            is_recipe=configuration == RECIPE,
+        )
+
+    @cached_property
+    def _parts(self) -> dict[str, Int[np.ndarray, " N"]]:
+        share = self.rule.locked_share
+        samples = [
+            Sample(name=f"{image:06d}", image=Path(), mask=Path(), group=str(group))
+            for image, group in enumerate(self.recorded.group)
+        ]
+        parts = split_by_group(samples, (1 - 2 * share, share, share), seed=self.seed)
+        return {
+            part: np.array([image for image, sample in enumerate(parts) if sample.split == part])
+            for part in ("train", "val", "test")
+        }
+
+    @cached_property
+    def _locked(self) -> Int[np.ndarray, " L"]:
+        return self._parts["test"]
+
+    @cached_property
+    def _images(self) -> Int[np.ndarray, " N"]:
+        """Those that score a trial, fold by fold."""
+        if not self.rule.folds:
+            return self._parts["val"]
+        searched = np.concatenate([self._parts["train"], self._parts["val"]])
+        return searched[np.argsort(self.recorded.fold[searched], kind="stable")]
+
+    @cached_property
+    def _folds(self) -> tuple[int, ...]:
+        """How many of `_images` are predicted once the first fold is done, the second, ..."""
+        if not self.rule.folds:
+            return (len(self._images),)
+        return tuple(int(n) for n in np.cumsum(np.bincount(self.recorded.fold[self._images])))
+
+    @cached_property
+    def _groups(self) -> list[int]:
+        return [int(group) for group in self.recorded.group[self._images]]
+
+    @cached_property
+    def _scores(self) -> Float[np.ndarray, "S C E N"]:
+        """Of every configuration on the searched images, the search's own seed first."""
+        seeds = [(self.seed + more) % self.recorded.num_seeds for more in range(self.recorded.num_seeds)]
+        return self.recorded.dice[:, seeds][..., self._images].swapaxes(0, 1)
+
+    @cached_property
+    def _means(self) -> Float[np.ndarray, "S C E"]:
+        means: np.ndarray = self._scores.mean(axis=-1)
+        return means
+
+    def _search(self) -> None:
+        """Trials in lanes: the next event is the end of the fold, or of the epoch, that ends first."""
+        rule = self.rule
+        self._asha = AshaSparingTheRecipe(
+            {"configuration": RECIPE},
+            time_attr="epoch", metric="val_dice", mode="max", max_t=self.recorded.num_epochs,
+            grace_period=rule.grace_period or self.recorded.num_epochs, reduction_factor=rule.reduction_factor,
+        )  # fmt: skip
+        self._at_rung: dict[int, list[int]] = {}
+        proposed = proposals(self.recorded, rule.sampler, seed=self.seed)
+        step = 1 if rule.hopeless is not None else len(self._folds)
+        events: list[tuple[int, int, _Running]] = []
+        begun = 0
+
+        def begin(at: int) -> None:
+            nonlocal begun
+            if begun == rule.trials or (configuration := proposed.next()) is None:
+                return
+            tune = Trial("replayed", config={"configuration": configuration}, stub=True)
+            self._asha.on_trial_add(None, tune)
+            heappush(events, (at + step, begun, _Running(configuration, tune)))
+            begun += 1
+
+        for _ in range(LANES):
+            begin(0)
+        while events:
+            now, number, running = heappop(events)
+            self.epochs += step
+            running.fold += step
+            if self._goes_on(running):
+                heappush(events, (now + step, number, running))
+            else:
+                proposed.tell(running.configuration, running.score)
+                begin(now)
+
+    def _goes_on(self, running: _Running) -> bool:
+        """After a fold, or after all of an epoch."""
+        configuration, epoch = running.configuration, running.epoch
+        is_whole = running.fold == len(self._folds)
+        if not is_whole:
+            return not self._is_hopeless(running)
+        running.score = float(self._means[0, configuration, epoch - 1])
+        self.finished[configuration] = epoch
+        result = {"epoch": epoch, "val_dice": running.score}
+        answer = self._asha.on_trial_result(None, running.tune, result)
+        if answer == TrialScheduler.STOP and self.rule.noise is not None and epoch < self.recorded.num_epochs:
+            is_stopped = self._is_behind(configuration, epoch)
+        else:
+            is_stopped = answer == TrialScheduler.STOP
+        self._at_rung.setdefault(epoch, []).append(configuration)
+        if is_stopped or epoch == self.recorded.num_epochs:
+            self._asha.on_trial_complete(None, running.tune, result)
+            return False
+        running.epoch, running.fold = epoch + 1, 0
+        return True
+
+    def _is_hopeless(self, running: _Running) -> bool:
+        rule, epoch = self.rule, running.epoch
+        rivals = self._at_rung.get(epoch, [])
+        if rule.hopeless is None or running.configuration == RECIPE or epoch < rule.hopeless_from or not rivals:
+            return False
+        done = self._folds[running.fold - 1]
+        best = max(rivals, key=lambda rival: self._means[0, rival, epoch - 1])
+        mine, theirs = (self._scores[0, each, epoch - 1, :done] for each in (running.configuration, best))
+        running.score = float(mine.mean())
+        return is_hopeless(mine, theirs, self._groups[:done], level=rule.hopeless)
+
+    def _is_behind(self, configuration: int, epoch: int) -> bool:
+        """Whether a trial below ASHA's cutoff is behind the worst trial above it by more than the noise of that."""
+        means = self._means[0, :, epoch - 1]
+        rivals = sorted(self._at_rung.get(epoch, []), key=lambda rival: -means[rival])
+        kept = rivals[: max(1, len(rivals) // self.rule.reduction_factor)]
+        if not kept:
+            return False
+        differences = self._scores[0, kept[-1], epoch - 1] - self._scores[0, configuration, epoch - 1]
+        assert self.rule.noise is not None
+        return float(differences.mean()) > self.rule.noise * standard_error(differences, self._groups)
+
+    def _epoch_of(self, configuration: int, seed: int, ran: int) -> int:
+        """The epoch whose adapter stands for a run."""
+        if self.rule.epoch == "last":
+            return ran
+        return int(self._means[seed, configuration, :ran].argmax()) + 1
+
+    def _choose(self) -> tuple[int, list[tuple[int, int]], bool]:
+        """Configuration, (recorded seed, epoch) of each of its runs that count, and whether the recipe stood."""
+        rule, whole = self.rule, self.recorded.num_epochs
+        ran = {c: n for c, n in self.finished.items() if rule.epoch == "best" or n == whole}
+        runs = {c: [(0, self._epoch_of(c, 0, n))] for c, n in ran.items()}
+        if rule.confirm:
+            ranked = sorted(runs, key=lambda c: -self._means[0, c, runs[c][0][1] - 1])
+            finalists = list(dict.fromkeys([*ranked[: rule.confirm], RECIPE]))
+            self.epochs += len(finalists) * whole * len(self._folds)
+            runs = {c: [*runs[c], (1, self._epoch_of(c, 1, whole))] for c in finalists}
+        scores = {c: np.mean([self._scores[s, c, e - 1] for s, e in found], axis=0) for c, found in runs.items()}
+        best = max(scores, key=lambda c: float(scores[c].mean()))
+        stood = (
+            rule.level is not None
+            and best != RECIPE
+            and not beats_recipe(scores[best], scores[RECIPE], self._groups, level=rule.level, test=rule.test)
+        )
+        chosen = RECIPE if stood else best
+        return chosen, [((self.seed + s) % self.recorded.num_seeds, e) for s, e in runs[chosen]], stood
+
+
+def standard_error(differences: Float[np.ndarray, " N"], groups: Sequence[int]) -> float:
+    """Of the mean over images, groups as the unit (ratio estimator, Cochran 1977, chapter 6)."""
+    from tune_sa2va.evaluate.bootstrap import group_sums
+
+    sums, sizes = group_sums(differences, groups)
+    residuals = sums - sizes * (sums.sum() / sizes.sum())
+    number = len(sizes)
+    return float(np.sqrt(number / (number - 1) * (residuals**2).sum()) / sizes.sum())
