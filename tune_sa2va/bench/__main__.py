@@ -1,7 +1,7 @@
 """`python -m tune_sa2va.bench step|cache|turnaround|memory|search|adds-up`: how fast training and searches are.
 
 There images are made up, features and all: no data set is needed. The numbers go to a JSON file and a table.
-`record` trains many configurations on a data set and keeps every image's counts.
+`record` trains many configurations on a data set and keeps every image's counts; `replay` plays searches on them.
 """
 
 import time
@@ -213,6 +213,18 @@ def record(
         data=data, space=space, model=model, num_configurations=configurations, folds=folds, seeds=seeds, epochs=epochs
     )
     make(plan, out, processes=processes, minutes=minutes, compiled=compiled)
+
+
+@app.command()
+def replay(
+    files: Annotated[list[Path], typer.Argument(help="Recordings, each with configurations.parquet beside it.")],
+    out: Annotated[Path, typer.Option(help="Folder for the tables and the figure.")] = Path("replay"),
+    searches: Annotated[int, typer.Option(min=1, help="Searches of each rule, each on a split of its own.")] = 200,
+) -> None:
+    """Searches played on recordings in simulated time: what each rule of stopping and choosing gains and costs."""
+    from tune_sa2va.bench.replay.command import replay as play
+
+    play(files, out, searches=searches)
 
 
 def _open(model: str, cap_gib: float) -> Any:

@@ -24,9 +24,11 @@ from tune_sa2va.bench.replay.rule import Rule
 from tune_sa2va.data import Sample, split_by_group
 from tune_sa2va.schedule.asha import AshaSparingTheRecipe
 from tune_sa2va.schedule.hopeless_folds import is_hopeless
-from tune_sa2va.score.choice import beats_recipe
+from tune_sa2va.score.beats_recipe import beats_recipe
 
 LANES = 4
+VALIDATION = 0.15
+"""Share of the images that score the trials of one split."""
 RECIPE = 0
 """The recipe's configuration; it is also the first trial."""
 
@@ -53,7 +55,7 @@ class _Running:
     epoch: int = 1
     fold: int = 0
     score: float = 0.0
-    """The last one."""
+    """The best so far."""
 
 
 @dataclass
@@ -90,7 +92,7 @@ class Play:
             Sample(name=f"{image:06d}", image=Path(), mask=Path(), group=str(group))
             for image, group in enumerate(self.recorded.group)
         ]
-        parts = split_by_group(samples, (1 - 2 * share, share, share), seed=self.seed)
+        parts = split_by_group(samples, (1 - VALIDATION - share, VALIDATION, share), seed=self.seed)
         return {
             part: np.array([image for image, sample in enumerate(parts) if sample.split == part])
             for part in ("train", "val", "test")
@@ -101,12 +103,15 @@ class Play:
         return self._parts["test"]
 
     @cached_property
-    def _images(self) -> Int[np.ndarray, " N"]:
-        """Those that score a trial, fold by fold."""
-        if not self.rule.folds:
-            return self._parts["val"]
+    def _searched(self) -> Int[np.ndarray, " M"]:
+        """All that are not locked, fold by fold."""
         searched = np.concatenate([self._parts["train"], self._parts["val"]])
         return searched[np.argsort(self.recorded.fold[searched], kind="stable")]
+
+    @cached_property
+    def _images(self) -> Int[np.ndarray, " N"]:
+        """Those that score a trial."""
+        return self._searched if self.rule.folds else self._parts["val"]
 
     @cached_property
     def _folds(self) -> tuple[int, ...]:
@@ -119,11 +124,14 @@ class Play:
     def _groups(self) -> list[int]:
         return [int(group) for group in self.recorded.group[self._images]]
 
+    def _of(self, images: Int[np.ndarray, " N"]) -> Float[np.ndarray, "S C E N"]:
+        """Scores of every configuration on some images, the search's own seed first."""
+        seeds = [(self.seed + more) % self.recorded.num_seeds for more in range(self.recorded.num_seeds)]
+        return self.recorded.dice[:, seeds][..., images].swapaxes(0, 1)
+
     @cached_property
     def _scores(self) -> Float[np.ndarray, "S C E N"]:
-        """Of every configuration on the searched images, the search's own seed first."""
-        seeds = [(self.seed + more) % self.recorded.num_seeds for more in range(self.recorded.num_seeds)]
-        return self.recorded.dice[:, seeds][..., self._images].swapaxes(0, 1)
+        return self._of(self._images)
 
     @cached_property
     def _means(self) -> Float[np.ndarray, "S C E"]:
@@ -162,7 +170,8 @@ class Play:
             if self._goes_on(running):
                 heappush(events, (now + step, number, running))
             else:
-                proposed.tell(running.configuration, running.score)
+                is_whole = running.epoch == self.recorded.num_epochs
+                proposed.tell(running.configuration, running.score, epochs=running.epoch, stopped=not is_whole)
                 begin(now)
 
     def _goes_on(self, running: _Running) -> bool:
@@ -171,9 +180,10 @@ class Play:
         is_whole = running.fold == len(self._folds)
         if not is_whole:
             return not self._is_hopeless(running)
-        running.score = float(self._means[0, configuration, epoch - 1])
+        score = float(self._means[0, configuration, epoch - 1])
+        running.score = max(running.score, score)
         self.finished[configuration] = epoch
-        result = {"epoch": epoch, "val_dice": running.score}
+        result = {"epoch": epoch, "val_dice": score}
         answer = self._asha.on_trial_result(None, running.tune, result)
         if answer == TrialScheduler.STOP and self.rule.noise is not None and epoch < self.recorded.num_epochs:
             is_stopped = self._is_behind(configuration, epoch)
@@ -194,7 +204,7 @@ class Play:
         done = self._folds[running.fold - 1]
         best = max(rivals, key=lambda rival: self._means[0, rival, epoch - 1])
         mine, theirs = (self._scores[0, each, epoch - 1, :done] for each in (running.configuration, best))
-        running.score = float(mine.mean())
+        running.score = max(running.score, float(mine.mean()))
         return is_hopeless(mine, theirs, self._groups[:done], level=rule.hopeless)
 
     def _is_behind(self, configuration: int, epoch: int) -> bool:
@@ -208,31 +218,32 @@ class Play:
         assert self.rule.noise is not None
         return float(differences.mean()) > self.rule.noise * standard_error(differences, self._groups)
 
-    def _epoch_of(self, configuration: int, seed: int, ran: int) -> int:
-        """The epoch whose adapter stands for a run."""
-        if self.rule.epoch == "last":
-            return ran
-        return int(self._means[seed, configuration, :ran].argmax()) + 1
-
     def _choose(self) -> tuple[int, list[tuple[int, int]], bool]:
         """Configuration, (recorded seed, epoch) of each of its runs that count, and whether the recipe stood."""
         rule, whole = self.rule, self.recorded.num_epochs
+        scores, images = self._scores, self._images
         ran = {c: n for c, n in self.finished.items() if rule.epoch == "best" or n == whole}
-        runs = {c: [(0, self._epoch_of(c, 0, n))] for c, n in ran.items()}
+        runs = {c: [(0, self._epoch_of(scores[0, c], n))] for c, n in ran.items()}
         if rule.confirm:
-            ranked = sorted(runs, key=lambda c: -self._means[0, c, runs[c][0][1] - 1])
+            ranked = sorted(runs, key=lambda c: -scores[0, c, runs[c][0][1] - 1].mean())
             finalists = list(dict.fromkeys([*ranked[: rule.confirm], RECIPE]))
-            self.epochs += len(finalists) * whole * len(self._folds)
-            runs = {c: [*runs[c], (1, self._epoch_of(c, 1, whole))] for c in finalists}
-        scores = {c: np.mean([self._scores[s, c, e - 1] for s, e in found], axis=0) for c, found in runs.items()}
-        best = max(scores, key=lambda c: float(scores[c].mean()))
-        stood = (
-            rule.level is not None
-            and best != RECIPE
-            and not beats_recipe(scores[best], scores[RECIPE], self._groups, level=rule.level, test=rule.test)
-        )
+            if rule.confirm_on_folds:
+                images = self._searched
+                scores, runs = self._of(images), {c: [] for c in finalists}
+            folds = self.recorded.num_folds if rule.confirm_on_folds or rule.folds else 1
+            self.epochs += len(finalists) * whole * folds
+            runs = {c: [*runs[c], (1, self._epoch_of(scores[1, c], whole))] for c in finalists}
+        of = {c: np.mean([scores[s, c, e - 1] for s, e in found], axis=0) for c, found in runs.items()}
+        best = max(of, key=lambda c: float(of[c].mean()))
+        stood = best != RECIPE and rule.level is not None and not beats_recipe(
+            of[best], of[RECIPE], self.recorded.group[images].tolist(), level=rule.level, test=rule.test
+        )  # fmt: skip
         chosen = RECIPE if stood else best
         return chosen, [((self.seed + s) % self.recorded.num_seeds, e) for s, e in runs[chosen]], stood
+
+    def _epoch_of(self, scores: Float[np.ndarray, "E N"], ran: int) -> int:
+        """The epoch whose adapter stands for a run."""
+        return ran if self.rule.epoch == "last" else int(scores[:ran].mean(axis=-1).argmax()) + 1
 
 
 def standard_error(differences: Float[np.ndarray, " N"], groups: Sequence[int]) -> float:

@@ -12,9 +12,10 @@ from typing import Protocol
 
 import numpy as np
 import optuna
+from optuna.trial import TrialState
 
 from tune_sa2va.bench.replay.recorded import Recorded, place
-from tune_sa2va.propose.searcher import make_sampler
+from tune_sa2va.propose.searcher import READS_PRUNED, make_sampler
 from tune_sa2va.results.settings import SamplerName
 
 
@@ -24,8 +25,8 @@ class Proposals(Protocol):
     def next(self) -> int | None:
         """A configuration; None when all are used."""
 
-    def tell(self, configuration: int, score: float) -> None:
-        """A trial is over, with the last score it had."""
+    def tell(self, configuration: int, score: float, *, epochs: int, stopped: bool) -> None:
+        """A trial is over, after so many epochs, with the best score it had."""
 
 
 def proposals(recorded: Recorded, sampler: SamplerName, *, seed: int) -> Proposals:
@@ -48,7 +49,7 @@ class _InOrder:
     def next(self) -> int | None:
         return next(self._order, None)
 
-    def tell(self, configuration: int, score: float) -> None:
+    def tell(self, configuration: int, score: float, *, epochs: int, stopped: bool) -> None:
         pass
 
 
@@ -59,7 +60,7 @@ class _Learning:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self._study = optuna.create_study(direction="maximize", sampler=make_sampler(sampler, seed=seed))
-        self._recorded = recorded
+        self._recorded, self._sampler = recorded, sampler
         self._distributions = recorded.space.distributions
         self._unused = list(range(len(recorded.points)))
         self._asked: dict[int, optuna.Trial] = {}
@@ -76,11 +77,16 @@ class _Learning:
         self._asked[configuration] = asked
         return configuration
 
-    def tell(self, configuration: int, score: float) -> None:
-        """A trial is over, with the last score it had."""
-        self._study.tell(self._asked.pop(configuration), state=optuna.trial.TrialState.FAIL)
+    def tell(self, configuration: int, score: float, *, epochs: int, stopped: bool) -> None:
+        """A trial is over. As a search does, a sampler that reads it so is told that a stopped trial was pruned."""
+        is_pruned = stopped and self._sampler in READS_PRUNED
+        self._study.tell(self._asked.pop(configuration), state=TrialState.FAIL)
         self._study.add_trial(
             optuna.create_trial(
-                params=self._recorded.points[configuration], distributions=self._distributions, value=score
+                state=TrialState.PRUNED if is_pruned else TrialState.COMPLETE,
+                params=self._recorded.points[configuration],
+                distributions=self._distributions,
+                value=score,
+                intermediate_values={epochs: score},
             )
         )

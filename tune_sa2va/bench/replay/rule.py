@@ -15,7 +15,9 @@ class Rule:
     part. grace_period: None never stops a trial. noise: standard errors by which a trial must be behind the trial at
     ASHA's cutoff to be stopped. hopeless: level of `schedule.hopeless_folds`, after each fold from epoch
     `hopeless_from` on; the trial to beat is the best so far. confirm: finalists that run again with the next seed, and
-    the recipe beside them. level: of `score.choice`; None exports the best, whatever it is.
+    the recipe beside them. confirm_on_folds: they are scored on all searched images, by an adapter a fold, and these
+    scores alone decide. epoch: whose adapter stands for a trial; "last" leaves out trials that were stopped. level: of
+    `score.beats_recipe`; None exports the best, whatever it is.
     """
 
     trials: int = 24
@@ -27,8 +29,9 @@ class Rule:
     hopeless: float | None = None
     hopeless_from: int = 1
     confirm: int = 0
+    confirm_on_folds: bool = False
     epoch: Literal["best", "last"] = "best"
     level: float | None = None
     test: PairedTest = "signed_rank"
     locked_share: float = 0.15
-    """Of the images; the validation part of one split has as many."""
+    """Of the images."""
