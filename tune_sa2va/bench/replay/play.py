@@ -11,24 +11,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from heapq import heappop, heappush
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
+from tune_sa2va.bench.replay.parts import Part, drawn_parts, split_parts
 from tune_sa2va.bench.replay.proposals import proposals
 from tune_sa2va.bench.replay.recorded import Recorded
 from tune_sa2va.bench.replay.rule import Rule
-from tune_sa2va.data import Sample, split_by_group
 from tune_sa2va.schedule.asha import AshaSparingTheRecipe
 from tune_sa2va.schedule.hopeless_folds import is_hopeless
 from tune_sa2va.score.beats_recipe import beats_recipe
 
 LANES = 4
-VALIDATION = 0.15
-"""Share of the images that score the trials of one split."""
 RECIPE = 0
 """The recipe's configuration; it is also the first trial."""
 
@@ -36,10 +33,11 @@ RECIPE = 0
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
     """What a search came to. gain: Dice of the exported adapter minus the recipe's after its last epoch, on the locked
-    part; regret: by how much the best of all recorded configurations would be better there. epochs: trained, of all
+    part; true_gain: the same on all recorded images, which is the truth where parts are drawn. regret: by how much the best of all recorded configurations would be better there. epochs: trained, of all
     adapters. stood: the best was not exported, for it did not beat the recipe."""
 
     gain: float
+    true_gain: float
     regret: float
     epochs: int
     stood: bool
@@ -77,8 +75,11 @@ class Play:
         exported = np.mean([self.recorded.dice[configuration, s, e - 1, locked].mean() for s, e in chosen])
         seeds = [s for s, _ in chosen]
         last = self.recorded.dice[:, seeds, -1][..., locked].mean(axis=(1, 2))
+        everywhere = self.recorded.dice[:, seeds].mean(axis=(1, 3))
+        true = np.mean([self.recorded.dice[configuration, s, e - 1].mean() for s, e in chosen])
         return Outcome(
             gain=float(exported - last[RECIPE]),
+            true_gain=float(true - everywhere[RECIPE, -1]),
             regret=float(last.max() - exported),
             epochs=self.epochs,
             stood=stood,
@@ -86,32 +87,30 @@ class Play:
         )
 
     @cached_property
-    def _parts(self) -> dict[str, Int[np.ndarray, " N"]]:
-        share = self.rule.locked_share
-        samples = [
-            Sample(name=f"{image:06d}", image=Path(), mask=Path(), group=str(group))
-            for image, group in enumerate(self.recorded.group)
-        ]
-        parts = split_by_group(samples, (1 - VALIDATION - share, VALIDATION, share), seed=self.seed)
-        return {
-            part: np.array([image for image, sample in enumerate(parts) if sample.split == part])
-            for part in ("train", "val", "test")
-        }
+    def _parts(self) -> dict[str, Part]:
+        parts = split_parts if self.rule.parts == "split" else drawn_parts
+        return parts(self.recorded.group, self.rule.locked_share, seed=self.seed)
 
     @cached_property
     def _locked(self) -> Int[np.ndarray, " L"]:
-        return self._parts["test"]
+        return self._parts["test"].images
 
     @cached_property
-    def _searched(self) -> Int[np.ndarray, " M"]:
+    def _searched(self) -> Part:
         """All that are not locked, fold by fold."""
-        searched = np.concatenate([self._parts["train"], self._parts["val"]])
-        return searched[np.argsort(self.recorded.fold[searched], kind="stable")]
+        train, val = self._parts["train"], self._parts["val"]
+        images = np.concatenate([train.images, val.images])
+        order = np.argsort(self.recorded.fold[images], kind="stable")
+        return Part(images[order], np.concatenate([train.groups, val.groups])[order])
 
     @cached_property
-    def _images(self) -> Int[np.ndarray, " N"]:
-        """Those that score a trial."""
+    def _scoring(self) -> Part:
+        """What scores a trial."""
         return self._searched if self.rule.folds else self._parts["val"]
+
+    @property
+    def _images(self) -> Int[np.ndarray, " N"]:
+        return self._scoring.images
 
     @cached_property
     def _folds(self) -> tuple[int, ...]:
@@ -122,7 +121,7 @@ class Play:
 
     @cached_property
     def _groups(self) -> list[int]:
-        return [int(group) for group in self.recorded.group[self._images]]
+        return [int(group) for group in self._scoring.groups]
 
     def _of(self, images: Int[np.ndarray, " N"]) -> Float[np.ndarray, "S C E N"]:
         """Scores of every configuration on some images, the search's own seed first."""
@@ -221,22 +220,22 @@ class Play:
     def _choose(self) -> tuple[int, list[tuple[int, int]], bool]:
         """Configuration, (recorded seed, epoch) of each of its runs that count, and whether the recipe stood."""
         rule, whole = self.rule, self.recorded.num_epochs
-        scores, images = self._scores, self._images
+        scores, part = self._scores, self._scoring
         ran = {c: n for c, n in self.finished.items() if rule.epoch == "best" or n == whole}
         runs = {c: [(0, self._epoch_of(scores[0, c], n))] for c, n in ran.items()}
         if rule.confirm:
             ranked = sorted(runs, key=lambda c: -scores[0, c, runs[c][0][1] - 1].mean())
             finalists = list(dict.fromkeys([*ranked[: rule.confirm], RECIPE]))
             if rule.confirm_on_folds:
-                images = self._searched
-                scores, runs = self._of(images), {c: [] for c in finalists}
+                part = self._searched
+                scores, runs = self._of(part.images), {c: [] for c in finalists}
             folds = self.recorded.num_folds if rule.confirm_on_folds or rule.folds else 1
             self.epochs += len(finalists) * whole * folds
             runs = {c: [*runs[c], (1, self._epoch_of(scores[1, c], whole))] for c in finalists}
         of = {c: np.mean([scores[s, c, e - 1] for s, e in found], axis=0) for c, found in runs.items()}
         best = max(of, key=lambda c: float(of[c].mean()))
         stood = best != RECIPE and rule.level is not None and not beats_recipe(
-            of[best], of[RECIPE], self.recorded.group[images].tolist(), level=rule.level, test=rule.test
+            of[best], of[RECIPE], part.groups.tolist(), level=rule.level, test=rule.test
         )  # fmt: skip
         chosen = RECIPE if stood else best
         return chosen, [((self.seed + s) % self.recorded.num_seeds, e) for s, e in runs[chosen]], stood

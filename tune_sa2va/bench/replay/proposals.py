@@ -6,7 +6,6 @@ own parameters with its score. So a sampler that learns can show a part of what 
 """
 
 import warnings
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import Protocol
 
@@ -32,22 +31,35 @@ class Proposals(Protocol):
 def proposals(recorded: Recorded, sampler: SamplerName, *, seed: int) -> Proposals:
     """Of a search's sampler. Random ones do not depend on results, so they are drawn once for all rules."""
     if sampler == "random":
-        return _InOrder(iter(_random_order(recorded, seed)))
+        return _InOrder(_random_order(recorded, seed))
     return _Learning(recorded, sampler, seed=seed)
 
 
 @lru_cache(maxsize=4096)
-def _random_order(recorded: Recorded, seed: int) -> tuple[int, ...]:
-    drawn = _Learning(recorded, "random", seed=seed)
-    return tuple(configuration for _ in recorded.points if (configuration := drawn.next()) is not None)
+def _random_order(recorded: Recorded, seed: int) -> "_Drawn":
+    return _Drawn(_Learning(recorded, "random", seed=seed))
+
+
+class _Drawn:
+    """Random proposals, drawn when first asked for and kept."""
+
+    def __init__(self, source: "_Learning") -> None:
+        self._source = source
+        self._found: list[int | None] = []
+
+    def at(self, number: int) -> int | None:
+        while len(self._found) <= number:
+            self._found.append(self._source.next())
+        return self._found[number]
 
 
 class _InOrder:
-    def __init__(self, order: Iterator[int]) -> None:
-        self._order = order
+    def __init__(self, drawn: _Drawn) -> None:
+        self._drawn, self._number = drawn, -1
 
     def next(self) -> int | None:
-        return next(self._order, None)
+        self._number += 1
+        return self._drawn.at(self._number)
 
     def tell(self, configuration: int, score: float, *, epochs: int, stopped: bool) -> None:
         pass

@@ -35,3 +35,8 @@ class Rule:
     test: PairedTest = "signed_rank"
     locked_share: float = 0.15
     """Of the images."""
+    parts: Literal["split", "drawn"] = "drawn"
+    """split: groups are parted, as in a search. drawn: each part's groups are drawn with replacement from all, by
+    itself: a data set of a population that the recorded groups stand for. A split of few groups plays a trick: the
+    locked ones are what the searched ones are not, so where a configuration looks good on nearly all groups it must
+    look bad on the rest, and rules that look at more groups seem worse."""

@@ -18,13 +18,15 @@ WORSE_BY = 0.005
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
     """A rule on a recording. worse: share of searches whose export is worse than the recipe by more than WORSE_BY; gain
-    and regret: means, see `Outcome`; gain_se: standard error of the mean over searches. recipe: share of searches that
+    and regret: means, see `Outcome`, as are true_gain and truly_worse; gain_se: standard error of the mean over searches. recipe: share of searches that
     export the recipe."""
 
     recording: str
     rule: str
     searches: int
     worse: float
+    true_gain: float
+    truly_worse: float
     gain: float
     gain_se: float
     regret: float
@@ -35,11 +37,14 @@ class Row:
 def row_of(recording: str, rule: str, outcomes: Sequence[Outcome]) -> Row:
     """The row of some searches."""
     gains = np.array([outcome.gain for outcome in outcomes])
+    true = np.array([outcome.true_gain for outcome in outcomes])
     return Row(
         recording=recording,
         rule=rule,
         searches=len(outcomes),
         worse=float((gains < -WORSE_BY).mean()),
+        true_gain=float(true.mean()),
+        truly_worse=float((true < -WORSE_BY).mean()),
         gain=float(gains.mean()),
         gain_se=float(gains.std(ddof=1) / np.sqrt(len(gains))),
         regret=float(np.mean([outcome.regret for outcome in outcomes])),
@@ -64,12 +69,13 @@ def markdown(rows: Sequence[Row]) -> str:
         said += [
             f"## {recording}",
             "",
-            "| rule | searches | worse than the recipe | mean gain | regret | epochs | recipe exported |",
-            "|---|---|---|---|---|---|---|",
+            "| rule | searches | worse, locked part | truly worse | gain, locked part | true gain | regret | epochs "
+            "| recipe exported |",
+            "|---|---|---|---|---|---|---|---|---|",
         ]
         said += [
-            f"| {row.rule} | {row.searches} | {row.worse:.1%} | {row.gain:+.4f} ± {row.gain_se:.4f} "
-            f"| {row.regret:.4f} | {row.epochs:.0f} | {row.recipe:.0%} |"
+            f"| {row.rule} | {row.searches} | {row.worse:.1%} | {row.truly_worse:.1%} "
+            f"| {row.gain:+.4f} ± {row.gain_se:.4f} | {row.true_gain:+.4f} | {row.regret:.4f} | {row.epochs:.0f} | {row.recipe:.0%} |"
             for row in rows
             if row.recording == recording
         ]
