@@ -1,6 +1,7 @@
 """`python -m tune_sa2va.bench step|cache|turnaround|memory|search|adds-up`: how fast training and searches are.
 
-Images are made up, features and all: no data set is needed. The numbers go to a JSON file and a table.
+There images are made up, features and all: no data set is needed. The numbers go to a JSON file and a table.
+`record` trains many configurations on a data set and keeps every image's counts; `replay` plays searches on them.
 """
 
 import json
@@ -193,6 +194,46 @@ def adds_up(
         ("lanes", "epochs", "minutes", "training", "evaluation", "opening", "idle"),
     )  # fmt: skip
     print(f"from the first step to the last epoch's end; written to {out / 'adds_up.json'}")
+
+
+@app.command()
+def record(
+    data: Annotated[str, typer.Option(help="As the search's --data; every image is used.")],
+    out: Annotated[Path, typer.Option(help="Folder of the recording; one that is there goes on.")],
+    model: Model = "tiny",
+    space: Annotated[
+        str, typer.Option(help="As the search's --space; the points are random, the recipe first.")
+    ] = "wide",
+    configurations: Annotated[int, typer.Option(min=1, help="Points of the space.")] = 64,
+    folds: Annotated[int, typer.Option(min=2, help="Group folds of all images.")] = 5,
+    seeds: Annotated[int, typer.Option(min=1, help="Adapters of each configuration and fold.")] = 2,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of each.")] = 15,
+    processes: Annotated[int, typer.Option(min=1, help="Trials side by side.")] = 1,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.0, help="Stop in order after so many; call again to go on.")
+    ] = None,
+    compiled: Annotated[bool, typer.Option(help="Compile layers, as lanes do; on a GPU.")] = True,
+) -> None:
+    """Whole runs of many configurations, with the counts of every image out of its fold: what `replay` plays on."""
+    from tune_sa2va.bench.record.command import record as make
+    from tune_sa2va.bench.record.plan import RecordingPlan
+
+    plan = RecordingPlan(
+        data=data, space=space, model=model, num_configurations=configurations, folds=folds, seeds=seeds, epochs=epochs
+    )
+    make(plan, out, processes=processes, minutes=minutes, compiled=compiled)
+
+
+@app.command()
+def replay(
+    files: Annotated[list[Path], typer.Argument(help="Recordings, each with configurations.parquet beside it.")],
+    out: Annotated[Path, typer.Option(help="Folder for the tables and the figure.")] = Path("replay"),
+    searches: Annotated[int, typer.Option(min=1, help="Searches of each rule, each on a split of its own.")] = 200,
+) -> None:
+    """Searches played on recordings in simulated time: what each rule of stopping and choosing gains and costs."""
+    from tune_sa2va.bench.replay.command import replay as play
+
+    play(files, out, searches=searches)
 
 
 def _fields(texts: list[str]) -> tuple[tuple[str, Any], ...]:

@@ -29,7 +29,7 @@ from tune_sa2va.engine.ray_private import (
 from tune_sa2va.lane.trainable import INFEASIBLE_GIB
 from tune_sa2va.propose.rerun_searcher import Confirming
 from tune_sa2va.propose.warm_start import Inherited, read_inherited
-from tune_sa2va.results.settings import JOURNAL_FILE, SearchSettings
+from tune_sa2va.results.settings import JOURNAL_FILE, SamplerName, SearchSettings
 from tune_sa2va.schedule.lane_capacity import LaneCapacity
 
 METRIC = "val_dice"
@@ -57,7 +57,7 @@ def proposals(settings: SearchSettings, lane_capacity: LaneCapacity, *, resuming
             reads_pruned=settings.sampler in READS_PRUNED,
             metric=METRIC,
             mode="max",
-            sampler=_sampler(settings),
+            sampler=make_sampler(settings.sampler, seed=settings.seed),
             points_to_evaluate=None if resuming else [space.recipe_point()],
             study_name=settings.name,
             storage=JournalStorage(JournalFileBackend(str(settings.folder / JOURNAL_FILE))),
@@ -208,18 +208,14 @@ def _key(point: Mapping[str, Any]) -> str:
     return json.dumps(point, sort_keys=True)
 
 
-def _sampler(settings: SearchSettings) -> BaseSampler:
-    match settings.sampler:
+def make_sampler(name: SamplerName, *, seed: int) -> BaseSampler:
+    """The sampler of a search, as every one sets it."""
+    match name:
         case "tpe":
-            return TPESampler(
-                multivariate=True,
-                group=True,
-                constant_liar=True,
-                seed=settings.seed,
-            )
+            return TPESampler(multivariate=True, group=True, constant_liar=True, seed=seed)
         case "gp":
-            return GPSampler(seed=settings.seed)
+            return GPSampler(seed=seed)
         case "cmaes":
-            return CmaEsSampler(seed=settings.seed, warn_independent_sampling=False)
+            return CmaEsSampler(seed=seed, warn_independent_sampling=False)
         case "random":
-            return RandomSampler(seed=settings.seed)
+            return RandomSampler(seed=seed)

@@ -1,0 +1,102 @@
+"""The processes of a recording, and what they leave: many small trials side by side keep one card busy."""
+
+import json
+import multiprocessing
+import os
+import queue
+import time
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+
+from tune_sa2va.bench.record.pieces import CONFIGURATIONS_FILE, PIECES, gather, piece_path, run_seconds, write_recording
+from tune_sa2va.bench.record.plan import RecordingPlan, Run, coded
+from tune_sa2va.durable import write_whole
+
+_UNCOMPILED = {"TORCHDYNAMO_DISABLE": "1"}
+_POLL_S = 1.0
+
+
+def record(plan: RecordingPlan, folder: Path, *, processes: int, minutes: float | None, compiled: bool) -> bool:
+    """Make what is missing of the recording in `folder`; whether it is whole now.
+
+    compiled: run kernels of torch.compile. Every process compiles for a minute or reads what another one did; without
+    it a step is still one CUDA graph.
+    """
+    deadline = None if minutes is None else time.time() + 60 * minutes
+    plan.save(folder)
+    (folder / PIECES).mkdir(exist_ok=True)
+    runs = plan.runs()
+    todo = [run for run in runs if not piece_path(folder, run).exists()]
+    console = Console()
+    console.print(f"{len(runs)} runs of {plan.epochs} epochs, {len(runs) - len(todo)} of them done before")
+    started = time.time()
+    if todo:
+        _work(plan, folder, todo, processes, deadline, {} if compiled else _UNCOMPILED)
+    done = [run for run in todo if piece_path(folder, run).exists()]
+    if done:
+        mean_s = sum(run_seconds(folder, run) for run in done) / len(done)
+        console.print(
+            f"{len(done)} runs by {processes} processes in {time.time() - started:.0f} s, their start included; "
+            f"a run took {mean_s:.1f} s, so {processes / mean_s:.2f} ended a second"
+        )
+    is_whole = len(done) == len(todo)
+    _write_tables(plan, folder, runs)
+    console.print("The recording is whole." if is_whole else f"{len(todo) - len(done)} runs are missing; call again.")
+    return is_whole
+
+
+def _work(
+    plan: RecordingPlan,
+    folder: Path,
+    todo: list[Run],
+    processes: int,
+    deadline: float | None,
+    variables: dict[str, str],
+) -> None:
+    """Returns when every process has ended. One that fails says why itself; the others go on."""
+    context = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA
+    waiting = context.Queue()
+    for run in todo:
+        waiting.put(run)
+    before = dict(os.environ)
+    os.environ.update(variables)  # read when the processes import torch
+    try:
+        workers: list[BaseProcess] = [
+            context.Process(target=_process, args=(plan, folder, waiting, deadline)) for _ in range(processes)
+        ]
+        for worker in workers:
+            worker.start()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    for worker in workers:
+        worker.join()
+    waiting.cancel_join_thread()
+
+
+def _process(plan: RecordingPlan, folder: Path, waiting: Any, deadline: float | None) -> None:
+    from tune_sa2va.bench.record.worker import record_runs
+
+    def next_run() -> Run | None:
+        try:
+            return waiting.get(timeout=_POLL_S)  # type: ignore[no-any-return]
+        except queue.Empty:
+            return None
+
+    record_runs(plan, folder, next_run, deadline=deadline)
+
+
+def _write_tables(plan: RecordingPlan, folder: Path, runs: list[Run]) -> None:
+    table = gather(folder, runs, coded(plan.samples()))
+    about = {name: getattr(plan, name) for name in plan.__slots__} | {"data": Path(plan.data).name}
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), "recording": json.dumps(about)})
+    write_recording(folder / f"{Path(plan.data).name}.parquet", table)
+    rows = [{"configuration": number} | config.flat() for number, config in enumerate(plan.configs())]
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(rows), sink, compression="zstd")
+    write_whole(folder / CONFIGURATIONS_FILE, sink.getvalue().to_pybytes())

@@ -1,0 +1,131 @@
+"""What a recording holds: the configurations, the folds of the images, and the runs in the order they are made."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from tune_sa2va.config import TrialConfig
+from tune_sa2va.data import Sample, check, open_dataset
+from tune_sa2va.data.codes import group_codes, image_code
+from tune_sa2va.data.folds import group_folds
+from tune_sa2va.durable import write_whole
+from tune_sa2va.errors import DataError, ResultsError, UserError
+from tune_sa2va.space.search_space import SearchSpace, load_space
+
+PLAN_FILE = "plan.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One adapter: a configuration trained with `seed` on all images outside `fold`."""
+
+    configuration: int
+    fold: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """What its piece is called."""
+        return f"c{self.configuration:03d}-f{self.fold}-s{self.seed}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecordingPlan:
+    """What is asked for; a recording that goes on must be asked for the same.
+
+    num_configurations: points of `space`, the recipe first. seeds: adapters of each configuration and fold, with
+    `train.seed` 0, 1, ... fold_seed: of the folds; sampling_seed: of the points.
+    """
+
+    data: str
+    space: str
+    model: str
+    num_configurations: int
+    folds: int
+    seeds: int
+    epochs: int
+    fold_seed: int = 0
+    sampling_seed: int = 0
+
+    def samples(self) -> tuple[Sample, ...]:
+        """All images of the data set, in its order.
+
+        Raises:
+            DataError: a fault in it. A recording of some of the images would not say so.
+        """
+        report = check(open_dataset(self.data))
+        if report.errors:
+            first = report.errors[0]
+            raise DataError(
+                f"{self.data}: {len(report.errors)} errors, {first.file}: {first.message} "
+                f"`python -m tune_sa2va.data check {self.data}` shows them all."
+            )
+        return report.samples
+
+    def fold_of(self, samples: Sequence[Sample]) -> tuple[int, ...]:
+        """The fold that predicts each sample. Raises DataError where there are fewer groups than folds."""
+        return group_folds([sample.group for sample in samples], self.folds, seed=self.fold_seed)
+
+    def points(self) -> list[dict[str, Any]]:
+        """The configurations as parameters of the space: the recipe, then random ones."""
+        return sample_points(load_space(self.space), self.num_configurations, seed=self.sampling_seed)
+
+    def configs(self) -> list[TrialConfig]:
+        """The configurations, `epochs` long, with seed 0."""
+        space = load_space(self.space)
+        configs = [space.config(point).replace({"train.epochs": self.epochs}) for point in self.points()]
+        if any(config.data.augment != "none" for config in configs):
+            raise UserError(f"{self.space}: data.augment must be 'none' in a recording. Take it out of the space.")
+        return configs
+
+    def runs(self) -> list[Run]:
+        """Every run. A seed is finished before the next begins, so that a part of a recording is of use; within one,
+        configurations that train the same modules follow each other, since a worker keeps its graphs for them."""
+        configs = self.configs()
+        order = sorted(range(len(configs)), key=lambda number: (configs[number].train.full_modules, number))
+        return [Run(number, fold, seed) for seed in range(self.seeds) for number in order for fold in range(self.folds)]
+
+    def save(self, folder: Path) -> None:
+        """Write `plan.json` into the recording's folder, or find there that it is the same.
+
+        Raises:
+            ResultsError: the folder holds another recording.
+        """
+        path = folder / PLAN_FILE
+        mine = {name: getattr(self, name) for name in self.__slots__} | {"data": Path(self.data).name}
+        if path.exists() and (there := json.loads(path.read_text())) != mine:
+            differing = ", ".join(sorted(name for name in mine if there.get(name) != mine[name]))
+            raise ResultsError(
+                f"{path}: is of a recording with another {differing}. Ask for the same, or name another --out."
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(path, (json.dumps(mine, indent=1) + "\n").encode())
+
+
+def sample_points(space: SearchSpace, count: int, *, seed: int) -> list[dict[str, Any]]:
+    """The recipe and `count` - 1 random points of `space`, as Optuna's parameters; a longer list begins alike."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    return [space.recipe_point(), *(study.ask(space.distributions).params for _ in range(count - 1))]
+
+
+def coded(samples: Sequence[Sample]) -> list[tuple[str, str]]:
+    """(image code, group code) of each sample: a recording holds no names."""
+    groups = group_codes(samples)
+    return [(image_code(sample), groups[sample.group]) for sample in samples]
+
+
+def of_fold(fold_of: Sequence[int], fold: int) -> tuple[list[int], list[int]]:
+    """Numbers of the samples that train for `fold`, and of those that it predicts."""
+    outside = [number for number, other in enumerate(fold_of) if other != fold]
+    inside = [number for number, other in enumerate(fold_of) if other == fold]
+    return outside, inside
+
+
+def with_seed(config: TrialConfig, seed: int) -> TrialConfig:
+    """The configuration with `train.seed`."""
+    return config.replace({"train.seed": seed})

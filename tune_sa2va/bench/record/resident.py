@@ -1,0 +1,97 @@
+"""Images of a small data set kept on the device, for many short trials side by side on one card.
+
+A search streams features from disk to the GPU, which hides behind the steps of a large model. Sixteen processes that
+train the tiny one would move 20 MB for each step of a few milliseconds. So here features are copied once a process;
+batches, shapes and steps are those of every search.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tune_sa2va.config import Augment
+from tune_sa2va.evaluate.batch import Batch, Collator, Shape
+from tune_sa2va.evaluate.examples import Examples
+from tune_sa2va.evaluate.predict import Example, to_device
+from tune_sa2va.train.engine import Engine
+from tune_sa2va.train.feed import Fed, Feed
+
+_FEATURES = ("image_tokens", "embed", "high_res_1", "high_res_0")
+
+
+@dataclass(frozen=True, slots=True)
+class ResidentImages:
+    """Images whose features are on the device, their questions and truths on the CPU."""
+
+    examples: tuple[Example, ...]
+
+    @classmethod
+    def load(cls, examples: Examples, device: torch.device) -> "ResidentImages":
+        """All of `examples`."""
+        whole = (examples.on_cpu(index) for index in range(len(examples)))
+        return cls(tuple(replace(example, features=to_device(example, device).features) for example in whole))
+
+    def some(self, numbers: Sequence[int]) -> "ResidentImages":
+        """Those with the given numbers; nothing is copied."""
+        return ResidentImages(tuple(self.examples[number] for number in numbers))
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def on_cpu(self, index: int) -> Example:
+        """An image; its features stay on the device."""
+        return self.examples[index]
+
+    def in_epoch(self, epoch: int, *, seed: int, augment: Augment) -> "ResidentImages":
+        """The same in every epoch: nothing is turned."""
+        assert augment == "none", "a recording shows images as they are"
+        return self
+
+
+class ResidentEngine(Engine):
+    """An engine for `ResidentImages`."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._kept: dict[tuple[Shape, tuple[int, ...]], Batch] = {}
+
+    def feed(self, *, with_answer: bool) -> Feed:
+        """Batches of images that are on the device already."""
+        if self._copies is None:
+            return super().feed(with_answer=with_answer)
+        return _ResidentFeed(self.collator, self.device, self._copies, self._kept, with_answer=with_answer)
+
+
+class _ResidentFeed(Feed):
+    """kept: what a batch holds besides features, on the device, by shape and the examples' identities."""
+
+    def __init__(
+        self,
+        collator: Collator,
+        device: torch.device,
+        stream: torch.cuda.Stream,
+        kept: dict[tuple[Shape, tuple[int, ...]], Batch],
+        *,
+        with_answer: bool,
+    ) -> None:
+        super().__init__(collator, device, stream, with_answer=with_answer)
+        self._kept = kept
+
+    def _to_device(self, indices: list[int], shape: Shape, examples: Sequence[Example]) -> Fed:
+        key = (shape, tuple(id(example) for example in examples))
+        with torch.cuda.stream(self._stream):
+            if key not in self._kept:
+                batch = self._collator.collate(examples, shape)
+                nothing = dict.fromkeys(_FEATURES, batch.embed.new_zeros(0))
+                self._kept[key] = Batch(*(tensor.to(self._device) for tensor in batch._replace(**nothing)))
+            features = {
+                name: _together([getattr(example.features, name) for example in examples]) for name in _FEATURES
+            }
+            return Fed(indices, shape, self._kept[key]._replace(**features))
+
+
+def _together(tensors: Sequence[Tensor]) -> Tensor:
+    return tensors[0][None] if len(tensors) == 1 else torch.stack(list(tensors))

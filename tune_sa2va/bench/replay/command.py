@@ -1,0 +1,63 @@
+"""All rules on all recordings: searches played in a process a recording, rows written as they come."""
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import ExitStack
+from functools import lru_cache
+from itertools import product
+from pathlib import Path
+
+import optuna
+from rich.console import Console
+
+from tune_sa2va.bench.replay.figure import write_figure
+from tune_sa2va.bench.replay.play import Play
+from tune_sa2va.bench.replay.recorded import Recorded, read_recorded, without_full
+from tune_sa2va.bench.replay.rule import Rule
+from tune_sa2va.bench.replay.rules import JUDGED, MAIN, MORE
+from tune_sa2va.bench.replay.table import Row, row_of, write_rows
+
+NARROW = "mask_decoder"
+"""What the narrowed space does not train in full: with it, some configurations are far ahead of all others."""
+
+
+def replay(files: Sequence[Path], out: Path, *, searches: int) -> list[Row]:
+    """Play every rule, so many searches each, and write the tables after each rule.
+
+    Raises:
+        ResultsError: a file is no whole recording.
+    """
+    for file in files:
+        read_recorded(file)
+    rows: dict[tuple[int, str], Row] = {}
+    console = Console()
+    with ExitStack() as open_pools:
+        waiting = {}
+        for place, (file, narrow) in enumerate(product(files, (True, False))):
+            pool = open_pools.enter_context(ProcessPoolExecutor(1))
+            for name, rule in (MAIN | MORE | JUDGED if narrow else MAIN).items():
+                waiting[pool.submit(_play, file, narrow, name, rule, range(searches))] = place, name
+        for done in as_completed(waiting):
+            rows[waiting[done]] = done.result()
+            console.print(waiting[done][0], done.result(), soft_wrap=True)
+            write_rows(out, _in_order(rows))
+    console.print(write_figure(out, _in_order(rows)))
+    return _in_order(rows)
+
+
+def _in_order(rows: dict[tuple[int, str], Row]) -> list[Row]:
+    order = list(MAIN | MORE | JUDGED)
+    return [rows[key] for key in sorted(rows, key=lambda key: (key[0], order.index(key[1])))]
+
+
+@lru_cache
+def _load(file: Path, narrow: bool) -> Recorded:
+    """Once a process."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    recorded = read_recorded(file)
+    return without_full(recorded, NARROW) if narrow else recorded
+
+
+def _play(file: Path, narrow: bool, name: str, rule: Rule, seeds: Iterable[int]) -> Row:
+    recorded = _load(file, narrow)
+    return row_of(recorded.name, name, [Play(recorded, rule, seed).run() for seed in seeds])
