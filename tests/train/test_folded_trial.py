@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def bench(folder: Path) -> Workbench:
-    settings = lane_settings(folder, images=6, raw_high_res=True)
+    settings = lane_settings(folder)
     samples = split_by_group(check(open_dataset(folder / "data")).samples, seed=0)
     write_split(folder, cut_into_folds(samples, FOLDS, seed=0))
     return Workbench.open(settings, read_names(folder), rank=0, world_size=1)

@@ -210,7 +210,7 @@ def test_an_epochs_numbers_are_those_of_its_images(bench: Workbench, monkeypatch
         step(self)
 
     monkeypatch.setattr(FlatAdamW, "step", noted)
-    settings = config(optimizer__lr=1e-9, loss__lm=0.25, train__micro_batch_size=2, train__epochs=1)
+    settings = config(optimizer__lr=1e-9, loss__lm=0.25, train__micro_batch_size=2, train__epochs=1, loss__cldice=0.5)
     with closing(bench.trial(settings)) as trial:
         (record,) = trial.epochs()
     counts = {}
@@ -226,6 +226,7 @@ def test_an_epochs_numbers_are_those_of_its_images(bench: Workbench, monkeypatch
     answers = [answer_loss(bench, index) for index in range(len(bench.train))]
     lm = sum(answers) / len(answers)
     found = (record.train_loss, record.train_loss_dice, record.train_loss_focal, record.train_loss_bce)
+    found += (record.train_loss_cldice, record.train_loss_focal_tversky)
     assert found == pytest.approx((means[0] + 0.25 * lm, *means[1:]), rel=1e-4)
     assert record.train_loss_lm == pytest.approx(lm, rel=1e-4)
     assert trial.val_counts == counts["val"]

@@ -9,6 +9,7 @@ others, stand in PEFT's `rank_pattern` and `alpha_pattern`.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -307,7 +308,8 @@ def _refuse_foreign(
     if extra := {str(name) for name in config.get("modules_to_save") or ()} - names:
         foreign["modules_to_save"] = sorted(extra)
     for pattern in ("rank_pattern", "alpha_pattern"):
-        if (config.get(pattern) or {}) != as_ours[pattern]:
+        given, wanted = config.get(pattern) or {}, as_ours[pattern]
+        if given.keys() != wanted.keys() or any(not math.isclose(given[key], wanted[key]) for key in wanted):
             foreign[pattern] = config[pattern]
     excluded = config.get("exclude_modules")
     if excluded and excluded not in [_exclusion(full_modules, exclude_memory=memory) for memory in (False, True)]:
