@@ -22,7 +22,7 @@ def _case(name: str, write: Callable[[Path], object], *says: str, exit_code: int
         save_pair(data, "good.png", 0)
         save_pair(data, "other.png", 1)
         write(data)
-        return ["data", "check", str(data)]
+        return ["data", "check", str(data), "--show-names"]
 
     return Case(name=f"list: {name}", make=make, says=says, exit_code=exit_code)
 

@@ -25,7 +25,7 @@ def _case(name: str, damage: Callable[[Path, Path], object], *says: str) -> Case
         for number, stem in enumerate(("good", "bad")):
             save_pair(data, f"{stem}.png", number)
         damage(data / "images" / "bad.png", data / "masks" / "bad.png")
-        return ["data", "check", str(data)]
+        return ["data", "check", str(data), "--show-names"]
 
     return Case(name=f"picture: {name}", make=make, says=("bad", *says), exit_code=1)
 
@@ -82,7 +82,7 @@ PICTURES = [
     _case("empty file", lambda image, _: image.write_bytes(b""), "unreadable image", "remove it"),
     _case("text", lambda image, _: image.write_text("no picture"), "unreadable image", "remove it"),
     _case(
-        "a GIF by another name", lambda image, _: _as_format(image, "GIF"), "unreadable image", "Save it again as PNG"
+        "a WebP by another name", lambda image, _: _as_format(image, "WEBP"), "unreadable image", "Save it again as PNG"
     ),
     _case("PostScript by another name", lambda image, _: _as_format(image, "EPS"), "Save it again as PNG"),
     _case("huge PNG", lambda image, _: image.write_bytes(png_header_of(60_000, 60_000)), "Scale the image down"),

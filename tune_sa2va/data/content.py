@@ -33,9 +33,11 @@ def file_hash(path: Path) -> str:
     return digest
 
 
-def outlines_of(polygons: Polygons) -> list[list[float]]:
+def outlines_of(polygons: Polygons) -> list[object]:
     """Plain values that are equal where the mask is."""
-    return [[float(value) for value in outline] for outline in polygons.outlines]
+    outlines: list[object] = [[float(value) for value in outline] for outline in polygons.outlines]
+    # That outlines are united has always gone unsaid.
+    return ["even-odd", outlines] if polygons.rule == "even-odd" else outlines
 
 
 @dataclass(frozen=True, slots=True)

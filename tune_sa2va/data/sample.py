@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from tune_sa2va.config import OutlineRule
+
 Split = Literal["train", "val", "test"]
 
 DEFAULT_TEXT = "blood vessel"
@@ -12,9 +14,15 @@ DEFAULT_TEXT = "blood vessel"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Polygons:
-    """A mask given as outlines: each a flat (x1, y1, x2, y2, ...) in pixels of the image; their union is the mask."""
+    """A mask given as outlines: each a flat (x1, y1, x2, y2, ...) in pixels of the image.
+
+    rule: how outlines make the mask; None where nobody has said, which matters only where one lies inside another.
+    size_px: (height, width) of the picture that they were drawn on, where the list says so.
+    """
 
     outlines: tuple[tuple[float, ...], ...]
+    rule: OutlineRule | None = None
+    size_px: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

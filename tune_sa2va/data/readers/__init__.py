@@ -15,26 +15,34 @@ caller allows it.
 """
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
+from tune_sa2va.config import OutlineRule
 from tune_sa2va.data.dataset import Dataset
+from tune_sa2va.data.groups import group_rule, grouped
 from tune_sa2va.data.readers.annotations import read_annotations
 from tune_sa2va.data.readers.folder import read_folder
 from tune_sa2va.data.readers.manifest import read_manifest
 from tune_sa2va.data.readers.naming import leads_out
+from tune_sa2va.data.rules import Rules
+from tune_sa2va.data.sample import Polygons, Sample
 from tune_sa2va.errors import DataError
 
 _LISTS = ("manifest.csv", "manifest.parquet", "annotations.json")
+_NO_RULES = Rules()
 
 
-def open_dataset(source: str | Path, *, allow_outside: bool = False) -> Dataset:
+def open_dataset(source: str | Path, *, allow_outside: bool = False, rules: Rules = _NO_RULES) -> Dataset:
     """The data set at `source`: a folder, or a .csv, .parquet or .json file in the data set's folder.
 
-    allow_outside: take images and masks that lie outside that folder, too.
+    allow_outside: take images and masks that lie outside that folder, too. rules: what the user says beside the files.
 
     Raises:
         DataError: nothing there, nothing that we know how to read, or a list that cannot be read at all.
+        UserError: a rule cannot be used.
     """
+    rule = None if rules.group_by is None else group_rule(rules.group_by)
     path = Path(os.path.expanduser(source))  # noqa: PTH111 (Path.expanduser raises where there is no such user)
     if not os.path.exists(path):  # noqa: PTH110 (Path.exists raises on a name of 300 characters)
         raise DataError(f"{path}: there is no such file or folder. Check the path.")
@@ -46,7 +54,13 @@ def open_dataset(source: str | Path, *, allow_outside: bool = False) -> Dataset:
         raise DataError(f"{error.filename or path}: cannot be read ({error.strerror}). Make it readable.") from error
     if not dataset.samples and not dataset.problems:
         raise DataError(f"{path}: holds no images. Put images in images/ and masks in masks/, or write a manifest.csv.")
-    return dataset
+    if rules.outlines is not None:
+        dataset = replace(dataset, samples=tuple(_drawn_by(rules.outlines, sample) for sample in dataset.samples))
+    return dataset if rule is None else grouped(dataset, rule)
+
+
+def _drawn_by(rule: OutlineRule, sample: Sample) -> Sample:
+    return replace(sample, mask=replace(sample.mask, rule=rule)) if isinstance(sample.mask, Polygons) else sample
 
 
 def _read_folder(folder: Path, allow_outside: bool) -> Dataset:

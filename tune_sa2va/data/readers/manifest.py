@@ -5,13 +5,16 @@ optional column means the same as no column; an empty `mask` is an image without
 over (age, hospital), but one that looks like a misspelt name of ours stops the read: a lost `gruop` would leak patients
 between splits.
 
-Paths are relative to the manifest's folder, or absolute; files outside it need `allow_outside`. Cells are stripped of
-outer spaces. CSV is UTF-8 with commas. Parquet columns of ours hold texts or numbers.
+Paths are relative to the manifest's folder, or absolute; files outside it need `allow_outside`. A backslash is read as
+a slash where no file is called so. Cells are stripped of outer spaces; nan, NA, None, null and the like, which tables
+write for nothing, count as empty, and are told. CSV is UTF-8 with commas; columns without a name and a value, and rows
+of empty cells, as spreadsheets leave them behind, are passed over. Parquet columns of ours hold texts or numbers.
 """
 
 import csv
 import difflib
 import os
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import cast, get_args
@@ -22,7 +25,16 @@ import pyarrow.parquet as pq
 
 from tune_sa2va.data.dataset import Dataset, Fault, Problem
 from tune_sa2va.data.readers.limits import MAX_CELL_LETTERS, MAX_COLUMNS, MAX_ROWS, check_size, too_many
-from tune_sa2va.data.readers.naming import group_from_name, in_order, is_file, leads_out, name_in, outside_problem
+from tune_sa2va.data.readers.naming import (
+    as_on_disk,
+    group_from_name,
+    in_order,
+    is_file,
+    leads_out,
+    name_in,
+    outside_problem,
+)
+from tune_sa2va.data.readers.nothing import says_nothing
 from tune_sa2va.data.sample import DEFAULT_TEXT, Sample, Split
 from tune_sa2va.errors import DataError
 
@@ -44,6 +56,8 @@ def read_manifest(path: Path, *, allow_outside: bool = False) -> Dataset:
     rows, problems = _read_csv(path) if path.suffix.lower() == ".csv" else (_read_parquet(path), [])
     root = path.parent
     samples: dict[tuple[str, str], Sample] = {}
+    rows, nothings = _without_nothings(path, rows)
+    problems += nothings
     for where, row in rows:
         found = _read_row(root, where, row, allow_outside)
         if isinstance(found, Problem):
@@ -54,6 +68,28 @@ def read_manifest(path: Path, *, allow_outside: bool = False) -> Dataset:
         else:
             samples[found.name, found.text] = found
     return Dataset(root=root, samples=in_order(samples.values()), problems=tuple(problems))
+
+
+def _without_nothings(path: Path, rows: list[tuple[str, Row]]) -> tuple[list[tuple[str, Row]], list[Problem]]:
+    """The rows with cells that say nothing emptied, and a problem for each column that had some."""
+    counts: dict[str, Counter[str]] = {}
+    emptied = []
+    for where, row in rows:
+        for column in _KNOWN:
+            if (cell := row.get(column)) and says_nothing(cell):
+                counts.setdefault(column, Counter())[cell] += 1
+                row = {**row, column: ""}
+        emptied.append((where, row))
+    problems = [
+        Problem(
+            fault=Fault.COUNTED_EMPTY,
+            file=path.name,
+            message=f"{words.total()} cells of column '{column}' say {', '.join(map(repr, sorted(words)))} and count "
+            "as empty. Leave them empty, or write what is meant.",
+        )
+        for column, words in counts.items()
+    ]
+    return emptied, problems
 
 
 def _read_row(root: Path, where: str, row: Row, allow_outside: bool) -> Sample | Problem:
@@ -79,7 +115,7 @@ def _read_row(root: Path, where: str, row: Row, allow_outside: bool) -> Sample |
         return outside_problem(where, row["mask"])
     if not is_file(mask):
         message = f"{where} names the mask {row['mask']}; there is no such file. Add it."
-        return Problem(fault=Fault.MISSING_MASK, file=name, message=message)
+        return Problem(fault=Fault.MISSING_MASK, file=name, message=message, names=(row["mask"],))
     split = row.get("split", "")
     if split and split not in _SPLITS:
         message = f"split must be one of {', '.join(_SPLITS)} or empty, got '{split}'."
@@ -98,7 +134,9 @@ def _path_in(root: Path, cell: str, *, allow_outside: bool) -> Path | None:
     """The file that a cell names; None where it leads out of `root` and may not, or no path can be made of it."""
     if "\0" in cell:
         return None
-    path = Path(os.path.normpath(root / cell))
+    path = as_on_disk(Path(os.path.normpath(root / cell)))
+    if "\\" in cell and not is_file(path):
+        path = as_on_disk(Path(os.path.normpath(root / cell.replace("\\", "/"))))
     return path if allow_outside or not leads_out(root, path) else None
 
 
@@ -109,15 +147,20 @@ def _read_csv(path: Path) -> tuple[list[tuple[str, Row]], list[Problem]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
-            columns = [column.strip() for column in next(reader, [])]
+            columns = _without_last_empty([column.strip() for column in next(reader, [])])
             _check_columns(path, columns)
             for number, cells in enumerate(reader):
                 if number >= MAX_ROWS:
                     raise too_many(path, "rows", MAX_ROWS)
                 where = f"{path.name}, line {reader.line_num}"
+                cells = [cell.strip() for cell in cells]
+                if not any(cells):  # an empty line, or one that a spreadsheet filled up with commas
+                    continue
+                if not any(cells[len(columns) :]):
+                    cells = cells[: len(columns)]
                 if len(cells) == len(columns):
-                    rows.append((where, dict(zip(columns, (cell.strip() for cell in cells), strict=True))))
-                elif cells:  # an empty line has none
+                    rows.append((where, dict(zip(columns, cells, strict=True))))
+                else:
                     message = (
                         f"Has {len(cells)} cells, the header {len(columns)}. Put cells with commas in double quotes."
                     )
@@ -125,6 +168,13 @@ def _read_csv(path: Path) -> tuple[list[tuple[str, Row]], list[Problem]]:
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read as CSV ({error}). Save it as UTF-8 with commas.") from error
     return rows, problems
+
+
+def _without_last_empty(columns: list[str]) -> list[str]:
+    """The header less the empty columns at its end, which spreadsheets leave behind."""
+    while columns and not columns[-1]:
+        columns = columns[:-1]
+    return columns
 
 
 def _read_parquet(path: Path) -> list[tuple[str, Row]]:
@@ -189,5 +239,5 @@ def _check_columns(path: Path, columns: list[str]) -> None:
         raise DataError(
             f"{path}: needs the columns {', '.join(_REQUIRED)}; lacks {', '.join(lacking)}; got: {got}. Add them."
         )
-    if len(set(columns)) < len(columns):
-        raise DataError(f"{path}: a column is there twice: {got}. Keep one.")
+    if twice := [name for name in _KNOWN if columns.count(name) > 1]:
+        raise DataError(f"{path}: the column '{twice[0]}' is there twice: {got}. Keep one.")
