@@ -123,6 +123,9 @@ OutlineRule = Literal["union", "even-odd"]
 """What an outline inside another means: more of the same (union), or a hole (even-odd)."""
 
 
+Absent = Literal["drop", "keep"]
+
+
 class DataSettings(Frozen):
     """Which images, how they are split, and what is asked about them."""
 
@@ -134,6 +137,10 @@ class DataSettings(Frozen):
     """A regular expression or a .csv that says whose image it is; None goes by the data set."""
     outlines: OutlineRule | None = None
     """What an outline inside another of the same text means; None refuses such data."""
+    labels: str | None = None
+    """What the values of mask files show, such as 1=artery,2=vein; None goes by the data set."""
+    absent: Absent = "drop"
+    """Whether samples with an empty truth are left out, or meant: right where nothing is predicted."""
     ratios: tuple[float, float, float] = (0.70, 0.15, 0.15)
     """Shares of train, validation and the locked test part; by group."""
     split_seed: int = Field(default=0, ge=0)

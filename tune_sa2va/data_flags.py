@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from tune_sa2va.config import OutlineRule
+from tune_sa2va.config import Absent, OutlineRule
 
 GroupBy = Annotated[
     str | None,
@@ -21,6 +21,21 @@ Outlines = Annotated[
     typer.Option(
         help="What an outline inside another of the same text means: union fills it, even-odd makes it a hole.",
         show_default="refused",
+    ),
+]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        metavar="VALUE=TEXT,...",
+        help="What the values of the mask files show: 1=artery,2=vein, or by colour, #ff0000=artery.",
+        show_default="the data set's labels, else one thing",
+    ),
+]
+AbsentTargets = Annotated[
+    Absent,
+    typer.Option(
+        "--absent",
+        help="Samples whose truth is empty: drop leaves them out; keep means them, and nothing predicted is right.",
     ),
 ]
 CodesOrNames = Annotated[

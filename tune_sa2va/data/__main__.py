@@ -11,7 +11,7 @@ from tune_sa2va.data.overlays import check_overlay_folder, write_overlays
 from tune_sa2va.data.readers import open_dataset
 from tune_sa2va.data.rules import Rules
 from tune_sa2va.data.show import print_report, to_plain
-from tune_sa2va.data_flags import CodesOrNames, GroupBy, Outlines
+from tune_sa2va.data_flags import AbsentTargets, CodesOrNames, GroupBy, Labels, Outlines
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -29,6 +29,8 @@ def check_command(
     ] = False,
     group_by: GroupBy = None,
     outlines: Outlines = None,
+    labels: Labels = None,
+    absent: AbsentTargets = "drop",
     seed: Annotated[int, typer.Option(help="Of the split whose parts are counted; the search's --seed.")] = 0,
     overlays: Annotated[
         Path | None,
@@ -51,7 +53,7 @@ def check_command(
     """
     if overlays is not None:
         check_overlay_folder(overlays)
-    rules = Rules(group_by=group_by, outlines=outlines)
+    rules = Rules(group_by=group_by, outlines=outlines, labels=labels, absent=absent)
     report = check(open_dataset(path, allow_outside=allow_outside, rules=rules))
     if as_json:
         print(json.dumps(to_plain(report, seed=seed, codes=codes), indent=2))

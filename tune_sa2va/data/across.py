@@ -85,7 +85,7 @@ def _mixed_classes(measured: Sequence[Measured]) -> Iterator[Problem]:
         else:
             message = (
                 f"'{text}' is shown by {counted}: other values stand for other things, and one word for all would be "
-                "wrong. Give each its text (a text column), or write one value in all masks."
+                "wrong. Give each its text (--labels 1=artery,2=vein, or a text column), or write one value in all."
             )
             yield Problem(fault=Fault.CLASSES_MIXED, file=file, message=message)
 
@@ -153,7 +153,8 @@ def _numbered_groups(samples: Iterable[Sample]) -> Iterator[Problem]:
     """Groups taken from file names that differ in a last number alone: frames or views of one patient, perhaps."""
     of_stem: dict[str, dict[str, str]] = defaultdict(dict)
     for sample in samples:
-        if sample.group != group_from_name(sample.name) or _patient_of(sample.group):
+        case = PurePosixPath(sample.name).stem.removesuffix("_0000")  # as nnU-Net calls it
+        if sample.group not in (group_from_name(sample.name), case) or _patient_of(sample.group):
             continue
         path = PurePosixPath(sample.group)
         stem = re.sub(r"\d+$", "", path.stem if sample.group == sample.name else path.name)

@@ -7,10 +7,11 @@ picture are joined, so that no split can put one copy in train and the other in 
 
 import hashlib
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,10 @@ from jaxtyping import UInt8
 
 from tune_sa2va.data.across import MOSTLY_VESSEL_FROM, Measured, faults_across
 from tune_sa2va.data.dataset import Dataset, Fault, Problem, Severity
-from tune_sa2va.data.images import NotTwoValuedError, load_picture
+from tune_sa2va.data.images import NotTwoValuedError, UnknownLabelError, load_picture
 from tune_sa2va.data.looks import faults_of, look_at
 from tune_sa2va.data.outlines import nested
-from tune_sa2va.data.sample import Polygons, Sample
+from tune_sa2va.data.sample import Label, Polygons, Sample
 from tune_sa2va.data.truth import SizeMismatchError, read_truth
 from tune_sa2va.data.unions import Unions
 from tune_sa2va.errors import DataError
@@ -40,7 +41,7 @@ class CheckReport:
     listed: all samples, as the data set lists them.
     samples: those to use, groups joined, in order of name and text.
     sizes_px: (height, width) of the upright image, one for each of `samples`.
-    foreground: share of the image that its mask covers, in (0, 1], one for each of `samples`.
+    foreground: share of the image that its mask covers, in [0, 1], one for each of `samples`; 0 for an absent target.
     problems: of the readers and of this pass; errors first.
     """
 
@@ -74,14 +75,16 @@ def check(dataset: Dataset) -> CheckReport:
     samples_of_image: dict[Path, list[Sample]] = defaultdict(list)
     for sample in dataset.samples:
         samples_of_image[sample.image].append(sample)
+    examine = partial(_examine_image, keeps_absent=dataset.keeps_absent)
     with ThreadPoolExecutor(max_workers=min(_MAX_THREADS, os.cpu_count() or 1)) as threads:
-        found = list(threads.map(_examine_image, samples_of_image.values()))
+        found = list(threads.map(examine, samples_of_image.values()))
     usable = sorted(
         (item for items, _ in found for item in items), key=lambda item: (item.sample.name, item.sample.text)
     )
     usable, joins = _join_groups(usable)
     across = faults_across(usable)
-    problems = [*dataset.problems, *(problem for _, problems in found for problem in problems), *joins, *across]
+    of_images = _without_absent_labels(dataset, [problem for _, problems in found for problem in problems])
+    problems = [*dataset.problems, *of_images, *joins, *across]
     if any(problem.fault is Fault.ALL_INVERTED for problem in across):  # says it once for all
         problems = [problem for problem in problems if problem.fault is not Fault.MOSTLY_VESSEL]
     problems.sort(key=lambda problem: problem.severity is Severity.WARNING)  # stable: else in the order found
@@ -95,7 +98,25 @@ def check(dataset: Dataset) -> CheckReport:
     )
 
 
-def _examine_image(samples: Sequence[Sample]) -> tuple[list[Measured], list[Problem]]:
+def _without_absent_labels(dataset: Dataset, problems: Sequence[Problem]) -> list[Problem]:
+    """The problems with one line a text for labels that some maps lack: few maps hold all of them."""
+    asked = Counter(sample.text for sample in dataset.samples)
+    absent: dict[str, list[Problem]] = defaultdict(list)
+    for problem in problems:
+        if problem.fault is Fault.ABSENT:
+            absent[problem.message].append(problem)
+    said = [
+        replace(
+            found[0],
+            message=f"No pixel shows '{text}' in {len(found)} of {asked[text]} images, which are left out of it; "
+            "--absent keep keeps them as targets that are not there.",
+        )
+        for text, found in absent.items()
+    ]
+    return [*(problem for problem in problems if problem.fault is not Fault.ABSENT), *said]
+
+
+def _examine_image(samples: Sequence[Sample], *, keeps_absent: bool) -> tuple[list[Measured], list[Problem]]:
     """What the samples of one image file give."""
     name = samples[0].name
     try:
@@ -110,7 +131,7 @@ def _examine_image(samples: Sequence[Sample]) -> tuple[list[Measured], list[Prob
     height, width, _ = picture.pixels.shape
     usable = []
     for sample in samples:
-        truth, faults = _examine_mask(sample, height, width)
+        truth, faults = _examine_mask(sample, height, width, keeps_absent=keeps_absent)
         problems += faults
         if truth is not None:
             measured = Measured(
@@ -132,7 +153,9 @@ class _Truth:
     shown_as: str | None
 
 
-def _examine_mask(sample: Sample, height: int, width: int) -> tuple[_Truth | None, list[Problem]]:
+def _examine_mask(
+    sample: Sample, height: int, width: int, *, keeps_absent: bool
+) -> tuple[_Truth | None, list[Problem]]:
     """What a mask covers, None where it cannot be used, and its faults."""
 
     def problem(fault: Fault, message: str) -> Problem:
@@ -144,14 +167,19 @@ def _examine_mask(sample: Sample, height: int, width: int) -> tuple[_Truth | Non
         truth = read_truth(sample, height, width)
     except NotTwoValuedError as error:
         return None, [problem(Fault.NOT_TWO_VALUED, str(error))]
+    except UnknownLabelError as error:
+        return None, [problem(Fault.UNKNOWN_LABEL, str(error))]
     except SizeMismatchError as error:
         return None, [problem(Fault.SIZE_MISMATCH, str(error))]
     except DataError as error:
         return None, [problem(Fault.UNREADABLE_MASK, str(error))]
     covered_px = int(np.count_nonzero(truth.mask))
     share = covered_px / (height * width)
-    if not covered_px:
-        return None, [problem(Fault.EMPTY_MASK, f"No pixel shows '{sample.text}'. The image is left out.")]
+    if not covered_px and not keeps_absent:
+        if isinstance(sample.mask, Label):
+            return None, [problem(Fault.ABSENT, sample.text)]  # one line for all is made of these
+        message = f"No pixel shows '{sample.text}'. The image is left out; --absent keep keeps it."
+        return None, [problem(Fault.EMPTY_MASK, message)]
     if share > MOSTLY_VESSEL_FROM:
         message = f"'{sample.text}' covers {share:.0%} of the image. It is used as it is; is the mask inverted?"
         return _Truth(covered_px, truth.shown_as), [problem(Fault.MOSTLY_VESSEL, message)]

@@ -35,6 +35,7 @@ class Fault(StrEnum):
     ALL_INVERTED = "all masks cover most of their images"
     UNREAD_PICTURE = "picture of a kind that is not read"
     NO_GROUP = "no group"
+    UNKNOWN_LABEL = "value without a label"
     NOT_ANNOTATED = "not annotated"
     EMPTY_MASK = "empty mask"
     SAME_PICTURE = "same picture in two groups"
@@ -48,6 +49,7 @@ class Fault(StrEnum):
     GROUPS_ALIKE = "groups spelt alike"
     NUMBERED_GROUPS = "groups differ in a number"
     ONE_PATIENT = "one patient in several groups"
+    ABSENT = "target absent"
     UNREAD_FILE = "file not read"
     UNREAD_KEY = "key not read"
     COUNTED_EMPTY = "cell counted as empty"
@@ -72,6 +74,7 @@ _WARNINGS = frozenset(
         Fault.GROUPS_ALIKE,
         Fault.NUMBERED_GROUPS,
         Fault.ONE_PATIENT,
+        Fault.ABSENT,
         Fault.UNREAD_FILE,
         Fault.UNREAD_KEY,
         Fault.COUNTED_EMPTY,
@@ -104,8 +107,10 @@ class Dataset:
     """A data set as listed, before its pictures are decoded: `check` does that.
 
     root: the data set's folder, absolute. samples: in order of name and text. problems: found while reading the lists.
+    keeps_absent: empty truths are meant, and samples like others.
     """
 
     root: Path
     samples: tuple[Sample, ...]
     problems: tuple[Problem, ...]
+    keeps_absent: bool = False

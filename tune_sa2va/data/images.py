@@ -11,7 +11,7 @@ Decisions that a reader should know:
   hidden. A picture that is transparent everywhere hides all of itself, and is refused.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,15 @@ from tune_sa2va.errors import DataError
 _RED_GREEN_BLUE = 0xFFFFFF  # white, as a colour's code
 # Detectors count in these; a picture is scaled by the smallest that holds its largest value.
 _GREY_BITS = (8, 10, 12, 14, 16)
+_MOST_LABELS, _NAMED = 300, 5
 
 
 class NotTwoValuedError(DataError):
     """A mask file holds more than two values."""
+
+
+class UnknownLabelError(DataError):
+    """A label map holds a value that its labels do not name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,6 +127,35 @@ def load_mask_file(path: Path) -> MaskFile:
     return MaskFile(mask=mask_HW, shown_as=_first(values_HW, mask_HW, "{:g}".format))
 
 
+def load_label_mask(path: Path, values: Collection[str], known: Collection[str]) -> Bool[np.ndarray, "H W"]:
+    """True where the label map holds one of `values`, upright.
+
+    values, known: as `colour_name` writes them. A palette's pixels are compared by index where all of `known` are
+    numbers, else by colour.
+
+    Raises:
+        UnknownLabelError: a pixel holds a value that is not `known`.
+        DataError: not a readable image, too large, truncated, several pages, fractional values.
+    """
+    image = decode(path)
+    by_index = image.mode == "P" and not any(value.startswith("#") for value in known)
+    if by_index or image.mode in ("L", "1") or image.mode.startswith(("I", "F")):
+        values_HW = np.asarray(image.convert("L") if image.mode == "1" else image)
+        name: Callable[[Any], str] = "{:g}".format
+    else:
+        values_HW, name = _colour_codes(_flat_rgb(path, image)), colour_name
+    found, places = np.unique(values_HW, return_inverse=True)
+    names = [name(value) for value in found[: _MOST_LABELS + 1].tolist()]
+    if len(found) > _MOST_LABELS or (strange := [each for each in names if each not in known]):
+        said = f"{len(found)} values" if len(found) > _MOST_LABELS else f"the values {', '.join(strange[:_NAMED])}"
+        raise UnknownLabelError(
+            f"{path}: holds {said}, of which the labels know nothing ({', '.join(sorted(known)[:_NAMED])}, ... are "
+            "known). Name them, or correct the file (JPEG and smooth scaling make in-between values)."
+        )
+    is_shown = np.array([each in values for each in names], dtype=bool)
+    return is_shown[places].reshape(values_HW.shape)
+
+
 def colour_name(code: int) -> str:
     """`#ff0000` of a colour's code (blue the highest byte); the value alone of one with three equal parts."""
     red, green, blue = int(code).to_bytes(4, "little")[:3]
@@ -194,6 +228,6 @@ def _split_two_values(path: Path, values_HW: Shaped[np.ndarray, "H W"]) -> Bool[
     if not np.all(mask_HW | (values_HW == low)):
         raise NotTwoValuedError(
             f"{path}: a mask has two values, got {len(np.unique(values_HW))}. Threshold it and save it as PNG "
-            "(JPEG and smooth scaling make in-between values)."
+            "(JPEG and smooth scaling make in-between values), or name its labels: --labels 1=artery,2=vein."
         )
     return mask_HW

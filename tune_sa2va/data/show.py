@@ -47,7 +47,7 @@ def print_report(report: CheckReport, *, seed: int, codes: bool | None, with_gro
     _print_whole(console, _summary_table(report, speech))
     if not report.samples:
         return
-    if len({sample.text for sample in report.samples}) > 1:
+    if len({sample.text for sample in report.samples}) > 1 or 0.0 in report.foreground:
         _print_whole(console, _text_table(report))
     _print_whole(console, _part_table(parts, speech))
     if with_groups:
@@ -114,10 +114,12 @@ def _summary_table(report: CheckReport, speech: Speech) -> Table:
 
 def _text_table(report: CheckReport) -> Table:
     table = Table()
-    for header in ("text", "samples", "median share"):
+    for header in ("text", "samples", "of them absent", "median share"):
         table.add_column(header, overflow="fold")
     for text, counted in _counts_of_text(report).items():
-        table.add_row(Text(printable(text)), str(counted["samples"]), f"{counted['median_share']:.1%}")
+        table.add_row(
+            Text(printable(text)), str(counted["samples"]), str(counted["absent"]), f"{counted['median_share']:.1%}"
+        )
     return table
 
 
@@ -126,7 +128,11 @@ def _counts_of_text(report: CheckReport) -> dict[str, dict[str, Any]]:
     for sample, share in zip(report.samples, report.foreground, strict=True):
         shares[sample.text].append(share)
     return {
-        text: {"samples": len(values), "median_share": round(float(np.median(values)), 6)}
+        text: {
+            "samples": len(values),
+            "absent": values.count(0.0),
+            "median_share": round(float(np.median(values)), 6),
+        }
         for text, values in sorted(shares.items())
     }
 

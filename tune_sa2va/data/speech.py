@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from tune_sa2va.data.check import CheckReport
 from tune_sa2va.data.codes import SHORTEST_HIDDEN, file_code, group_codes, hide, image_code
 from tune_sa2va.data.dataset import Problem
-from tune_sa2va.data.sample import Sample
+from tune_sa2va.data.sample import Label, Polygons, Sample
 from tune_sa2va.errors import DataError
 
 _LISTS = (".csv", ".parquet", ".json")
@@ -62,8 +62,8 @@ def _codes_of_samples(samples: Iterable[Sample]) -> dict[str, str]:
     for name, sample in {sample.name: sample for sample in there}.items():
         code, path = image_code(sample), PurePosixPath(name)
         table |= {name: code, path.name: code, path.stem: code}
-        if isinstance(sample.mask, Path):
-            table[sample.mask.name] = code
+        if not isinstance(sample.mask, Polygons):
+            table[(sample.mask.file if isinstance(sample.mask, Label) else sample.mask).name] = code
     return table
 
 

@@ -3,9 +3,10 @@
 import numpy as np
 from jaxtyping import Bool
 
-from tune_sa2va.data.images import MaskFile, load_mask_file
+from tune_sa2va.data.images import MaskFile, load_label_mask, load_mask_file
 from tune_sa2va.data.outlines import rasterise
-from tune_sa2va.data.sample import Polygons, Sample
+from tune_sa2va.data.run_lengths import unrolled
+from tune_sa2va.data.sample import Label, Polygons, Sample
 from tune_sa2va.errors import DataError
 
 
@@ -27,7 +28,7 @@ def read_truth(sample: Sample, height: int, width: int) -> MaskFile:
 
     Raises:
         SizeMismatchError: the mask file is not of that size, or the outlines were drawn on a picture of another.
-        DataError: the mask file cannot be read (see `load_mask_file`).
+        DataError: the mask file cannot be read (see `load_mask_file` and `load_label_mask`).
     """
     if isinstance(sample.mask, Polygons):
         if sample.mask.size_px not in (None, (height, width)):
@@ -36,13 +37,28 @@ def read_truth(sample: Sample, height: int, width: int) -> MaskFile:
                 f"{sample.name}: its entry says {drawn_width} x {drawn_height} pixels, the picture has {width} x "
                 f"{height}. Scale the polygons to the picture, or put the picture back that they were drawn on."
             )
-        mask_HW = rasterise(sample.mask.outlines, height, width, sample.mask.rule or "union")
-        return MaskFile(mask=mask_HW, shown_as=None)
-    found = load_mask_file(sample.mask)
+        return MaskFile(mask=_drawn(sample.name, sample.mask, height, width), shown_as=None)
+    if isinstance(sample.mask, Label):
+        file, label = sample.mask.file, sample.mask
+        found = MaskFile(mask=load_label_mask(file, label.values, label.known), shown_as=None)
+    else:
+        file, found = sample.mask, load_mask_file(sample.mask)
     if found.mask.shape != (height, width):
         mask_height, mask_width = found.mask.shape
         raise SizeMismatchError(
-            f"{sample.mask}: the image is {width} x {height} pixels, its mask {mask_width} x {mask_height}. "
+            f"{file}: the image is {width} x {height} pixels, its mask {mask_width} x {mask_height}. "
             "Save both at one size."
         )
     return found
+
+
+def _drawn(name: str, mask: Polygons, height: int, width: int) -> Bool[np.ndarray, "H W"]:
+    mask_HW = rasterise(mask.outlines, height, width, mask.rule or "union")
+    for runs in mask.runs:
+        if runs.size_px != (height, width):
+            raise SizeMismatchError(
+                f"{name}: its run lengths are of {runs.size_px[1]} x {runs.size_px[0]} pixels, the picture has {width} "
+                f"x {height}. Put the picture back that they were made of."
+            )
+        mask_HW |= unrolled(runs)
+    return mask_HW

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from tune_sa2va.data_flags import GroupBy, Outlines
+from tune_sa2va.data_flags import AbsentTargets, GroupBy, Labels, Outlines
 
 if TYPE_CHECKING:
     from tune_sa2va.evaluate.part import Label, Part
@@ -51,6 +51,8 @@ def main(
     ] = False,
     group_by: GroupBy = None,
     outlines: Outlines = None,
+    labels: Labels = None,
+    absent: AbsentTargets = "drop",
 ) -> None:
     """Score a model's masks on a data set: overlap, centre lines, distance and topology, with bootstrap intervals.
 
@@ -61,7 +63,7 @@ def main(
     from tune_sa2va.data.rules import Rules
     from tune_sa2va.data.show import print_report
 
-    rules = Rules(group_by=group_by, outlines=outlines)
+    rules = Rules(group_by=group_by, outlines=outlines, labels=labels, absent=absent)
     report = check(open_dataset(data, allow_outside=allow_outside, rules=rules))
     if report.errors or not report.samples:
         print_report(report, seed=0, codes=not show_names)

@@ -109,6 +109,8 @@ def _data(flags: Flags) -> DataSettings:
         allow_outside=flags.allow_outside,
         group_by=group_by,
         outlines=flags.outlines,
+        labels=flags.labels,
+        absent=flags.absent,
     )
 
 

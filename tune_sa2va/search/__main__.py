@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tune_sa2va.data_flags import CodesOrNames, GroupBy, Outlines
+from tune_sa2va.data_flags import AbsentTargets, CodesOrNames, GroupBy, Labels, Outlines
 from tune_sa2va.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False)
 
 KEPT_FROM_THE_SEARCH = (
-    *("data", "allow_outside", "group_by", "outlines", "model", "space", "epochs", "time_budget_min", "sampler"),
-    *("warm_start", "seed", "folds", "grace_period", "reduction_factor", "final"),
+    *("data", "allow_outside", "group_by", "outlines", "labels", "absent", "model", "space", "epochs"),
+    *("time_budget_min", "sampler", "warm_start", "seed", "folds", "grace_period", "reduction_factor", "final"),
     *("gpus", "gpus_per_trial", "lanes", "cache_limit_gib", "memory", "out", "name", "storage"),
 )
 """Flags that --resume does not take: a search that changes on the way is not one search."""
@@ -48,6 +48,8 @@ def main(
     ] = False,
     group_by: GroupBy = None,
     outlines: Outlines = None,
+    labels: Labels = None,
+    absent: AbsentTargets = "drop",
     codes: CodesOrNames = None,
     model: Annotated[
         str,

@@ -1,6 +1,7 @@
 """`manifest.csv` or `manifest.parquet`: a row a sample.
 
-Columns: `image`, `mask` (files), and optionally `group`, `split` (train, val or test), `text`. An empty cell of an
+Columns: `image`, `mask` (files), and optionally `group`, `split` (train, val or test), `text` or `labels` (what the
+values of the mask show, `1=artery,2=vein`: a sample for each). An empty cell of an
 optional column means the same as no column; an empty `mask` is an image without annotation. Other columns are passed
 over (age, hospital), but one that looks like a misspelt name of ours stops the read: a lost `gruop` would leak patients
 between splits.
@@ -24,6 +25,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tune_sa2va.data.dataset import Dataset, Fault, Problem
+from tune_sa2va.data.labels import parse_labels
 from tune_sa2va.data.readers.limits import MAX_CELL_LETTERS, MAX_COLUMNS, MAX_ROWS, check_size, too_many
 from tune_sa2va.data.readers.naming import (
     as_on_disk,
@@ -36,10 +38,10 @@ from tune_sa2va.data.readers.naming import (
 )
 from tune_sa2va.data.readers.nothing import says_nothing
 from tune_sa2va.data.sample import DEFAULT_TEXT, Sample, Split
-from tune_sa2va.errors import DataError
+from tune_sa2va.errors import DataError, UserError
 
 _REQUIRED = ("image", "mask")
-_KNOWN = (*_REQUIRED, "group", "split", "text")
+_KNOWN = (*_REQUIRED, "group", "split", "text", "labels")
 _SPLITS = get_args(Split)
 # difflib's ratio: takes in gruop, spilt and texts, and leaves alone context, task and patient_group.
 _MISSPELT_FROM = 0.75
@@ -62,11 +64,13 @@ def read_manifest(path: Path, *, allow_outside: bool = False) -> Dataset:
         found = _read_row(root, where, row, allow_outside)
         if isinstance(found, Problem):
             problems.append(found)
-        elif (found.name, found.text) in samples:
-            message = f"{where} lists this image again for '{found.text}'. Keep one row."
-            problems.append(Problem(fault=Fault.LISTED_TWICE, file=found.name, message=message))
-        else:
-            samples[found.name, found.text] = found
+            continue
+        for sample in found:
+            if (sample.name, sample.text) in samples:
+                message = f"{where} lists this image again for '{sample.text}'. Keep one row."
+                problems.append(Problem(fault=Fault.LISTED_TWICE, file=sample.name, message=message))
+            else:
+                samples[sample.name, sample.text] = sample
     return Dataset(root=root, samples=in_order(samples.values()), problems=tuple(problems))
 
 
@@ -92,7 +96,7 @@ def _without_nothings(path: Path, rows: list[tuple[str, Row]]) -> tuple[list[tup
     return emptied, problems
 
 
-def _read_row(root: Path, where: str, row: Row, allow_outside: bool) -> Sample | Problem:
+def _read_row(root: Path, where: str, row: Row, allow_outside: bool) -> list[Sample] | Problem:
     if not row["image"]:
         return Problem(
             fault=Fault.BAD_ENTRY, file=where, message="The image is missing. Fill it in, or remove the row."
@@ -120,7 +124,7 @@ def _read_row(root: Path, where: str, row: Row, allow_outside: bool) -> Sample |
     if split and split not in _SPLITS:
         message = f"split must be one of {', '.join(_SPLITS)} or empty, got '{split}'."
         return Problem(fault=Fault.BAD_ENTRY, file=where, message=message)
-    return Sample(
+    sample = Sample(
         name=name,
         image=image,
         mask=mask,
@@ -128,6 +132,15 @@ def _read_row(root: Path, where: str, row: Row, allow_outside: bool) -> Sample |
         split=cast(Split, split) if split else None,
         text=row.get("text") or DEFAULT_TEXT,
     )
+    if not (table := row.get("labels")):
+        return [sample]
+    if row.get("text"):
+        message = "Has a text and labels. Leave one of them empty."
+        return Problem(fault=Fault.BAD_ENTRY, file=where, message=message)
+    try:
+        return list(parse_labels(table, where="labels").of(sample, mask))
+    except UserError as error:
+        return Problem(fault=Fault.BAD_ENTRY, file=where, message=str(error))
 
 
 def _path_in(root: Path, cell: str, *, allow_outside: bool) -> Path | None:
