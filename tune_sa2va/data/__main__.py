@@ -65,6 +65,22 @@ def check_command(
         raise typer.Exit(1)
 
 
+@app.command("frames")
+def frames_command(
+    sources: Annotated[list[Path], typer.Argument(metavar="FILES...", help="DICOM files, or folders of them.")],
+    to: Annotated[Path, typer.Option(help="Folder to write; new or empty.")],
+) -> None:
+    """Save the frames of DICOM files as PNG, windowed as the files say. Needs the package pydicom.
+
+    Pictures are called by the code of their file, and no tag is copied. patients.csv tells by numbers which are of one
+    patient: give it to --group-by.
+    """
+    from tune_sa2va.data.dicom import write_frames
+
+    files, frames = write_frames(sources, to)
+    typer.echo(f"{to}: {frames} frames of {files} files.")
+
+
 if __name__ == "__main__":
     from tune_sa2va.cli import run
 

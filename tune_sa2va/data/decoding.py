@@ -1,7 +1,8 @@
 """The first and only picture of a file, by the decoder that reads its layout right.
 
 - Only JPEG, PNG, TIFF, BMP, GIF and PPM decoders are ever started, whatever a file's name says; the others in Pillow
-  run interpreters (EPS) or are rarely fuzzed, and data sets are downloaded from strangers.
+  run interpreters (EPS) or are rarely fuzzed, and data sets are downloaded from strangers. DICOM goes by its ending,
+  to pydicom.
 - The size in the header is checked against `MAX_PIXELS` before a pixel is decoded.
 - A file with several pages or frames is refused: which one the mask belongs to would be a guess.
 - TIFF has layouts that Pillow (13.0) takes for others without a word: of colour in planes, one after the other, it
@@ -16,10 +17,11 @@ import tifffile
 from jaxtyping import UInt8
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
 
+from tune_sa2va.data.dicom import DICOM_SUFFIXES, dicom_size, frames_of
 from tune_sa2va.errors import DataError
 
 IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm", ".pbm"}
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm", ".pbm"} | DICOM_SUFFIXES
 )
 """File name endings that we read, in lower case."""
 
@@ -40,6 +42,8 @@ def decode(path: Path) -> Image.Image:
     """
     if not path.is_file():
         raise DataError(f"{path}: there is no such file.")
+    if path.suffix.lower() in DICOM_SUFFIXES:
+        return _only_frame(path)
     try:
         # Opened here and not by name: Pillow (13.0) maps a named TIFF into memory with height and width swapped where
         # its orientation turns it, and shears the picture.
@@ -72,6 +76,8 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         DataError: not an image.
     """
+    if path.suffix.lower() in DICOM_SUFFIXES:
+        return dicom_size(path)[1:]
     try:
         with path.open("rb") as file, Image.open(file, formats=_DECODERS) as image:
             width, height = image.size
@@ -81,6 +87,14 @@ def image_size(path: Path) -> tuple[int, int]:
     except Exception as error:  # as in `decode`
         raise _unreadable(path, error) from error
     return (width, height) if is_turned else (height, width)
+
+
+def _only_frame(path: Path) -> Image.Image:
+    if (number := dicom_size(path)[0]) > 1:
+        raise DataError(
+            f"{path}: holds {number} frames. Save each as a picture: python -m tune_sa2va.data frames FILES --to DIR."
+        )
+    return Image.fromarray(next(frames_of(path)))
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:

@@ -20,6 +20,13 @@ class ExampleSource(Protocol):
     def on_cpu(self, index: int) -> Example: ...
 
 
+class ValidationSource(ExampleSource, Protocol):
+    """Images whose scores are averaged by what they are asked for."""
+
+    @property
+    def texts(self) -> Sequence[str]: ...
+
+
 class TrainingSource(ExampleSource, Protocol):
     """Images that may lie another way in each epoch."""
 

@@ -15,7 +15,7 @@ from tune_sa2va.model.lora import TrialAdapters
 from tune_sa2va.train.checkpoint import load_checkpoint
 from tune_sa2va.train.checkpoint_state import Progress
 from tune_sa2va.train.engine import Engine
-from tune_sa2va.train.feed import ExampleSource, TrainingSource
+from tune_sa2va.train.feed import TrainingSource, ValidationSource
 from tune_sa2va.train.liveness import STEPS_TO_PROVE, Liveness, frozen_validation
 from tune_sa2va.train.records import EpochRecord
 from tune_sa2va.train.schedule import learning_rate
@@ -35,7 +35,7 @@ class Trial:
         self,
         engine: Engine,
         train: TrainingSource,
-        val: ExampleSource,
+        val: ValidationSource,
         config: TrialConfig,
         *,
         resume_from: Path | None = None,
@@ -118,7 +118,7 @@ class Trial:
         grad_norm = float(self._stepper.optimizer.norm_sum) / num_steps
         trained = time.monotonic()
         self.val_counts = to_counts(self._validate())
-        scores = mean_scores(self.val_counts)
+        scores = mean_scores(self.val_counts, self._val.texts)
         ended = time.monotonic()
         warning = frozen_validation(self._progress.val_dice, scores.dice, moved=self._weight_sum() != before)
         self._progress = Progress(epoch=epoch, step=self._progress.step + num_steps, val_dice=scores.dice)

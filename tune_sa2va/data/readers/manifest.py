@@ -243,7 +243,8 @@ def _check_columns(path: Path, columns: list[str]) -> None:
     if len(columns) > MAX_COLUMNS:
         raise too_many(path, "columns", MAX_COLUMNS)
     for column in columns:
-        absent = [name for name in _KNOWN if name not in columns]
+        # "labels" is ours, too, but a column called label may hold anything, and has always been passed over
+        absent = [name for name in (*_REQUIRED, "group", "split", "text") if name not in columns]
         near = difflib.get_close_matches(column.casefold(), absent, n=1, cutoff=_MISSPELT_FROM)
         if column not in _KNOWN and near:
             raise DataError(f"{path}: unknown column '{column}'. Did you mean '{near[0]}'? Rename it.")

@@ -16,7 +16,7 @@ IMAGES = "images"
 _FRAME = re.compile(r"_frame_", re.IGNORECASE)
 _PICTURES_NOT_READ = frozenset(
     {".webp", ".heic", ".heif", ".avif", ".jp2", ".j2k", ".jpf", ".jxl", ".tga", ".svg", ".psd", ".exr", ".hdr", ".raw"}
-    | {".nii", ".mha", ".mhd", ".nrrd", ".npy", ".npz", ".mat", ".gz", ".zip", ".dcm", ".dicom", ".pdf", ".eps", ".ico"}
+    | {".nii", ".mha", ".mhd", ".nrrd", ".npy", ".npz", ".mat", ".gz", ".zip", ".pdf", ".eps", ".ico"}
     | {".mp4", ".avi", ".mov", ".mkv", ".pcx", ".xcf", ".nef", ".cr2", ".dng", ".vsi", ".svs", ".czi", ".lif"}
 )
 
