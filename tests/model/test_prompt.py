@@ -103,5 +103,5 @@ def test_where_an_answer_ends(golden_folder: Path, tmp_path: Path, template: str
 
 
 def test_a_template_that_is_not_known_is_named(golden_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="'vicuna' is not known, wanted .*phi3_chat"):
+    with pytest.raises(CheckpointError, match=r"'vicuna' is not known, wanted .*phi3_chat"):
         Prompter(_checkpoint(golden_folder, tmp_path, "vicuna"))

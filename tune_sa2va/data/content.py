@@ -37,7 +37,7 @@ def outlines_of(polygons: Polygons) -> list[object]:
     """Plain values that are equal where the mask is."""
     outlines: list[object] = [[float(value) for value in outline] for outline in polygons.outlines]
     # That outlines are united has always gone unsaid.
-    drawn = ["even-odd", outlines] if polygons.rule == "even-odd" else outlines
+    drawn: list[object] = ["even-odd", outlines] if polygons.rule == "even-odd" else outlines
     return [drawn, [[*runs.size_px, *runs.counts] for runs in polygons.runs]] if polygons.runs else drawn
 
 
