@@ -173,6 +173,14 @@ class TestAsImages:
             with pytest.raises(DataError, match=says):
                 load_image(write(tmp_path / "a.dcm", picture(0), **tags))
 
+    def test_a_size_of_an_odd_number_of_bytes(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "a.dcm", picture(0))
+        rows = b"\x28\x00\x10\x00US\x02\x00\x18\x00"
+        assert path.read_bytes().count(rows) == 1
+        path.write_bytes(path.read_bytes().replace(rows, b"\x28\x00\x10\x00US\x03\x00\x18\x00\x00"))
+        with pytest.raises(DataError, match="no size that can be read"):
+            load_image(path)
+
     def test_without_pydicom(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path = write(tmp_path / "a.dcm", picture(0))
         monkeypatch.setitem(__import__("sys").modules, "pydicom", None)

@@ -82,7 +82,7 @@ def write_frames(sources: Sequence[Path], to: Path) -> tuple[int, int]:
             if code in seen:  # the same file again
                 continue
             seen.add(code)
-            known = str(_header(file).get("PatientID", "") or code)
+            known = _patient(file) or code
             patient = f"patient-{patients.setdefault(known, len(patients) + 1):04}"
             for number, frame in enumerate(frames_of(file), start=1):
                 name = f"{code}_frame_{number:06}.png"
@@ -94,6 +94,14 @@ def write_frames(sources: Sequence[Path], to: Path) -> tuple[int, int]:
     except OSError as error:
         raise UserError(f"--to {to}: cannot be written ({error.strerror}). Give another folder.") from error
     return len(seen), len(rows) - 1
+
+
+def _patient(path: Path) -> str:
+    header = _header(path)
+    try:
+        return str(header.get("PatientID", "") or "")
+    except Exception as error:  # as in `_size`
+        raise DataError(f"{path}: has no PatientID that can be read. Export it again.") from error
 
 
 def _files(source: Path) -> list[Path]:
@@ -120,7 +128,7 @@ def _size(path: Path, header: Any) -> tuple[int, int, int]:
     try:
         size = tuple(int(header.get(tag, 0) or 0) for tag in ("Rows", "Columns"))
         frames = int(header.get("NumberOfFrames", 1) or 1)
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # values are decoded when asked for, and raise what their bytes come to
         raise DataError(f"{path}: has no size that can be read. Export it again.") from error
     height, width = size
     if height <= 0 or width <= 0 or frames <= 0:
