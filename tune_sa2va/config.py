@@ -214,6 +214,13 @@ RECIPE = TrialConfig()
 """r=64, alpha=128, lr 1e-4, 1 Dice + 1 Focal(0.8, 2) + 0.5 BCE, 15 epochs: what the user runs by hand."""
 
 
+OutlineRule = Literal["union", "even-odd"]
+"""What an outline inside another means: more of the same (union), or a hole (even-odd)."""
+
+
+Absent = Literal["drop", "keep"]
+
+
 class DataSettings(Frozen):
     """Which images, how they are split, and what is asked about them."""
 
@@ -221,6 +228,14 @@ class DataSettings(Frozen):
     """A folder, a manifest, or `builtin`."""
     allow_outside: bool = False
     """Take images and masks outside the data set's folder, too."""
+    group_by: str | None = None
+    """A regular expression or a .csv that says whose image it is; None goes by the data set."""
+    outlines: OutlineRule | None = None
+    """What an outline inside another of the same text means; None refuses such data."""
+    labels: str | None = None
+    """What the values of mask files show, such as 1=artery,2=vein; None goes by the data set."""
+    absent: Absent = "drop"
+    """Whether samples with an empty truth are left out, or meant: right where nothing is predicted."""
     ratios: tuple[float, float, float] = (0.70, 0.15, 0.15)
     """Shares of train, validation and the locked test part; by group."""
     split_seed: int = Field(default=0, ge=0)

@@ -28,11 +28,16 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from tests.cache.test_feature_file import some_features
-from tests.data.making import picture, rectangle_outline, save_pair, write_csv, write_parquet
+from tests.data.making import picture, rectangle_mask, rectangle_outline, save, save_pair, write_csv, write_parquet
+from tests.data.test_dicom import write as write_dicom
 from tests.report.making import record
 from tune_sa2va.cache.feature_file import DamagedFileError, map_file, write
 from tune_sa2va.config import RECIPE, LoraSettings
-from tune_sa2va.data import check, load_image, load_mask, open_dataset
+from tune_sa2va.data import check, image_size, load_image, load_mask, open_dataset
+from tune_sa2va.data.dicom import frames_of
+from tune_sa2va.data.images import load_label_mask
+from tune_sa2va.data.labels import parse_labels
+from tune_sa2va.data.rules import Rules
 from tune_sa2va.data.split_file import read_names, write_split
 from tune_sa2va.errors import UserError
 from tune_sa2va.evaluate.tuned import TUNED_FILE, read_tuned
@@ -68,7 +73,7 @@ _READERS: dict[str, Callable[[Path], object]] = {
 
 def seeds() -> dict[str, list[bytes]]:
     """File name -> good contents, of each kind that a reader opens."""
-    found: dict[str, list[bytes]] = {"a.png": [], "a.tif": [], "a.jpg": [], "a.bmp": []}
+    found: dict[str, list[bytes]] = {f"a.{ending}": [] for ending in ("png", "tif", "jpg", "bmp", "gif", "ppm")}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         grey = picture(0)
@@ -79,9 +84,14 @@ def seeds() -> dict[str, list[bytes]]:
             for ending in found:
                 try:
                     values.save(folder / ending)
-                except OSError:  # the format does not hold this mode
+                except (OSError, ValueError):  # the format does not hold this mode
                     continue
                 found[ending].append((folder / ending).read_bytes())
+        for planes in ({}, {"compression": "zlib"}, {"tile": (16, 16)}):
+            colour = np.stack([grey, grey, grey]).astype(np.uint16) * 257
+            tifffile.imwrite(folder / "a.tif", colour, photometric="rgb", planarconfig="separate", **planes)
+            found["a.tif"].append((folder / "a.tif").read_bytes())
+        found["a.dcm"] = _dicom_files(folder)
         for options in ({"compression": "zlib"}, {"tile": (16, 16)}, {"byteorder": ">"}):
             tifffile.imwrite(folder / "a.tif", grey, photometric="minisblack", **options)
             found["a.tif"].append((folder / "a.tif").read_bytes())
@@ -94,12 +104,43 @@ def seeds() -> dict[str, list[bytes]]:
     entries = [{"image": "a.png", "mask": [[outline], [outline]], "text": ["vein", "artery"]}]
     found["annotations.json"] = [
         json.dumps(entries).encode(),
-        json.dumps([{"image": "a.png", "mask": [outline]}]).encode(),
+        json.dumps([{"image": "a.png", "mask": [outline], "group": "P1", "width": 32, "height": 24}]).encode(),
     ]
+    found["instances.json"] = [json.dumps(_coco_lists(outline)).encode()]
+    found["labelme/a.json"] = [
+        json.dumps(
+            {"shapes": [{"label": "vein", "points": [[2, 3], [9, 3], [9, 9]], "shape_type": kind}], "imageWidth": 32}
+            | {"imagePath": "a.png", "imageHeight": 24}
+        ).encode()
+        for kind in ("polygon", "rectangle")
+    ]
+    found["nnunet/dataset.json"] = [
+        json.dumps({"labels": {"background": 0, "artery": 1, "both": [1, 2]}, "file_ending": ".png"}).encode()
+    ]
+    found["patients.csv"] = [b"name,patient\r\na.png,P1\r\nb,P2\r\n"]
+    found["labels.txt"] = [b"1=artery,2=vein,#ff0000=stent"]
     found |= _written_by_us()
     found["space.yaml"] = [path.read_bytes() for path in sorted(SHIPPED_SPACES.glob("*.yaml"))]
     found["search.yaml"] = [yaml.safe_dump(_settings()).encode()]
     return found
+
+
+def _coco_lists(outline: list[int]) -> dict[str, Any]:
+    runs = [{"size": [24, 32], "counts": counts} for counts in ([3, 5, 760], "X2m0h0")]
+    drawn = [[outline], *runs]
+    return {
+        "images": [{"id": 1, "file_name": "a.png", "height": 24, "width": 32}],
+        "categories": [{"id": 1, "name": "vein"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "segmentation": each} for each in drawn],
+    }
+
+
+def _dicom_files(folder: Path) -> list[bytes]:
+    ramp = np.arange(24 * 32, dtype=np.uint16).reshape(24, 32)
+    window = {"WindowCenter": 300, "WindowWidth": 200}
+    for name, pixels in (("1", ramp), ("2", np.stack([ramp, ramp])), ("3", np.stack([picture(0)] * 3, axis=2))):
+        write_dicom(folder / f"{name}.dcm", pixels, **window)
+    return [(folder / f"{name}.dcm").read_bytes() for name in "123"]
 
 
 def _written_by_us() -> dict[str, list[bytes]]:
@@ -167,8 +208,16 @@ def read(folder: Path, name: str, content: bytes) -> None:
     """Opens the damaged file as a command would."""
     (folder / name).write_bytes(content)
     match Path(name).suffix:
-        case ".png" | ".tif" | ".jpg" | ".bmp":
+        case ".png" | ".tif" | ".jpg" | ".bmp" | ".gif" | ".ppm":
             _read_both(folder / name)
+        case ".dcm":
+            _read_frames(folder / name)
+        case _ if name == "patients.csv":
+            check(open_dataset(folder / "manifest", rules=Rules(group_by=str(folder / name))))
+        case _ if name == "labels.txt":
+            parse_labels(content.decode("utf-8", "replace"))
+        case _ if "/" in name:
+            check(open_dataset(folder / Path(name).parent, rules=Rules(absent="keep")))
         case ".safetensors":
             _read_tensors(folder)
         case _ if name in _READERS:
@@ -179,11 +228,33 @@ def read(folder: Path, name: str, content: bytes) -> None:
 
 
 def _read_both(path: Path) -> None:
-    for load in (load_image, load_mask):
+    loads: tuple[Callable[[Path], object], ...] = (
+        *(load_image, load_mask, image_size),
+        lambda path: load_label_mask(path, ("1",), ("0", "1", "2")),
+    )
+    for load in loads:
         try:
             load(path)
         except UserError:
             continue
+
+
+def _read_frames(path: Path) -> None:
+    loads: tuple[Callable[[Path], object], ...] = (load_image, lambda path: list(frames_of(path)))
+    for load in loads:
+        try:
+            load(path)
+        except UserError:
+            continue
+
+
+def _make_places(folder: Path) -> None:
+    """What the damaged files belong to."""
+    save_pair(folder, "a.png", 0)
+    save_pair(folder / "manifest", "a.png", 0)
+    save(folder / "labelme" / "a.png", picture(0))
+    save(folder / "nnunet" / "imagesTr" / "a_0000.png", picture(0))
+    save(folder / "nnunet" / "labelsTr" / "a.png", rectangle_mask((2, 3, 10, 5)).astype(np.uint8))
 
 
 def _work(good: dict[str, list[bytes]], seed: int, report: Any) -> None:
@@ -193,7 +264,7 @@ def _work(good: dict[str, list[bytes]], seed: int, report: Any) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (now + _GIB_A_CASE * 2**30,) * 2)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        save_pair(folder, "a.png", 0)
+        _make_places(folder)
         for number in range(seed, seed + _CASES_A_PROCESS):
             kind, content = case(good, number)
             report.send((number, kind, "started", ""))
@@ -263,7 +334,7 @@ def _keep(
 ) -> int:
     number, kind, _, reason = found
     kept.mkdir(parents=True, exist_ok=True)
-    (kept / f"{number}-{kind}").write_bytes(case(good, number)[1])
+    (kept / f"{number}-{kind.replace('/', '-')}").write_bytes(case(good, number)[1])
     say(f"case {number}, {kind}: {reason}")
     return 1
 

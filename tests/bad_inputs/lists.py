@@ -22,7 +22,7 @@ def _case(name: str, write: Callable[[Path], object], *says: str, exit_code: int
         save_pair(data, "good.png", 0)
         save_pair(data, "other.png", 1)
         write(data)
-        return ["data", "check", str(data)]
+        return ["data", "check", str(data), "--show-names"]
 
     return Case(name=f"list: {name}", make=make, says=says, exit_code=exit_code)
 
@@ -40,7 +40,7 @@ def _csv(name: str, content: bytes, *says: str) -> Case:
 
 def _row(name: str, row: dict[str, str], *says: str) -> Case:
     """A manifest with one row that cannot be used."""
-    columns = ("image", "mask", "group", "split", "text")
+    columns = ("image", "mask", "group", "split", "text", "labels")
     return _case(
         f"row, {name}", lambda data: write_csv(data / "manifest.csv", [_GOOD, row], columns), *says, exit_code=1
     )
@@ -99,6 +99,41 @@ def _oversized(data: Path) -> None:
         file.truncate(2**28 + 1)  # a hole: takes no room on the disk
 
 
+def _coco(name: str, changed: dict[str, Any], *says: str, exit_code: int = 1) -> Case:
+    """COCO's lists with one part that cannot be used."""
+    good = {
+        "images": [{"id": 1, "file_name": "good.png"}, {"id": 2, "file_name": "other.png"}],
+        "categories": [{"id": 1, "name": "vessel"}],
+        "annotations": [{"image_id": image, "category_id": 1, "segmentation": [_OUTLINE]} for image in (1, 2)],
+    }
+    return _case(
+        f"COCO, {name}", lambda data: write_json(data / "instances.json", good | changed), *says, exit_code=exit_code
+    )
+
+
+def _drawn(segmentation: Any) -> dict[str, Any]:
+    return {"annotations": [{"image_id": 1, "category_id": 1, "segmentation": segmentation}]}
+
+
+def _labelme(name: str, shape: Any, *says: str) -> Case:
+    def write(data: Path) -> None:
+        good = {"label": "vessel", "points": [[2, 3], [10, 3], [10, 5]], "shape_type": "polygon"}
+        for stem, shapes in (("good", [good]), ("other", [shape])):
+            write_json(data / "images" / f"{stem}.json", {"shapes": shapes, "imagePath": f"{stem}.png"})
+        (data / "masks").rename(data / "unused")
+
+    return _case(f"LabelMe, {name}", write, "images/other.json", *says, exit_code=1)
+
+
+def _nnunet(name: str, about: Any, *says: str) -> Case:
+    def write(data: Path) -> None:
+        (data / "images").rename(data / "imagesTr")
+        (data / "masks").rename(data / "labelsTr")
+        write_json(data / "dataset.json", about)
+
+    return _case(f"nnU-Net, {name}", write, *says, exit_code=2)
+
+
 LISTS = [
     _csv("empty", b"", "lacks image, mask", "Add them"),
     _csv("semicolons", b"image;mask\na;b\n", "lacks image, mask", "Add them"),
@@ -147,5 +182,32 @@ LISTS = [
     _entry("outside the image", _of_other(mask=[[0, 0, 99, 0, 99, 9]]), "32 x 24 pixels", "Was it scaled since?"),
     _entry("2 million points", _of_other(mask=[[1, 2] * 2_000_000]), "more than 1048576 points", "Simplify them"),
     _entry("shapes mixed", _of_other(mask=[_OUTLINE, [_OUTLINE]], text=["a", "b"]), "mixes", "Give a list of polygons"),
+    _entry("polygons under another key", {"image": "other.png", "segmentation": [_OUTLINE]}, "Rename it to 'mask'"),
+    _entry("a text twice", _of_other(mask=[[_OUTLINE], [_OUTLINE]], text=["a", "a"]), "has 'a' twice", "into one list"),
+    _entry("a text that says nothing", _of_other(text=["nan"]), "'text' is 'nan'", "Name what the mask shows"),
+    _entry("drawn on another size", _of_other(width=64, height=48), "the picture has 32 x 24", "Scale the polygons"),
+    _entry("half a size", _of_other(width=64), "'width' and 'height'", "remove both"),
+    _entry("a group of nobody", _of_other(group=" "), "'group' names nobody", "remove the key"),
+    _entry("a misspelt key", _of_other(gruop="P1"), "unknown key 'gruop'", "Did you mean 'group'? Rename it"),
+    _entry("an outline in another", _of_other(mask=[_OUTLINE, [4, 4, 6, 4, 6, 5]]), "1 of 2", "--outlines even-odd"),
+    _row(
+        "labels that are none", _GOOD | {"image": "images/other.png", "labels": "artery"}, "line 3", "1=artery,2=vein"
+    ),
+    _row("text and labels", _GOOD | {"text": "a", "labels": "1=b"}, "line 3", "Leave one of them empty"),
+    _row("a value without label", _GOOD | {"image": "images/other.png", "labels": "1=a"}, "know nothing", "Name them"),
+    _coco("a box alone", {"annotations": [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]}]}, "boxes alone"),
+    _coco("run lengths that do not add up", _drawn({"size": [24, 32], "counts": [3]}), "add up to 24 x 32"),
+    _coco("huge run lengths", _drawn({"size": [10**6, 10**6], "counts": [10**12]}), "at most 67108864"),
+    _coco("no packed text", _drawn({"size": [24, 32], "counts": "~~"}), "cannot be read"),
+    _coco("an unknown category", {"categories": [{"id": 9, "name": "x"}]}, "annotation 1", "must be ids"),
+    _coco("a category without name", {"categories": [{"id": 1}]}, "category 1", "Fill them in", exit_code=2),
+    _coco("out by dots", {"images": [{"id": 1, "file_name": "../../s.png"}]}, "'../../s.png'", "--allow-outside"),
+    _labelme(
+        "a circle", {"label": "x", "points": [[1, 2], [3, 4]], "shape_type": "circle"}, "'circle'", "as a polygon"
+    ),
+    _labelme("no label", {"points": [[1, 2], [3, 4], [5, 6]]}, "no label", "Give it one"),
+    _nnunet("volumes", {"labels": {"background": 0, "a": 1}, "file_ending": ".nii.gz"}, "volumes", "as PNG"),
+    _nnunet("no labels", {}, "must be an object with labels", "as nnU-Net does"),
+    _nnunet("pixels to ignore", {"labels": {"background": 0, "a": 1, "ignore": 2}}, "ignore", "a label of their own"),
     _entry("one text short", _of_other(mask=[[_OUTLINE]], text=["a", "b"]), "for 1 texts, but there are 2"),
 ]

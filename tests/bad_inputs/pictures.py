@@ -25,7 +25,7 @@ def _case(name: str, damage: Callable[[Path, Path], object], *says: str) -> Case
         for number, stem in enumerate(("good", "bad")):
             save_pair(data, f"{stem}.png", number)
         damage(data / "images" / "bad.png", data / "masks" / "bad.png")
-        return ["data", "check", str(data)]
+        return ["data", "check", str(data), "--show-names"]
 
     return Case(name=f"picture: {name}", make=make, says=("bad", *says), exit_code=1)
 
@@ -62,6 +62,23 @@ def _bmp_announcing(path: Path, side: int) -> None:
     path.write_bytes(b"BM" + struct.pack("<IHHI", 54, 0, 0, 54) + header)
 
 
+def _hidden() -> np.ndarray:
+    return np.dstack([picture(0), picture(1), picture(2), np.zeros((24, 32), np.uint8)])
+
+
+def _planes(path: Path, dtype: type) -> None:
+    _as_tiff(path, np.stack([picture(n) for n in range(3)]).astype(dtype), photometric="rgb", planarconfig="separate")
+
+
+def _dicom(path: Path, content: bytes) -> None:
+    path.unlink()
+    path.with_suffix(".dcm").write_bytes(content)
+
+
+def _two(path: Path) -> None:
+    save(path, rectangle_mask((2, 3, 10, 5)).astype(np.uint8) * 2)
+
+
 def _fifo(path: Path) -> None:
     path.unlink()
     os.mkfifo(path)
@@ -82,7 +99,7 @@ PICTURES = [
     _case("empty file", lambda image, _: image.write_bytes(b""), "unreadable image", "remove it"),
     _case("text", lambda image, _: image.write_text("no picture"), "unreadable image", "remove it"),
     _case(
-        "a GIF by another name", lambda image, _: _as_format(image, "GIF"), "unreadable image", "Save it again as PNG"
+        "a WebP by another name", lambda image, _: _as_format(image, "WEBP"), "unreadable image", "Save it again as PNG"
     ),
     _case("PostScript by another name", lambda image, _: _as_format(image, "EPS"), "Save it again as PNG"),
     _case("huge PNG", lambda image, _: image.write_bytes(png_header_of(60_000, 60_000)), "Scale the image down"),
@@ -101,6 +118,12 @@ PICTURES = [
     _case("pages", lambda image, _: _as_tiff(image, np.stack([picture(1)] * 2), photometric="minisblack"), "2 pages"),
     _case("fractions", lambda image, _: _as_tiff(image, picture(1) / np.float32(255)), "Save it with 8 or 16 bits"),
     _case("negative values", lambda image, _: _as_tiff(image, picture(1).astype(np.int32) - 9), "in [0, 65535]"),
+    _case("hidden by alpha", lambda image, _: save(image, _hidden()), "alpha channel", "Save it without alpha"),
+    _case("one value", lambda image, _: save(image, np.full((24, 32), 7, np.uint8)), "the value 7", "Export it again"),
+    _case("planes of 32 bits", lambda image, _: _planes(image, np.uint32), "3 planes of 32 bits", "as PNG"),
+    _case("a kind that is not read", lambda image, _: image.rename(image.with_suffix(".webp")), ".webp", "as PNG"),
+    _case("DICOM that is none", lambda image, _: _dicom(image, b"no DICOM"), "as DICOM", "Export it again"),
+    _case("other values in each mask", lambda _, mask: _two(mask), "2 in 1", "--labels 1=artery,2=vein"),
     _case("a link to nowhere", lambda image, _: _dangling(image), "mask without image", "Add it, or remove the mask"),
     _case("a pipe", lambda image, _: _fifo(image), "mask without image", "Add it, or remove the mask"),
     _case("a folder", lambda image, _: _folder(image), "A folder inside images/", "Move its images up"),

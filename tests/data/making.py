@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from tune_sa2va.data import Dataset, Fault, Sample, open_dataset
 
@@ -55,6 +56,12 @@ def save(path: Path, values: np.ndarray, **options: Any) -> Path:
     values = values.astype(np.uint8) * 255 if values.dtype == bool else values
     Image.fromarray(values).save(path, **options)
     return path
+
+
+def smooth_picture(seed: int, shape: tuple[int, int] = (96, 96)) -> np.ndarray:
+    """A grey picture with the look of one, unlike that of any other seed."""
+    field = gaussian_filter(np.random.default_rng(seed).normal(size=shape), 3)
+    return np.rint(255 * (field - field.min()) / np.ptp(field)).astype(np.uint8)
 
 
 def save_pair(root: Path, name: str, seed: int, mask: np.ndarray | None = None) -> None:

@@ -227,7 +227,7 @@ class TestSamePicture:
 
     def test_the_turned_size_is_another_picture(self, tmp_path: Path) -> None:
         for name, shape in {"a.png": (8, 16), "b.png": (16, 8)}.items():
-            save(tmp_path / "images" / name, np.full(shape, 7, dtype=np.uint8))
+            save(tmp_path / "images" / name, np.arange(128, dtype=np.uint8).reshape(shape))
             save(tmp_path / "masks" / name, rectangle_mask((0, 0, 3, 3), shape))
         assert check(open_dataset(tmp_path)).problems == ()
 

@@ -13,7 +13,7 @@ from .making import FORMS, SHAPE, picture, rectangle_mask, save, save_images, sa
 
 
 def run(path: Path) -> Result:
-    return CliRunner().invoke(app, ["check", str(path)])
+    return CliRunner().invoke(app, ["check", str(path), "--show-names"])
 
 
 @pytest.mark.parametrize("form", FORMS)

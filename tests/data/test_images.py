@@ -1,6 +1,7 @@
 """Image and mask files of every kind that users have, and files that are not fit to be read."""
 
 import pickle
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tune_sa2va.data import NotTwoValuedError, SizeMismatchError, load_image, load_mask, rasterise
+from tune_sa2va.data import NotTwoValuedError, SizeMismatchError, image_size, load_image, load_mask
 from tune_sa2va.errors import DataError
 
-from .making import SHAPE, picture, png_header_of, rectangle_mask, rectangle_outline, save
+from .making import SHAPE, picture, png_header_of, rectangle_mask, save
 
 ORIENTATION = 0x0112  # EXIF tag; 6 says that the picture must be turned right by 90 degrees
 
@@ -26,6 +27,16 @@ def grey(path: Path) -> np.ndarray:
     assert image.shape[2] == 3
     assert (image == image[..., :1]).all()
     return image[..., 0]
+
+
+def bmp_with_alpha(rgba: np.ndarray) -> bytes:
+    """A BMP with the fifth version's header, which says which bits are alpha."""
+    height, width, _ = rgba.shape
+    pixels = rgba[::-1, :, [2, 1, 0, 3]].tobytes()
+    masks = struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    header = struct.pack("<IiiHHIIiiII", 124, width, height, 1, 32, 3, len(pixels), 0, 0, 0, 0) + masks
+    header = header.ljust(124, b"\0")
+    return b"BM" + struct.pack("<IHHI", 14 + len(header) + len(pixels), 0, 0, 14 + len(header)) + header + pixels
 
 
 class TestLoadImage:
@@ -85,6 +96,7 @@ class TestLoadImage:
             extratags=[(ORIENTATION, "H", 1, orientation, True)],
         )
         assert np.array_equal(grey(tmp_path / "a.tif"), upright // (1 if dtype == "u1" else 257))
+        assert image_size(tmp_path / "a.tif") == upright.shape
 
     @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
     def test_white_is_zero(self, tmp_path: Path, dtype: type) -> None:
@@ -101,6 +113,65 @@ class TestLoadImage:
         rgba = np.full((2, 2, 4), 200, dtype=np.uint8)
         rgba[..., 3] = [[255, 0], [255, 255]]
         assert grey(save(tmp_path / "a.png", rgba)).tolist() == [[200, 0], [200, 200]]
+
+    @pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp"])
+    def test_a_picture_that_is_transparent_everywhere_is_refused(self, tmp_path: Path, suffix: str) -> None:
+        rgba = np.full((4, 4, 4), 200, dtype=np.uint8)
+        rgba[..., 3] = 0
+        rgba[0, 0, 0] = 0
+        path = save(tmp_path / f"a{suffix}", rgba)
+        if suffix == ".bmp":  # Pillow writes 32-bit BMP without saying that there is alpha
+            path.write_bytes(bmp_with_alpha(rgba))
+        for load in (load_image, load_mask):
+            with pytest.raises(DataError, match="alpha channel"):
+                load(path)
+
+    def test_a_mask_of_nothing_may_be_transparent_everywhere(self, tmp_path: Path) -> None:
+        assert not load_mask(save(tmp_path / "a.png", np.zeros((4, 4, 4), np.uint8))).any()
+
+    @pytest.mark.parametrize("samples", [3, 4])
+    @pytest.mark.parametrize("orientation", [1, 6])
+    @pytest.mark.parametrize("options", [{}, {"byteorder": ">"}, {"tile": (16, 16)}, {"compression": "zlib"}])
+    def test_16_bit_colour_in_planes(
+        self, tmp_path: Path, samples: int, orientation: int, options: dict[str, object]
+    ) -> None:
+        planes = np.stack([picture(seed) for seed in range(3)] + [np.full(SHAPE, 255, np.uint8)])[:samples]
+        tifffile.imwrite(
+            tmp_path / "a.tif",
+            planes.astype(np.uint16) * 257,
+            photometric="rgb",
+            planarconfig="separate",
+            extrasamples=["unassalpha"] * (samples - 3),
+            extratags=[(ORIENTATION, "H", 1, orientation, True)],
+            **options,  # type: ignore[arg-type]
+        )
+        wanted = np.moveaxis(planes[:3], 0, -1)
+        assert np.array_equal(load_image(tmp_path / "a.tif"), wanted if orientation == 1 else np.rot90(wanted, -1))
+
+    def test_8_bit_colour_in_planes(self, tmp_path: Path) -> None:
+        planes = np.stack([picture(seed) for seed in range(3)])
+        tifffile.imwrite(tmp_path / "a.tif", planes, photometric="rgb", planarconfig="separate")
+        assert np.array_equal(load_image(tmp_path / "a.tif"), np.moveaxis(planes, 0, -1))
+
+    @pytest.mark.parametrize(("samples", "dtype"), [(2, np.uint8), (3, np.uint32), (3, np.float32)])
+    def test_planes_that_are_not_read_are_refused(self, tmp_path: Path, samples: int, dtype: type) -> None:
+        planes = np.stack([picture(seed) for seed in range(samples)]).astype(dtype)
+        tifffile.imwrite(
+            tmp_path / "a.tif",
+            planes,
+            photometric="minisblack" if samples == 2 else "rgb",
+            planarconfig="separate",
+            compression="zlib",
+            extrasamples=["unassalpha"] if samples == 2 else (),
+        )
+        with pytest.raises(DataError, match=r"as PNG"):
+            load_image(tmp_path / "a.tif")
+
+    def test_a_gif_of_several_frames_is_refused(self, tmp_path: Path) -> None:
+        frames = [Image.fromarray(picture(seed)) for seed in range(3)]
+        frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+        with pytest.raises(DataError, match="3 pages"):
+            load_image(tmp_path / "a.gif")
 
     def test_palette(self, tmp_path: Path) -> None:
         image = Image.new("P", (2, 1))
@@ -125,6 +196,7 @@ class TestLoadImage:
         exif[ORIENTATION] = 6
         path = save(tmp_path / "a.png", picture(0), exif=exif)
         assert np.array_equal(grey(path), np.rot90(picture(0), -1))
+        assert image_size(path) == SHAPE[::-1]
 
     @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".bmp"])
     def test_truncated(self, tmp_path: Path, suffix: str) -> None:
@@ -149,8 +221,8 @@ class TestLoadImage:
             load_image(path)
 
     def test_other_formats_are_not_decoded_whatever_the_name(self, tmp_path: Path) -> None:
-        Image.fromarray(picture(0)).save(tmp_path / "a.gif")
-        path = (tmp_path / "a.gif").rename(tmp_path / "a.png")
+        Image.fromarray(picture(0)).save(tmp_path / "a.webp")
+        path = (tmp_path / "a.webp").rename(tmp_path / "a.png")
         with pytest.raises(DataError):
             load_image(path)
 
@@ -245,45 +317,6 @@ class TestLoadMask:
         (tmp_path / "a.png").write_bytes(png_header_of(60_000, 60_000))
         with pytest.raises(DataError, match="header announces"):
             load_mask(tmp_path / "a.png")
-
-
-def naive_rasterise(outline: list[float], height: int, width: int) -> np.ndarray:
-    """Even-odd rule at each pixel's centre, one pixel and one edge at a time."""
-    mask = np.zeros((height, width), dtype=bool)
-    points = list(zip(outline[::2], outline[1::2], strict=True))
-    for row in range(height):
-        for column in range(width):
-            inside = False
-            for (x0, y0), (x1, y1) in zip(points, points[1:] + points[:1], strict=True):
-                if (y0 > row + 0.5) != (y1 > row + 0.5):
-                    x = x0 + (row + 0.5 - y0) * ((x1 - x0) / (y1 - y0))
-                    inside ^= x <= column + 0.5
-            mask[row, column] = inside
-    return mask
-
-
-class TestRasterise:
-    def test_a_rectangle_covers_its_area(self) -> None:
-        rectangle = (2, 3, 10, 5)
-        assert np.array_equal(rasterise([rectangle_outline(rectangle)], *SHAPE), rectangle_mask(rectangle))
-
-    def test_union(self) -> None:
-        first, second = (2, 3, 10, 8), (6, 5, 20, 9)
-        union = rasterise([rectangle_outline(first), rectangle_outline(second)], *SHAPE)
-        assert np.array_equal(union, rectangle_mask(first) | rectangle_mask(second))
-
-    def test_cut_off_at_the_edge_and_none(self) -> None:
-        assert np.array_equal(rasterise([rectangle_outline((-5, -5, 3, 4))], *SHAPE), rectangle_mask((0, 0, 3, 4)))
-        assert not rasterise([], *SHAPE).any()
-
-    @settings(deadline=None)
-    @given(
-        st.lists(st.tuples(st.integers(-8, 40), st.integers(-8, 40)), min_size=3, max_size=8),
-        st.sampled_from([1.0, 0.37, 0.5]),
-    )
-    def test_equals_the_rule_pixel_by_pixel(self, points: list[tuple[int, int]], scale: float) -> None:
-        outline = [value * scale for point in points for value in point]
-        assert np.array_equal(rasterise([outline], 12, 16), naive_rasterise(outline, 12, 16))
 
 
 @pytest.mark.parametrize("error", [NotTwoValuedError("a.png: why"), SizeMismatchError("b.png: why")])

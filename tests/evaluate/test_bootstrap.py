@@ -63,3 +63,27 @@ def test_wrong_calls_are_named() -> None:
         mean_interval(VALUES, [1, 2])
     with pytest.raises(ValueError, match="got 95"):
         mean_interval(VALUES, EACH_ITS_OWN, confidence=95)
+
+
+class TestTexts:
+    def test_one_text_changes_nothing(self) -> None:
+        assert mean_interval(VALUES, EACH_ITS_OWN, ["vein"] * len(VALUES)) == mean_interval(VALUES, EACH_ITS_OWN)
+
+    def test_the_mean_over_texts_of_means_over_images(self) -> None:
+        values, texts = [0.9, 0.9, 0.9, 0.1], ["vein"] * 3 + ["artery"]
+        interval = mean_interval(values, [1, 2, 3, 4], texts)
+        assert interval.mean == pytest.approx(0.5)
+        assert interval.low <= 0.5 <= interval.high
+
+    def test_values_left_out_weigh_nothing(self) -> None:
+        interval = mean_interval([0.9, math.nan, 0.9, 0.1], [1, 2, 3, 4], ["vein"] * 3 + ["artery"])
+        assert interval.mean == pytest.approx(0.5)
+        assert interval.num_skipped == 1
+
+    def test_equal_images_have_no_spread(self) -> None:
+        interval = mean_interval([0.8, 0.2] * 6, [n // 2 for n in range(12)], ["vein", "artery"] * 6)
+        assert (interval.mean, interval.low, interval.high) == pytest.approx((0.5, 0.5, 0.5))
+
+    def test_not_as_many_texts_as_values(self) -> None:
+        with pytest.raises(ValueError, match="text"):
+            mean_interval([0.1, 0.2], [1, 2], ["vein"])

@@ -27,14 +27,14 @@ def test_scores_agree_with_scikit_learn(share: float) -> None:
 
 
 @given(st.integers(0, 50), st.integers(0, 50), st.integers(0, 50), st.integers(0, 50))
-def test_scores_lie_between_0_and_1_or_nothing_was_there(tp: int, fp: int, fn: int, tn: int) -> None:
+def test_scores_lie_between_0_and_1(tp: int, fp: int, fn: int, tn: int) -> None:
     counts = Counts(tp, fp, fn, tn)
-    scores = (counts.dice, counts.iou, counts.recall, counts.precision)
-    if tp + fp + fn == 0:
-        assert all(math.isnan(score) for score in scores)
-    else:
-        assert all(0.0 <= score <= 1.0 for score in scores)
-        assert counts.dice == pytest.approx(2 * counts.iou / (1 + counts.iou))
+    assert all(0.0 <= score <= 1.0 for score in (counts.dice, counts.iou, counts.recall, counts.precision))
+    assert counts.dice == pytest.approx(2 * counts.iou / (1 + counts.iou))
+    assert counts.is_absent == (tp + fn == 0)
+    assert counts.is_false_alarm == (tp + fn == 0 < fp)
+    if counts.is_absent:
+        assert counts.dice == (0.0 if counts.is_false_alarm else 1.0)
 
 
 def test_an_empty_prediction_of_a_real_vessel_is_0_and_not_skipped() -> None:
@@ -47,16 +47,26 @@ def test_a_claim_where_nothing_is_scores_0() -> None:
     assert (counts.dice, counts.iou, counts.recall, counts.precision) == (0.0, 0.0, 0.0, 0.0)
 
 
-def test_both_empty_is_skipped_in_the_mean_and_counted() -> None:
-    scores = mean_scores([count(FULL, FULL), count(EMPTY, EMPTY), count(EMPTY, FULL)])
-    assert scores == Scores(dice=0.5, iou=0.5, recall=0.5, precision=0.5, num_images=3, num_skipped=1)
+def test_an_absent_target_is_right_where_nothing_is_predicted() -> None:
+    scores = mean_scores([count(FULL, FULL), count(EMPTY, EMPTY), count(FULL, EMPTY), count(EMPTY, FULL)])
+    assert scores == Scores(
+        dice=0.5, iou=0.5, recall=0.5, precision=0.5, num_images=4, num_absent=2, num_false_alarms=1
+    )
 
 
-@pytest.mark.parametrize("counts", [[], [count(EMPTY, EMPTY)]])
-def test_no_image_to_score_gives_nan(counts: list[Counts]) -> None:
-    scores = mean_scores(counts)
+def test_texts_weigh_the_same_however_many_images_they_have() -> None:
+    counts = [count(FULL, FULL)] * 3 + [count(EMPTY, FULL)]
+    assert mean_scores(counts).dice == 0.75
+    assert mean_scores(counts, ["vein"] * 3 + ["artery"]).dice == 0.5
+    assert mean_scores(counts, ["vein"] * 4) == mean_scores(counts)
+    with pytest.raises(ValueError):
+        mean_scores(counts, ["vein"])
+
+
+def test_no_image_gives_nan() -> None:
+    scores = mean_scores([])
     assert math.isnan(scores.dice) and math.isnan(scores.precision)
-    assert (scores.num_images, scores.num_skipped) == (len(counts), len(counts))
+    assert (scores.num_images, scores.num_absent) == (0, 0)
 
 
 def test_each_image_weighs_the_same_whatever_its_size() -> None:

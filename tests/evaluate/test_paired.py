@@ -101,3 +101,12 @@ def test_the_sentence_names_what_is_beside_and_how_many_there_are() -> None:
     assert sentence({"the recipe": few, "the untuned base": few}) == (
         "Too few patients to say whether the winner is better than the recipe or the untuned base: 2, and it takes 6."
     )
+
+
+def test_a_rare_text_weighs_as_much_as_a_frequent_one() -> None:
+    gains = [0.1] * 9 + [-0.3]
+    plain = compare(gains, [0.0] * 10, range(10))
+    by_text = compare(gains, [0.0] * 10, range(10), ["vein"] * 9 + ["artery"])
+    assert plain.difference.mean == pytest.approx(0.06)
+    assert by_text.difference.mean == pytest.approx(-0.1)
+    assert compare(gains, [0.0] * 10, range(10), ["vein"] * 10) == plain

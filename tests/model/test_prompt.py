@@ -61,3 +61,47 @@ def test_every_preset_builds_sequences_within_its_vocabulary(preset: str) -> Non
     folder = model_folder(preset)
     tokens = Prompter(folder).build(question="Please segment the blood vessel.", answer="[SEG].", num_image_tokens=3)
     assert tokens.input_ids.max() < read_dims(folder).language_model.vocab_size
+
+
+def _checkpoint(golden_folder: Path, folder: Path, template: str | None) -> Path:
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(golden_folder / name, folder / name)
+    if template is not None:
+        (folder / "config.json").write_text(json.dumps({"template": template}))
+    return folder
+
+
+@pytest.mark.parametrize("template", [None, "qwen_chat", "internlm2_chat", "internlm2-chat"])
+def test_templates_that_are_one_text(golden_folder: Path, tmp_path: Path, template: str | None) -> None:
+    asked = {"question": "Please segment the blood vessel.", "answer": "It is [SEG].", "num_image_tokens": 3}
+    found = Prompter(_checkpoint(golden_folder, tmp_path, template)).build(**asked)
+    assert found.input_ids.tolist() == Prompter(golden_folder).build(**asked).input_ids.tolist()
+
+
+def test_phi3_chat_over_a_tokenizer_that_knows_its_words_as_text(golden_folder: Path, tmp_path: Path) -> None:
+    prompter = Prompter(_checkpoint(golden_folder, tmp_path, "phi3_chat"))
+    tokens = prompter.build(question="Where?", answer="It is [SEG].", num_image_tokens=2)
+    text = prompter.tokenizer.decode(tokens.input_ids.tolist())
+    image = "<img><IMG_CONTEXT><IMG_CONTEXT></img>"
+    assert text == f"<|user|>\n{image}\nWhere?<|end|>\n<|assistant|>\nIt is [SEG].<|end|>\n"
+    answer = tokens.labels[tokens.answer_start :]
+    assert prompter.tokenizer.decode(answer[answer != IGNORE_INDEX].tolist()) == "It is [SEG].<|end|>"
+    assert tokens.input_ids[tokens.seg_position] == prompter.seg_id
+    assert prompter.end_id is None
+
+
+@pytest.mark.parametrize("template", ["qwen_chat", "phi3_chat"])
+def test_where_an_answer_ends(golden_folder: Path, tmp_path: Path, template: str) -> None:
+    prompter = Prompter(_checkpoint(golden_folder, tmp_path, template))
+    tokens = prompter.build(question="Where?", answer="It is [SEG].", num_image_tokens=2)
+    answer = [token for token in tokens.labels.tolist() if token != IGNORE_INDEX]
+    for length in range(len(answer)):
+        assert prompter.without_end(answer[:length]) is None
+    written = prompter.without_end(answer)
+    assert written is not None
+    assert prompter.tokenizer.decode(written) == "It is [SEG]."
+
+
+def test_a_template_that_is_not_known_is_named(golden_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"'vicuna' is not known, wanted .*phi3_chat"):
+        Prompter(_checkpoint(golden_folder, tmp_path, "vicuna"))

@@ -53,6 +53,11 @@ class MadeUpImages:
     def __len__(self) -> int:
         return self.count
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All are asked for one thing."""
+        return ("",) * self.count
+
     def on_cpu(self, index: int) -> Example:
         """One of the examples."""
         return self.examples[index % len(self.examples)]

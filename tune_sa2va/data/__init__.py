@@ -2,16 +2,10 @@
 
 from tune_sa2va.data.check import CheckReport, check
 from tune_sa2va.data.dataset import Dataset, Fault, Problem, Severity
+from tune_sa2va.data.decoding import IMAGE_SUFFIXES, MAX_PIXELS, image_size
 from tune_sa2va.data.fingerprint import fingerprint
-from tune_sa2va.data.images import (
-    IMAGE_SUFFIXES,
-    MAX_PIXELS,
-    NotTwoValuedError,
-    image_size,
-    load_image,
-    load_mask,
-    rasterise,
-)
+from tune_sa2va.data.images import NotTwoValuedError, load_image, load_mask
+from tune_sa2va.data.outlines import rasterise
 from tune_sa2va.data.readers import open_dataset
 from tune_sa2va.data.sample import DEFAULT_TEXT, Polygons, Sample, Split
 from tune_sa2va.data.split import split_by_group

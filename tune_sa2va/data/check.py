@@ -7,26 +7,28 @@ picture are joined, so that no split can put one copy in train and the other in 
 
 import hashlib
 import os
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 
+from tune_sa2va.data.across import MOSTLY_VESSEL_FROM, Measured, faults_across
 from tune_sa2va.data.dataset import Dataset, Fault, Problem, Severity
-from tune_sa2va.data.images import NotTwoValuedError, load_image
-from tune_sa2va.data.sample import Polygons, Sample
-from tune_sa2va.data.truth import SizeMismatchError, load_truth
+from tune_sa2va.data.images import NotTwoValuedError, UnknownLabelError, load_picture
+from tune_sa2va.data.looks import faults_of, look_at
+from tune_sa2va.data.outlines import nested
+from tune_sa2va.data.sample import Label, Polygons, Sample
+from tune_sa2va.data.truth import SizeMismatchError, read_truth
+from tune_sa2va.data.unions import Unions
 from tune_sa2va.errors import DataError
 
 OUTSIDE_TOLERANCE_PX = 1.0
 """How far a polygon's point may lie outside the image: annotation tools round, and one pixel is no sign of a mix-up."""
-
-MOSTLY_VESSEL_FROM = 0.5
-"""Share of the image from which a mask is thought to be inverted. Vessels cover 4 to 11 % of real sets."""
 
 _MAX_THREADS = 8  # each holds a picture of up to MAX_PIXELS with its masks
 
@@ -36,13 +38,15 @@ class CheckReport:
     """What `check` found.
 
     root: the data set's folder.
+    listed: all samples, as the data set lists them.
     samples: those to use, groups joined, in order of name and text.
     sizes_px: (height, width) of the upright image, one for each of `samples`.
-    foreground: share of the image that its mask covers, in (0, 1], one for each of `samples`.
+    foreground: share of the image that its mask covers, in [0, 1], one for each of `samples`; 0 for an absent target.
     problems: of the readers and of this pass; errors first.
     """
 
     root: Path
+    listed: tuple[Sample, ...]
     samples: tuple[Sample, ...]
     sizes_px: tuple[tuple[int, int], ...]
     foreground: tuple[float, ...]
@@ -66,85 +70,125 @@ class CheckReport:
         return len({sample.group for sample in self.samples})
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Usable:
-    """A sample without a fault of its own, and what was measured on it."""
-
-    sample: Sample
-    size_px: tuple[int, int]
-    foreground: float
-    picture: str  # hash of the decoded pixels
-
-
 def check(dataset: Dataset) -> CheckReport:
     """All problems of `dataset`, and the samples that remain. Never raises for a fault of the data."""
     samples_of_image: dict[Path, list[Sample]] = defaultdict(list)
     for sample in dataset.samples:
         samples_of_image[sample.image].append(sample)
+    examine = partial(_examine_image, keeps_absent=dataset.keeps_absent)
     with ThreadPoolExecutor(max_workers=min(_MAX_THREADS, os.cpu_count() or 1)) as threads:
-        found = list(threads.map(_examine_image, samples_of_image.values()))
+        found = list(threads.map(examine, samples_of_image.values()))
     usable = sorted(
         (item for items, _ in found for item in items), key=lambda item: (item.sample.name, item.sample.text)
     )
-    samples, joins = _join_groups(usable)
-    problems = [*dataset.problems, *(problem for _, problems in found for problem in problems), *joins]
+    usable, joins = _join_groups(usable)
+    across = faults_across(usable)
+    of_images = _without_absent_labels(dataset, [problem for _, problems in found for problem in problems])
+    problems = [*dataset.problems, *of_images, *joins, *across]
+    if any(problem.fault is Fault.ALL_INVERTED for problem in across):  # says it once for all
+        problems = [problem for problem in problems if problem.fault is not Fault.MOSTLY_VESSEL]
     problems.sort(key=lambda problem: problem.severity is Severity.WARNING)  # stable: else in the order found
     return CheckReport(
         root=dataset.root,
-        samples=samples,
+        listed=dataset.samples,
+        samples=tuple(item.sample for item in usable),
         sizes_px=tuple(item.size_px for item in usable),
         foreground=tuple(item.foreground for item in usable),
         problems=tuple(problems),
     )
 
 
-def _examine_image(samples: Sequence[Sample]) -> tuple[list[_Usable], list[Problem]]:
+def _without_absent_labels(dataset: Dataset, problems: Sequence[Problem]) -> list[Problem]:
+    """The problems with one line a text for labels that some maps lack: few maps hold all of them."""
+    asked = Counter(sample.text for sample in dataset.samples)
+    absent: dict[str, list[Problem]] = defaultdict(list)
+    for problem in problems:
+        if problem.fault is Fault.ABSENT:
+            absent[problem.message].append(problem)
+    said = [
+        replace(
+            found[0],
+            message=f"No pixel shows '{text}' in {len(found)} of {asked[text]} images, which are left out of it; "
+            "--absent keep keeps them as targets that are not there.",
+        )
+        for text, found in absent.items()
+    ]
+    return [*(problem for problem in problems if problem.fault is not Fault.ABSENT), *said]
+
+
+def _examine_image(samples: Sequence[Sample], *, keeps_absent: bool) -> tuple[list[Measured], list[Problem]]:
     """What the samples of one image file give."""
     name = samples[0].name
     try:
-        image_HW3 = load_image(samples[0].image)
+        picture = load_picture(samples[0].image)
     except DataError as error:
         return [], [Problem(fault=Fault.UNREADABLE_IMAGE, file=name, message=str(error))]
-    picture = _hash_of_pixels(image_HW3)
-    height, width, _ = image_HW3.shape
-    usable, problems = [], []
+    looks = look_at(picture.pixels)
+    problems = [Problem(fault=fault, file=name, message=message) for fault, message in faults_of(looks)]
+    if any(problem.severity is Severity.ERROR for problem in problems):
+        return [], problems
+    pixels = _hash_of_pixels(picture.pixels)
+    height, width, _ = picture.pixels.shape
+    usable = []
     for sample in samples:
-        covered_px, faults = _examine_mask(sample, height, width)
+        truth, faults = _examine_mask(sample, height, width, keeps_absent=keeps_absent)
         problems += faults
-        # A mask that covers most of the image may be right, so it is used; every other fault leaves the sample out.
-        if all(problem.fault is Fault.MOSTLY_VESSEL for problem in faults):
-            foreground = covered_px / (height * width)
-            usable.append(_Usable(sample=sample, size_px=(height, width), foreground=foreground, picture=picture))
+        if truth is not None:
+            measured = Measured(
+                sample=sample,
+                size_px=(height, width),
+                foreground=truth.covered_px / (height * width),
+                picture=pixels,
+                shown_as=truth.shown_as,
+                scale_bits=picture.scale_bits,
+                looks=looks,
+            )
+            usable.append(measured)
     return usable, problems
 
 
-def _examine_mask(sample: Sample, height: int, width: int) -> tuple[int, list[Problem]]:
-    """How many pixels the mask covers (0 where it cannot be used) and its faults."""
+@dataclass(frozen=True, slots=True)
+class _Truth:
+    covered_px: int
+    shown_as: str | None
+
+
+def _examine_mask(
+    sample: Sample, height: int, width: int, *, keeps_absent: bool
+) -> tuple[_Truth | None, list[Problem]]:
+    """What a mask covers, None where it cannot be used, and its faults."""
 
     def problem(fault: Fault, message: str) -> Problem:
         return Problem(fault=fault, file=sample.name, message=message)
 
-    if isinstance(sample.mask, Polygons) and (found := list(_polygon_faults(sample.mask, height, width))):
-        return 0, [problem(fault, message) for fault, message in found]
     try:
-        mask_HW = load_truth(sample, height, width)
+        if isinstance(sample.mask, Polygons) and (found := list(_polygon_faults(sample.mask, height, width))):
+            return None, [problem(fault, message) for fault, message in found]
+        truth = read_truth(sample, height, width)
     except NotTwoValuedError as error:
-        return 0, [problem(Fault.NOT_TWO_VALUED, str(error))]
+        return None, [problem(Fault.NOT_TWO_VALUED, str(error))]
+    except UnknownLabelError as error:
+        return None, [problem(Fault.UNKNOWN_LABEL, str(error))]
     except SizeMismatchError as error:
-        return 0, [problem(Fault.SIZE_MISMATCH, str(error))]
+        return None, [problem(Fault.SIZE_MISMATCH, str(error))]
     except DataError as error:
-        return 0, [problem(Fault.UNREADABLE_MASK, str(error))]
-    covered_px = int(np.count_nonzero(mask_HW))
+        return None, [problem(Fault.UNREADABLE_MASK, str(error))]
+    covered_px = int(np.count_nonzero(truth.mask))
     share = covered_px / (height * width)
-    if not covered_px:
-        return 0, [problem(Fault.EMPTY_MASK, f"No pixel shows '{sample.text}'. The image is left out.")]
+    if not covered_px and not keeps_absent:
+        if isinstance(sample.mask, Label):
+            return None, [problem(Fault.ABSENT, sample.text)]  # one line for all is made of these
+        message = f"No pixel shows '{sample.text}'. The image is left out; --absent keep keeps it."
+        return None, [problem(Fault.EMPTY_MASK, message)]
     if share > MOSTLY_VESSEL_FROM:
         message = f"'{sample.text}' covers {share:.0%} of the image. It is used as it is; is the mask inverted?"
-        return covered_px, [problem(Fault.MOSTLY_VESSEL, message)]
-    return covered_px, []
+        return _Truth(covered_px, truth.shown_as), [problem(Fault.MOSTLY_VESSEL, message)]
+    return _Truth(covered_px, truth.shown_as), []
 
 
 def _polygon_faults(polygons: Polygons, height: int, width: int) -> Iterable[tuple[Fault, str]]:
+    if polygons.size_px not in (None, (height, width)):
+        return  # says more than any point: `read_truth` raises it
     short, outside = [], []
     for number, outline in enumerate(polygons.outlines, start=1):
         points = np.asarray(outline, dtype=np.float64).reshape(-1, 2)
@@ -160,37 +204,38 @@ def _polygon_faults(polygons: Polygons, height: int, width: int) -> Iterable[tup
     if outside:
         message = f"Polygons {', '.join(outside)} leave the image of {width} x {height} pixels. Was it scaled since?"
         yield Fault.POLYGON_OUTSIDE, message
+    if not short and not outside and polygons.rule is None:
+        inner = nested(polygons.outlines, height, width)
+        if inner:
+            message = (
+                f"{len(inner)} of {len(polygons.outlines)} outlines lie inside others (number {inner[0] + 1} first): "
+                "holes, as contour finders write them, or drawn twice? Say which: --outlines even-odd cuts holes, "
+                "--outlines union fills them."
+            )
+            yield Fault.NESTED_OUTLINES, message
 
 
 def _hash_of_pixels(image_HW3: UInt8[np.ndarray, "H W 3"]) -> str:
     return hashlib.sha256(repr(image_HW3.shape).encode() + np.ascontiguousarray(image_HW3).tobytes()).hexdigest()
 
 
-def _join_groups(usable: Sequence[_Usable]) -> tuple[tuple[Sample, ...], list[Problem]]:
+def _join_groups(usable: Sequence[Measured]) -> tuple[list[Measured], list[Problem]]:
     """The samples with groups joined that hold the same picture, and a warning for each picture that joined some."""
     of_picture: dict[str, list[Sample]] = defaultdict(list)
     for item in usable:
         of_picture[item.picture].append(item.sample)
-    joined: dict[str, str] = {}
+    joined = Unions()
     for samples in of_picture.values():
         for sample in samples:
-            # Union: the smaller name stays, so the outcome does not depend on order.
-            first, second = sorted((_root_of(joined, samples[0].group), _root_of(joined, sample.group)))
-            if first != second:
-                joined[second] = first
+            joined.join(samples[0].group, sample.group)
     problems = []
     for samples in of_picture.values():
         groups = sorted({sample.group for sample in samples})
         if len(groups) > 1:
             others = ", ".join(sorted({sample.name for sample in samples} - {samples[0].name})) or "itself"
             message = (
-                f"The same picture as {others}; groups {', '.join(groups)} are joined to {_root_of(joined, groups[0])}."
+                f"The same picture as {others}; groups {', '.join(groups)} are joined to {joined.root(groups[0])}."
             )
             problems.append(Problem(fault=Fault.SAME_PICTURE, file=samples[0].name, message=message))
-    return tuple(replace(item.sample, group=_root_of(joined, item.sample.group)) for item in usable), problems
-
-
-def _root_of(joined: Mapping[str, str], group: str) -> str:
-    while group in joined:
-        group = joined[group]
-    return group
+    named = [replace(item, sample=replace(item.sample, group=joined.root(item.sample.group))) for item in usable]
+    return named, problems

@@ -5,8 +5,10 @@ them. They stay the same wherever the folder lies; the table from code to name i
 """
 
 import hashlib
+import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from tune_sa2va.data.content import file_hash
 from tune_sa2va.data.sample import Sample
@@ -22,10 +24,23 @@ def image_code(sample: Sample) -> str:
     Raises:
         DataError: the file is no longer there.
     """
+    return f"img-{_digest(sample.image)}"
+
+
+def file_code(path: Path) -> str:
+    """`file-` and ten hex digits of the SHA-256 of a file that is no image of the data set.
+
+    Raises:
+        DataError: the file is no longer there.
+    """
+    return f"file-{_digest(path)}"
+
+
+def _digest(path: Path) -> str:
     try:
-        return f"img-{file_hash(sample.image)[:_DIGITS]}"
+        return file_hash(path)[:_DIGITS]
     except OSError as error:
-        raise DataError(f"{sample.image}: cannot be read ({error.strerror}). Put it back.") from error
+        raise DataError(f"{path}: cannot be read ({error.strerror}). Put it back.") from error
 
 
 def group_codes(samples: Iterable[Sample]) -> dict[str, str]:
@@ -37,3 +52,19 @@ def group_codes(samples: Iterable[Sample]) -> dict[str, str]:
         group: f"grp-{hashlib.sha256(''.join(sorted(images)).encode()).hexdigest()[:_DIGITS]}"
         for group, images in members.items()
     }
+
+
+SHORTEST_HIDDEN = 3
+"""Names of fewer letters ("c1", "07") would be found in any text; alone they tell nobody's name."""
+
+
+def hide(text: str, codes: Mapping[str, str]) -> str:
+    """The text with folders cut off and each name among `codes` as its code."""
+    # Folders first: those above the data set's are in no table, and may name people, too.
+    text = re.sub(r"(?<![\w.:/])/(?:[^/\s'\"]+/)+", "…/", text)
+    if not codes:
+        return text
+    # The longest first: "images/Li_Wei.png" before "Li_Wei".
+    spellings = sorted(codes, key=len, reverse=True)
+    pattern = "|".join(re.escape(spelling) for spelling in spellings)
+    return re.sub(rf"(?<![\w])(?:{pattern})(?![\w])", lambda found: codes[found.group()], text)

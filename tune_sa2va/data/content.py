@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tune_sa2va.data.sample import Polygons, Sample
+from tune_sa2va.data.sample import Label, Polygons, Sample
 from tune_sa2va.errors import DataError
 
 _RACY_NS = 2_000_000_000
@@ -33,14 +33,17 @@ def file_hash(path: Path) -> str:
     return digest
 
 
-def outlines_of(polygons: Polygons) -> list[list[float]]:
+def outlines_of(polygons: Polygons) -> list[object]:
     """Plain values that are equal where the mask is."""
-    return [[float(value) for value in outline] for outline in polygons.outlines]
+    outlines: list[object] = [[float(value) for value in outline] for outline in polygons.outlines]
+    # That outlines are united has always gone unsaid.
+    drawn: list[object] = ["even-odd", outlines] if polygons.rule == "even-odd" else outlines
+    return [drawn, [[*runs.size_px, *runs.counts] for runs in polygons.runs]] if polygons.runs else drawn
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """SHA-256, 64 hex digits each, of a sample's image file and of its mask's file or outlines."""
+    """SHA-256, 64 hex digits each, of a sample's image file and of its mask's file (and label) or outlines."""
 
     image_sha256: str
     mask_sha256: str
@@ -55,6 +58,9 @@ def content_of(sample: Sample) -> Content:
     try:
         if isinstance(sample.mask, Polygons):
             mask = hashlib.sha256(json.dumps(outlines_of(sample.mask)).encode()).hexdigest()
+        elif isinstance(sample.mask, Label):
+            said = json.dumps([file_hash(sample.mask.file), sample.mask.values])
+            mask = hashlib.sha256(said.encode()).hexdigest()
         else:
             mask = file_hash(sample.mask)
         return Content(file_hash(sample.image), mask)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tune_sa2va.data.content import file_hash, outlines_of
-from tune_sa2va.data.sample import Polygons, Sample
+from tune_sa2va.data.sample import Label, Polygons, Sample
 from tune_sa2va.errors import DataError
 
 
@@ -27,6 +27,8 @@ def fingerprint(samples: Iterable[Sample]) -> str:
 def _digest(sample: Sample) -> str:
     if isinstance(sample.mask, Polygons):
         mask: object = outlines_of(sample.mask)
+    elif isinstance(sample.mask, Label):
+        mask = [sample.mask.file.name, *_size_and_hash(sample.mask.file), sample.mask.values]
     else:
         mask = [sample.mask.name, *_size_and_hash(sample.mask)]
     # JSON keeps the parts apart whatever they hold, and writes names that are not valid Unicode too.

@@ -1,4 +1,4 @@
-"""Image and mask files as arrays, and polygons as masks.
+"""Image and mask files as arrays.
 
 Files come from microscopes, fundus cameras, angiography exports and annotation tools, so the same picture may arrive as
 8- or 16-bit grey, colour, palette, 1-bit, CMYK or with transparency; everything here ends as RGB or as True/False. A
@@ -6,78 +6,101 @@ file that cannot be used raises `DataError` (a mask with in-between values: `Not
 raised.
 
 Decisions that a reader should know:
-- Only JPEG, PNG, TIFF and BMP decoders are ever started, whatever a file's name says; the others in Pillow run
-  interpreters (EPS) or are rarely fuzzed, and data sets are downloaded from strangers.
-- The size in the header is checked against `MAX_PIXELS` before a pixel is decoded.
 - Images and masks are turned upright by their EXIF orientation; polygons are in pixels of the upright image.
 - Transparent pixels are laid over black, the surround of angiograms and fundus photographs, so what a file hides stays
-  hidden. A TIFF with several pages is refused: which page the mask belongs to would be a guess.
+  hidden. A picture that is transparent everywhere hides all of itself, and is refused.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped, UInt8, UInt32
-from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
+from jaxtyping import Bool, Shaped, UInt8, UInt32
+from PIL import Image
 
+from tune_sa2va.data.decoding import decode
 from tune_sa2va.errors import DataError
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp"})
-"""File name endings that we read, in lower case."""
-
-MAX_PIXELS = 2**26
-"""Largest height x width that is decoded (67 million pixels, 8192 x 8192: 0.2 GB as RGB)."""
-
-_DECODERS = ("JPEG", "PNG", "TIFF", "BMP")
-_QUARTER_TURNED = (5, 6, 7, 8)  # values of EXIF's orientation
-_CROSSINGS_AT_ONCE = 2**22
 _RED_GREEN_BLUE = 0xFFFFFF  # white, as a colour's code
-_WHITE_IS_ZERO = 0  # value of TIFF's PhotometricInterpretation
 # Detectors count in these; a picture is scaled by the smallest that holds its largest value.
 _GREY_BITS = (8, 10, 12, 14, 16)
+_MOST_LABELS, _NAMED = 300, 5
 
 
 class NotTwoValuedError(DataError):
     """A mask file holds more than two values."""
 
 
+class UnknownLabelError(DataError):
+    """A label map holds a value that its labels do not name."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Picture:
+    """pixels: RGB in [0, 255], upright. scale_bits: whose full scale went to 255, where grey had a choice of them."""
+
+    pixels: UInt8[np.ndarray, "H W 3"]
+    scale_bits: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MaskFile:
+    """mask: True where vessel is.
+
+    shown_as: the value that stands for it, `255` or `#ff0000` (greys by their value); None where no pixel has it.
+    """
+
+    mask: Bool[np.ndarray, "H W"]
+    shown_as: str | None
+
+
 def load_image(path: Path) -> UInt8[np.ndarray, "H W 3"]:
-    """The picture as RGB in [0, 255], upright. Grey becomes three equal channels.
+    """The picture as RGB in [0, 255], upright: the pixels of `load_picture`, which says how.
+
+    Raises:
+        DataError: as `load_picture`.
+    """
+    return load_picture(path).pixels
+
+
+def load_picture(path: Path) -> Picture:
+    """The picture as RGB, upright. Grey becomes three equal channels.
 
     Grey of more than 8 bits is scaled linearly by its value range: full scale is the smallest of 8, 10, 12, 14 and 16
     bits that holds the largest value, and goes to 255. So 65535 becomes 255, and a 12-bit angiogram in a 16-bit file,
     which 16-bit scaling would leave almost black, keeps its contrast. It is not stretched to its own maximum: frames of
-    one series from one detector keep their relative brightness. 16-bit colour is read by its high byte (Pillow offers
-    no more).
+    one series from one detector keep their relative brightness, and `check` warns where a series crosses from one scale
+    to the next. 16-bit colour is read by its high byte (Pillow offers no more).
 
     Raises:
-        DataError: not a readable image, too large, truncated, several pages, negative or fractional grey values.
+        DataError: not a readable image, too large, truncated, several pages, transparent everywhere, negative or
+            fractional grey values.
     """
-    image = _decode(path)
+    image = decode(path)
     if image.mode.startswith(("I", "F")):
-        grey_HW = _deep_grey_to_8_bits(path, image)
-        return np.repeat(grey_HW[..., None], 3, axis=2)
-    return np.array(_flat_rgb(path, image))  # a copy: asarray would give a read-only view, which torch warns of
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """(height, width) of the upright picture in pixels, from the file's header alone.
-
-    Raises:
-        DataError: not an image.
-    """
-    try:
-        with path.open("rb") as file, Image.open(file, formats=_DECODERS) as image:
-            width, height = image.size
-            is_turned = image.getexif().get(ExifTags.Base.Orientation, 1) in _QUARTER_TURNED
-    except Exception as error:  # decoders raise OSError, SyntaxError, struct.error and more on broken files
-        raise DataError(f"{path}: cannot be read as an image ({error}). Save it again as PNG, or remove it.") from error
-    return (width, height) if is_turned else (height, width)
+        grey_HW, scale_bits = _deep_grey_to_8_bits(path, image)
+        return Picture(pixels=np.repeat(grey_HW[..., None], 3, axis=2), scale_bits=scale_bits)
+    if _is_hidden(image):
+        raise DataError(
+            f"{path}: the alpha channel makes every pixel transparent, so there is no picture. Save it without alpha."
+        )
+    pixels = np.array(_flat_rgb(path, image))  # a copy: asarray would give a read-only view, which torch warns of
+    return Picture(pixels=pixels, scale_bits=None)
 
 
 def load_mask(path: Path) -> Bool[np.ndarray, "H W"]:
-    """True where the mask file shows vessel, upright.
+    """True where the mask file shows vessel, upright: the mask of `load_mask_file`, which says how.
+
+    Raises:
+        NotTwoValuedError, DataError: as `load_mask_file`.
+    """
+    return load_mask_file(path).mask
+
+
+def load_mask_file(path: Path) -> MaskFile:
+    """The mask of a file, and which of its values was taken for vessel.
 
     A mask has at most two distinct values (in palette and colour files: colours), whatever they are: 0/1, 0/255,
     black/red. The brighter of two is vessel. A file of one value is empty where that value is zero (black), else all
@@ -85,9 +108,9 @@ def load_mask(path: Path) -> Bool[np.ndarray, "H W"]:
 
     Raises:
         NotTwoValuedError: more than two values, such as JPEG's in-between greys.
-        DataError: not a readable image, too large, truncated, several pages.
+        DataError: not a readable image, too large, truncated, several pages, or transparent over what is not.
     """
-    image = _decode(path)
+    image = decode(path)
     if image.mode.startswith(("I", "F")):
         values_HW = np.asarray(image)
         if image.info.get("white_is_zero"):
@@ -95,102 +118,78 @@ def load_mask(path: Path) -> Bool[np.ndarray, "H W"]:
     elif image.mode in ("1", "L"):
         values_HW = np.asarray(image.convert("L"))
     else:
-        values_HW = _colour_codes(_flat_rgb(path, image))
-        low, high = (int(values_HW.min()), int(values_HW.max()))
-        if _brightness(low) > _brightness(high):
-            values_HW = _RED_GREEN_BLUE - values_HW
-    return _split_two_values(path, values_HW)
+        if _is_hidden(image) and np.ptp(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0).any():
+            raise DataError(f"{path}: the alpha channel hides every pixel of the mask. Save it without alpha.")
+        codes_HW = _colour_codes(_flat_rgb(path, image))
+        mask_HW = _split_two_values(path, _brighter_is_higher(codes_HW))
+        return MaskFile(mask=mask_HW, shown_as=_first(codes_HW, mask_HW, colour_name))
+    mask_HW = _split_two_values(path, values_HW)
+    return MaskFile(mask=mask_HW, shown_as=_first(values_HW, mask_HW, "{:g}".format))
 
 
-def rasterise(polygons: Sequence[Sequence[float]], height: int, width: int) -> Bool[np.ndarray, "H W"]:
-    """The union of `polygons`, each a flat (x1, y1, x2, y2, ...) in pixels, closed by itself.
+def load_label_mask(path: Path, values: Collection[str], known: Collection[str]) -> Bool[np.ndarray, "H W"]:
+    """True where the label map holds one of `values`, upright.
 
-    As in COCO, whose tools Sa2VA's reference data set uses: pixel (row, column) covers [column, column + 1) x
-    [row, row + 1) and is in when its centre is inside, by the even-odd rule. Parts outside height x width are cut off.
+    values, known: as `colour_name` writes them. A palette's pixels are compared by index where all of `known` are
+    numbers, else by colour.
+
+    Raises:
+        UnknownLabelError: a pixel holds a value that is not `known`.
+        DataError: not a readable image, too large, truncated, several pages, fractional values.
     """
-    mask_HW = np.zeros((height, width), dtype=bool)
-    for outline in polygons:
-        x0, y0 = np.asarray(outline, dtype=np.float64).reshape(-1, 2).T
-        # In bands of rows: each edge may cross each row, and all crossings at once would fill the memory.
-        rows = max(1, _CROSSINGS_AT_ONCE // max(len(x0), width + 1))
-        top = int(np.clip(np.ceil(y0.min(initial=height) - 0.5), 0, height))
-        bottom = int(np.clip(np.ceil(y0.max(initial=0) - 0.5), 0, height))
-        for start in range(top, bottom, rows):
-            stop = min(start + rows, bottom)
-            mask_HW[start:stop] |= _inside(x0, y0, start, stop, width)
-    return mask_HW
+    image = decode(path)
+    by_index = image.mode == "P" and not any(value.startswith("#") for value in known)
+    if by_index or image.mode in ("L", "1") or image.mode.startswith(("I", "F")):
+        values_HW = np.asarray(image.convert("L") if image.mode == "1" else image)
+        name: Callable[[Any], str] = "{:g}".format
+    else:
+        values_HW, name = _colour_codes(_flat_rgb(path, image)), colour_name
+    found, places = np.unique(values_HW, return_inverse=True)
+    names = [name(value) for value in found[: _MOST_LABELS + 1].tolist()]
+    if len(found) > _MOST_LABELS or (strange := [each for each in names if each not in known]):
+        said = f"{len(found)} values" if len(found) > _MOST_LABELS else f"the values {', '.join(strange[:_NAMED])}"
+        raise UnknownLabelError(
+            f"{path}: holds {said}, of which the labels know nothing ({', '.join(sorted(known)[:_NAMED])}, ... are "
+            "known). Name them, or correct the file (JPEG and smooth scaling make in-between values)."
+        )
+    is_shown = np.array([each in values for each in names], dtype=bool)
+    return is_shown[places].reshape(values_HW.shape)
 
 
-def _inside(
-    x0: Float[np.ndarray, " N"], y0: Float[np.ndarray, " N"], start: int, stop: int, width: int
-) -> Bool[np.ndarray, "R W"]:
-    """Which pixels of the rows from `start` up to `stop` lie inside the outline with the corners (x0, y0)."""
-    x1, y1 = np.roll(x0, -1), np.roll(y0, -1)
-    # The rows whose centre line each edge crosses; half open, so a corner on a centre line is counted once.
-    first = np.clip(np.ceil(np.minimum(y0, y1) - 0.5), start, stop).astype(int)
-    rows_of_edge = np.clip(np.ceil(np.maximum(y0, y1) - 0.5), start, stop).astype(int) - first
-    edge = np.repeat(np.arange(len(x0)), rows_of_edge)
-    row = first[edge] + np.arange(len(edge)) - (np.cumsum(rows_of_edge) - rows_of_edge)[edge]
-    x = x0[edge] + (row + 0.5 - y0[edge]) * ((x1 - x0)[edge] / (y1 - y0)[edge])
-    column = np.clip(np.ceil(x - 0.5), 0, width).astype(int)
-    # A pixel is inside when the number of edges at or left of its centre is odd.
-    crossings = np.bincount((row - start) * (width + 1) + column, minlength=(stop - start) * (width + 1))
-    return np.cumsum(crossings.reshape(stop - start, width + 1)[:, :width], axis=1) % 2 == 1
+def colour_name(code: int) -> str:
+    """`#ff0000` of a colour's code (blue the highest byte); the value alone of one with three equal parts."""
+    red, green, blue = int(code).to_bytes(4, "little")[:3]
+    return str(red) if red == green == blue else f"#{red:02x}{green:02x}{blue:02x}"
 
 
-def _decode(path: Path) -> Image.Image:
-    """The first and only picture of a file, decoded and upright, in the mode it is stored in."""
-    if not path.is_file():
-        raise DataError(f"{path}: there is no such file.")
-    try:
-        # Opened here and not by name: Pillow (13.0) maps a named TIFF into memory with height and width swapped where
-        # its orientation turns it, and shears the picture.
-        with path.open("rb") as file, Image.open(file, formats=_DECODERS) as image:
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise _too_large(path, f"{width} x {height} pixels")
-            if isinstance(image, TiffImagePlugin.TiffImageFile) and image.n_frames > 1:
-                raise DataError(f"{path}: holds {image.n_frames} pages. Save each page as a file of its own.")
-            if image.mode == "I;16B":  # Pillow turns and compares native integers only
-                return ImageOps.exif_transpose(image.convert("I"))
-            image.load()
-            upright = ImageOps.exif_transpose(image)
-            if image.mode == "I;16" and _is_white_zero(image):  # Pillow inverts 8-bit files itself, but not these
-                upright.info["white_is_zero"] = True
-            return upright
-    except DataError:
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _too_large(path, f"more than {MAX_PIXELS} pixels") from error
-    except Exception as error:  # decoders raise OSError, SyntaxError, struct.error and more on broken files
-        raise DataError(f"{path}: cannot be read as an image ({error}). Save it again as PNG, or remove it.") from error
+def _first(
+    values_HW: Shaped[np.ndarray, "H W"], mask_HW: Bool[np.ndarray, "H W"], name: Callable[[Any], str]
+) -> str | None:
+    """What the first pixel of the mask holds."""
+    return name(values_HW.flat[mask_HW.argmax()]) if mask_HW.any() else None
 
 
-def _too_large(path: Path, announced: str) -> DataError:
-    return DataError(
-        f"{path}: the header announces {announced}; at most {MAX_PIXELS} (8192 x 8192) are read. Scale the image down."
-    )
+def _is_hidden(image: Image.Image) -> bool:
+    """Whether no pixel can be seen through the alpha channel."""
+    return image.has_transparency_data and not np.asarray(image.convert("RGBA"))[..., 3].any()
 
 
-def _is_white_zero(image: Image.Image) -> bool:
-    tags = getattr(image, "tag_v2", {})
-    return tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == _WHITE_IS_ZERO
-
-
-def _deep_grey_to_8_bits(path: Path, image: Image.Image) -> UInt8[np.ndarray, "H W"]:
+def _deep_grey_to_8_bits(path: Path, image: Image.Image) -> tuple[UInt8[np.ndarray, "H W"], int]:
+    """Grey values, and the bits of the scale that they had."""
     values_HW = np.asarray(image)
     if values_HW.dtype.kind == "f":
         raise DataError(f"{path}: has fractional grey values. Save it with 8 or 16 bits.")
     low, high = int(values_HW.min()), int(values_HW.max())
     if low < 0 or high >= 2 ** _GREY_BITS[-1]:
         raise DataError(f"{path}: grey values must be in [0, 65535], got {low} to {high}. Save it with 8 or 16 bits.")
-    full_scale = next(2**bits - 1 for bits in _GREY_BITS if high < 2**bits)
+    scale_bits = next(bits for bits in _GREY_BITS if high < 2**bits)
+    full_scale = 2**scale_bits - 1
     scaled = np.rint(np.arange(full_scale + 1) * (255.0 / full_scale)).astype(
         np.uint8
     )  # a table: 1 byte a pixel, not 8
     if image.info.get("white_is_zero"):
         scaled = 255 - scaled
-    return scaled[values_HW]
+    return scaled[values_HW], scale_bits
 
 
 def _flat_rgb(path: Path, image: Image.Image) -> Image.Image:
@@ -210,6 +209,12 @@ def _colour_codes(image: Image.Image) -> UInt32[np.ndarray, "H W"]:
     return rgba.view("<u4")[..., 0] & np.uint32(_RED_GREEN_BLUE)
 
 
+def _brighter_is_higher(codes_HW: UInt32[np.ndarray, "H W"]) -> UInt32[np.ndarray, "H W"]:
+    """The codes as they are, or all turned over where the lower of two stands for the brighter colour."""
+    low, high = (int(codes_HW.min()), int(codes_HW.max()))
+    return _RED_GREEN_BLUE - codes_HW if _brightness(low) > _brightness(high) else codes_HW
+
+
 def _brightness(code: int) -> int:
     return sum(code.to_bytes(3, "little"))
 
@@ -223,6 +228,6 @@ def _split_two_values(path: Path, values_HW: Shaped[np.ndarray, "H W"]) -> Bool[
     if not np.all(mask_HW | (values_HW == low)):
         raise NotTwoValuedError(
             f"{path}: a mask has two values, got {len(np.unique(values_HW))}. Threshold it and save it as PNG "
-            "(JPEG and smooth scaling make in-between values)."
+            "(JPEG and smooth scaling make in-between values), or name its labels: --labels 1=artery,2=vein."
         )
     return mask_HW

@@ -16,6 +16,7 @@ from tune_sa2va.config import DataSettings
 from tune_sa2va.data.codes import group_codes, image_code
 from tune_sa2va.data.known_images import write_content
 from tune_sa2va.data.readers import open_dataset
+from tune_sa2va.data.rules import Rules
 from tune_sa2va.data.sample import Sample, Split
 from tune_sa2va.errors import DataError
 
@@ -71,7 +72,9 @@ def find_samples(names: Names, data: DataSettings) -> tuple[Sample, ...]:
     Raises:
         DataError: as `read_split`.
     """
-    found = {(s.name, s.text): s for s in open_dataset(data.source, allow_outside=data.allow_outside).samples}
+    rules = Rules.of(data).without_groups()  # the names bring theirs, and a rule's table may be on another machine
+    dataset = open_dataset(data.source, allow_outside=data.allow_outside, rules=rules)
+    found = {(s.name, s.text): s for s in dataset.samples}
     if absent := [row["name"] for row in names if (row["name"], row["text"]) not in found]:
         raise DataError(
             f"{data.source}: {len(absent)} images of {NAMES_FILE} are gone, {absent[0]} among them. "

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from tune_sa2va.data_flags import AbsentTargets, GroupBy, Labels, Outlines
+
 if TYPE_CHECKING:
     from tune_sa2va.evaluate.part import Label, Part
     from tune_sa2va.evaluate.scores import ImageScores
@@ -47,6 +49,10 @@ def main(
     allow_outside: Annotated[
         bool, typer.Option("--allow-outside", help="Take images and masks outside the data set's folder, too.")
     ] = False,
+    group_by: GroupBy = None,
+    outlines: Outlines = None,
+    labels: Labels = None,
+    absent: AbsentTargets = "drop",
 ) -> None:
     """Score a model's masks on a data set: overlap, centre lines, distance and topology, with bootstrap intervals.
 
@@ -54,11 +60,13 @@ def main(
     image was in which part of the search, by content: images of it are known again under other names and groups.
     """
     from tune_sa2va.data import check, open_dataset  # heavy imports wait, so that --help is quick
-    from tune_sa2va.data.__main__ import print_report
+    from tune_sa2va.data.rules import Rules
+    from tune_sa2va.data.show import print_report
 
-    report = check(open_dataset(data, allow_outside=allow_outside))
+    rules = Rules(group_by=group_by, outlines=outlines, labels=labels, absent=absent)
+    report = check(open_dataset(data, allow_outside=allow_outside, rules=rules))
     if report.errors or not report.samples:
-        print_report(report)
+        print_report(report, seed=0, codes=not show_names)
         raise typer.Exit(1)
 
     from tune_sa2va.data.codes import image_code

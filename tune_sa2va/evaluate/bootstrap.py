@@ -11,6 +11,7 @@ therefore asks for more before it says a word.
 
 import math
 import warnings
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -40,6 +41,7 @@ class Interval:
 def mean_interval(
     values: Sequence[float],
     groups: Sequence[Hashable],
+    texts: Sequence[str] | None = None,
     *,
     confidence: float = 0.95,
     resamples: int = 10_000,
@@ -47,30 +49,41 @@ def mean_interval(
 ) -> Interval:
     """The mean of per-image values with its bootstrap interval over groups; NaN values are left out and counted.
 
-    groups: of each value's image.
+    groups: of each value's image. texts: what each was asked for; with several it is the mean over texts of the means
+    over images, and a drawn group brings the images of all its texts. None: all for one thing.
 
     Raises:
-        ValueError: not as many groups as values, or a confidence outside (0, 1).
+        ValueError: not as many groups or texts as values, or a confidence outside (0, 1).
     """
     if not 0.0 < confidence < 1.0:
         raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
     if len(values) != len(groups):
         raise ValueError(f"each value needs its group, got {len(values)} values and {len(groups)} groups")
+    if texts is not None and len(values) != len(texts):
+        raise ValueError(f"each value needs its text, got {len(values)} values and {len(texts)} texts")
     given = np.asarray(values, dtype=np.float64)
     is_kept = ~np.isnan(given)
     kept = given[is_kept]
-    sums, sizes = group_sums(kept, [group for group, keep in zip(groups, is_kept, strict=True) if keep])
+    weights = text_weights([text for text, keep in zip(texts or [""] * len(given), is_kept, strict=True) if keep])
+    kept_groups = [group for group, keep in zip(groups, is_kept, strict=True) if keep]
+    sums, sizes = group_sums(kept * weights, kept_groups)[0], group_sums(weights, kept_groups)[0]
     low, high = math.nan, math.nan
     if len(sizes) >= 2:
         low, high = map(float, resampled_range(sums, sizes, confidence=confidence, resamples=resamples, seed=seed))
     return Interval(
-        mean=float(kept.mean()) if len(kept) else math.nan,
+        mean=float((kept * weights).mean()) if len(kept) else math.nan,
         low=low,
         high=high,
         num_values=len(kept),
         num_groups=len(sizes),
         num_skipped=len(given) - len(kept),
     )
+
+
+def text_weights(texts: Sequence[str]) -> Float[np.ndarray, " N"]:
+    """Weights of mean 1 with which the mean over values is the mean over texts of their means; all 1 for one text."""
+    counts = Counter(texts)
+    return np.array([len(texts) / (len(counts) * counts[text]) for text in texts], dtype=np.float64)
 
 
 def group_sums(

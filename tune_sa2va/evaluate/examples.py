@@ -45,6 +45,11 @@ class Examples:
     def __len__(self) -> int:
         return len(self.samples)
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What each image is asked for."""
+        return tuple(sample.text for sample in self.samples)
+
     def on_cpu(self, index: int, variant: Variant = Variant.AS_IS) -> Example:
         """An image with its question, on the CPU; image and truth laid out as `variant` says."""
         sample = self.samples[index]
@@ -123,6 +128,11 @@ class SomeExamples:
     def samples(self) -> tuple[Sample, ...]:
         """The images that are in it."""
         return tuple(self.examples.samples[place] for place in self.places)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What each image is asked for."""
+        return tuple(sample.text for sample in self.samples)
 
     def on_cpu(self, index: int, variant: Variant = Variant.AS_IS) -> Example:
         """As `Examples.on_cpu`, by the place in this part."""

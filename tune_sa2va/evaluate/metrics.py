@@ -6,6 +6,7 @@ image) and the threshold (0.5) are the caller's; masks come here already two-val
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,9 +18,9 @@ from jaxtyping import Bool
 class Counts:
     """Pixels of one image by agreement; vessel is the positive class.
 
-    The four scores lie in [0, 1]. All are NaN where neither truth nor prediction has a vessel pixel: nothing was
-    there to find and nothing was claimed. Otherwise a score with nothing to divide by is 0, as in scikit-learn's
-    `zero_division=0`: the precision of an empty prediction, the recall of an empty truth.
+    The four scores lie in [0, 1]. All are 1 where neither truth nor prediction has a vessel pixel: the target is
+    absent, and nothing was claimed, which is right. Otherwise a score with nothing to divide by is 0, as in
+    scikit-learn's `zero_division=0`: the precision of an empty prediction, the recall of an empty truth.
     """
 
     tp: int
@@ -48,28 +49,35 @@ class Counts:
         return self._share(self.tp, self.tp + self.fp)
 
     @property
-    def both_empty(self) -> bool:
-        """Neither truth nor prediction has a vessel pixel."""
-        return self.tp + self.fp + self.fn == 0
+    def is_absent(self) -> bool:
+        """The truth has no vessel pixel: the target is not in the image."""
+        return self.tp + self.fn == 0
+
+    @property
+    def is_false_alarm(self) -> bool:
+        """Something is predicted of a target that is absent."""
+        return self.is_absent and self.fp > 0
 
     def _share(self, part: int, whole: int) -> float:
-        if self.both_empty:
-            return math.nan
+        if self.tp + self.fp + self.fn == 0:
+            return 1.0
         return part / whole if whole else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Means over images, each image counted once. All NaN where no image could be scored."""
+    """Means over texts of the means over images, each image counted once. All NaN where there is no image."""
 
     dice: float
     iou: float
     recall: float
     precision: float
     num_images: int
-    """Images given, the skipped ones included."""
-    num_skipped: int
-    """Images left out of every mean, because truth and prediction are both empty."""
+    """Images given; one with several texts counts once for each."""
+    num_absent: int
+    """Those whose truth is empty; they count like others: 1 where nothing is predicted, else 0."""
+    num_false_alarms: int
+    """Absent targets of which something was predicted."""
 
 
 def count(mask_HW: Bool[np.ndarray, "H W"], truth_HW: Bool[np.ndarray, "H W"]) -> Counts:
@@ -89,18 +97,29 @@ def require_same_grid(mask_HW: Bool[np.ndarray, "H W"], truth_HW: Bool[np.ndarra
         raise ValueError(f"mask and truth must be bool, got {mask_HW.dtype} and {truth_HW.dtype}: threshold first")
 
 
-def mean_scores(counts: Sequence[Counts]) -> Scores:
-    """The mean of each score over images; images with nothing to score are left out and counted."""
-    scored = [image for image in counts if not image.both_empty]
+def mean_scores(counts: Sequence[Counts], texts: Sequence[str] | None = None) -> Scores:
+    """The mean over texts of each score's mean over images, so that a rare text counts as much as a frequent one.
 
-    def mean(values: list[float]) -> float:
-        return math.fsum(values) / len(values) if values else math.nan
+    texts: what each image was asked for; None where all were asked for one thing.
+    """
+    of_text: dict[str, list[Counts]] = defaultdict(list)
+    for image, text in zip(counts, texts if texts is not None else [""] * len(counts), strict=True):
+        of_text[text].append(image)
+
+    def mean(name: str) -> float:
+        values = [_mean([getattr(image, name) for image in images]) for images in of_text.values()]
+        return _mean(values) if values else math.nan
 
     return Scores(
-        dice=mean([image.dice for image in scored]),
-        iou=mean([image.iou for image in scored]),
-        recall=mean([image.recall for image in scored]),
-        precision=mean([image.precision for image in scored]),
+        dice=mean("dice"),
+        iou=mean("iou"),
+        recall=mean("recall"),
+        precision=mean("precision"),
         num_images=len(counts),
-        num_skipped=len(counts) - len(scored),
+        num_absent=sum(image.is_absent for image in counts),
+        num_false_alarms=sum(image.is_false_alarm for image in counts),
     )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import rankdata, wilcoxon
 
-from tune_sa2va.evaluate.bootstrap import Interval, group_sums, mean_interval, resampled_range
+from tune_sa2va.evaluate.bootstrap import Interval, group_sums, mean_interval, resampled_range, text_weights
 
 MIN_GROUPS = 6
 """Of the locked part, for any word but `TOO_FEW`: 2 / 2^6 = 0.031 is the least p of six groups, 0.063 of five."""
@@ -57,9 +57,16 @@ class Comparison:
 
 
 def compare(
-    a: Sequence[float], b: Sequence[float], groups: Sequence[Hashable], *, higher_is_better: bool = True
+    a: Sequence[float],
+    b: Sequence[float],
+    groups: Sequence[Hashable],
+    texts: Sequence[str] | None = None,
+    *,
+    higher_is_better: bool = True,
 ) -> Comparison:
     """What `a` is beside `b`: values of the same images, whose groups are given. A pair with a NaN is left out.
+
+    texts: what each image was asked for; each text weighs the same. None: all for one thing.
 
     Raises:
         ValueError: not as many values of the one as of the other, or as groups.
@@ -67,9 +74,11 @@ def compare(
     if len(a) != len(b):
         raise ValueError(f"paired values must come from the same images, got {len(a)} and {len(b)} of them")
     differences = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
-    interval = mean_interval(differences.tolist(), groups)
+    interval = mean_interval(differences.tolist(), groups, texts)
     is_pair = ~np.isnan(differences)
-    sums, sizes = group_sums(differences[is_pair], [g for g, pair in zip(groups, is_pair, strict=True) if pair])
+    weights = text_weights([text for text, pair in zip(texts or [""] * len(a), is_pair, strict=True) if pair])
+    pair_groups = [group for group, pair in zip(groups, is_pair, strict=True) if pair]
+    sums, sizes = group_sums(differences[is_pair] * weights, pair_groups)[0], group_sums(weights, pair_groups)[0]
     p_value = signed_rank(sums / sizes)
     return Comparison(
         difference=interval,

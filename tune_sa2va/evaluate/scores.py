@@ -24,7 +24,7 @@ MEASURES = (*OVERLAP, "cl_dice", "hd95_px", "betti_error")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageScores:
-    """One image with one text. at: threshold -> measure -> value, NaN where there is nothing to score.
+    """One image with one text. at: threshold -> measure -> value, NaN where a measure is not defined.
 
     wrote_seg: None where the model was not asked to write.
     """
@@ -35,6 +35,8 @@ class ImageScores:
     text: str
     at: dict[float, dict[str, float]]
     wrote_seg: bool | None
+    is_absent: bool = False
+    """Its truth is empty: Dice is 1 where nothing is predicted, and 0 where something is."""
 
 
 def score_images(
@@ -65,14 +67,53 @@ def score_images(
             wrote_seg = answer.logits is not None
         at = {threshold: _scores(mask, truth) for threshold, mask in masks.items()}
         sample = examples.samples[index]
-        scored.append(ImageScores(label=label, group=sample.group, text=sample.text, at=at, wrote_seg=wrote_seg))
+        one = ImageScores(
+            label=label, group=sample.group, text=sample.text, at=at, wrote_seg=wrote_seg, is_absent=not truth.any()
+        )
+        scored.append(one)
     return scored
 
 
 def means(images: Sequence[ImageScores], threshold: float) -> dict[str, Interval]:
-    """Mean of each measure over images, with its bootstrap interval over groups."""
-    groups = [image.group for image in images]
-    return {measure: mean_interval([image.at[threshold][measure] for image in images], groups) for measure in MEASURES}
+    """Mean over texts of each measure's mean over images, with its bootstrap interval over groups."""
+    groups, texts = [image.group for image in images], [image.text for image in images]
+    return {
+        measure: mean_interval([image.at[threshold][measure] for image in images], groups, texts)
+        for measure in MEASURES
+    }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextDice:
+    """The images that were asked for one text: their mean Dice, and of how many absent ones something was predicted."""
+
+    text: str
+    dice: Interval
+    num_images: int
+    num_absent: int
+    num_false_alarms: int
+
+
+def of_texts(images: Sequence[ImageScores], threshold: float) -> list[TextDice]:
+    """Text by text; empty where all images were asked for one thing and none of it is absent."""
+    texts = sorted({image.text for image in images})
+    if len(texts) < 2 and not any(image.is_absent for image in images):
+        return []
+    found = []
+    for text in texts:
+        own = [image for image in images if image.text == text]
+        absent = [image for image in own if image.is_absent]
+        dices = [image.at[threshold]["dice"] for image in own]
+        found.append(
+            TextDice(
+                text=text,
+                dice=mean_interval(dices, [image.group for image in own]),
+                num_images=len(own),
+                num_absent=len(absent),
+                num_false_alarms=sum(image.at[threshold]["dice"] == 0.0 for image in absent),
+            )
+        )
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from tune_sa2va.evaluate.bootstrap import Interval
 from tune_sa2va.evaluate.part import Part
-from tune_sa2va.evaluate.scores import MEASURES, ImageScores, SegShare, means
+from tune_sa2va.evaluate.scores import MEASURES, ImageScores, SegShare, TextDice, means, of_texts
 
 _HEADINGS = dict(
     zip(MEASURES, ("Dice", "IoU", "recall", "precision", "clDice", "HD95, px", "Betti error"), strict=True)
@@ -33,6 +33,8 @@ def print_scores(part: Part, images: Sequence[ImageScores], thresholds: Sequence
     for measure, heading in _HEADINGS.items():
         table.add_row(heading, *(_cell(column[measure], digits=_digits(measure)) for column in columns))
     console.print(table)
+    if by_text := of_texts(images, thresholds[-1]):
+        console.print(_text_table(by_text, thresholds[-1]))
     console.print(_worst(images, thresholds[-1]))
     if (share := SegShare.of(images)) is not None:
         console.print(Text(seg_sentence(share, images)))
@@ -64,9 +66,29 @@ def to_plain(part: Part, images: Sequence[ImageScores], thresholds: Sequence[flo
             {"threshold": threshold} | {name: _plain(interval) for name, interval in means(images, threshold).items()}
             for threshold in thresholds
         ],
+        "texts": [
+            {
+                "text": each.text,
+                "dice": _plain(each.dice),
+                "num_images": each.num_images,
+                "num_absent": each.num_absent,
+                "num_false_alarms": each.num_false_alarms,
+            }
+            for each in of_texts(images, thresholds[-1])
+        ],
         "seg": share and {"written": share.written, "asked": share.asked, "broken": share.is_broken},
         "images": [_plain_image(image) for image in images],
     }
+
+
+def _text_table(by_text: Sequence[TextDice], threshold: float) -> Table:
+    table = Table(title=f"Text by text, Dice at {threshold:g}; each text weighs the same", title_justify="left")
+    for heading in ("text", "images", "absent", "false alarms", "Dice"):
+        table.add_column(heading, overflow="fold")
+    for each in by_text:
+        counts = (str(each.num_images), str(each.num_absent), str(each.num_false_alarms) if each.num_absent else "")
+        table.add_row(Text(_printable(each.text)), *counts, _cell(each.dice, digits=3))
+    return table
 
 
 def _worst(images: Sequence[ImageScores], threshold: float) -> Table:

@@ -52,9 +52,14 @@ def counts_at(histogram_2G: Int[np.ndarray, "2 G+1"], threshold: float) -> Count
     return Counts(tp=int(tp), fp=int(fp), fn=int(fn), tn=int(tn))
 
 
-def choose_threshold(histograms: Sequence[Int[np.ndarray, "2 G+1"]]) -> ChosenThreshold:
-    """The threshold of GRID with the highest mean Dice over images; among equals the one nearest to 0.5."""
-    dice = {t: mean_scores([counts_at(image, t) for image in histograms]).dice for t in GRID}
+def choose_threshold(
+    histograms: Sequence[Int[np.ndarray, "2 G+1"]], texts: Sequence[str] | None = None
+) -> ChosenThreshold:
+    """The threshold of GRID with the highest mean Dice (`mean_scores`); among equals the one nearest to 0.5.
+
+    texts: what each image was asked for; None where all were asked for one thing.
+    """
+    dice = {t: mean_scores([counts_at(image, t) for image in histograms], texts).dice for t in GRID}
     default_dice = dice[DEFAULT_THRESHOLD]
     scored = {threshold: value for threshold, value in dice.items() if not math.isnan(value)}
     if not scored:

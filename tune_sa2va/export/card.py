@@ -5,8 +5,10 @@ it for text.
 """
 
 import html
+from collections.abc import Mapping
 
 from tune_sa2va.evaluate.tuned import MEASURES, FinalName, Measure, PartScores, Tuned
+from tune_sa2va.results.test_scores import TextScores
 
 _USE_ADAPTER = """```python
 from peft import PeftModel
@@ -30,8 +32,8 @@ copy the `*.py` files of the base checkpoint beside `config.json`, where `auto_m
 """
 
 
-def card(tuned: Tuned) -> str:
-    """The card's text."""
+def card(tuned: Tuned, of_texts: Mapping[str, TextScores] | None = None) -> str:
+    """The card's text. of_texts: text -> its own scores on the test part, where there are several."""
     what = "Merged Sa2VA checkpoint" if tuned.merged else _WHAT[tuned.final]
     lora, train = tuned.config.lora, tuned.config.train
     verification = tuned.verification
@@ -56,7 +58,7 @@ Means over images on their own pixels, with 95% bootstrap intervals over groups 
 | part | images / groups | threshold | Dice | IoU | recall | precision |
 |---|---|---|---|---|---|---|
 {_rows(tuned)}
-
+{_text_rows(of_texts or {})}
 {_verdict(tuned)}The validation part chose trial, epoch and threshold, so its scores are optimistic{_about_test(tuned)}.
 Loaded by a fresh process ({verification.precision}, {literal(verification.device)}), the validation Dice at 0.5 is \
 {verification.val_dice:.6f}; the
@@ -96,6 +98,17 @@ def _rows(tuned: Tuned) -> str:
     if metrics.test_chosen is not None:
         parts.append(("test", metrics.test_chosen))
     return "\n".join(_row(name, scores) for name, scores in parts)
+
+
+def _text_rows(of_texts: Mapping[str, TextScores]) -> str:
+    """A row of the table for each text, each with its line end."""
+    rows = []
+    for text, scores in of_texts.items():
+        absent = f"; absent in {scores.absent_in_words}" if scores.num_absent else ""
+        cells = [_cell(Measure.of(scores.means[measure])) for measure in MEASURES]
+        groups = scores.means[MEASURES[0]].num_groups
+        rows.append(f"| test, {literal(text)}{absent} | {scores.num_images} / {groups} | | {' | '.join(cells)} |\n")
+    return "".join(rows)
 
 
 def _row(name: str, scores: PartScores) -> str:

@@ -129,7 +129,8 @@ def _check_on_all(model: Any, settings: Any, samples: Any, folder: Path, wanted:
 
     examples = open_examples(model, settings, searched_of(samples), model.no_mem_embed.device)
     members = Members.attach(model, [folder])
-    found = mean_scores([counts_at(each, DEFAULT_THRESHOLD) for each in out_of_fold(model, members, examples)]).dice
+    counts = [counts_at(each, DEFAULT_THRESHOLD) for each in out_of_fold(model, members, examples)]
+    found = mean_scores(counts, examples.texts).dice
     members.detach()
     if not abs(found - wanted) <= REFIT_TOLERANCES[settings.model.precision]:
         raise CheckpointError(
@@ -143,7 +144,7 @@ def _score(model: Any, members: Any, examples: Any, *, precision: str, device: s
     from tune_sa2va.evaluate.threshold import DEFAULT_THRESHOLD, choose_threshold, counts_at
 
     found = out_of_fold(model, members, examples)
-    chosen = choose_threshold(found).threshold
+    chosen = choose_threshold(found, examples.texts).threshold
 
     def rows(threshold: float) -> list[list[int]]:
         return [list(asdict(counts_at(each, threshold)).values()) for each in found]

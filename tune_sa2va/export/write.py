@@ -33,7 +33,7 @@ from tune_sa2va.export.final import best_fold, write_final
 from tune_sa2va.export.verify import FreshScores, Proof, Verify, verify
 from tune_sa2va.results.environment import Environment, read_environment
 from tune_sa2va.results.settings import SearchSettings
-from tune_sa2va.results.test_scores import WINNER, read_locked_part
+from tune_sa2va.results.test_scores import WINNER, TextScores, read_locked_part
 
 _DEFAULT_THRESHOLD = 0.5
 
@@ -138,7 +138,7 @@ def _finish(
     fresh = verify(run, unfinished, proof)
     data = settings.data
     rows = [r for r in scored_rows(read_names(run)) if proof.only_fold is None or r["fold"] == proof.only_fold]
-    groups = [row["group_code"] for row in rows]
+    groups, texts = [row["group_code"] for row in rows], [row["text"] for row in rows]
     tuned = Tuned(
         trial=checkpoint.trial_id,
         epoch=checkpoint.epoch,
@@ -152,16 +152,18 @@ def _finish(
         answer=data.answer,
         threshold=fresh.threshold,
         metrics=Metrics(
-            val_default=_part([Counts(*row) for row in fresh.default_counts], groups, _DEFAULT_THRESHOLD),
-            val_chosen=_part([Counts(*row) for row in fresh.chosen_counts], groups, fresh.threshold),
+            val_default=_part([Counts(*row) for row in fresh.default_counts], groups, texts, _DEFAULT_THRESHOLD),
+            val_chosen=_part([Counts(*row) for row in fresh.chosen_counts], groups, texts, fresh.threshold),
             **_test_scores(run, checkpoint.label_of(form.final)),
         ),
-        verification=_verify(checkpoint, fresh, to, proof),
+        verification=_verify(checkpoint, fresh, texts, to, proof),
         config=checkpoint.config,
         choice=form.choice,
     )
     (unfinished / TUNED_FILE).write_text(tuned.to_json(), encoding="utf-8")
-    (unfinished / "README.md").write_text(card(tuned), encoding="utf-8")
+    (unfinished / "README.md").write_text(
+        card(tuned, _test_of_texts(run, checkpoint.label_of(form.final))), encoding="utf-8"
+    )
     if (run / CONTENT_FILE).exists():
         shutil.copyfile(run / CONTENT_FILE, unfinished / CONTENT_FILE)  # so that `evaluate` finds the parts again
     publish_folder(unfinished, to)
@@ -185,9 +187,11 @@ def _proof(checkpoint: TrialCheckpoint, form: _Form, export: Path) -> Proof:
     return Proof(members=tuple(own), is_mean=form.final == "average")
 
 
-def _verify(checkpoint: TrialCheckpoint, fresh: FreshScores, to: Path, proof: Proof) -> Verification:
+def _verify(
+    checkpoint: TrialCheckpoint, fresh: FreshScores, texts: Sequence[str], to: Path, proof: Proof
+) -> Verification:
     recorded = checkpoint.val_dice if proof.only_fold is None else checkpoint.fold_dice(proof.only_fold)
-    found = mean_scores([Counts(*row) for row in fresh.default_counts]).dice
+    found = mean_scores([Counts(*row) for row in fresh.default_counts], texts).dice
     precision: Precision = "bf16" if fresh.precision == "bf16" else "fp32"
     verification = Verification(
         recorded_val_dice=recorded,
@@ -227,12 +231,20 @@ def _test_scores(run: Path, label: str) -> dict[str, Any]:
 def _test_rows(rows: Any) -> PartScores:
     """Of rows of one model at one threshold."""
     counts = [Counts(*row) for row in rows[["tp", "fp", "fn", "tn"]].itertuples(index=False, name=None)]
-    return _part(counts, rows["group_code"].tolist(), float(rows["threshold"].iloc[0]))
+    groups, texts = rows["group_code"].tolist(), rows["text"].tolist()
+    return _part(counts, groups, texts, float(rows["threshold"].iloc[0]))
 
 
-def _part(counts: Sequence[Counts], groups: Sequence[str], threshold: float) -> PartScores:
-    """groups: of each image."""
+def _test_of_texts(run: Path, label: str) -> dict[str, TextScores]:
+    """What the test part says of this very model, text by text; nothing where all images show one thing."""
+    locked = read_locked_part(run)
+    rows = [] if locked is None else locked.scores[locked.scores["checkpoint"] == label]["row"].tolist()
+    return locked.of_texts.get(rows[-1], {}) if locked is not None and rows else {}
+
+
+def _part(counts: Sequence[Counts], groups: Sequence[str], texts: Sequence[str], threshold: float) -> PartScores:
+    """groups, texts: of each image."""
     measures = {
-        name: Measure.of(mean_interval([getattr(image, name) for image in counts], groups)) for name in MEASURES
+        name: Measure.of(mean_interval([getattr(image, name) for image in counts], groups, texts)) for name in MEASURES
     }
     return PartScores(num_images=len(counts), num_groups=len(set(groups)), threshold=threshold, **measures)

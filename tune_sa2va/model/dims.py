@@ -19,6 +19,7 @@ from tune_sa2va.model.families.configs import (
     ties_embeddings,
     vision_config,
 )
+from tune_sa2va.model.templates import template_of
 
 
 class Sam2Dims(BaseModel):
@@ -156,11 +157,6 @@ class Sa2VADims:
         return (self.tiling.side // self.vision.patch_size[0]) ** 2 // 4
 
 
-_TEMPLATES: dict[Family, str] = dict.fromkeys(Family, "qwen_chat") | {Family.INTERNVL_INTERNLM2: "internlm2_chat"}
-# Without a system prompt the two templates are one text (`templates.py` of the reference), so either may be named.
-_KNOWN_TEMPLATES = frozenset(_TEMPLATES.values())
-
-
 def read_dims(folder: Path) -> Sa2VADims:
     """The dimensions of the checkpoint in `folder`.
 
@@ -175,12 +171,7 @@ def read_dims(folder: Path) -> Sa2VADims:
             f"{config_path}: describes {_described(config)}, which is no Sa2VA that loads here "
             f"({', '.join(Family)}). Give the folder of one of these."
         )
-    template = str(config.get("template") or _TEMPLATES[family]).replace("-", "_")
-    if template not in _KNOWN_TEMPLATES:
-        raise CheckpointError(
-            f"{config_path}: template {template!r} is not known, wanted {' or '.join(sorted(_KNOWN_TEMPLATES))}. "
-            "Give a Sa2VA checkpoint as it was published."
-        )
+    template_of(config, config_path)  # refuses those that are not known
     sam2_path = folder / "sam2_dims.json"
     try:
         return Sa2VADims(

@@ -56,11 +56,12 @@ def greedy(
         seg_hidden = [hidden.new_zeros(0, hidden.shape[-1])]
         while len(written) < max_new_tokens:
             logits = model.logits(hidden)[0].float()
-            if not may_end:
+            if not may_end and prompter.end_id is not None:
                 logits[prompter.end_id] = -torch.inf
             token = int(logits.argmax())
-            if token == prompter.end_id:
-                return Written(prompt_ids.new_tensor(written), torch.cat(seg_hidden), ended=True)
+            answer = prompter.without_end([*written, token]) if may_end else None
+            if answer is not None:
+                return Written(prompt_ids.new_tensor(answer), torch.cat(seg_hidden), ended=True)
             written.append(token)
             embed = model.language_model.get_input_embeddings()(prompt_ids.new_tensor([[token]]))
             hidden = _feed(model, embed, context, cache)

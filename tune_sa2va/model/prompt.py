@@ -1,8 +1,8 @@
 """Questions and answers as token sequences in Sa2VA's training format.
 
-`qwen_chat` and `internlm2_chat` are the same text where there is no system prompt; InternLM2 has a BOS before it, as
-its tokenizer gives and the reference trains (`tokenize_conversation` in its data_utils.py). Which tokens stand for the
-image the tokenizer tells: InternVL's has `<IMG_CONTEXT>`, Qwen-VL's has not.
+The words around them are the checkpoint's template (`templates.py`); InternLM2 has a BOS before them, as its tokenizer
+gives and the reference trains (`tokenize_conversation` in its data_utils.py). Which tokens stand for the image the
+tokenizer tells: InternVL's has `<IMG_CONTEXT>`, Qwen-VL's has not.
 """
 
 import json
@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase, Qwen2Tokenizer
 from tune_sa2va.errors import CheckpointError
 from tune_sa2va.model.families.internlm2_tokenizer import load_internlm2_tokenizer
 from tune_sa2va.model.locate import tokenizer_folder
+from tune_sa2va.model.templates import Template, template_of
 
 IGNORE_INDEX = -100
 _CHAT_TOKENS = ("<|im_start|>", "<|im_end|>", "[SEG]")
@@ -27,9 +28,9 @@ _QWEN_VL_IMAGE = ("<|vision_start|>", "<|image_pad|>", "<|vision_end|>")
 
 @dataclass(frozen=True, slots=True)
 class PromptTokens:
-    """One sequence: prompt, answer, `<|im_end|>`, newline.
+    """One sequence: prompt, answer, the template's end, newline.
 
-    input_ids: (T,). labels: (T,), -100 except on the answer and its `<|im_end|>`.
+    input_ids: (T,). labels: (T,), -100 except on the answer and its end.
     image_start, answer_start: the first of the image's and of the answer's tokens; seg_position: the `[SEG]` token.
     """
 
@@ -44,11 +45,12 @@ class Prompter:
     """Builds sequences with the tokenizer of one checkpoint."""
 
     def __init__(self, folder: Path) -> None:
-        """Read the tokenizer files in `folder`.
+        """Read the tokenizer files in `folder`, and the template from its config.json, where it has one.
 
         Raises:
-            CheckpointError: no tokenizer there, or one without Sa2VA's special tokens.
+            CheckpointError: no tokenizer there, or one without Sa2VA's special tokens; a template that is not known.
         """
+        self._template = _template(folder)
         self.tokenizer, self._bos = _load_tokenizer(folder)
         vocabulary = self.tokenizer.get_vocab()
         self._image = _INTERNVL_IMAGE if "<IMG_CONTEXT>" in vocabulary else _QWEN_VL_IMAGE
@@ -58,16 +60,21 @@ class Prompter:
                 "Copy the tokenizer files from the Sa2VA checkpoint."
             )
         self.seg_id: int = vocabulary["[SEG]"]
-        self.end_id: int = vocabulary["<|im_end|>"]
+        self.end_id: int | None = vocabulary.get(self._template.end)
+        """The token that ends an answer; None where the end is text for this tokenizer, of several tokens."""
+        self.pad_id: int = vocabulary["<|im_end|>"]
+        """Fills up batches, and is never looked at."""
 
     def build(self, *, question: str, answer: str, num_image_tokens: int) -> PromptTokens:
         """The training sequence for an image of `num_image_tokens`; `answer` holds exactly one [SEG]."""
         assert answer.count("[SEG]") == 1, f"an answer holds one [SEG], got {answer!r}"
         prompt_ids = [*self._bos, *self._encode(self.prompt_text(question, num_image_tokens))]
-        answer_ids = self._encode(answer)
-        ids = [*prompt_ids, *answer_ids, self.end_id, *self._encode("\n")]
+        # Where the end is text, the last letters of the answer may share a token with it.
+        end = [] if self.end_id is None else [self.end_id]
+        answer_ids = [*self._encode(answer + ("" if end else self._template.end)), *end]
+        ids = [*prompt_ids, *answer_ids, *self._encode("\n")]
         labels = [IGNORE_INDEX] * len(ids)
-        answer_end = len(prompt_ids) + len(answer_ids) + 1
+        answer_end = len(prompt_ids) + len(answer_ids)
         labels[len(prompt_ids) : answer_end] = ids[len(prompt_ids) : answer_end]
         image_token = self.tokenizer.convert_tokens_to_ids(self._image[1])
         return PromptTokens(
@@ -82,11 +89,40 @@ class Prompter:
         """The user's turn with the image in front, up to where the answer starts (a BOS is not part of the text)."""
         opening, token, closing = self._image
         image = f"{opening}{token * num_image_tokens}{closing}"
-        return f"<|im_start|>user\n{image}\n{question}<|im_end|>\n<|im_start|>assistant\n"
+        return f"{self._template.before}{image}\n{question}{self._template.after}"
+
+    def without_end(self, written: list[int]) -> list[int] | None:
+        """What was written before the end, as tokens; None while the end has not been written.
+
+        As the reference stops: by the text, line breaks left out, where the end is no token of its own.
+        """
+        if self.end_id is not None:
+            return written[:-1] if written and written[-1] == self.end_id else None
+        end = self._template.end
+        text = self._decode(written)
+        if not text.endswith(end):
+            return None
+        while written and len(self._decode(written)) > len(text) - len(end):
+            written = written[:-1]
+        return written
+
+    def _decode(self, ids: list[int]) -> str:
+        return str(self.tokenizer.decode(ids)).replace("\r", "").replace("\n", "")
 
     def _encode(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
         return ids
+
+
+def _template(folder: Path) -> Template:
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:  # a tokenizer alone
+        config = {}
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: cannot be read as JSON: {error}. Copy it again from the checkpoint.") from error
+    return template_of(config if isinstance(config, dict) else {}, path)
 
 
 def _load_tokenizer(folder: Path) -> tuple[PreTrainedTokenizerBase, list[int]]:

@@ -35,7 +35,7 @@ def main(
     from tune_sa2va.plan.show import show, to_plain
     from tune_sa2va.preflight.flags import Flags
 
-    forecast = look(Flags.of(flags), with_probe=not no_probe)
+    forecast = look(Flags.of(flags), with_probe=not no_probe, codes=flags["codes"])
     if as_json:
         print(json.dumps(to_plain(forecast), indent=2))
     else:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from tune_sa2va.data import CheckReport, Sample
 from tune_sa2va.data.parts import scored_parts
+from tune_sa2va.data.speech import Speech
 from tune_sa2va.doctor.finding import Severity
 from tune_sa2va.doctor.machine import check_machine
 from tune_sa2va.errors import TrialFailure, UserError
@@ -38,8 +39,11 @@ class Forecast:
     hours: Hours | None = None
 
 
-def look(flags: Flags, *, with_probe: bool) -> Forecast:
-    """Looks ahead as far as the flags allow; the time only where nothing speaks against the search."""
+def look(flags: Flags, *, with_probe: bool, codes: bool | None = None) -> Forecast:
+    """Looks ahead as far as the flags allow; the time only where nothing speaks against the search.
+
+    codes: call images by codes, or by their names; None goes by whether a terminal reads along.
+    """
     forecast = Forecast(problems=faults(flags))
     if forecast.problems:
         return forecast
@@ -60,8 +64,9 @@ def look(flags: Flags, *, with_probe: bool) -> Forecast:
     if not examined:
         return forecast
     report, samples = examined[0]
-    forecast.problems += [f"{problem.file}: {problem.message}" for problem in report.errors]
-    forecast.warnings += [f"{problem.file}: {problem.message}" for problem in report.warnings]
+    speech = Speech.of(report, codes=codes)
+    forecast.problems += [f"{speech.file(problem.file)}: {speech.text(problem.message)}" for problem in report.errors]
+    forecast.warnings += [f"{speech.file(problem.file)}: {speech.text(problem.message)}" for problem in report.warnings]
     if not samples:
         if not report.errors:
             forecast.problems.append(f"{settings.data.source}: no image can be used. Check --data.")

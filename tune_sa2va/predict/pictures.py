@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tune_sa2va.data import IMAGE_SUFFIXES, load_image
+from tune_sa2va.data import IMAGE_SUFFIXES, Severity, load_image
+from tune_sa2va.data.looks import faults_of, look_at
 from tune_sa2va.errors import DataError
 
 _THREADS = 4  # each holds a picture of up to MAX_PIXELS
@@ -46,10 +47,10 @@ def _images_in(folder: Path) -> list[Path]:
 
 def _fault(path: Path) -> str:
     try:
-        load_image(path)
+        found = faults_of(look_at(load_image(path)))
     except DataError as error:
         return str(error)
-    return ""
+    return next((f"{path}: {message}" for fault, message in found if fault.severity is Severity.ERROR), "")
 
 
 def _same_names(files: Sequence[Path]) -> list[str]:

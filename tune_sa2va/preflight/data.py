@@ -9,6 +9,7 @@ from tune_sa2va.data import CheckReport, Sample, check, open_dataset, split_by_g
 from tune_sa2va.data.parts import cut_into_folds, fitting_folds, num_folds
 from tune_sa2va.data.procedural import DEMO_FAMILY
 from tune_sa2va.data.procedural.folder import write_folder
+from tune_sa2va.data.rules import Rules
 from tune_sa2va.errors import DataError, UserError
 from tune_sa2va.evaluate.tuned import FinalName
 from tune_sa2va.propose.inherited_split import split_after
@@ -50,10 +51,11 @@ def examine_data(settings: SearchSettings) -> tuple[CheckReport, tuple[Sample, .
     Raises:
         DataError: no data set there, or it cannot be split, or not into so many folds.
     """
-    report = check(open_dataset(settings.data.source, allow_outside=settings.data.allow_outside))
+    data = settings.data
+    report = check(open_dataset(data.source, allow_outside=data.allow_outside, rules=Rules.of(data)))
     if report.errors or not report.samples:
         return report, ()
-    ratios, seed = settings.data.ratios, settings.data.split_seed
+    ratios, seed = data.ratios, data.split_seed
     if settings.warm_start is not None:
         samples = split_after(report.samples, settings.warm_start, ratios, seed=seed)
     else:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
 
-from tune_sa2va.config import MemoryMode
+from tune_sa2va.config import Absent, MemoryMode, OutlineRule
 from tune_sa2va.errors import UserError
 
 MAX_FOLDS = 20
@@ -43,6 +43,10 @@ class Flags:
     cache_limit_gib: float | None
     memory: str
     address: str | None
+    group_by: str | None = None
+    outlines: OutlineRule | None = None
+    labels: str | None = None
+    absent: Absent = "drop"
 
     @classmethod
     def of(cls, parameters: Mapping[str, Any]) -> "Flags":

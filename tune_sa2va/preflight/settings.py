@@ -3,13 +3,15 @@
 `resolve_settings` stops at the first fault; `faults` lists all of them, as `python -m tune_sa2va.plan` shows them.
 """
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args
 
 from tune_sa2va.cache.place import features_folder
 from tune_sa2va.config import Augment, DataSettings, ModelSettings
-from tune_sa2va.data import open_dataset
+from tune_sa2va.data import Dataset, open_dataset
+from tune_sa2va.data.rules import Rules
 from tune_sa2va.data.variants import variants_of
 from tune_sa2va.errors import UserError
 from tune_sa2va.evaluate.tuned import FinalName
@@ -44,9 +46,7 @@ def resolve_settings(flags: Flags) -> SearchSettings:
         name=name,
         out=out,
         model=ModelSettings(model=examine_model(flags.model), precision="bf16" if gpus else "fp32"),
-        data=DataSettings(
-            source=str(data_source(flags.data)), split_seed=flags.seed, allow_outside=flags.allow_outside
-        ),
+        data=_data(flags),
         space_file=space.source,
         space=space.to_dict(),
         gpus=gpus,
@@ -88,7 +88,7 @@ def faults(flags: Flags) -> list[str]:
         lambda: devices(flags),
         lambda: examine_place(flags.storage, *out_and_name(flags)),
         lambda: examine_model(flags.model),
-        lambda: open_dataset(data_source(flags.data), allow_outside=flags.allow_outside),
+        lambda: _open(_data(flags)),
     )
     found = []
     for check_one in checks:
@@ -97,6 +97,25 @@ def faults(flags: Flags) -> list[str]:
         except UserError as error:
             found.append(str(error))
     return list(dict.fromkeys(found))
+
+
+def _data(flags: Flags) -> DataSettings:
+    group_by = flags.group_by
+    if group_by is not None and group_by.lower().endswith(".csv"):
+        group_by = str(Path(os.path.expanduser(group_by)).absolute())  # noqa: PTH111
+    return DataSettings(
+        source=str(data_source(flags.data)),
+        split_seed=flags.seed,
+        allow_outside=flags.allow_outside,
+        group_by=group_by,
+        outlines=flags.outlines,
+        labels=flags.labels,
+        absent=flags.absent,
+    )
+
+
+def _open(data: DataSettings) -> Dataset:
+    return open_dataset(data.source, allow_outside=data.allow_outside, rules=Rules.of(data))
 
 
 def _sampler(name: str) -> SamplerName:

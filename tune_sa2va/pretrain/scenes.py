@@ -83,7 +83,7 @@ class SceneStream(IterableDataset[Examples]):
         )
         missing = self.length - len(tokens.input_ids)
         assert missing >= 0, f"{text!r} needs {len(tokens.input_ids)} tokens, {self.length} are kept"
-        input_ids = torch.nn.functional.pad(tokens.input_ids, (0, missing), value=self.prompter.end_id)
+        input_ids = torch.nn.functional.pad(tokens.input_ids, (0, missing), value=self.prompter.pad_id)
         labels = torch.nn.functional.pad(tokens.labels, (0, missing), value=IGNORE_INDEX)
         return input_ids, labels, tokens.seg_position
 

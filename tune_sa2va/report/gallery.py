@@ -14,9 +14,8 @@ from tune_sa2va.data.codes import image_code
 from tune_sa2va.data.split_file import read_split
 from tune_sa2va.errors import DataError
 from tune_sa2va.report.load import Run
-from tune_sa2va.results.test_scores import RECIPE, WINNER
+from tune_sa2va.results.test_scores import MASKS_FOLDER, RECIPE, WINNER, mask_name
 
-MASKS_FOLDER = "test_masks"
 _SIDE_PX = 360
 """Longest side of a picture in the page."""
 FOUND, INVENTED, MISSED = (42, 157, 143), (240, 150, 30), (222, 60, 140)
@@ -86,16 +85,18 @@ def _case(run: Run, title: str, row: pd.Series, sample: Sample) -> Case:
     truth = load_truth(sample, *picture.shape[:2])
     panels = [_panel("image", picture), _panel("truth", _painted(picture, truth, truth))]
     for label in (WINNER, RECIPE):
-        mask = _mask(run, label, row["image_code"], truth.shape)
+        mask = _mask(run, label, row["image_code"], row["text"], truth.shape)
         if mask is not None:
             panels.append(_panel(f"{label}", _painted(picture, mask, mask)))
             panels.append(_panel(f"{label}: right and wrong", _painted(picture, mask, truth)))
     scores = f"Dice {row['dice']:.3f}, clDice {row['cl_dice']:.3f}, HD95 {row['hd95_px']:.1f} px"
-    return Case(title=title, image=run.names.label(row["image_code"]), scores=scores, panels=panels)
+    asked = "" if run.locked is None or len(run.locked.texts) < 2 else f", {row['text']}"
+    return Case(title=f"{title}{asked}", image=run.names.label(row["image_code"]), scores=scores, panels=panels)
 
 
-def _mask(run: Run, label: str, code: str, shape: tuple[int, ...]) -> Bool[np.ndarray, "H W"] | None:
-    file = run.folder / MASKS_FOLDER / label / f"{code}.png"
+def _mask(run: Run, label: str, code: str, text: str, shape: tuple[int, ...]) -> Bool[np.ndarray, "H W"] | None:
+    texts = [] if run.locked is None else run.locked.texts
+    file = run.folder / MASKS_FOLDER / label / mask_name(code, text, texts)
     if not file.is_file():
         return None
     with Image.open(file, formats=["PNG"]) as image:

@@ -4,15 +4,12 @@ File names and groups of medical images carry patients' names. Reports speak of 
 trial's reason for failing, a path in the configuration) are searched for names before they are shown.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from tune_sa2va.data.codes import SHORTEST_HIDDEN, hide
 from tune_sa2va.data.split_file import NAMES_FILE, read_names
-
-_SHORTEST = 3
-"""Names of fewer letters ("c1", "07") would be found in any text; alone they tell nobody's name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,10 +32,10 @@ class Names:
         for row in rows:
             name = PurePosixPath(row["name"])
             for spelling in (row["group"], name.stem, name.name, row["name"]):
-                if len(spelling) >= _SHORTEST:
+                if len(spelling) >= SHORTEST_HIDDEN:
                     codes[spelling] = row["group_code"] if spelling == row["group"] else row["image_code"]
             for parent in name.parts[:-1]:
-                if len(parent) >= _SHORTEST and parent not in ("images", "image", "frames", "data"):
+                if len(parent) >= SHORTEST_HIDDEN and parent not in ("images", "image", "frames", "data"):
                     codes.setdefault(parent, row["group_code"])
         return cls(show=show, by_code={row["image_code"]: row["name"] for row in rows}, codes=codes)
 
@@ -48,16 +45,7 @@ class Names:
 
     def hide(self, text: str) -> str:
         """The text with folders cut off and each name of the data set as its code; whole where names may be shown."""
-        if self.show:
-            return text
-        # Folders first: those above the data set's are in no table, and may name people, too.
-        text = re.sub(r"(?<![\w.:/])/(?:[^/\s'\"]+/)+", "…/", text)
-        if not self.codes:
-            return text
-        # The longest first: "images/Li_Wei.png" before "Li_Wei".
-        spellings = sorted(self.codes, key=len, reverse=True)
-        pattern = "|".join(re.escape(spelling) for spelling in spellings)
-        return re.sub(rf"(?<![\w])(?:{pattern})(?![\w])", lambda found: self.codes[found.group()], text)
+        return text if self.show else hide(text, self.codes)
 
     def path(self, path: str) -> str:
         """A path of this machine: its last part, since folders above it name people and studies; whole if shown."""

@@ -42,6 +42,7 @@ def report_values(run: Run, *, pictures: bool) -> dict[str, Any]:
         "answer": _answer(run, compared),
         "asked": _asked(run),
         "table": None if run.locked is None else means_table(_means(run.locked)),
+        "text_table": None if run.locked is None else _text_table(run.locked),
         "test_note": _test_note(run),
         "comparisons": [
             (f"The winner against the {other}", comparison_rows(own)) for other, own in compared.items() if own
@@ -69,6 +70,16 @@ def means_table(by_model: Mapping[str, Mapping[str, Interval]]) -> dict[str, Any
             for model, cells in by_model.items()
         ],
     }
+
+
+def _text_table(locked: LockedPart) -> dict[str, Any] | None:
+    """The same with a row a model and text; None where all images were asked for one thing."""
+    rows = {
+        f"{model}, {text}{f'; absent in {own.absent_in_words}' if own.num_absent else ''}": own.means
+        for model, of_texts in locked.of_texts.items()
+        for text, own in of_texts.items()
+    }
+    return means_table(rows) if rows else None
 
 
 def interval_text(interval: Interval, digits: int, *, sign: bool = False) -> str:
@@ -200,12 +211,12 @@ def _test_note(run: Run) -> str:
     scores = run.locked.scores
     images, groups = scores["image_code"].nunique(), scores["group_code"].nunique()
     threshold = ", ".join(f"{value:g}" for value in sorted(scores["threshold"].unique()))
-    empty = int(scores["dice"].isna().sum())
-    skipped = f" {count(empty, 'score')} left out, where truth and prediction are both empty." if empty else ""
+    texts = scores["text"].nunique()
+    asked = f", asked for {texts} texts that weigh the same" if texts > 1 else ""
     again = "" if run.locked.openings == 1 else " Whatever was chosen after the first time is no longer blind to it."
     return (
         f"{count(images, 'image')} of {count(groups, 'group')}, which no trial has seen; opened {run.locked.opened}."
-        f"{again} Masks on the images' own pixels, threshold {threshold}.{skipped}"
+        f"{again} Masks on the images' own pixels, threshold {threshold}{asked}."
     )
 
 

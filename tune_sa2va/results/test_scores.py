@@ -4,6 +4,7 @@ The terminal, summary.txt, the report, the model card and `load_results` take th
 the same. `score.test_part` writes the file. No Ray and no torch.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,9 @@ UNTUNED, RECIPE, WINNER = "untuned base", "recipe", "winner"
 
 AT_DEFAULT, AT_OWN = "default", "own"
 """At which threshold a row's mask was cut: Sa2VA's 0.5, or the one chosen for the model on images that it never saw."""
+
+MASKS_FOLDER = "test_masks"
+"""test_masks/<row>/<mask_name>: what each model found, 0 or 255, on the image's own pixels."""
 
 _COLUMNS = (
     *("row", "checkpoint", "image_code", "group_code", "text", "threshold", "tp", "fp", "fn", "tn"),
@@ -56,6 +60,39 @@ DICE = MEASURES[0]
 OVERLAP = ("dice", "iou", "recall", "precision")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextScores:
+    """One model on the test images that were asked for one text.
+
+    means: measure's column -> mean over images. num_absent: images in which it is not. num_false_alarms: of these,
+    where something was found. They are in the means: 1 where nothing is found, else 0.
+    """
+
+    means: dict[str, Interval]
+    num_images: int
+    num_absent: int
+    num_false_alarms: int
+
+    @classmethod
+    def of(cls, rows: pd.DataFrame) -> "TextScores":
+        """Out of the rows of one model and text."""
+        absent = rows[rows["tp"] + rows["fn"] == 0]
+        return cls(
+            means={m.column: _mean(rows, m) for m in MEASURES},
+            num_images=len(rows),
+            num_absent=len(absent),
+            num_false_alarms=int((absent["fp"] > 0).sum()),
+        )
+
+    @property
+    def absent_in_words(self) -> str:
+        """`2 of 9 (1 false alarm)`; empty where it is in every image."""
+        if not self.num_absent:
+            return ""
+        alarms = f"{self.num_false_alarms} false alarm{'' if self.num_false_alarms == 1 else 's'}"
+        return f"{self.num_absent} of {self.num_images} ({alarms})"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class LockedPart:
     """scores: the file's rows, one a model and test image, with Dice, IoU, recall and precision beside the counts.
@@ -68,7 +105,8 @@ class LockedPart:
 
     @property
     def means(self) -> dict[str, dict[str, Interval]]:
-        """Row -> measure's column -> mean with its bootstrap interval over groups; rows in the order of the file."""
+        """Row -> measure's column -> mean over texts of the mean over images, with its bootstrap interval over groups;
+        rows in the order of the file."""
         return _means(self.scores)
 
     @property
@@ -76,6 +114,22 @@ class LockedPart:
         """Row -> its own threshold, and the same means there."""
         thresholds = self.own.groupby("row", sort=False)["threshold"].first()
         return {row: (float(thresholds[row]), found) for row, found in _means(self.own).items()}
+
+    @property
+    def texts(self) -> list[str]:
+        """What the images were asked for, sorted."""
+        return sorted(map(str, self.scores["text"].unique()))
+
+    @property
+    def of_texts(self) -> dict[str, "dict[str, TextScores]"]:
+        """Row -> text -> its own scores; empty where all images were asked for one thing and none of it is absent."""
+        scores = self.scores
+        if scores["text"].nunique() < 2 and (scores["tp"] + scores["fn"]).all():
+            return {}
+        return {
+            str(row): {str(text): TextScores.of(rows) for text, rows in own.groupby("text")}
+            for row, own in scores.groupby("row", sort=False)
+        }
 
     def against(self, other: str) -> dict[str, Comparison]:
         """Measure's column -> the winner beside another row, over the same images; empty where that row is not there.
@@ -142,14 +196,21 @@ def pair(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
 def compare_measure(measure: Measure, rows: pd.DataFrame) -> Comparison:
     """The comparison of the rows of `pair`."""
     first, second = (rows[f"{measure.column}_{side}"].tolist() for side in ("winner", "other"))
-    return compare(first, second, rows["group_code"].tolist(), higher_is_better=measure.higher_is_better)
+    groups, texts = rows["group_code"].tolist(), rows["text"].tolist()
+    return compare(first, second, groups, texts, higher_is_better=measure.higher_is_better)
+
+
+def mask_name(image_code: str, text: str, texts: Sequence[str]) -> str:
+    """The file of a mask: the image's code, and with several texts the place of its own in their order, from 1."""
+    return f"{image_code}.png" if len(texts) < 2 else f"{image_code}-{sorted(texts).index(text) + 1}.png"
 
 
 def _means(scores: pd.DataFrame) -> dict[str, dict[str, Interval]]:
-    return {
-        str(row): {m.column: mean_interval(own[m.column].tolist(), own["group_code"].tolist()) for m in MEASURES}
-        for row, own in scores.groupby("row", sort=False)
-    }
+    return {str(row): {m.column: _mean(own, m) for m in MEASURES} for row, own in scores.groupby("row", sort=False)}
+
+
+def _mean(rows: pd.DataFrame, measure: Measure) -> Interval:
+    return mean_interval(rows[measure.column].tolist(), rows["group_code"].tolist(), rows["text"].tolist())
 
 
 def _with_overlap(scores: pd.DataFrame) -> pd.DataFrame:

@@ -10,7 +10,9 @@ import ray
 from ray.exceptions import RayTaskError
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from tune_sa2va.data.speech import printable
 from tune_sa2va.data.split_file import NAMES_FILE
 from tune_sa2va.errors import UserError
 from tune_sa2va.evaluate.bootstrap import Interval
@@ -139,6 +141,9 @@ def _report(settings: SearchSettings, chosen: Chosen, locked: LockedPart) -> str
         known = ("", "") if checkpoint is None else (str(checkpoint.epoch), f"{checkpoint.val_dice:.3f}")
         at_own = f"{_cell(own[row][1][DICE.column])} at {own[row][0]:g}" if row in own else ""
         table.add_row(row, *known, *(_cell(means[measure.column]) for measure in _SHOWN), at_own)
+        for text, scores in locked.of_texts.get(row, {}).items():
+            absent = f"absent in {scores.absent_in_words}" if scores.num_absent else ""
+            table.add_row(Text(f"  {printable(text)}"), "", absent, *(_cell(scores.means[m.column]) for m in _SHOWN))
     console = Console(width=170, record=True, file=io.StringIO())
     console.print(table)
     console.print(_conclusion(chosen, locked), soft_wrap=True)

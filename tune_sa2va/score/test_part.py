@@ -34,11 +34,8 @@ from tune_sa2va.lane.messages import Files, write_files
 from tune_sa2va.model.sa2va import Sa2VA
 from tune_sa2va.propose.warm_start import read_inherited
 from tune_sa2va.results.settings import SearchSettings
-from tune_sa2va.results.test_scores import AT_DEFAULT, AT_OWN, OPENINGS, SCORES_FILE
+from tune_sa2va.results.test_scores import AT_DEFAULT, AT_OWN, MASKS_FOLDER, OPENINGS, SCORES_FILE, mask_name
 from tune_sa2va.train.workbench import open_examples, open_model
-
-MASKS_FOLDER = "test_masks"
-"""test_masks/<row>/<image code>.png: what each model found, 0 or 255, on the image's own pixels."""
 
 _SCHEMA = pa.schema(
     [
@@ -109,7 +106,8 @@ def _score(
     masks: dict[str, UInt8[np.ndarray, " bytes"]] = {}
     for contender in contenders:
         folds = _attach(model, contender.folds or contender.adapters)
-        threshold = choose_threshold(out_of_fold(model, folds, validated.for_members(model, folds))).threshold
+        own = validated.for_members(model, folds)
+        threshold = choose_threshold(out_of_fold(model, folds, own), validated.texts).threshold
         folds.detach()
         members = _attach(model, contender.adapters)
         rows[contender.row], found = _score_one(
@@ -138,13 +136,15 @@ def _score_one(
 ) -> tuple[list[dict[str, Any]], dict[str, UInt8[np.ndarray, " bytes"]]]:
     """Rows at Sa2VA's threshold and at the contender's own; masks at Sa2VA's."""
     rows, masks = [], {}
+    texts = sorted({label["text"] for label in labels})
     for index, label in enumerate(labels):
         logits = members.mean_logits(lambda index=index: predict(model, examples[index]))  # type: ignore[misc]
         truth = examples.truth(index).numpy()
         for at, value in ((AT_DEFAULT, DEFAULT_THRESHOLD), (AT_OWN, threshold)):
             mask = (logits > logit_of(value)).cpu().numpy()
             if at == AT_DEFAULT:
-                masks[f"{label['image_code']}.png"] = np.frombuffer(to_png(mask.astype(np.uint8) * 255), dtype=np.uint8)
+                name = mask_name(label["image_code"], label["text"], texts)
+                masks[name] = np.frombuffer(to_png(mask.astype(np.uint8) * 255), dtype=np.uint8)
             known = {"row": contender.row, "checkpoint": contender.checkpoint, "at": at, "threshold": value}
             rows.append(known | label | _scores(mask, truth))
     return rows, masks

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tune_sa2va.data_flags import AbsentTargets, CodesOrNames, GroupBy, Labels, Outlines
 from tune_sa2va.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False)
 
 KEPT_FROM_THE_SEARCH = (
-    *("data", "allow_outside", "model", "space", "epochs", "time_budget_min", "sampler", "warm_start", "seed"),
-    *("folds", "grace_period", "reduction_factor", "final"),
+    *("data", "allow_outside", "group_by", "outlines", "labels", "absent", "model", "space", "epochs"),
+    *("time_budget_min", "sampler", "warm_start", "seed", "folds", "grace_period", "reduction_factor", "final"),
     *("gpus", "gpus_per_trial", "lanes", "cache_limit_gib", "memory", "out", "name", "storage"),
 )
 """Flags that --resume does not take: a search that changes on the way is not one search."""
@@ -45,6 +46,11 @@ def main(
     allow_outside: Annotated[
         bool, typer.Option("--allow-outside", help="Take images and masks that lie outside the data set's folder, too.")
     ] = False,
+    group_by: GroupBy = None,
+    outlines: Outlines = None,
+    labels: Labels = None,
+    absent: AbsentTargets = "drop",
+    codes: CodesOrNames = None,
     model: Annotated[
         str,
         typer.Option(
@@ -188,7 +194,7 @@ def main(
         given = [options[key] for key in kept_by_resume(resume) if _is_given(context, key)]
         changes = {key: getattr(flags, key) for key in CHANGED_BY_RESUME if _is_given(context, key)}
         raise typer.Exit(_resume(changed_settings(flags, resume, given, changes), outlets))
-    raise typer.Exit(_search(flags, outlets))
+    raise typer.Exit(_search(flags, outlets, codes))
 
 
 def _is_given(context: typer.Context, key: str) -> bool:
@@ -196,8 +202,8 @@ def _is_given(context: typer.Context, key: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def _search(flags: "Flags", outlets: "Outlets") -> int:
-    from tune_sa2va.data.__main__ import print_report
+def _search(flags: "Flags", outlets: "Outlets", codes: bool | None) -> int:
+    from tune_sa2va.data.show import print_report
     from tune_sa2va.preflight.data import examine_data, with_folds
     from tune_sa2va.preflight.lane_memory import fit_memory
     from tune_sa2va.preflight.settings import resolve_settings
@@ -208,7 +214,7 @@ def _search(flags: "Flags", outlets: "Outlets") -> int:
     examine_targets(settings)
     report, samples = examine_data(settings)
     if report.problems or not samples:
-        print_report(report)
+        print_report(report, seed=settings.data.split_seed, codes=codes)
     if not samples:
         typer.echo("Nothing was started: cure the errors above first.", err=True)
         return 1

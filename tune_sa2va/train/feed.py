@@ -26,6 +26,17 @@ class ImageSource(ExampleSource, Protocol):
     def with_pixels(self, *, sam2: bool, vision: bool, strength: float) -> "TrainingSource": ...
 
 
+class ValidationSource(ExampleSource, Protocol):
+    """Images whose scores are averaged by what they are asked for."""
+
+    @property
+    def texts(self) -> Sequence[str]: ...
+
+
+class ScoredImages(ImageSource, ValidationSource, Protocol):
+    """Images that a trial is scored on."""
+
+
 class TrainingSource(ExampleSource, Protocol):
     """Images that may look another way in each epoch."""
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tune_sa2va.config import TrialConfig
 from tune_sa2va.evaluate.examples import Examples, SomeExamples
-from tune_sa2va.evaluate.metrics import Counts, mean_scores
+from tune_sa2va.evaluate.metrics import Counts, Scores, mean_scores
 from tune_sa2va.train.checkpoint import fold_folder, read_folds, write_folds
 from tune_sa2va.train.checkpoint_state import Progress
 from tune_sa2va.train.engine import Engine
@@ -94,10 +94,12 @@ class FoldedTrial:
 
     def record(self) -> EpochRecord:
         """The record of the epoch under way by the folds that are done; where some are not, the trial ends with it."""
+        asked = dict(pair for part in self._parts for pair in zip(part.places, part.val.texts, strict=True))
+        known = [(counts, asked[place]) for place, counts in enumerate(self.val_counts) if counts is not None]
         record = _summed_up(
             self._records,
             [len(part.train) for part in self._parts],
-            [counts for counts in self.val_counts if counts is not None],
+            mean_scores([counts for counts, _ in known], [text for _, text in known]),
             folds=len(self._parts),
         )
         steps = sum(fold.trial.progress.step for fold in self._folds)
@@ -164,12 +166,9 @@ def _copy(source: Sequence[Tensor], to: Sequence[Tensor]) -> None:
         theirs.copy_(mine)
 
 
-def _summed_up(
-    records: Sequence[EpochRecord], images: Sequence[int], counts: Sequence[Counts], *, folds: int
-) -> EpochRecord:
-    """One record of the folds' own: scores over all their validation images, training means by their images."""
+def _summed_up(records: Sequence[EpochRecord], images: Sequence[int], scores: Scores, *, folds: int) -> EpochRecord:
+    """One record of the folds' own. scores: over all their validation images; training means go by their images."""
     plain = [asdict(record) for record in records]
-    scores = mean_scores(counts)
 
     def total(name: str) -> float:
         return math.fsum(fold[name] for fold in plain)

@@ -78,7 +78,7 @@ def batch_loss(
     valid = batch.valid()
     parts = combo_loss(logits, batch.truth.to(logits.dtype), knobs, valid)
     if batch.answer_ids.shape[1]:
-        # Mean cross entropy of the answer's tokens and its <|im_end|>; scored on those positions alone.
+        # Mean cross entropy of the answer's tokens and its end; scored on those positions alone.
         scores = model.logits(hidden[:, 1:]).float()
         lm_loss = F.cross_entropy(scores.transpose(1, 2), batch.answer_ids, reduction="none").mean(dim=1)
     else:

@@ -16,7 +16,7 @@ from tune_sa2va.model.lora import TrialAdapters
 from tune_sa2va.train.checkpoint import load_checkpoint
 from tune_sa2va.train.checkpoint_state import Progress
 from tune_sa2va.train.engine import Engine
-from tune_sa2va.train.feed import ExampleSource, ImageSource, TrainingImages, TrainingSource
+from tune_sa2va.train.feed import ExampleSource, ScoredImages, TrainingImages, TrainingSource
 from tune_sa2va.train.liveness import STEPS_TO_PROVE, Liveness, frozen_validation
 from tune_sa2va.train.records import EpochRecord
 from tune_sa2va.train.schedule import learning_rate
@@ -36,7 +36,7 @@ class Trial:
         self,
         engine: Engine,
         train: TrainingImages,
-        val: ImageSource,
+        val: ScoredImages,
         config: TrialConfig,
         *,
         resume_from: Path | None = None,
@@ -59,6 +59,7 @@ class Trial:
         self._engine = engine
         self._train: TrainingSource = train
         self._val: ExampleSource = val
+        self._texts = val.texts
         if config.runs_sam2 or config.runs_vision:
             towers = {"sam2": config.runs_sam2, "vision": config.runs_vision}
             self._train = train.with_pixels(**towers, strength=config.data.strength)
@@ -129,7 +130,7 @@ class Trial:
         trained = time.monotonic()
         with self._averaged():
             self.val_counts = to_counts(self._validate())
-        scores = mean_scores(self.val_counts)
+        scores = mean_scores(self.val_counts, self._texts)
         ended = time.monotonic()
         warning = frozen_validation(self._progress.val_dice, scores.dice, moved=self._weight_sum() != before)
         self._progress = Progress(epoch=epoch, step=self._progress.step + num_steps, val_dice=scores.dice)

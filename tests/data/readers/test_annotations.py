@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,11 +12,14 @@ from hypothesis import strategies as st
 from tests.data.making import (
     faults,
     picture,
+    rectangle_mask,
     rectangle_outline,
     save,
     write_json,
 )
-from tune_sa2va.data import Dataset, Fault, Polygons, open_dataset
+from tune_sa2va.data import Dataset, Fault, Polygons, check, fingerprint, load_truth, open_dataset
+from tune_sa2va.data.readers.nothing import says_nothing
+from tune_sa2va.data.rules import Rules
 from tune_sa2va.errors import DataError
 
 OUTLINE = rectangle_outline((2, 3, 10, 5))
@@ -90,6 +94,78 @@ class TestAnnotations:
         assert (first.fault, first.file) == (Fault.BAD_ENTRY, "annotations.json, entry 1")
         assert message in first.message
 
+    @pytest.mark.parametrize("text", ["nan", "NA", "None", "null"])
+    def test_a_text_that_says_nothing(self, root: Path, text: str) -> None:
+        dataset = self.read(root, {"image": "a.png", "mask": [OUTLINE], "text": [text]})
+        assert faults(dataset) == [(Fault.BAD_ENTRY, "annotations.json, entry 1")]
+
+    def test_one_text_twice_in_an_entry(self, root: Path) -> None:
+        dataset = self.read(root, {"image": "a.png", "mask": [[OUTLINE], [OUTLINE]], "text": ["vessel", " vessel"]})
+        [problem] = dataset.problems
+        assert problem.message == "'text' has 'vessel' twice. Put all its polygons into one list, under one text."
+
+    def test_outlines_under_a_key_of_another_format(self, root: Path) -> None:
+        save(root / "images" / "b.png", picture(1))
+        coco = {"segmentation": [OUTLINE], "iscrowd": 0}
+        dataset = self.read(
+            root, {"image": "a.png", **coco, "text": ["vessel"]}, {"image": "b.png", "mask": [OUTLINE], **coco}
+        )
+        assert [sample.name for sample in dataset.samples] == ["images/b.png"]
+        assert faults(dataset) == [
+            (Fault.BAD_ENTRY, "annotations.json, entry 1"),
+            (Fault.UNREAD_KEY, "annotations.json"),
+            (Fault.UNREAD_KEY, "annotations.json"),
+        ]
+        said = [problem.message for problem in dataset.problems]
+        assert "no 'mask', but 'segmentation'" in said[0]
+        assert said[1].startswith("2 entries have the key 'segmentation'") and "under 'mask'" in said[1]
+        assert said[2].startswith("2 entries have the key 'iscrowd'")
+
+    @pytest.mark.parametrize(("key", "meant"), [("gruop", "group"), ("masks", "mask"), ("Text", "text")])
+    def test_a_misspelt_key(self, root: Path, key: str, meant: str) -> None:
+        dataset = self.read(root, {"image": "a.png", "mask": [OUTLINE], key: "x"})
+        assert faults(dataset) == [(Fault.BAD_ENTRY, "annotations.json")]
+        assert f"Did you mean '{meant}'?" in dataset.problems[0].message
+
+    @pytest.mark.parametrize(
+        ("size", "fault"),
+        [
+            ({"width": 32, "height": 24}, None),
+            ({"width": 16, "height": 12}, Fault.SIZE_MISMATCH),
+            ({"width": 24, "height": 32}, Fault.SIZE_MISMATCH),
+        ],
+    )
+    def test_the_size_that_an_entry_says(self, root: Path, size: dict[str, int], fault: Fault | None) -> None:
+        report = check(self.read(root, {"image": "a.png", "mask": [OUTLINE], "text": ["x"], **size}))
+        assert [problem.fault for problem in report.problems] == ([] if fault is None else [fault])
+        if fault:
+            assert "the picture has 32 x 24" in report.problems[0].message
+
+    @pytest.mark.parametrize("size", [{"width": 32}, {"width": "32", "height": 24}, {"width": 0, "height": 0}])
+    def test_half_a_size(self, root: Path, size: dict[str, Any]) -> None:
+        dataset = self.read(root, {"image": "a.png", "mask": [OUTLINE], "text": ["x"], **size})
+        assert faults(dataset) == [(Fault.BAD_ENTRY, "annotations.json, entry 1")]
+
+    def test_outlines_inside_others_need_a_word(self, root: Path) -> None:
+        inner = rectangle_outline((4, 4, 8, 5))
+        entry = {"image": "a.png", "mask": [OUTLINE, inner], "text": ["x"]}
+        [problem] = check(self.read(root, entry)).problems
+        assert problem.fault is Fault.NESTED_OUTLINES
+        assert "1 of 2 outlines lie inside others (number 2 first)" in problem.message
+        assert "--outlines even-odd" in problem.message
+        outer, hole = rectangle_mask((2, 3, 10, 5)), rectangle_mask((4, 4, 8, 5))
+        for rule, wanted in (("union", outer), ("even-odd", outer & ~hole)):
+            dataset = open_dataset(root, rules=Rules(outlines=rule))
+            assert check(dataset).problems == ()
+            assert np.array_equal(load_truth(dataset.samples[0], 24, 32), wanted)
+
+    def test_the_fingerprint_knows_how_outlines_are_meant(self, root: Path) -> None:
+        self.read(root, {"image": "a.png", "mask": [OUTLINE], "text": ["x"]})
+        unsaid, union, even_odd = (
+            fingerprint(open_dataset(root, rules=Rules(outlines=rule)).samples) for rule in (None, "union", "even-odd")
+        )
+        assert unsaid == union != even_odd
+
     @pytest.mark.parametrize("image", ["../../a.png", "/a.png", "x/../../../a.png"])
     def test_an_image_outside(self, root: Path, image: str) -> None:
         dataset = self.read(root, {"image": image, "mask": [OUTLINE], "text": ["x"]})
@@ -112,7 +188,9 @@ class TestAnnotations:
     @settings(deadline=None, max_examples=40)
     @given(
         polygons_of_text=st.dictionaries(
-            st.text(st.characters(codec="utf-8"), min_size=1, max_size=9).filter(lambda text: text == text.strip()),
+            st.text(st.characters(codec="utf-8"), min_size=1, max_size=9).filter(
+                lambda text: text == text.strip() and not says_nothing(text)
+            ),
             st.lists(
                 st.lists(st.floats(-1e6, 1e6) | st.integers(0, 2000), max_size=10).filter(
                     lambda outline: outline and len(outline) % 2 == 0

@@ -77,14 +77,17 @@ class TestContract:
         assert relative.root == root
         assert all(sample.image.is_absolute() for sample in relative.samples)
 
-    def test_files_that_are_no_images_are_passed_over(self, tmp_path: Path, form: str) -> None:
+    def test_files_that_are_no_images_are_told_where_a_folder_is_read(self, tmp_path: Path, form: str) -> None:
         root = tmp_path / "data set"
         save_images(root)
         source = FORMS[form](root)
         before = open_dataset(source)
-        for name in ("._alone.bmp", "Thumbs.db", "notes.txt"):
+        for name in ("._alone.bmp", ".DS_Store", "notes.txt", "c.webp"):
             (root / "images" / name).write_bytes(b"\0")
-        assert open_dataset(source) == before
+        dataset = open_dataset(source)
+        assert dataset.samples == before.samples
+        told = [(Fault.UNREAD_PICTURE, "images/c.webp"), (Fault.UNREAD_FILE, "images/notes.txt")]
+        assert faults(dataset) == ([] if "manifest" in form or "CSV" in form else told)
 
 
 class TestSource:

@@ -1,8 +1,11 @@
 """Pairs of images and masks in folders, and what may be wrong with them."""
 
+import unicodedata
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.data.making import (
     faults,
@@ -11,7 +14,7 @@ from tests.data.making import (
     save,
     save_pair,
 )
-from tune_sa2va.data import Fault, open_dataset
+from tune_sa2va.data import Fault, check, load_truth, open_dataset
 from tune_sa2va.errors import DataError
 
 
@@ -43,6 +46,42 @@ class TestFolder:
         save_pair(tmp_path, "a.png", 0)
         save(tmp_path / "images" / "patient 2" / "b.png", picture(1))
         assert faults(open_dataset(tmp_path)) == [(Fault.BAD_ENTRY, "images/patient 2")]
+
+    @pytest.mark.parametrize("ending", [".webp", ".HEIC", ".nii", ".ppm.gz"])
+    def test_pictures_of_kinds_that_are_not_read_are_errors(self, tmp_path: Path, ending: str) -> None:
+        save_pair(tmp_path, "a.png", 0)
+        for folder in ("images", "masks"):
+            (tmp_path / folder / f"b{ending}").write_bytes(b"x")
+        dataset = open_dataset(tmp_path)
+        assert faults(dataset) == [
+            (Fault.UNREAD_PICTURE, f"images/b{ending}"),
+            (Fault.UNREAD_PICTURE, f"masks/b{ending}"),
+        ]
+        assert ("Unpack it" if ending.endswith("gz") else "Save it as PNG") in dataset.problems[0].message
+
+    @pytest.mark.parametrize("name", ["a.jfif", "a.jpe", "a.gif", "a.ppm", "a.pgm"])
+    def test_other_endings_of_kinds_that_are_read(self, tmp_path: Path, name: str) -> None:
+        (tmp_path / "images").mkdir()
+        kind = "JPEG" if name[2] == "j" else None
+        Image.fromarray(picture(0)).save(tmp_path / "images" / name, format=kind)
+        save(tmp_path / "masks" / "a.gif", rectangle_mask((2, 3, 10, 5)).astype("uint8"))
+        report = check(open_dataset(tmp_path))
+        assert report.problems == ()
+        assert np.array_equal(load_truth(report.samples[0], 24, 32), rectangle_mask((2, 3, 10, 5)))
+
+    @pytest.mark.parametrize("ending", ["_mask", ".ah", ".vk", "_manual1", "_1stHO"])
+    def test_the_endings_that_retinal_sets_give_their_masks(self, tmp_path: Path, ending: str) -> None:
+        save(tmp_path / "images" / "im0001.ppm", picture(0))
+        save(tmp_path / "masks" / f"im0001{ending}.ppm", rectangle_mask((2, 3, 10, 5)).astype("uint8") * 255)
+        dataset = open_dataset(tmp_path)
+        assert (len(dataset.samples), dataset.problems) == (1, ())
+
+    def test_names_that_look_the_same_are_one(self, tmp_path: Path) -> None:
+        decomposed, composed = (unicodedata.normalize(form, "Gefäß_0.png") for form in ("NFD", "NFC"))
+        save(tmp_path / "images" / decomposed, picture(0))
+        save(tmp_path / "masks" / composed, rectangle_mask((2, 3, 10, 5)))
+        dataset = open_dataset(tmp_path)
+        assert (len(dataset.samples), dataset.problems) == (1, ())
 
     def test_no_masks(self, tmp_path: Path) -> None:
         save(tmp_path / "images" / "a.png", picture(0))

@@ -1,5 +1,6 @@
 """Lists in CSV and Parquet, and what each fault in them is called."""
 
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.data.making import (
     write_parquet,
 )
 from tune_sa2va.data import Fault, open_dataset
+from tune_sa2va.data.readers.nothing import says_nothing
 from tune_sa2va.errors import DataError
 
 
@@ -105,6 +107,68 @@ class TestManifest:
         assert [sample.name for sample in dataset.samples] == ["images/b.png"]
         assert faults(dataset) == [(Fault.BAD_ENTRY, "m.csv, line 2")]
 
+    @pytest.mark.parametrize("word", ["nan", "NaN", "NA", "N/A", "None", "null", "<NA>", " nan "])
+    @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+    def test_words_for_nothing_count_as_empty_and_are_told(self, root: Path, suffix: str, word: str) -> None:
+        rows = [
+            {"image": f"images/{name}.png", "mask": f"masks/{name}.png", "group": word, "split": "", "text": word}
+            for name in "ab"
+        ]
+        dataset = open_dataset(self.write(root / f"m{suffix}", rows))
+        assert [(sample.group, sample.text) for sample in dataset.samples] == [
+            ("images/a.png", "blood vessel"),
+            ("images/b.png", "blood vessel"),
+        ]
+        assert faults(dataset) == [(Fault.COUNTED_EMPTY, f"m{suffix}")] * 2
+        assert "2 cells of column 'group'" in dataset.problems[0].message
+
+    @pytest.mark.parametrize("group", ["Nanette", "Nano", "NA-7", "no"])
+    def test_names_that_hold_such_a_word_are_names(self, root: Path, group: str) -> None:
+        rows = [{"image": "images/a.png", "mask": "masks/a.png", "group": group}]
+        dataset = open_dataset(self.write(root / "m.csv", rows, ("image", "mask", "group")))
+        assert (dataset.problems, dataset.samples[0].group) == ((), group)
+
+    def test_numbers_that_are_none_in_parquet(self, root: Path) -> None:
+        rows = [{"image": "images/a.png", "mask": "masks/a.png", "group": float("nan")}]
+        dataset = open_dataset(write_parquet(root / "m.parquet", rows))
+        assert dataset.samples[0].group == "images/a.png"
+
+    def test_backslashes_of_another_system(self, root: Path) -> None:
+        save_pair(root, "c\\d.png", 2)
+        rows = [{"image": f"images\\{name}.png", "mask": f"masks\\{name}.png"} for name in ("a", "b")]
+        rows.append({"image": "images/c\\d.png", "mask": "masks/c\\d.png"})
+        dataset = open_dataset(self.write(root / "m.csv", rows, ("image", "mask")))
+        assert dataset.problems == ()
+        assert [sample.name for sample in dataset.samples] == ["images/a.png", "images/b.png", "images/c\\d.png"]
+        out = [{"image": "..\\..\\x.png", "mask": "masks/a.png"}]
+        assert faults(open_dataset(self.write(root / "m.csv", out, ("image", "mask")))) == [
+            (Fault.OUTSIDE, "m.csv, line 2")
+        ]
+
+    def test_what_spreadsheets_leave_behind(self, root: Path) -> None:
+        (root / "m.csv").write_text(
+            "image,mask,,\r\nimages/a.png,masks/a.png,,\r\n,,,\r\nimages/b.png,masks/b.png,,\r\n,,,,,,\r\n"
+        )
+        dataset = open_dataset(root / "m.csv")
+        assert dataset.problems == ()
+        assert len(dataset.samples) == 2
+
+    def test_two_columns_of_a_name_that_is_not_ours(self, root: Path) -> None:
+        (root / "m.csv").write_text("image,mask,,age,age,\nimages/a.png,masks/a.png,1,2,3,\n")
+        assert len(open_dataset(root / "m.csv").samples) == 1
+        (root / "m.csv").write_text("image,mask,mask\nimages/a.png,masks/a.png,x\n")
+        with pytest.raises(DataError, match="column 'mask' is there twice"):
+            open_dataset(root / "m.csv")
+
+    def test_names_that_look_the_same(self, root: Path) -> None:
+        decomposed = unicodedata.normalize("NFD", "Gefäß.png")
+        save_pair(root, decomposed, 2)
+        (root / "masks" / decomposed).rename(root / "masks" / "Gefäß.png")
+        rows = [{"image": "images/Gefäß.png", "mask": f"masks/{decomposed}"}]
+        dataset = open_dataset(self.write(root / "m.csv", rows, ("image", "mask")))
+        assert dataset.problems == ()
+        assert dataset.samples[0].name == f"images/{decomposed}"
+
     def test_byte_order_mark_and_spaces(self, root: Path) -> None:
         (root / "m.csv").write_text("image, mask\r\nimages/a.png , masks/a.png\r\n", encoding="utf-8-sig")
         assert [sample.name for sample in open_dataset(root / "m.csv").samples] == ["images/a.png"]
@@ -144,17 +208,20 @@ class TestManifest:
     ) -> None:
         root = tmp_path_factory.mktemp("set")
         (root / "images").mkdir()
+
+        def said(cell: str) -> str:
+            return "" if says_nothing(cell) else cell.strip()
+
         rows = []
         for number, (group, split, text) in enumerate(cells):
             (root / f"images/{number}.png").touch()
             name = f"images/{number}.png"
             rows.append({"image": name, "mask": name, "group": group, "split": split, "text": text})
         wanted = [
-            (row["image"], row["group"].strip() or row["image"], row["split"] or None, row["text"].strip())
-            for row in rows
+            (row["image"], said(row["group"]) or row["image"], row["split"] or None, said(row["text"])) for row in rows
         ]
         for source in (write_csv(root / "m.csv", rows, self.COLUMNS), write_parquet(root / "m.parquet", rows)):
             dataset = open_dataset(source)
-            assert dataset.problems == ()
+            assert {problem.fault for problem in dataset.problems} <= {Fault.COUNTED_EMPTY}
             got = [(sample.name, sample.group, sample.split, sample.text) for sample in dataset.samples]
             assert got == [(*rest, text or "blood vessel") for *rest, text in wanted]

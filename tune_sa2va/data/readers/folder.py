@@ -1,14 +1,16 @@
 """A folder with `images/` and `masks/`, paired by stem: `images/NAME.jpg` with `masks/NAME.png` or `NAME_mask.png`.
 
-Any of the image endings will do on either side. Other files are passed over; folders inside `images/` are a problem,
-since their images would be missed without a word. Groups come from file names.
+A `dataset.json` with nnU-Net's `labels` makes the masks label maps. Any of the image endings will do on either side,
+and the endings that retinal sets give their masks' names. Files of other kinds and folders inside `images/` are a
+problem, since they would be missed without a word. Groups come from file names.
 """
 
 from collections import defaultdict
 from pathlib import Path
 
 from tune_sa2va.data.dataset import Dataset, Fault, Problem
-from tune_sa2va.data.images import IMAGE_SUFFIXES
+from tune_sa2va.data.decoding import IMAGE_SUFFIXES
+from tune_sa2va.data.labels import labels_of_nnunet
 from tune_sa2va.data.readers.naming import (
     IMAGES,
     group_from_name,
@@ -17,21 +19,26 @@ from tune_sa2va.data.readers.naming import (
     leads_out,
     name_in,
     outside_problem,
+    plain,
+    unread_files,
 )
+from tune_sa2va.data.readers.nnunet import DATASET_FILE, load_about
 from tune_sa2va.data.sample import Sample
 from tune_sa2va.errors import DataError
 
-_MASKS = "masks"
-_MASK_ENDING = "_mask"
+MASKS = "masks"
+"""The folder of masks in a data set's folder."""
+_MASK_ENDINGS = ("_mask", ".ah", ".vk", "_manual1", "_1stHO")
+"""What may follow an image's stem in its mask's: ours, STARE's two observers, DRIVE's and CHASE's first."""
 
 
 def read_folder(root: Path, *, allow_outside: bool = False) -> Dataset:
     """The pairs in `root`. Raises DataError where `images/` or `masks/` is missing."""
-    for wanted in (IMAGES, _MASKS):
+    for wanted in (IMAGES, MASKS):
         if not (root / wanted).is_dir():
             raise DataError(
-                f"{root}: a data set has manifest.csv, manifest.parquet, annotations.json, or the folders "
-                f"{IMAGES}/ and {_MASKS}/; {wanted}/ is missing. Add it, or give another folder."
+                f"{root}: a data set has manifest.csv, manifest.parquet, annotations.json, instances.json, LabelMe's "
+                f"files, or the folders {IMAGES}/ and {MASKS}/; {wanted}/ is missing. Add it, or give another folder."
             )
     problems = [
         Problem(
@@ -42,8 +49,9 @@ def read_folder(root: Path, *, allow_outside: bool = False) -> Dataset:
         for path in sorted((root / IMAGES).iterdir())
         if path.is_dir() and not path.name.startswith(".")
     ]
+    problems += [*unread_files(root, root / IMAGES), *unread_files(root, root / MASKS)]
     images = _by_stem(image_files(root / IMAGES))
-    masks = _by_image_stem(image_files(root / _MASKS), frozenset(images))
+    masks = _by_image_stem(image_files(root / MASKS), frozenset(images))
     samples = []
     for stem, paths in images.items():
         found = masks.pop(stem, [])
@@ -51,25 +59,32 @@ def read_folder(root: Path, *, allow_outside: bool = False) -> Dataset:
         if len(paths) > 1 or len(found) > 1:
             doubles = ", ".join(name_in(root, path) for path in (*paths, *found))
             message = f"One image and one mask of a name, got {doubles}. Keep one of each."
-            problems.append(Problem(fault=Fault.LISTED_TWICE, file=name, message=message))
+            quoted = tuple(name_in(root, path) for path in (*paths, *found))
+            problems.append(Problem(fault=Fault.LISTED_TWICE, file=name, message=message, names=quoted))
         elif not found:
             endings = ", ".join(sorted(IMAGE_SUFFIXES))
-            message = f"Wanted {_MASKS}/{stem} or {_MASKS}/{stem}{_MASK_ENDING} with one of {endings}. Add it."
-            problems.append(Problem(fault=Fault.MISSING_MASK, file=name, message=message))
+            quoted = (stem, f"{stem}{_MASK_ENDINGS[0]}")
+            message = f"Wanted {MASKS}/{stem} or {MASKS}/{stem}{_MASK_ENDINGS[0]} with one of {endings}. Add it."
+            problems.append(Problem(fault=Fault.MISSING_MASK, file=name, message=message, names=quoted))
         elif not allow_outside and (outside := [path for path in (paths[0], found[0]) if leads_out(root, path)]):
             problems.append(outside_problem(name, name_in(root, outside[0])))
         else:
             samples.append(Sample(name=name, image=paths[0], mask=found[0], group=group_from_name(name)))
     for path in sorted(path for left in masks.values() for path in left):
-        message = f"No image in {IMAGES}/ has this name. Add it, or remove the mask."
+        message = f"No image in {IMAGES}/ has this name, or its ending is not read. Add it, or remove the mask."
         problems.append(Problem(fault=Fault.EXTRA_MASK, file=name_in(root, path), message=message))
+    if (root / DATASET_FILE).is_file():
+        labels = labels_of_nnunet(load_about(root)["labels"], root / DATASET_FILE)
+        samples = [
+            each for sample in samples if isinstance(sample.mask, Path) for each in labels.of(sample, sample.mask)
+        ]
     return Dataset(root=root, samples=in_order(samples), problems=tuple(problems))
 
 
 def _by_stem(paths: list[Path]) -> dict[str, list[Path]]:
     stems: dict[str, list[Path]] = defaultdict(list)
     for path in paths:
-        stems[path.stem].append(path)
+        stems[plain(path.stem)].append(path)
     return dict(stems)
 
 
@@ -77,5 +92,8 @@ def _by_image_stem(paths: list[Path], image_stems: frozenset[str]) -> dict[str, 
     """Mask files under the stem of their image. An image that is itself called `NAME_mask` keeps its own mask."""
     stems: dict[str, list[Path]] = defaultdict(list)
     for path in paths:
-        stems[path.stem if path.stem in image_stems else path.stem.removesuffix(_MASK_ENDING)].append(path)
+        stem = plain(path.stem)
+        if stem not in image_stems:
+            stem = next((stem.removesuffix(ending) for ending in _MASK_ENDINGS if stem.endswith(ending)), stem)
+        stems[stem].append(path)
     return dict(stems)

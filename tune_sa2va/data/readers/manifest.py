@@ -1,17 +1,21 @@
 """`manifest.csv` or `manifest.parquet`: a row a sample.
 
-Columns: `image`, `mask` (files), and optionally `group`, `split` (train, val or test), `text`. An empty cell of an
+Columns: `image`, `mask` (files), and optionally `group`, `split` (train, val or test), `text` or `labels` (what the
+values of the mask show, `1=artery,2=vein`: a sample for each). An empty cell of an
 optional column means the same as no column; an empty `mask` is an image without annotation. Other columns are passed
 over (age, hospital), but one that looks like a misspelt name of ours stops the read: a lost `gruop` would leak patients
 between splits.
 
-Paths are relative to the manifest's folder, or absolute; files outside it need `allow_outside`. Cells are stripped of
-outer spaces. CSV is UTF-8 with commas. Parquet columns of ours hold texts or numbers.
+Paths are relative to the manifest's folder, or absolute; files outside it need `allow_outside`. A backslash is read as
+a slash where no file is called so. Cells are stripped of outer spaces; nan, NA, None, null and the like, which tables
+write for nothing, count as empty, and are told. CSV is UTF-8 with commas; columns without a name and a value, and rows
+of empty cells, as spreadsheets leave them behind, are passed over. Parquet columns of ours hold texts or numbers.
 """
 
 import csv
 import difflib
 import os
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import cast, get_args
@@ -21,13 +25,23 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tune_sa2va.data.dataset import Dataset, Fault, Problem
+from tune_sa2va.data.labels import parse_labels
 from tune_sa2va.data.readers.limits import MAX_CELL_LETTERS, MAX_COLUMNS, MAX_ROWS, check_size, too_many
-from tune_sa2va.data.readers.naming import group_from_name, in_order, is_file, leads_out, name_in, outside_problem
+from tune_sa2va.data.readers.naming import (
+    as_on_disk,
+    group_from_name,
+    in_order,
+    is_file,
+    leads_out,
+    name_in,
+    outside_problem,
+)
+from tune_sa2va.data.readers.nothing import says_nothing
 from tune_sa2va.data.sample import DEFAULT_TEXT, Sample, Split
-from tune_sa2va.errors import DataError
+from tune_sa2va.errors import DataError, UserError
 
 _REQUIRED = ("image", "mask")
-_KNOWN = (*_REQUIRED, "group", "split", "text")
+_KNOWN = (*_REQUIRED, "group", "split", "text", "labels")
 _SPLITS = get_args(Split)
 # difflib's ratio: takes in gruop, spilt and texts, and leaves alone context, task and patient_group.
 _MISSPELT_FROM = 0.75
@@ -44,19 +58,45 @@ def read_manifest(path: Path, *, allow_outside: bool = False) -> Dataset:
     rows, problems = _read_csv(path) if path.suffix.lower() == ".csv" else (_read_parquet(path), [])
     root = path.parent
     samples: dict[tuple[str, str], Sample] = {}
+    rows, nothings = _without_nothings(path, rows)
+    problems += nothings
     for where, row in rows:
         found = _read_row(root, where, row, allow_outside)
         if isinstance(found, Problem):
             problems.append(found)
-        elif (found.name, found.text) in samples:
-            message = f"{where} lists this image again for '{found.text}'. Keep one row."
-            problems.append(Problem(fault=Fault.LISTED_TWICE, file=found.name, message=message))
-        else:
-            samples[found.name, found.text] = found
+            continue
+        for sample in found:
+            if (sample.name, sample.text) in samples:
+                message = f"{where} lists this image again for '{sample.text}'. Keep one row."
+                problems.append(Problem(fault=Fault.LISTED_TWICE, file=sample.name, message=message))
+            else:
+                samples[sample.name, sample.text] = sample
     return Dataset(root=root, samples=in_order(samples.values()), problems=tuple(problems))
 
 
-def _read_row(root: Path, where: str, row: Row, allow_outside: bool) -> Sample | Problem:
+def _without_nothings(path: Path, rows: list[tuple[str, Row]]) -> tuple[list[tuple[str, Row]], list[Problem]]:
+    """The rows with cells that say nothing emptied, and a problem for each column that had some."""
+    counts: dict[str, Counter[str]] = {}
+    emptied = []
+    for where, row in rows:
+        for column in _KNOWN:
+            if (cell := row.get(column)) and says_nothing(cell):
+                counts.setdefault(column, Counter())[cell] += 1
+                row = {**row, column: ""}
+        emptied.append((where, row))
+    problems = [
+        Problem(
+            fault=Fault.COUNTED_EMPTY,
+            file=path.name,
+            message=f"{words.total()} cells of column '{column}' say {', '.join(map(repr, sorted(words)))} and count "
+            "as empty. Leave them empty, or write what is meant.",
+        )
+        for column, words in counts.items()
+    ]
+    return emptied, problems
+
+
+def _read_row(root: Path, where: str, row: Row, allow_outside: bool) -> list[Sample] | Problem:
     if not row["image"]:
         return Problem(
             fault=Fault.BAD_ENTRY, file=where, message="The image is missing. Fill it in, or remove the row."
@@ -79,12 +119,12 @@ def _read_row(root: Path, where: str, row: Row, allow_outside: bool) -> Sample |
         return outside_problem(where, row["mask"])
     if not is_file(mask):
         message = f"{where} names the mask {row['mask']}; there is no such file. Add it."
-        return Problem(fault=Fault.MISSING_MASK, file=name, message=message)
+        return Problem(fault=Fault.MISSING_MASK, file=name, message=message, names=(row["mask"],))
     split = row.get("split", "")
     if split and split not in _SPLITS:
         message = f"split must be one of {', '.join(_SPLITS)} or empty, got '{split}'."
         return Problem(fault=Fault.BAD_ENTRY, file=where, message=message)
-    return Sample(
+    sample = Sample(
         name=name,
         image=image,
         mask=mask,
@@ -92,13 +132,24 @@ def _read_row(root: Path, where: str, row: Row, allow_outside: bool) -> Sample |
         split=cast(Split, split) if split else None,
         text=row.get("text") or DEFAULT_TEXT,
     )
+    if not (table := row.get("labels")):
+        return [sample]
+    if row.get("text"):
+        message = "Has a text and labels. Leave one of them empty."
+        return Problem(fault=Fault.BAD_ENTRY, file=where, message=message)
+    try:
+        return list(parse_labels(table, where="labels").of(sample, mask))
+    except UserError as error:
+        return Problem(fault=Fault.BAD_ENTRY, file=where, message=str(error))
 
 
 def _path_in(root: Path, cell: str, *, allow_outside: bool) -> Path | None:
     """The file that a cell names; None where it leads out of `root` and may not, or no path can be made of it."""
     if "\0" in cell:
         return None
-    path = Path(os.path.normpath(root / cell))
+    path = as_on_disk(Path(os.path.normpath(root / cell)))
+    if "\\" in cell and not is_file(path):
+        path = as_on_disk(Path(os.path.normpath(root / cell.replace("\\", "/"))))
     return path if allow_outside or not leads_out(root, path) else None
 
 
@@ -109,15 +160,20 @@ def _read_csv(path: Path) -> tuple[list[tuple[str, Row]], list[Problem]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
-            columns = [column.strip() for column in next(reader, [])]
+            columns = _without_last_empty([column.strip() for column in next(reader, [])])
             _check_columns(path, columns)
             for number, cells in enumerate(reader):
                 if number >= MAX_ROWS:
                     raise too_many(path, "rows", MAX_ROWS)
                 where = f"{path.name}, line {reader.line_num}"
+                cells = [cell.strip() for cell in cells]
+                if not any(cells):  # an empty line, or one that a spreadsheet filled up with commas
+                    continue
+                if not any(cells[len(columns) :]):
+                    cells = cells[: len(columns)]
                 if len(cells) == len(columns):
-                    rows.append((where, dict(zip(columns, (cell.strip() for cell in cells), strict=True))))
-                elif cells:  # an empty line has none
+                    rows.append((where, dict(zip(columns, cells, strict=True))))
+                else:
                     message = (
                         f"Has {len(cells)} cells, the header {len(columns)}. Put cells with commas in double quotes."
                     )
@@ -125,6 +181,13 @@ def _read_csv(path: Path) -> tuple[list[tuple[str, Row]], list[Problem]]:
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read as CSV ({error}). Save it as UTF-8 with commas.") from error
     return rows, problems
+
+
+def _without_last_empty(columns: list[str]) -> list[str]:
+    """The header less the empty columns at its end, which spreadsheets leave behind."""
+    while columns and not columns[-1]:
+        columns = columns[:-1]
+    return columns
 
 
 def _read_parquet(path: Path) -> list[tuple[str, Row]]:
@@ -180,7 +243,8 @@ def _check_columns(path: Path, columns: list[str]) -> None:
     if len(columns) > MAX_COLUMNS:
         raise too_many(path, "columns", MAX_COLUMNS)
     for column in columns:
-        absent = [name for name in _KNOWN if name not in columns]
+        # "labels" is ours, too, but a column called label may hold anything, and has always been passed over
+        absent = [name for name in (*_REQUIRED, "group", "split", "text") if name not in columns]
         near = difflib.get_close_matches(column.casefold(), absent, n=1, cutoff=_MISSPELT_FROM)
         if column not in _KNOWN and near:
             raise DataError(f"{path}: unknown column '{column}'. Did you mean '{near[0]}'? Rename it.")
@@ -189,5 +253,5 @@ def _check_columns(path: Path, columns: list[str]) -> None:
         raise DataError(
             f"{path}: needs the columns {', '.join(_REQUIRED)}; lacks {', '.join(lacking)}; got: {got}. Add them."
         )
-    if len(set(columns)) < len(columns):
-        raise DataError(f"{path}: a column is there twice: {got}. Keep one.")
+    if twice := [name for name in _KNOWN if columns.count(name) > 1]:
+        raise DataError(f"{path}: the column '{twice[0]}' is there twice: {got}. Keep one.")

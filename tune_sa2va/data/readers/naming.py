@@ -1,17 +1,24 @@
 """The names that all readers give alike: of samples, of their groups, and of files in a data set's folder."""
 
 import os
+import re
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
 from tune_sa2va.data.dataset import Fault, Problem
-from tune_sa2va.data.images import IMAGE_SUFFIXES
+from tune_sa2va.data.decoding import IMAGE_SUFFIXES
 from tune_sa2va.data.sample import Sample
 
 IMAGES = "images"
 """The folder of images in a data set's folder."""
 
-_FRAME = "_frame_"
+_FRAME = re.compile(r"_frame_", re.IGNORECASE)
+_PICTURES_NOT_READ = frozenset(
+    {".webp", ".heic", ".heif", ".avif", ".jp2", ".j2k", ".jpf", ".jxl", ".tga", ".svg", ".psd", ".exr", ".hdr", ".raw"}
+    | {".nii", ".mha", ".mhd", ".nrrd", ".npy", ".npz", ".mat", ".gz", ".zip", ".pdf", ".eps", ".ico"}
+    | {".mp4", ".avi", ".mov", ".mkv", ".pcx", ".xcf", ".nef", ".cr2", ".dng", ".vsi", ".svs", ".czi", ".lif"}
+)
 
 
 def leads_out(root: Path, path: Path) -> bool:
@@ -26,7 +33,7 @@ def leads_out(root: Path, path: Path) -> bool:
 def outside_problem(where: str, name: str) -> Problem:
     """The problem of a file that `leads_out`."""
     message = f"'{name}' lies outside. Move the file in, or allow it with --allow-outside."
-    return Problem(fault=Fault.OUTSIDE, file=where, message=message)
+    return Problem(fault=Fault.OUTSIDE, file=where, message=message, names=(name,))
 
 
 def name_in(root: Path, path: Path) -> str:
@@ -36,9 +43,26 @@ def name_in(root: Path, path: Path) -> str:
 
 
 def group_from_name(name: str) -> str:
-    """The part of the file name before the first `_frame_` (a video), else the whole name: each image by itself."""
-    before, frame, _ = name.rpartition("/")[2].partition(_FRAME)
-    return before if frame and before else name
+    """The part of the file name before the first `_frame_` (a video), else the whole name: each image by itself.
+
+    `_Frame_` and other capitals are the same.
+    """
+    file = name.rpartition("/")[2]
+    found = _FRAME.search(file)
+    return file[: found.start()] if found and found.start() else name
+
+
+def plain(text: str) -> str:
+    """Letters as one code point each (NFC): names that look equal compare equal, whatever system wrote them."""
+    return unicodedata.normalize("NFC", text)
+
+
+def as_on_disk(path: Path) -> Path:
+    """`path`, or the one file beside it whose name looks the same (macOS takes letters like ä apart)."""
+    if is_file(path) or plain(path.name).isascii() or not path.parent.is_dir():
+        return path
+    same = [other for other in path.parent.iterdir() if plain(other.name) == plain(path.name)]
+    return same[0] if len(same) == 1 else path
 
 
 def is_file(path: Path) -> bool:
@@ -48,13 +72,29 @@ def is_file(path: Path) -> bool:
 
 def image_files(folder: Path) -> list[Path]:
     """The image files directly in `folder`, in order of name. Hidden files are left out (macOS leaves `._NAME.png`)."""
+    return [path for path in _files(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
+
+
+def unread_files(root: Path, folder: Path) -> list[Problem]:
+    """A problem for each file directly in `folder` that is no image by its ending; an error where it looks like one."""
+    return [_unread_problem(root, path) for path in _files(folder) if path.suffix.lower() not in IMAGE_SUFFIXES]
+
+
+def _unread_problem(root: Path, path: Path) -> Problem:
+    ending = path.suffix.lower()
+    if ending in _PICTURES_NOT_READ:
+        cure = "Unpack it" if ending in (".gz", ".zip") else "Save it as PNG"
+        message = f"Files that end in {ending} are not read ({', '.join(sorted(IMAGE_SUFFIXES))} are). {cure}."
+        return Problem(fault=Fault.UNREAD_PICTURE, file=name_in(root, path), message=message)
+    message = "Is no image by its ending, and is passed over. If it is one, save it as PNG; else move it away."
+    return Problem(fault=Fault.UNREAD_FILE, file=name_in(root, path), message=message)
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files directly in `folder` that are not hidden, in order of name."""
     if not folder.is_dir():
         return []
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
+    return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file())
 
 
 def in_order(samples: Iterable[Sample]) -> tuple[Sample, ...]:

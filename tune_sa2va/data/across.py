@@ -1,0 +1,213 @@
+"""What no file tells alone: masks that show different things, frames scaled apart, groups that are one.
+
+One pass over what `check` measured of each sample.
+"""
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from tune_sa2va.data.dataset import Fault, Problem
+from tune_sa2va.data.looks import ALIKE_FROM, Looks
+from tune_sa2va.data.readers.naming import group_from_name
+from tune_sa2va.data.sample import Sample
+from tune_sa2va.data.unions import Unions
+
+MOSTLY_VESSEL_FROM = 0.5
+"""Share of the image from which a mask is thought to be inverted. Vessels cover 4 to 11 % of real sets."""
+
+_FEWEST_FOR_ALL = 3
+"""Masks of which one may say "all"."""
+
+_PLAIN = frozenset({"1", "255", "65535"})
+"""Values that mean "yes" in one depth or another; all others are taken for a class of their own."""
+
+_PATIENT = re.compile(r"^.+?\(\d+\)")
+"""`Name(0000000001)`, as angiography exports put it before view and frame."""
+
+_NAMED = 5
+_ROWS_AT_ONCE = 512
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """A sample without a fault of its own, and what was measured on it.
+
+    foreground: share of the image that its mask covers. picture: hash of the decoded pixels. shown_as, scale_bits: as
+    `MaskFile` and `Picture` have them.
+    """
+
+    sample: Sample
+    size_px: tuple[int, int]
+    foreground: float
+    picture: str
+    shown_as: str | None
+    scale_bits: int | None
+    looks: Looks
+
+
+def faults_across(measured: Sequence[Measured]) -> list[Problem]:
+    """Every fault that shows only where samples are held against each other. The samples come in order of name."""
+    samples = [item.sample for item in measured]
+    return [
+        *_mixed_classes(measured),
+        *_all_inverted(measured),
+        *_scaled_apart(measured),
+        *_groups_alike(samples),
+        *_one_patient(samples),
+        *_numbered_groups(samples),
+        *_near_duplicates(measured),
+    ]
+
+
+def _mixed_classes(measured: Sequence[Measured]) -> Iterator[Problem]:
+    """Masks of one text in which different values, or colours, stand for it."""
+    of_text: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for item in measured:
+        if item.shown_as is not None:
+            of_text[item.sample.text][item.shown_as].append(item.sample.name)
+    for text, of_value in of_text.items():
+        if len(of_value) < 2:
+            continue
+        counted = ", ".join(f"{value} in {len(names)} ({names[0]})" for value, names in sorted(of_value.items()))
+        file = next(iter(of_value.values()))[0]
+        if of_value.keys() <= _PLAIN:
+            message = (
+                f"'{text}' is shown by {counted}. Each file's second value is taken for it; are these the same thing? "
+                "Write one value in all masks."
+            )
+            yield Problem(fault=Fault.VALUES_DIFFER, file=file, message=message)
+        else:
+            message = (
+                f"'{text}' is shown by {counted}: other values stand for other things, and one word for all would be "
+                "wrong. Give each its text (--labels 1=artery,2=vein, or a text column), or write one value in all."
+            )
+            yield Problem(fault=Fault.CLASSES_MIXED, file=file, message=message)
+
+
+def _all_inverted(measured: Sequence[Measured]) -> Iterator[Problem]:
+    shares = [item.foreground for item in measured if item.foreground]
+    if len(shares) >= _FEWEST_FOR_ALL and min(shares) > MOSTLY_VESSEL_FROM:
+        message = (
+            f"All {len(shares)} masks cover {min(shares):.0%} to {max(shares):.0%} of their images: the brighter value "
+            "is taken for vessel, and here it is the surround. Invert the masks."
+        )
+        yield Problem(fault=Fault.ALL_INVERTED, file=measured[0].sample.name, message=message)
+
+
+def _scaled_apart(measured: Iterable[Measured]) -> Iterator[Problem]:
+    """Groups of deep grey pictures that are read by different scales: a bright spot makes a frame four times darker."""
+    of_group: dict[str, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for item in measured:
+        if item.scale_bits is not None:
+            of_group[item.sample.group][item.scale_bits].add(item.sample.name)
+    for group, of_bits in of_group.items():
+        if len(of_bits) < 2:
+            continue
+        counted = " and ".join(f"{bits} bits in {len(names)}" for bits, names in sorted(of_bits.items()))
+        factor = 2 ** (max(of_bits) - min(of_bits))
+        message = (
+            f"Pictures of group {group} reach {counted}, and each is read by the scale that it reaches: equal values "
+            f"come out up to {factor} times as bright. Export the series with one window, as 8-bit PNG."
+        )
+        yield Problem(fault=Fault.SCALED_APART, file=min(of_bits[max(of_bits)]), message=message)
+
+
+def _groups_alike(samples: Iterable[Sample]) -> Iterator[Problem]:
+    """Groups that are one once spelt alike: P01 and p01, composed and decomposed letters, blanks."""
+    spellings: dict[str, dict[str, str]] = defaultdict(dict)
+    for sample in samples:
+        plain = "".join(unicodedata.normalize("NFC", sample.group).casefold().split())
+        spellings[plain].setdefault(sample.group, sample.name)
+    for groups in spellings.values():
+        if len(groups) > 1:
+            message = (
+                f"Groups {_listed(map(repr, groups))} differ in capitals, blanks or the coding of letters alone, and "
+                "a split may part them. Spell them alike."
+            )
+            yield Problem(fault=Fault.GROUPS_ALIKE, file=next(iter(groups.values())), message=message)
+
+
+def _one_patient(samples: Iterable[Sample]) -> Iterator[Problem]:
+    """`Name(0000000001)` in several groups: the views of one patient."""
+    of_patient: dict[str, dict[str, str]] = defaultdict(dict)
+    for sample in samples:
+        if patient := _patient_of(sample.group):
+            of_patient[patient].setdefault(sample.group, sample.name)
+    several = [groups for groups in of_patient.values() if len(groups) > 1]
+    if several:
+        message = (
+            f"{len(several)} of {len(of_patient)} patients, by the NAME(NUMBER) at the start, have more than one group "
+            f"({_listed(several[0])}), and a split may part them. Keep them together by --group-by "
+            "'^(.+?\\(\\d+\\))'."
+        )
+        yield Problem(fault=Fault.ONE_PATIENT, file=next(iter(several[0].values())), message=message)
+
+
+def _numbered_groups(samples: Iterable[Sample]) -> Iterator[Problem]:
+    """Groups taken from file names that differ in a last number alone: frames or views of one patient, perhaps."""
+    of_stem: dict[str, dict[str, str]] = defaultdict(dict)
+    for sample in samples:
+        case = PurePosixPath(sample.name).stem.removesuffix("_0000")  # as nnU-Net calls it
+        if sample.group not in (group_from_name(sample.name), case) or _patient_of(sample.group):
+            continue
+        path = PurePosixPath(sample.group)
+        stem = re.sub(r"\d+$", "", path.stem if sample.group == sample.name else path.name)
+        if any(map(str.isalpha, stem)):
+            of_stem[str(path.with_name(stem))].setdefault(sample.group, sample.name)
+    for groups in of_stem.values():
+        if len(groups) > 1:
+            message = (
+                f"{len(groups)} groups differ only in a number at the end of their names ({_listed(groups)}). Where "
+                "they are frames or views of one patient, a split parts them: say whose they are by --group-by, or by "
+                "a group column."
+            )
+            yield Problem(fault=Fault.NUMBERED_GROUPS, file=next(iter(groups.values())), message=message)
+
+
+def _patient_of(group: str) -> str | None:
+    """The patient at the start of a group's name that says more than the patient."""
+    found = _PATIENT.match(PurePosixPath(group).name)
+    return found[0] if found else None
+
+
+def _near_duplicates(measured: Sequence[Measured]) -> Iterator[Problem]:
+    """Pictures of two groups that are hardly to be told apart: one warning for all groups that hang together."""
+    pictures = list({item.sample.name: item for item in measured if item.looks.sketch.any()}.values())
+    if not pictures:
+        return
+    sketches = np.stack([item.looks.sketch for item in pictures])
+    groups = np.unique([item.sample.group for item in pictures], return_inverse=True)[1]
+    joined, closest = Unions(), dict[tuple[str, str], float]()
+    for start in range(0, len(pictures), _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        likeness = sketches[rows].astype(np.float32) @ sketches[start:].astype(np.float32).T
+        found = (likeness >= ALIKE_FROM) & (groups[rows, None] != groups[None, start:])
+        for first, second in np.argwhere(np.triu(found)):
+            one, other = pictures[start + first], pictures[start + second]
+            joined.join(one.sample.group, other.sample.group)
+            closest[one.sample.name, other.sample.name] = float(likeness[first, second])
+    clusters: dict[str, set[str]] = defaultdict(set)
+    pairs: dict[str, tuple[float, str, str]] = {}
+    group_of = {item.sample.name: item.sample.group for item in pictures}
+    for (first, second), value in closest.items():
+        root = joined.root(group_of[first])
+        clusters[root] |= {group_of[first], group_of[second]}
+        pairs[root] = max(pairs.get(root, (0.0, "", "")), (value, first, second))
+    for root, members in clusters.items():
+        value, first, second = pairs[root]
+        message = (
+            f"All but the same picture as {second} (likeness {value:.2f}), which is in another group; {len(members)} "
+            f"groups hang together so: {_listed(sorted(members))}. Are they frames of one patient? Give them one group."
+        )
+        yield Problem(fault=Fault.ALIKE_PICTURES, file=first, message=message)
+
+
+def _listed(names: Iterable[str]) -> str:
+    known = list(names)
+    return ", ".join(known[:_NAMED]) + (f" and {len(known) - _NAMED} more" if len(known) > _NAMED else "")

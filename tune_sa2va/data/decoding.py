@@ -1,0 +1,142 @@
+"""The first and only picture of a file, by the decoder that reads its layout right.
+
+- Only JPEG, PNG, TIFF, BMP, GIF and PPM decoders are ever started, whatever a file's name says; the others in Pillow
+  run interpreters (EPS) or are rarely fuzzed, and data sets are downloaded from strangers. DICOM goes by its ending,
+  to pydicom.
+- The size in the header is checked against `MAX_PIXELS` before a pixel is decoded.
+- A file with several pages or frames is refused: which one the mask belongs to would be a guess.
+- TIFF has layouts that Pillow (13.0) takes for others without a word: of colour in planes, one after the other, it
+  takes each byte for a pixel where a value has 16 bits. Those are read by tifffile; planes of grey with alpha are
+  refused.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from jaxtyping import UInt8
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
+
+from tune_sa2va.data.dicom import DICOM_SUFFIXES, dicom_size, frames_of
+from tune_sa2va.errors import DataError
+
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm", ".pbm"} | DICOM_SUFFIXES
+)
+"""File name endings that we read, in lower case."""
+
+MAX_PIXELS = 2**26
+"""Largest height x width that is decoded (67 million pixels, 8192 x 8192: 0.2 GB as RGB)."""
+
+_DECODERS = ("JPEG", "PNG", "TIFF", "BMP", "GIF", "PPM")
+_QUARTER_TURNED = (5, 6, 7, 8)  # values of EXIF's orientation
+_WHITE_IS_ZERO = 0  # value of TIFF's PhotometricInterpretation
+_IN_PLANES = 2  # value of TIFF's PlanarConfiguration
+
+
+def decode(path: Path) -> Image.Image:
+    """The file's picture, upright, in the mode it is stored in; `info["white_is_zero"]` where deep grey is inverted.
+
+    Raises:
+        DataError: not a readable image, too large, truncated, several pages.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file.")
+    if path.suffix.lower() in DICOM_SUFFIXES:
+        return _only_frame(path)
+    try:
+        # Opened here and not by name: Pillow (13.0) maps a named TIFF into memory with height and width swapped where
+        # its orientation turns it, and shears the picture.
+        with path.open("rb") as file, Image.open(file, formats=_DECODERS) as image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise _too_large(path, f"{width} x {height} pixels")
+            if (frames := getattr(image, "n_frames", 1)) > 1:
+                raise DataError(f"{path}: holds {frames} pages. Save each page as a file of its own.")
+            if isinstance(image, TiffImagePlugin.TiffImageFile) and _is_misread(image):
+                return ImageOps.exif_transpose(_from_planes(path, image))
+            if image.mode == "I;16B":  # Pillow turns and compares native integers only
+                return ImageOps.exif_transpose(image.convert("I"))
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+            if image.mode == "I;16" and _is_white_zero(image):  # Pillow inverts 8-bit files itself, but not these
+                upright.info["white_is_zero"] = True
+            return upright
+    except DataError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _too_large(path, f"more than {MAX_PIXELS} pixels") from error
+    except Exception as error:  # decoders raise OSError, SyntaxError, struct.error and more on broken files
+        raise _unreadable(path, error) from error
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(height, width) of the upright picture in pixels, from the file's header alone.
+
+    Raises:
+        DataError: not an image.
+    """
+    if path.suffix.lower() in DICOM_SUFFIXES:
+        return dicom_size(path)[1:]
+    try:
+        with path.open("rb") as file, Image.open(file, formats=_DECODERS) as image:
+            width, height = image.size
+            if isinstance(image, TiffImagePlugin.TiffImageFile):  # whose size is the turned one
+                width, height = image.tag_v2[TiffImagePlugin.IMAGEWIDTH], image.tag_v2[TiffImagePlugin.IMAGELENGTH]
+            is_turned = image.getexif().get(ExifTags.Base.Orientation, 1) in _QUARTER_TURNED
+    except Exception as error:  # as in `decode`
+        raise _unreadable(path, error) from error
+    return (width, height) if is_turned else (height, width)
+
+
+def _only_frame(path: Path) -> Image.Image:
+    if (number := dicom_size(path)[0]) > 1:
+        raise DataError(
+            f"{path}: holds {number} frames. Save each as a picture: python -m tune_sa2va.data frames FILES --to DIR."
+        )
+    return Image.fromarray(next(frames_of(path)))
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path}: cannot be read as an image ({error}). Save it again as PNG, or remove it.")
+
+
+def _too_large(path: Path, announced: str) -> DataError:
+    return DataError(
+        f"{path}: the header announces {announced}; at most {MAX_PIXELS} (8192 x 8192) are read. Scale the image down."
+    )
+
+
+def _is_white_zero(image: Image.Image) -> bool:
+    tags = getattr(image, "tag_v2", {})
+    return tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == _WHITE_IS_ZERO
+
+
+def _is_misread(image: TiffImagePlugin.TiffImageFile) -> bool:
+    """Whether the file holds planes that Pillow takes for others: a value is not one byte, or alpha follows grey."""
+    tags = image.tag_v2
+    if tags.get(TiffImagePlugin.PLANAR_CONFIGURATION) != _IN_PLANES:
+        return False
+    bits = set(tags.get(TiffImagePlugin.BITSPERSAMPLE, (1,)))
+    samples = tags.get(TiffImagePlugin.SAMPLESPERPIXEL, 1)
+    return samples > 1 and (bits != {8} or samples == 2)
+
+
+def _from_planes(path: Path, image: TiffImagePlugin.TiffImageFile) -> Image.Image:
+    """16-bit RGB or RGBA in planes, by the high byte of each value, which is what Pillow reads of 16-bit pixels."""
+    tags = image.tag_v2
+    samples, bits = tags.get(TiffImagePlugin.SAMPLESPERPIXEL), set(tags.get(TiffImagePlugin.BITSPERSAMPLE, ()))
+    if samples not in (3, 4) or bits != {16}:
+        raise DataError(
+            f"{path}: is a TIFF with {samples} planes of {', '.join(map(str, sorted(bits)))} bits, which is not read. "
+            'Save it with its samples side by side (planarconfig="contig"), or as PNG.'
+        )
+    with tifffile.TiffFile(path) as file:
+        planes = file.pages[0].asarray()
+    as_stored = (tags.get(TiffImagePlugin.IMAGELENGTH), tags.get(TiffImagePlugin.IMAGEWIDTH))  # image.size is turned
+    if planes.shape != (samples, *as_stored) or planes.dtype != np.uint16:
+        raise DataError(f"{path}: its planes are not what its header announces. Save it again as PNG.")
+    pixels: UInt8[np.ndarray, "H W samples"] = np.ascontiguousarray(np.moveaxis(planes >> 8, 0, -1).astype(np.uint8))
+    upright = Image.fromarray(pixels)
+    upright.getexif()[ExifTags.Base.Orientation] = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return upright

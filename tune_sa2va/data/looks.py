@@ -1,0 +1,126 @@
+"""Whether a picture looks like one: what its pixels alone tell of a wrong export, a lost depth or a misread file.
+
+Angiograms and fundus photographs that we know have a contrast of 0.15 and more, 60 grey levels and more, and a
+correlation of neighbouring pixels of 0.83 and more (64 coronary, 42 fundus, 40 synthetic); the limits leave room below.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+from scipy.ndimage import uniform_filter
+
+from tune_sa2va.data.dataset import Fault
+
+FAINT_BELOW = 0.10
+"""Contrast, as a share of the range."""
+
+FEW_LEVELS = 16
+"""So many different values of a channel, or fewer, are a mask or a picture that lost its depth."""
+
+NOISE_BELOW = 0.2
+"""Correlation of neighbouring pixels, across or down."""
+
+ALIKE_FROM = 0.92
+"""Likeness of two pictures that are one, saved or exposed anew (0.94 and more); two eyes have 0.81 at most."""
+
+_LEAST_SIDE_PX = 64  # under that, few levels and noise cannot be told from a small picture
+_SAMPLED_PX = 1024
+_TAILS = (0.001, 0.999)
+_SKETCH_PX, _BLUR_PX, _CLIP = 64, 9, 3.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Looks:
+    """What was measured on one picture.
+
+    low, high: the smallest and largest value of any channel.
+    contrast: distance of the 0.1 % and 99.9 % quantiles in [0, 1], of the channel where it is largest.
+    levels: different values, of the channel that has most.
+    smoothness: correlation of each pixel with its neighbour in [-1, 1], the lower of across and down.
+    sketch: unit vector; the product of two is the likeness of their pictures. All 0 where nothing stands out.
+    """
+
+    low: int
+    high: int
+    size_px: tuple[int, int]
+    contrast: float
+    levels: int
+    smoothness: float
+    sketch: Float[np.ndarray, " 4096"]
+
+
+def look_at(pixels_HW3: UInt8[np.ndarray, "H W 3"]) -> Looks:
+    """The measures of a picture. Large ones are sampled: levels on about a million pixels, smoothness in the middle."""
+    height, width, _ = pixels_HW3.shape
+    sampled = pixels_HW3[:: -(-height // _SAMPLED_PX), :: -(-width // _SAMPLED_PX)]
+    histograms = [np.bincount(sampled[..., channel].ravel(), minlength=256) for channel in range(3)]
+    return Looks(
+        low=int(pixels_HW3.min()),
+        high=int(pixels_HW3.max()),
+        size_px=(height, width),
+        contrast=max(_contrast(histogram) for histogram in histograms),
+        levels=max(int(np.count_nonzero(histogram)) for histogram in histograms),
+        smoothness=_smoothness(pixels_HW3),
+        sketch=_sketch(pixels_HW3),
+    )
+
+
+def faults_of(looks: Looks) -> Iterator[tuple[Fault, str]]:
+    """What is wrong with a picture: the fault and its sentence. FLAT_PICTURE is an error, the others are warnings."""
+    if looks.low == looks.high:
+        yield (
+            Fault.FLAT_PICTURE,
+            f"Every pixel has the value {looks.low} of 255: there is nothing to see. Export it again; an alpha channel "
+            "or a window of grey values may have emptied it.",
+        )
+        return
+    is_large = min(looks.size_px) >= _LEAST_SIDE_PX
+    if looks.contrast < FAINT_BELOW:
+        message = (
+            f"Its values lie within {looks.contrast:.1%} of the range (under {FAINT_BELOW:.0%}), around "
+            f"{(looks.low + looks.high) // 2} of 255. Export it with the window of the grey values that it has."
+        )
+        yield Fault.FAINT_PICTURE, message
+    elif is_large and looks.levels <= FEW_LEVELS:
+        message = f"Only {looks.levels} grey levels. Is it a mask, or did it lose its depth? Export it again."
+        yield Fault.FEW_LEVELS, message
+    if is_large and looks.smoothness < NOISE_BELOW:
+        message = (
+            f"Neighbouring pixels have a correlation of {looks.smoothness:.2f}: this looks like noise, as a misread "
+            "file does. Open it, and save it again as PNG."
+        )
+        yield Fault.NOISE, message
+
+
+def _contrast(histogram: np.ndarray) -> float:
+    low, high = np.searchsorted(np.cumsum(histogram) / histogram.sum(), _TAILS)
+    return float(high - low) / 255
+
+
+def _smoothness(pixels_HW3: UInt8[np.ndarray, "H W 3"]) -> float:
+    top, left = (max(0, (side - _SAMPLED_PX) // 2) for side in pixels_HW3.shape[:2])
+    grey = pixels_HW3[top : top + _SAMPLED_PX, left : left + _SAMPLED_PX].sum(axis=2, dtype=np.float32)
+    pairs = [pair for pair in ((grey[:, 1:], grey[:, :-1]), (grey[1:], grey[:-1])) if pair[0].size]
+    return min((_correlation(*pair) for pair in pairs), default=1.0)
+
+
+def _correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """1 where nothing varies."""
+    first, second = first - first.mean(dtype=np.float64), second - second.mean(dtype=np.float64)
+    scale = float(np.linalg.norm(first)) * float(np.linalg.norm(second))
+    return float((first * second).sum()) / scale if scale else 1.0
+
+
+def _sketch(pixels_HW3: UInt8[np.ndarray, "H W 3"]) -> Float[np.ndarray, " 4096"]:
+    """Small, less its surroundings, and clipped: else the edge of the round field of view would outweigh all else."""
+    grey = Image.fromarray(pixels_HW3).convert("L").resize((_SKETCH_PX, _SKETCH_PX), Image.Resampling.BOX)
+    small = np.asarray(grey, dtype=np.float64)
+    detail = small - uniform_filter(small, _BLUR_PX)
+    limit = _CLIP * float(np.median(np.abs(detail)))
+    detail = detail.clip(-limit, limit) if limit else detail
+    detail -= detail.mean()
+    length = float(np.linalg.norm(detail))
+    return (detail / length if length else detail).ravel().astype(np.float16)

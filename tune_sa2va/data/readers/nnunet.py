@@ -1,0 +1,78 @@
+"""nnU-Net's layout: `dataset.json` with labels, `imagesTr/CASE_0000.png` and `labelsTr/CASE.png`.
+
+Pictures of two dimensions with one file a case (which may be RGB); volumes and cases of several channels are refused by
+name. Only the training cases are read: nnU-Net keeps no labels of the others. A label that holds several values is
+their union; `background` is no target.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tune_sa2va.data.dataset import Dataset, Fault, Problem
+from tune_sa2va.data.labels import labels_of_nnunet
+from tune_sa2va.data.readers.json_file import load_json
+from tune_sa2va.data.readers.naming import (
+    group_from_name,
+    image_files,
+    in_order,
+    leads_out,
+    name_in,
+    outside_problem,
+    plain,
+    unread_files,
+)
+from tune_sa2va.data.sample import Sample
+from tune_sa2va.errors import DataError
+
+DATASET_FILE, IMAGES_TR, LABELS_TR = "dataset.json", "imagesTr", "labelsTr"
+_FIRST_CHANNEL = "_0000"
+
+
+def is_nnunet(root: Path) -> bool:
+    """Whether a folder is in nnU-Net's layout."""
+    return (root / DATASET_FILE).is_file() and (root / IMAGES_TR).is_dir()
+
+
+def load_about(root: Path) -> Mapping[str, Any]:
+    """The content of `dataset.json`. Raises DataError where it is no object with labels."""
+    about = load_json(root / DATASET_FILE)
+    if not isinstance(about, dict) or "labels" not in about:
+        raise DataError(f"{root / DATASET_FILE}: must be an object with labels. Write it as nnU-Net does.")
+    return about
+
+
+def read_nnunet(root: Path, *, allow_outside: bool) -> Dataset:
+    """The training cases as samples, one for each label.
+
+    Raises:
+        DataError: `dataset.json` cannot be used, or the cases are volumes or have several channels.
+    """
+    about = load_about(root)
+    labels = labels_of_nnunet(about["labels"], root / DATASET_FILE)
+    channels = about.get("channel_names", about.get("modality", {}))
+    ending = str(about.get("file_ending", ""))[:20]
+    if ending.endswith((".nii.gz", ".nii", ".mha", ".nrrd")):
+        raise DataError(f"{root}: holds volumes ({ending}), and pictures are read. Save their slices as PNG.")
+    files = image_files(root / IMAGES_TR)
+    if [path for path in files if path.stem.endswith("_0001")]:
+        number = len(channels) if isinstance(channels, dict) else 2
+        raise DataError(f"{root}: its cases have {number} files each, and one is read. Save each as one RGB picture.")
+    maps = {plain(path.stem): path for path in image_files(root / LABELS_TR)}
+    samples, problems = list[Sample](), [*unread_files(root, root / IMAGES_TR), *unread_files(root, root / LABELS_TR)]
+    for path in files:
+        case, name = plain(path.stem).removesuffix(_FIRST_CHANNEL), name_in(root, path)
+        found = maps.pop(case, None)
+        if found is None:
+            message = f"Wanted {LABELS_TR}/{case} with the ending of an image. Add it."
+            problems.append(Problem(fault=Fault.MISSING_MASK, file=name, message=message, names=(case,)))
+        elif not allow_outside and (outside := [each for each in (path, found) if leads_out(root, each)]):
+            problems.append(outside_problem(name, name_in(root, outside[0])))
+        else:
+            group = group_from_name(f"{case}{path.suffix}").removesuffix(path.suffix)
+            samples += labels.of(Sample(name=name, image=path, mask=found, group=group), found)
+    for path in maps.values():
+        message = f"No image in {IMAGES_TR}/ is called {path.stem}{_FIRST_CHANNEL}. Add it, or remove the label map."
+        names = (f"{path.stem}{_FIRST_CHANNEL}",)
+        problems.append(Problem(fault=Fault.EXTRA_MASK, file=name_in(root, path), message=message, names=names))
+    return Dataset(root=root, samples=in_order(samples), problems=tuple(problems))

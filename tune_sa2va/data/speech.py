@@ -1,0 +1,81 @@
+"""What images and groups are called in what a command prints: by name on a terminal, by code where others may read it.
+
+A pipe, a log or a file leaves the room in which a patient's name may be said.
+"""
+
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from tune_sa2va.data.check import CheckReport
+from tune_sa2va.data.codes import SHORTEST_HIDDEN, file_code, group_codes, hide, image_code
+from tune_sa2va.data.dataset import Problem
+from tune_sa2va.data.sample import Label, Polygons, Sample
+from tune_sa2va.errors import DataError
+
+_LISTS = (".csv", ".parquet", ".json")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Speech:
+    """codes: name, group or file -> its code; None where names are said."""
+
+    codes: Mapping[str, str] | None
+
+    @classmethod
+    def of(cls, report: CheckReport, *, codes: bool | None) -> "Speech":
+        """For all that a report may say. codes: None goes by whether standard output is a terminal."""
+        in_codes = not sys.stdout.isatty() if codes is None else codes
+        if not in_codes:
+            return cls(codes=None)
+        table = _codes_of_samples((*report.listed, *report.samples))
+        return cls(codes=_codes_of_files(report.root, report.problems, table) | table)
+
+    def file(self, name: str) -> str:
+        """A file of the data set, or a group."""
+        return printable(name if self.codes is None else self.codes.get(name, name))
+
+    def text(self, message: str) -> str:
+        """A sentence in which names may stand."""
+        if self.codes is None:
+            return printable(message)
+        return printable(hide(message, {name: code for name, code in self.codes.items() if _can_be_found(name)}))
+
+    def folder(self, path: Path) -> str:
+        """The data set's folder: whole, or its own name."""
+        return printable(str(path) if self.codes is None else path.name)
+
+
+def printable(text: str) -> str:
+    """Text from a data set as it may go to a terminal: control characters and broken Unicode become escapes."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+def _can_be_found(name: str) -> bool:
+    return len(name) >= SHORTEST_HIDDEN
+
+
+def _codes_of_samples(samples: Iterable[Sample]) -> dict[str, str]:
+    there = [sample for sample in samples if sample.image.is_file()]
+    table = dict(group_codes(there))
+    for name, sample in {sample.name: sample for sample in there}.items():
+        code, path = image_code(sample), PurePosixPath(name)
+        table |= {name: code, path.name: code, path.stem: code}
+        if not isinstance(sample.mask, Polygons):
+            table[(sample.mask.file if isinstance(sample.mask, Label) else sample.mask).name] = code
+    return table
+
+
+def _codes_of_files(root: Path, problems: Iterable[Problem], known: Mapping[str, str]) -> dict[str, str]:
+    """Files that only problems name: by content where they are there, else numbered. Lists and their lines stay."""
+    table: dict[str, str] = {}
+    for name in dict.fromkeys(name for problem in problems for name in (problem.file, *problem.names)):
+        if name in known or PurePosixPath(name.split(",")[0]).suffix.lower() in _LISTS:
+            continue
+        try:
+            table[name] = file_code(root / name)
+        except (DataError, ValueError):  # ValueError: a NUL in the name
+            table[name] = f"file {len(table) + 1}"
+        table[PurePosixPath(name).name] = table[name]
+    return table
