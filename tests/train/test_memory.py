@@ -8,7 +8,14 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from tune_sa2va.config import LoraSettings, LossSettings, TrainSettings, TrialConfig
+from tune_sa2va.config import (
+    EncoderSettings,
+    ImageSettings,
+    LoraSettings,
+    LossSettings,
+    TrainSettings,
+    TrialConfig,
+)
 from tune_sa2va.evaluate.batch import Batch, Collator, Shape
 from tune_sa2va.evaluate.predict import Example
 from tune_sa2va.model.checkpoint import load_model
@@ -31,6 +38,12 @@ CONFIGS = {
         lora=LoraSettings(r=8), train=TrainSettings(full_modules=("mask_decoder", "text_hidden_fcs"))
     ),
 }
+IN_ENCODER = TrialConfig(
+    lora=LoraSettings(r=8),
+    encoder=EncoderSettings(sam2="late", vision="mlp1", r=4),
+    data=ImageSettings(strength=0.5),
+    train=TrainSettings(full_modules=("neck",), ema=0.9),
+)
 SIZE_PX = (400, 300)
 
 
@@ -121,6 +134,22 @@ def test_checkpointing_dropout_and_larger_ranks_move_it_the_right_way() -> None:
     )
     assert roomy.adapters_gib > 1.9 * plain.adapters_gib
     assert plain.fits(plain.card_gib) and not plain.fits(0.99 * plain.card_gib)
+
+
+def test_an_encoder_in_the_step_is_counted() -> None:
+    """On a GPU its blocks are partitioned as compiled ones are; checkpointing keeps less of them, too."""
+    cached = estimate(TrialConfig(lora=LoraSettings(r=8)))
+    within = estimate(IN_ENCODER)
+    assert within.base_gib > cached.base_gib and within.encoders_gib == pytest.approx(0, abs=1e-9)
+    assert within.activations_gib > 2 * cached.activations_gib
+    plain, checkpointed = (
+        estimate_memory(
+            model_folder("tiny"), IN_ENCODER, precision="bf16", on_gpu=True, width_px=400, height_px=300,
+            checkpointed=flag,
+        )
+        for flag in (False, True)
+    )  # fmt: skip
+    assert checkpointed.activations_gib < plain.activations_gib < within.activations_gib
 
 
 def test_on_a_gpu_checkpointing_keeps_less_between_the_graphs() -> None:
