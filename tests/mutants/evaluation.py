@@ -108,9 +108,10 @@ MUTANTS = (
     Mutant(LOCKED, 'rows["group_code"].tolist(), higher', 'rows["image_code"].tolist(), higher', T_LOCKED),
     # the locked part
     Mutant(TEST_PART, 'sample.split == "test"', 'sample.split == "val"', T_TEST_PART),
-    Mutant(TEST_PART, "predict(model, example) > 0", "predict(model, example) > THRESHOLD", T_TEST_PART),
-    Mutant(TEST_PART, "                adapter.detach()", "                pass", T_TEST_PART),
-    Mutant(TEST_PART, "_attach(model, contender.adapter)", "None", T_TEST_PART),
+    Mutant(TEST_PART, "logits > logit_of(value)", "logits > value", T_TEST_PART),
+    Mutant(TEST_PART, "        members.detach()", "        pass", T_TEST_PART),
+    Mutant(TEST_PART, "        folds.detach()", "        pass", T_TEST_PART),
+    Mutant(TEST_PART, "_attach(model, contender.adapters)", "_attach(model, [])", T_TEST_PART),
     Mutant(TEST_PART, 'entry["checkpoint"] == contender.checkpoint', 'entry["row"] == contender.row', T_TEST_PART),
     Mutant(TEST_PART, "str(openings)", "str(openings + 1)", T_TEST_PART),
     # the confirmed winner

@@ -127,8 +127,8 @@ MUTANTS = (
     Mutant(MERGE, "scale * (lora_b.float()", "1.0 * (lora_b.float()", T_MERGE),
     Mutant(MERGE, "return full.to(weight.dtype).contiguous()", "return None", T_MERGE),
     # what is published
-    Mutant(WRITE, "_MERGED_TOLERANCE if merged else _TOLERANCES[precision]", "_MERGED_TOLERANCE", T_WRITE),
-    Mutant(WRITE, "difference=abs(found - checkpoint.val_dice)", "difference=found - checkpoint.val_dice", T_WRITE),
+    Mutant(WRITE, "_MERGED_TOLERANCE if proof.merged else _TOLERANCES[precision]", "_MERGED_TOLERANCE", T_WRITE),
+    Mutant(WRITE, "difference=abs(found - recorded)", "difference=found - recorded", T_WRITE),
     Mutant(
         WRITE,
         "if not verification.difference <= verification.tolerance:",
@@ -136,7 +136,7 @@ MUTANTS = (
         T_WRITE,
     ),
     Mutant(WRITE, 'own["row"] == own["row"].iloc[-1]', 'own["row"] != ""', T_WRITE),
-    Mutant(WRITE, 'locked.scores["checkpoint"] == checkpoint.label', 'locked.scores["row"] == WINNER', T_WRITE),
+    Mutant(WRITE, 'locked.scores["checkpoint"] == label', 'locked.scores["row"] == WINNER', T_WRITE),
     Mutant(DURABLE, "    _flush_files(unfinished)\n", "", T_DURABLE),
     Mutant(
         DURABLE,

@@ -46,7 +46,7 @@ MUTANTS = (
     Mutant(RECORDS, 'kind is None or row["kind"] == kind', "True", T_RECORDS),
     Mutant(RECORDS, 'before["started_at"] if before else _now()', "_now()", T_RECORDS),
     Mutant(VAL_COUNTS, 'if row["epoch"] < epoch]', "]", T_VAL_COUNTS),
-    Mutant(VAL_COUNTS, 'row["split"] == "val"', 'row["split"] == "test"', T_VAL_COUNTS),
+    Mutant(VAL_COUNTS, "scored_rows(read_names(results))", "read_names(results)", T_VAL_COUNTS),
     # after a kill
     Mutant(
         SNAPSHOTS,
@@ -78,8 +78,8 @@ MUTANTS = (
     Mutant(SEARCHER, "None if resuming else [space.recipe_point()]", "[space.recipe_point()]", T_SAMPLERS),
     Mutant(SEARCHER, "None if resuming else [space.recipe_point()]", "None", T_SAMPLERS),
     Mutant(SEARCHER, 'mode="max"', 'mode="min"', T_SAMPLERS),
-    Mutant(SEARCHER, "best = max(best, result[METRIC])", "best = result[METRIC]", T_SEARCHER),
-    Mutant(SEARCHER, "epochs < self._epochs and self._reads_pruned", "epochs < self._epochs", T_SEARCHER),
+    Mutant(SEARCHER, "else max(best, result[METRIC])", "else result[METRIC]", T_SEARCHER),
+    Mutant(SEARCHER, '("folds_left")) and self._reads_pruned', '("folds_left"))', T_SEARCHER),
     Mutant(SEARCHER, 'trial.set_constraint("failed", 1.0)', 'trial.set_constraint("failed", -1.0)', T_SEARCHER),
     Mutant(SEARCHER, "study_of(self).tell(trial, 0.0)", "study_of(self).tell(trial, best)", T_SEARCHER),
     Mutant(SEARCHER, '"finished": False', '"finished": True', T_SEARCHER),
@@ -99,13 +99,13 @@ MUTANTS = (
     ),
     Mutant(SPACE, "FloatDistribution(low, high, log=self.kind.is_log)", "FloatDistribution(low, high)", T_SPACE),
     # what wins
-    Mutant(CHOICE, "recipe=of_search.get(recipe)", "recipe=None", T_CHOICE),
+    Mutant(CHOICE, "recipe=recipe_state, gone", "recipe=None, gone", T_CHOICE),
     Mutant(CHOICE, "space.is_recipe(rows[parent])", "winner.trial_id == recipe", T_CHOICE),
     # what stops
     Mutant(ASHA, "all(trial.config.get(path)", "any(trial.config.get(path)", T_RULES),
     Mutant(ASHA, "            if epoch <= known:", "            if epoch < known:", T_RULES),
     Mutant(ASHA, "            if epoch <= known:", "            if True:", T_RULES),
-    Mutant(ASHA, 'epochs.sort_values("epoch")', "epochs", T_RULES),
+    Mutant(ASHA, '.sort_values("epoch")', "", T_RULES),
     Mutant(ASHA, "return TrialScheduler.CONTINUE if is_recipe else decision", "return decision", T_RULES),
     Mutant(
         ASHA,
@@ -121,8 +121,8 @@ MUTANTS = (
     ),
     Mutant(
         RUNGS,
-        "place = (recorded - 1) * (1 - 1 / REDUCTION_FACTOR)",
-        "place = recorded * (1 - 1 / REDUCTION_FACTOR)",
+        "place = (recorded - 1) * (1 - 1 / reduction_factor)",
+        "place = recorded * (1 - 1 / reduction_factor)",
         T_RUNGS,
     ),
     Mutant(RUNGS, "while epoch < epochs:", "while epoch <= epochs:", T_RUNGS),
