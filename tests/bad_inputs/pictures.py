@@ -66,8 +66,9 @@ def _hidden() -> np.ndarray:
     return np.dstack([picture(0), picture(1), picture(2), np.zeros((24, 32), np.uint8)])
 
 
-def _planes(path: Path, dtype: type) -> None:
-    _as_tiff(path, np.stack([picture(n) for n in range(3)]).astype(dtype), photometric="rgb", planarconfig="separate")
+def _planes(path: Path) -> None:
+    options = {"planarconfig": "separate", "extrasamples": ["unassalpha"], "compression": "zlib"}
+    _as_tiff(path, np.stack([picture(0), picture(1)]), photometric="minisblack", **options)
 
 
 def _dicom(path: Path, content: bytes) -> None:
@@ -120,7 +121,7 @@ PICTURES = [
     _case("negative values", lambda image, _: _as_tiff(image, picture(1).astype(np.int32) - 9), "in [0, 65535]"),
     _case("hidden by alpha", lambda image, _: save(image, _hidden()), "alpha channel", "Save it without alpha"),
     _case("one value", lambda image, _: save(image, np.full((24, 32), 7, np.uint8)), "the value 7", "Export it again"),
-    _case("planes of 32 bits", lambda image, _: _planes(image, np.uint32), "3 planes of 32 bits", "as PNG"),
+    _case("grey and alpha in planes", lambda image, _: _planes(image), "2 planes of 8 bits", "as PNG"),
     _case("a kind that is not read", lambda image, _: image.rename(image.with_suffix(".webp")), ".webp", "as PNG"),
     _case("DICOM that is none", lambda image, _: _dicom(image, b"no DICOM"), "as DICOM", "Export it again"),
     _case("other values in each mask", lambda _, mask: _two(mask), "2 in 1", "--labels 1=artery,2=vein"),
