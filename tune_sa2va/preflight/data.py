@@ -73,9 +73,18 @@ def with_folds(settings: SearchSettings, samples: Sequence[Sample]) -> SearchSet
     folds, final = num_folds(samples), settings.final
     if final == "auto":
         final = "best-run" if folds == 1 else _FINAL_OF_FOLDS
+    check_final(final, folds)
+    return settings.model_copy(update={"folds": folds, "final": final})
+
+
+def check_final(final: str, folds: int | None) -> None:
+    """Whether so many folds have what `final` is made of; None: the images decide how many.
+
+    Raises:
+        UserError: something is to be made of several adapters, and a trial has one.
+    """
     if folds == 1 and final in ("average", "ensemble"):
         raise UserError(
             f"--final {final} is made of the adapters of several folds, and with one split a trial has one adapter. "
             "Ask for --folds 5, or for --final best-run."
         )
-    return settings.model_copy(update={"folds": folds, "final": final})

@@ -17,7 +17,7 @@ from tune_sa2va.errors import UserError
 from tune_sa2va.evaluate.tuned import FinalName
 from tune_sa2va.preflight.base_model import examine_model
 from tune_sa2va.preflight.copy_place import examine_place
-from tune_sa2va.preflight.data import data_source
+from tune_sa2va.preflight.data import check_final, data_source
 from tune_sa2va.preflight.devices import cpus_per_worker, devices
 from tune_sa2va.preflight.flags import Flags, check_numbers, parse_confirm, parse_folds
 from tune_sa2va.preflight.results_folder import check_folder, out_and_name
@@ -38,7 +38,7 @@ def resolve_settings(flags: Flags) -> SearchSettings:
     check_numbers(flags)
     out, name = out_and_name(flags)
     check_folder(out, name)
-    sampler = _sampler(flags.sampler)
+    sampler, final = _sampler(flags.sampler), _final(flags)
     space = load_space(flags.space)
     gpus, lanes = devices(flags)
     storage = examine_place(flags.storage, out, name)
@@ -58,7 +58,7 @@ def resolve_settings(flags: Flags) -> SearchSettings:
         folds=parse_folds(flags.folds),
         grace_period=flags.grace_period,
         reduction_factor=flags.reduction_factor,
-        final=_final(flags.final),
+        final=final,
         confirm=_confirm(flags, lanes),
         seeds=flags.seeds,
         time_budget_s=None if flags.time_budget_min is None else flags.time_budget_min * 60,
@@ -82,7 +82,7 @@ def faults(flags: Flags) -> list[str]:
         lambda: check_numbers(flags),
         lambda: check_folder(*out_and_name(flags)),
         lambda: _sampler(flags.sampler),
-        lambda: _final(flags.final),
+        lambda: _final(flags),
         lambda: load_space(flags.space),
         lambda: _warm_start(flags),
         lambda: devices(flags),
@@ -141,13 +141,13 @@ def _confirm(flags: Flags, lanes: int) -> int:
     return min(_MOST_CONFIRMED, max(0, configurations - 1))
 
 
-def _final(name: str) -> FinalName | Literal["auto"]:
-    if name == "auto":
-        return "auto"
-    for known in get_args(FinalName):
-        if name == known:
+def _final(flags: Flags) -> FinalName | Literal["auto"]:
+    """Looked at before the data, as far as the flags decide: the built-in images are written to be opened."""
+    for known in ("auto", *get_args(FinalName)):
+        if flags.final == known:
+            check_final(known, parse_folds(flags.folds))
             return known
-    raise UserError(f"--final must be one of auto, {', '.join(get_args(FinalName))}, got {name!r}.")
+    raise UserError(f"--final must be one of auto, {', '.join(get_args(FinalName))}, got {flags.final!r}.")
 
 
 def _warm_start(flags: Flags) -> Path | None:
