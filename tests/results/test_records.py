@@ -172,6 +172,20 @@ def test_files_of_before_the_folds_are_read(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(read_epochs(tmp_path), new)
 
 
+def test_trials_of_before_a_field_have_what_the_recipe_has_there(tmp_path: Path) -> None:
+    three_trials(tmp_path)
+    trials, epochs = read_trials(tmp_path), read_epochs(tmp_path)
+    later = ["encoder.sam2", "encoder.r", "loss.cldice", "train.ema", "data.strength", "kind", "parent", "folds"]
+    later += ["train_loss_cldice", "train_loss_focal_tversky", "folds_left"]
+    for name in ("trials.parquet", "epochs.parquet"):
+        table = pq.read_table(tmp_path / name)
+        table = table.drop_columns([column for column in later if column in table.column_names])
+        pq.write_table(table.replace_schema_metadata({"tune_sa2va.schema_version": "2"}), tmp_path / name)
+    pd.testing.assert_frame_equal(read_trials(tmp_path), trials)
+    zero = {"train_loss_cldice": 0.0, "train_loss_focal_tversky": 0.0}
+    pd.testing.assert_frame_equal(read_epochs(tmp_path), epochs.assign(**zero))
+
+
 def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
     three_trials(tmp_path)
     table = pq.read_table(tmp_path / "trials.parquet")

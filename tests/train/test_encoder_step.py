@@ -41,7 +41,14 @@ def config(**values: object) -> TrialConfig:
     return RECIPE.replace({"train.epochs": 1, "lora.r": 2, "encoder.r": 2, "optimizer.lr": 1e-3, **values})
 
 
-@pytest.mark.parametrize("chosen", [{"encoder.sam2": "late"}, {"encoder.vision": "mlp1"}, EVERYTHING])
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        pytest.param({"encoder.sam2": "late"}, marks=pytest.mark.slow),
+        pytest.param({"encoder.vision": "mlp1"}, marks=pytest.mark.slow),
+        EVERYTHING,
+    ],
+)
 def test_a_step_that_runs_an_encoder_begins_where_the_cached_one_does(
     bench: Workbench, chosen: dict[str, object]
 ) -> None:
@@ -80,6 +87,7 @@ def test_resuming_gives_bit_for_bit_the_uninterrupted_numbers(bench: Workbench, 
     assert [numbers(record) for record in rest] == [numbers(whole[1])]
 
 
+@pytest.mark.slow
 def test_both_kinds_of_trials_in_one_lane(bench: Workbench) -> None:
     before = {name: tensor.clone() for name, tensor in bench.model.state_dict().items()}
     first = run(bench, config())
@@ -89,6 +97,7 @@ def test_both_kinds_of_trials_in_one_lane(bench: Workbench) -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in bench.model.state_dict().items())
 
 
+@pytest.mark.slow
 def test_images_look_another_way_in_every_epoch_and_the_same_in_every_run(bench: Workbench) -> None:
     chosen = config(**{"encoder.sam2": "late", "optimizer.lr": 1e-5, "train.epochs": 2})
     still, viewed = run(bench, chosen), run(bench, chosen.replace({"data.strength": 0.5}))
@@ -134,6 +143,7 @@ def _worker(rank: int, folder: Path, trial_config: TrialConfig) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_workers_do_what_one_does_with_twice_the_batch(bench: Workbench, folder: Path) -> None:
     chosen = config(**EVERYTHING)
     mp.spawn(_worker, args=(folder, chosen), nprocs=2)

@@ -34,7 +34,8 @@ SCHEMA_VERSION = 4
 
 _VERSION_KEY = b"tune_sa2va.schema_version"
 _OLDER_VERSIONS = ("2", "3")
-"""Lack columns whose values are known: in 2 each row was the search's, and in both every trial trained one adapter."""
+"""Lack columns whose values are known: in 2 each row was the search's, and in both every trial trained one adapter and
+had what the recipe has in the fields that came later, and none of the later losses."""
 
 _TIME = pa.timestamp("ms", tz="UTC")
 
@@ -285,7 +286,8 @@ def _read(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
 
 def _with_later_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """A table of an older version, with the columns that it lacks."""
-    given = {"kind": str(TrialKind.SEARCH), "parent": None, "folds": 1, "folds_left": 0}
+    losses = dict.fromkeys(("train_loss_cldice", "train_loss_focal_tversky"), 0.0)
+    given = {"kind": str(TrialKind.SEARCH), "parent": None, "folds": 1, "folds_left": 0} | RECIPE.flat() | losses
     for place, field in enumerate(schema):
         if field.name in given and field.name not in table.column_names:
             column = pa.array([given[field.name]] * table.num_rows, type=field.type)

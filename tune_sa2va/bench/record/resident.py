@@ -7,12 +7,13 @@ batches, shapes and steps are those of every search.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 
 from tune_sa2va.config import Augment
+from tune_sa2va.errors import SpaceError
 from tune_sa2va.evaluate.batch import Batch, Collator, Shape
 from tune_sa2va.evaluate.examples import Examples
 from tune_sa2va.evaluate.predict import Example, to_device
@@ -49,6 +50,17 @@ class ResidentImages:
         """The same in every epoch: nothing is turned."""
         assert augment == "none", "a recording shows images as they are"
         return self
+
+    def with_pixels(self, *, sam2: bool, vision: bool, strength: float) -> NoReturn:
+        """None are kept here.
+
+        Raises:
+            SpaceError: always.
+        """
+        raise SpaceError(
+            "A recording keeps the frozen encoders' features on the card, so no configuration of it may change an "
+            "encoder: leave encoder.sam2, encoder.vision and the neck out of its space."
+        )
 
 
 class ResidentEngine(Engine):
