@@ -38,10 +38,11 @@ def read_view(folder: Path) -> View:
 def _images(folder: Path) -> dict[str, int]:
     file = folder / "split.parquet"
     try:
-        rows = pq.read_table(file).to_pylist()
+        table = pq.read_table(file)
+        rows = table.select(["split", *(name for name in ("fold",) if name in table.column_names)]).to_pylist()
     except FileNotFoundError:
         return {}
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, KeyError, OSError, UnicodeDecodeError) as error:
         raise ResultsError(
             f"{file}: damaged or not readable ({str(error).splitlines()[0]}). Put back a copy."
         ) from error

@@ -84,7 +84,7 @@ def _process(plan: RecordingPlan, folder: Path, waiting: Any, deadline: float | 
 
     def next_run() -> Run | None:
         try:
-            return waiting.get(timeout=_POLL_S)  # type: ignore[no-any-return]
+            return waiting.get(timeout=_POLL_S)
         except queue.Empty:
             return None
 

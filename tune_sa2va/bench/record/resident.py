@@ -28,16 +28,20 @@ class ResidentImages:
     """Images whose features are on the device, their questions and truths on the CPU."""
 
     examples: tuple[Example, ...]
+    texts: tuple[str, ...]
 
     @classmethod
     def load(cls, examples: Examples, device: torch.device) -> "ResidentImages":
         """All of `examples`."""
         whole = (examples.on_cpu(index) for index in range(len(examples)))
-        return cls(tuple(replace(example, features=to_device(example, device).features) for example in whole))
+        resident = (replace(example, features=to_device(example, device).features) for example in whole)
+        return cls(tuple(resident), examples.texts)
 
     def some(self, numbers: Sequence[int]) -> "ResidentImages":
         """Those with the given numbers; nothing is copied."""
-        return ResidentImages(tuple(self.examples[number] for number in numbers))
+        return ResidentImages(
+            tuple(self.examples[number] for number in numbers), tuple(self.texts[number] for number in numbers)
+        )
 
     def __len__(self) -> int:
         return len(self.examples)
