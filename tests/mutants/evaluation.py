@@ -54,8 +54,8 @@ MUTANTS = (
     ),
     Mutant(METRICS, "self._share(self.tp, self.tp + self.fn)", "self._share(self.tp, self.tp + self.fp)", T_METRICS),
     Mutant(METRICS, "self.tp + self.fp + self.fn == 0", "self.tp + self.fn == 0", T_METRICS),
-    Mutant(METRICS, "num_skipped=len(counts) - len(scored)", "num_skipped=0", T_METRICS),
-    Mutant(METRICS, "[image for image in counts if not image.both_empty]", "list(counts)", T_METRICS),
+    Mutant(METRICS, "num_absent=sum(image.is_absent for image in counts)", "num_absent=0", T_METRICS),
+    Mutant(METRICS, "return self.is_absent and self.fp > 0", "return self.fp > 0", T_METRICS),
     # the threshold
     Mutant(THRESHOLD, "first = GRID.index(threshold) + 1", "first = GRID.index(threshold)", T_THRESHOLD),
     Mutant(THRESHOLD, "torch.bucketize(logits, edges)", "torch.bucketize(logits, edges, right=True)", T_THRESHOLD),
@@ -105,7 +105,7 @@ MUTANTS = (
     Mutant(PAIRED, "2 * min(chance[: above + 1].sum()", "1 * min(chance[: above + 1].sum()", T_VERDICT),
     Mutant(LOCKED, 'Measure("hd95_px", "HD95 (px)", False', 'Measure("hd95_px", "HD95 (px)", True', T_LOCKED),
     Mutant(LOCKED, "for row in (WINNER, other))", "for row in (other, WINNER))", T_LOCKED),
-    Mutant(LOCKED, 'rows["group_code"].tolist(), higher', 'rows["image_code"].tolist(), higher', T_LOCKED),
+    Mutant(LOCKED, 'groups, texts = rows["group_code"]', 'groups, texts = rows["image_code"]', T_LOCKED),
     # the locked part
     Mutant(TEST_PART, 'sample.split == "test"', 'sample.split == "val"', T_TEST_PART),
     Mutant(TEST_PART, "logits > logit_of(value)", "logits > value", T_TEST_PART),

@@ -18,11 +18,12 @@ T_WRITE = ("tests/export/test_write.py",)
 T_DURABLE = ("tests/test_durable.py",)
 T_PROMPT = ("tests/model/test_prompt.py",)
 
+PROJECTION = "tune_sa2va/model/projection.py"
 MUTANTS = (
     # dropout
     Mutant(STORE, "x * self.keep(x) / (1 - self.dropout).to(x.dtype)", "x * self.keep(x)", T_STORE),
     Mutant(STORE, "bernoulli_(1 - self.dropout)", "bernoulli_(self.dropout)", T_STORE),
-    Mutant(TRUNK, "x * keep / (1 - probability).to(x.dtype)", "x * keep", T_TRUNK),
+    Mutant(PROJECTION, "x * keep / (1 - probability).to(x.dtype)", "x * keep", T_TRUNK),
     Mutant(TRUNK, "not store.is_dropping or ", "", ("tests/model/test_trunk.py::test_dropout_is_off_in_evaluation",)),
     Mutant(
         TRUNK,
@@ -34,8 +35,8 @@ MUTANTS = (
     Mutant(STORE, "// _ALIGN) * _ALIGN", "// 1) * 1", T_STORE),
     Mutant(
         STORE,
-        "piece.narrow(slot.rank_dim, 0, rank)",
-        "piece.narrow(slot.rank_dim, slot.shape[slot.rank_dim] - rank, rank)",
+        "0, encoder_rank if slot.in_encoder else rank)",
+        "slot.shape[slot.rank_dim] - rank, encoder_rank if slot.in_encoder else rank)",
         T_STORE,
     ),
     Mutant(
@@ -45,11 +46,11 @@ MUTANTS = (
         ("tests/train/test_optimizer.py",),
     ),
     # LoRA
-    Mutant(LORA, "(math.sqrt(lora.r) if lora.use_rslora else lora.r)", "lora.r", T_LORA),
+    Mutant(LORA, "(math.sqrt(adapters.r) if lora.use_rslora else adapters.r)", "adapters.r", T_LORA),
     Mutant(
         LORA,
-        "F.linear(self.store.drop(x), self.lora_A) * self.store.scale",
-        "F.linear(self.store.drop(x), self.lora_A)",
+        "F.linear(dropped, self.lora_A) * self.scale",
+        "F.linear(dropped, self.lora_A)",
         T_LORA,
     ),
     Mutant(LORA, "bound = 1 / math.sqrt(in_features)", "bound = 1 / in_features", T_LORA),
@@ -69,8 +70,8 @@ MUTANTS = (
     Mutant(LORA, "store.dropout.fill_(lora.dropout)", "store.dropout.fill_(0.0)", T_LORA),
     Mutant(LORA, "self.parameters[reference].copy_(self._model.get_parameter(name))", "pass", T_LORA),
     # the layers
-    Mutant(TRUNK, "if keep is None else", "if keep is not None else", T_TRUNK),
-    Mutant(TRUNK, "else torch.cat(matrices)) * scale", "else torch.cat(matrices))", T_TRUNK),
+    Mutant(PROJECTION, "if keep is None else", "if keep is not None else", T_TRUNK),
+    Mutant(PROJECTION, "else torch.cat(matrices)) * scale", "else torch.cat(matrices))", T_TRUNK),
     Mutant(TRUNK, "is_causal=True", "is_causal=False", T_TRUNK),
     Mutant(TRUNK, "torch.cat((-high, low), dim=-1)", "torch.cat((high, low), dim=-1)", T_TRUNK),
     Mutant(TRUNK, "F.silu(gate) * up", "F.silu(up) * gate", T_TRUNK),
@@ -98,11 +99,11 @@ MUTANTS = (
     ),
     # text and pictures
     Mutant(PROMPT, "len(prompt_ids) + answer_ids.index(self.seg_id)", "len(prompt_ids) + len(answer_ids)", T_PROMPT),
-    Mutant(PROMPT, "len(prompt_ids) + len(answer_ids) + 1", "len(prompt_ids) + len(answer_ids)", T_PROMPT),
+    Mutant(PROMPT, "len(prompt_ids) + len(answer_ids)\n", "len(prompt_ids) + len(answer_ids) - 1\n", T_PROMPT),
     Mutant(
         PREPROCESS,
-        "(pixels.float() / 255 - _MEAN) / _STD",
-        "pixels.float() / 255 - _MEAN",
+        "(pictures - mean) / deviation",
+        "pictures - mean",
         ("tests/model/test_preprocess.py",),
     ),
     Mutant(PREPROCESS, "> 0.5 * dims.tile_size**2", "> 0.9 * dims.tile_size**2", ("tests/model/test_preprocess.py",)),
@@ -122,9 +123,8 @@ MUTANTS = (
         "if torch.isnan(tensor).all():",
         ("tests/bad_inputs/test_corpus.py::test_a_bad_input[adapter: one value infinite]",),
     ),
-    Mutant(MERGE, "(math.sqrt(lora.r) if lora.use_rslora else lora.r)", "lora.r", T_MERGE),
     Mutant(MERGE, "torch.add(weight.float(), delta).to(weight.dtype)", "torch.add(weight.float(), delta)", T_MERGE),
-    Mutant(MERGE, "scale * (lora_b.float()", "1.0 * (lora_b.float()", T_MERGE),
+    Mutant(MERGE, "read.scale_of(module.removeprefix(PEFT_PREFIX)) * (", "1.0 * (", T_MERGE),
     Mutant(MERGE, "return full.to(weight.dtype).contiguous()", "return None", T_MERGE),
     # what is published
     Mutant(WRITE, "_MERGED_TOLERANCE if proof.merged else _TOLERANCES[precision]", "_MERGED_TOLERANCE", T_WRITE),
@@ -136,7 +136,12 @@ MUTANTS = (
         T_WRITE,
     ),
     Mutant(WRITE, 'own["row"] == own["row"].iloc[-1]', 'own["row"] != ""', T_WRITE),
-    Mutant(WRITE, 'locked.scores["checkpoint"] == label', 'locked.scores["row"] == WINNER', T_WRITE),
+    Mutant(
+        WRITE,
+        'own = locked.scores[locked.scores["checkpoint"] == label]',
+        'own = locked.scores[locked.scores["row"] == "winner"]',
+        T_WRITE,
+    ),
     Mutant(DURABLE, "    _flush_files(unfinished)\n", "", T_DURABLE),
     Mutant(
         DURABLE,

@@ -67,13 +67,13 @@ MUTANTS = (
     # what proposes
     Mutant(
         SEARCHER,
-        "constant_liar=True,\n                seed=settings.seed",
-        "constant_liar=True,\n                seed=None",
+        "constant_liar=True, seed=seed",
+        "constant_liar=True, seed=None",
         T_SAMPLERS,
     ),
-    Mutant(SEARCHER, "GPSampler(seed=settings.seed)", "GPSampler()", T_SAMPLERS),
-    Mutant(SEARCHER, "CmaEsSampler(seed=settings.seed,", "CmaEsSampler(seed=None,", T_SAMPLERS),
-    Mutant(SEARCHER, "RandomSampler(seed=settings.seed)", "RandomSampler(seed=1)", T_SAMPLERS),
+    Mutant(SEARCHER, "GPSampler(seed=seed)", "GPSampler()", T_SAMPLERS),
+    Mutant(SEARCHER, "CmaEsSampler(seed=seed,", "CmaEsSampler(seed=None,", T_SAMPLERS),
+    Mutant(SEARCHER, "RandomSampler(seed=seed)", "RandomSampler(seed=1)", T_SAMPLERS),
     Mutant(SEARCHER, "1.0 if INFEASIBLE_GIB", "-1.0 if INFEASIBLE_GIB", T_SAMPLERS),
     Mutant(SEARCHER, "None if resuming else [space.recipe_point()]", "[space.recipe_point()]", T_SAMPLERS),
     Mutant(SEARCHER, "None if resuming else [space.recipe_point()]", "None", T_SAMPLERS),

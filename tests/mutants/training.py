@@ -81,7 +81,12 @@ MUTANTS = (
     Mutant(SCHEDULE, "max(1, total_steps - warmup_steps)", "max(1, total_steps)", T_SCHEDULE),
     Mutant(SCHEDULE, "0.5 * (1 + math.cos", "0.5 * (1 - math.cos", T_SCHEDULE),
     # the mask losses
-    Mutant(LOSS, "        prob = prob * valid\n", "        pass\n", T_LOSS),
+    Mutant(
+        LOSS,
+        "prob = prob * valid\n    overlap = (prob * truth).sum(dim=(-2, -1))\n    sizes",
+        "pass\n    overlap = (prob * truth).sum(dim=(-2, -1))\n    sizes",
+        T_LOSS,
+    ),
     Mutant(
         LOSS,
         "(pixels * valid).sum(dim=(-2, -1)) / valid.sum(dim=(-2, -1))",
@@ -189,7 +194,7 @@ MUTANTS = (
     Mutant(STATE, "sha256(folder / name) != wanted", "not (folder / name).exists()", T_STATE),
     Mutant(
         CHECKPOINT,
-        "optimizer.load_moments(load_file(folder / OPTIMIZER_FILE), config.lora.r, steps=progress.step)",
+        "optimizer.load_moments(moments, config.lora.r, config.encoder.r, steps=progress.step)",
         "pass",
         RESUMED,
     ),
