@@ -49,9 +49,23 @@ def test_the_recipe_stands_where_nothing_is_better_and_falls_where_something_is(
 def test_choosing_and_judging_share_no_image() -> None:
     known = recorded([0.01] * 5, spread=0.02)
     for seed in range(20):
-        play = Play(known, Rule(folds=True), seed)
+        play = Play(known, Rule(folds=True, parts="split"), seed)
         assert not set(play._locked) & set(play._images)
         assert len(play._locked) + len(play._images) == 40
+
+
+def test_drawn_parts_do_not_take_from_each_other() -> None:
+    """On split parts a configuration that looks good on the searched groups looks bad on the locked ones."""
+    known = recorded([0.0], spread=0.05)
+    gains = known.dice[1, 0, -1] - known.dice[0, 0, -1]
+
+    def agreement(rule: Rule) -> float:
+        plays = [Play(known, rule, seed) for seed in range(300)]
+        chosen = [gains[play._images].mean() for play in plays]
+        return float(np.corrcoef(chosen, [gains[play._locked].mean() for play in plays])[0, 1])
+
+    assert agreement(Rule(folds=True, parts="split")) < -0.95
+    assert abs(agreement(Rule(folds=True, parts="drawn"))) < 0.2
 
 
 def test_a_search_is_the_same_each_time() -> None:

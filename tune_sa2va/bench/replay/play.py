@@ -21,6 +21,7 @@ from tune_sa2va.bench.replay.parts import Part, drawn_parts, split_parts
 from tune_sa2va.bench.replay.proposals import proposals
 from tune_sa2va.bench.replay.recorded import Recorded
 from tune_sa2va.bench.replay.rule import Rule
+from tune_sa2va.evaluate.bootstrap import group_sums
 from tune_sa2va.schedule.asha import AshaSparingTheRecipe
 from tune_sa2va.schedule.hopeless_folds import is_hopeless
 from tune_sa2va.score.beats_recipe import beats_recipe
@@ -32,9 +33,13 @@ RECIPE = 0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """What a search came to. gain: Dice of the exported adapter minus the recipe's after its last epoch, on the locked
-    part; true_gain: the same on all recorded images, which is the truth where parts are drawn. regret: by how much the best of all recorded configurations would be better there. epochs: trained, of all
-    adapters. stood: the best was not exported, for it did not beat the recipe."""
+    """What a search came to.
+
+    gain: Dice of the exported adapter minus the recipe's after its last epoch, on the locked part; true_gain: the same
+    on all recorded images, which is the truth where parts are drawn. regret: by how much the best of all recorded
+    configurations would be better on the locked part. epochs: trained, of all adapters. stood: the best was not
+    exported, for it did not beat the recipe.
+    """
 
     gain: float
     true_gain: float
@@ -247,8 +252,6 @@ class Play:
 
 def standard_error(differences: Float[np.ndarray, " N"], groups: Sequence[int]) -> float:
     """Of the mean over images, groups as the unit (ratio estimator, Cochran 1977, chapter 6)."""
-    from tune_sa2va.evaluate.bootstrap import group_sums
-
     sums, sizes = group_sums(differences, groups)
     residuals = sums - sizes * (sums.sum() / sizes.sum())
     number = len(sizes)

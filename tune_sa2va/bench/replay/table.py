@@ -17,9 +17,12 @@ WORSE_BY = 0.005
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """A rule on a recording. worse: share of searches whose export is worse than the recipe by more than WORSE_BY; gain
-    and regret: means, see `Outcome`, as are true_gain and truly_worse; gain_se: standard error of the mean over searches. recipe: share of searches that
-    export the recipe."""
+    """A rule on a recording.
+
+    worse: share of searches whose export is worse than the recipe by more than WORSE_BY on the locked part;
+    truly_worse: on all recorded images. gain, true_gain, regret, epochs: means, see `Outcome`; gain_se: standard error
+    over searches. recipe: share of searches that export the recipe.
+    """
 
     recording: str
     rule: str
@@ -62,6 +65,12 @@ def write_rows(folder: Path, rows: Sequence[Row]) -> None:
     write_whole(folder / "table.md", markdown(rows).encode())
 
 
+def read_rows(folder: Path) -> list[Row]:
+    """The rows of `table.parquet`; none where there is no such file."""
+    path = folder / "table.parquet"
+    return [Row(**row) for row in pq.read_table(path).to_pylist()] if path.exists() else []
+
+
 def markdown(rows: Sequence[Row]) -> str:
     """A table a recording."""
     said = []
@@ -75,7 +84,8 @@ def markdown(rows: Sequence[Row]) -> str:
         ]
         said += [
             f"| {row.rule} | {row.searches} | {row.worse:.1%} | {row.truly_worse:.1%} "
-            f"| {row.gain:+.4f} ± {row.gain_se:.4f} | {row.true_gain:+.4f} | {row.regret:.4f} | {row.epochs:.0f} | {row.recipe:.0%} |"
+            f"| {row.gain:+.4f} ± {row.gain_se:.4f} | {row.true_gain:+.4f} | {row.regret:.4f} "
+            f"| {row.epochs:.0f} | {row.recipe:.0%} |"
             for row in rows
             if row.recording == recording
         ]
