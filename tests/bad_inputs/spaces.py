@@ -75,7 +75,7 @@ SPACES = [
         "a choice that is none beside the recipe's",
         "space: {lora.target_modules: {choice: [[q_proj, k_proj, v_proj, o_proj], [q_proj, fc1]]}}",
         "lora.target_modules cannot be ['q_proj', 'fc1']",
-        "encoders are frozen",
+        "encoder.vision",
         "Leave it out",
     ),
     _unfit(

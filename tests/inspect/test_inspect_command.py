@@ -43,7 +43,7 @@ def test_json_has_the_numbers(capsys: pytest.CaptureFixture[str]) -> None:
         (["--model", "absent"], "neither a folder nor a preset"),
         (["--model", "tiny", "--rank", "0"], "--rank must be from 1 to 512"),
         (["--model", "tiny", "--alpha", "0"], "--alpha must be above 0"),
-        (["--model", "tiny", "--targets", "qkv"], "encoders are frozen"),
+        (["--model", "tiny", "--targets", "qkv"], "encoder.vision"),
         (["--model", "tiny", "--targets", ","], "--targets must name at least one module"),
         (["--model", "tiny", "--full-modules", "llm"], "--full-modules must be among text_hidden_fcs, mask_decoder"),
         (["--model", "tiny", "--image-size", "512"], "--image-size must be WIDTHxHEIGHT"),
