@@ -113,7 +113,7 @@ class TestEverySampler:
         assert [trial.constraints["memory"] > 0 for trial in study(settings).trials] == [False, True, False]
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes"])
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])  # CMA-ES draws by the number of trials, of whatever state
 def test_who_reads_pruned_trials_is_told_of_them_as_pruned(tmp_path: Path, sampler: str) -> None:
     """Optuna's own samplers: trials that one does not read must come to it as COMPLETE."""
 
@@ -122,7 +122,7 @@ def test_who_reads_pruned_trials_is_told_of_them_as_pruned(tmp_path: Path, sampl
         play(search, 0, STARTUP + 1)
         own = study_of(search.searcher)
         for trial in own.trials[:num_pruned]:
-            params = trial.params | {"optimizer.lr": 1.5 * trial.params["optimizer.lr"]}
+            params = trial.params | {"optimizer.lr": min(1.5 * trial.params["optimizer.lr"], 3e-3)}
             own.add_trial(
                 optuna.trial.create_trial(
                     state=TrialState.PRUNED,

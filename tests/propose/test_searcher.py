@@ -52,6 +52,7 @@ def _search(
     """Of trials of three epochs."""
     return OptunaWithLimits(
         space,
+        distributions=space,
         epochs=3,
         reads_pruned=reads_pruned,
         metric=METRIC,

@@ -99,7 +99,7 @@ class TestEveryRule:
     def test_a_restart_knows_what_tune_knows_of_each_trial(self, make: Make) -> None:
         """Epochs that Tune does not know are told again by the lane, and count when they are."""
         rows = [("0001", 1, 0.5), ("0001", 2, 0.6), ("0001", 3, 0.7), ("0002", 1, 0.8), ("0002", 3, 0.9)]
-        epochs = pd.DataFrame([dict(zip(("trial_id", "epoch", "val_dice"), row, strict=True)) for row in rows[::-1]])
+        epochs = pd.DataFrame(rows[::-1], columns=["trial_id", "epoch", "val_dice"]).assign(folds_left=0)
         rule = make(epochs)
         for number, known in ((1, 3), (2, 1)):
             trial = a_trial(number)

@@ -49,11 +49,13 @@ def test_too_few_groups_keep_the_recipe(tmp_path: Path) -> None:
     assert not found.is_beaten and "5 groups" in found.words
 
 
-def test_an_image_with_nothing_to_find_is_left_out(tmp_path: Path) -> None:
+def test_an_image_where_nothing_is_to_be_found_counts_as_right(tmp_path: Path) -> None:
     settings = a_search(tmp_path, 0.03, 0.01)
     file = settings.folder / FOLDER / "recipe a.parquet"
     table = pd.read_parquet(file)
     table.loc[0, ["tp", "fp", "fn"]] = 0
     table.to_parquet(file)
     found = against_recipe(settings, ["best a"], ["recipe a"])
-    assert found.comparison.difference.num_values == IMAGES - 1
+    with_it = against_recipe(a_search(tmp_path / "other", 0.03, 0.01), ["best a"], ["recipe a"])
+    assert found.comparison.difference.num_values == IMAGES
+    assert found.comparison.difference.mean < with_it.comparison.difference.mean  # the recipe has 1 there

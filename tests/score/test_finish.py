@@ -40,7 +40,7 @@ def test_a_recipe_without_checkpoints_is_said(tmp_path: Path) -> None:
     assert "Better by Val Dice, but without a checkpoint on the disk, were: 0000." in text
 
 
-@pytest.mark.parametrize(("openings", "words"), [(1, "scored once"), (3, "scored 3 times as winners changed")])
+@pytest.mark.parametrize(("openings", "words"), [(1, "scored once"), (3, "scored 3 times in all")])
 def test_few_patients_and_how_often_the_test_part_was_opened(tmp_path: Path, openings: int, words: str) -> None:
     search = Searched(tmp_path)
     search.trial(0, 0.5)

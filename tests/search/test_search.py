@@ -32,9 +32,9 @@ CONFIRM = ["--confirm", "2", "--seeds", "2"]
 SPACE = """
 fixed: {lora.dropout: 0.0}
 space:
-  optimizer.lr: {choice: [1e-4, 2e-3]}
+  optimizer.lr: {choice: [1e-4, 2e-3, 1.0]}
   lora.r: {choice: [32, 64]}
-  lora.target_modules: {choice: [[q_proj, k_proj, v_proj, o_proj], [q_proj, k_proj, v_proj], [no_such_module]]}
+  lora.target_modules: {choice: [[q_proj, k_proj, v_proj, o_proj], [q_proj, k_proj, v_proj]]}
 """
 
 
@@ -108,10 +108,10 @@ def test_a_search_ends_well_and_says_little(ran: Ran) -> None:
 def test_every_trial_is_recorded_with_its_end(ran: Ran) -> None:
     trials = read_trials(ran.folder)
     assert len(trials) == TRIALS
-    impossible = trials["lora.target_modules"].map(lambda names: "no_such_module" in names)
+    impossible = trials["optimizer.lr"] == 1.0  # gradients are not finite after a step or two
     assert impossible.any() and not impossible.all()
     assert (trials["state"][impossible] == "FAILED").all()
-    assert trials["failure"][impossible].str.contains("no_such_module").all()
+    assert trials["failure"][impossible].str.contains("not finite").all()
     possible = trials[~impossible]
     assert set(possible["state"]) <= {"COMPLETE", "STOPPED"}
     assert (possible["epochs"][possible["state"] == "COMPLETE"] == EPOCHS).all()
