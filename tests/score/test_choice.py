@@ -96,13 +96,15 @@ def test_a_failed_trial_does_not_win_but_can_be_asked_for(tmp_path: Path) -> Non
     assert best_checkpoint(search.settings.folder, "0001").val_dice == 0.9
 
 
-def test_the_recipe_stands_where_the_best_may_be_luck(tmp_path: Path) -> None:
+def test_with_folds_the_recipe_stands_where_the_best_may_be_luck(tmp_path: Path) -> None:
     search = Searched(tmp_path)
     search.trial(0, 0.60)
     search.trial(1, 0.61)
     noise = np.random.default_rng(0).normal(0, 0.05, len(SPREAD))
     write_counts(search.settings, "0001", {1: 0.6 * (1 + SPREAD) + noise - noise.mean() + 0.01})
-    chosen = choose(search.settings, None)
+    of_one_split = choose(search.settings, None)
+    assert of_one_split.winner.trial_id == "0001" and of_one_split.standing is None
+    chosen = choose(search.settings.model_copy(update={"folds": 5}), None)
     assert chosen.winner.trial_id == "0000" and chosen.is_recipe and chosen.standing is not None
     assert "Nothing beats the recipe" in chosen.standing.words and "--trial 0001" in chosen.standing.words
 

@@ -124,5 +124,7 @@ def test_faults_of_the_data_are_shown_at_once_and_exit_1(tmp_path: Path, search:
     (data / "images" / "b.png").write_bytes(b"no picture either")
     result = search("--data", str(data), "--out", str(tmp_path / "results"), "--gpus", "0")
     assert result.exit_code == 1
-    assert len(set(re.findall(r"(?:img|file)-[0-9a-f]{10}", result.stdout))) == 2  # no names where nobody sits at a terminal
+    assert (
+        len(set(re.findall(r"(?:img|file)-[0-9a-f]{10}", result.stdout))) == 2
+    )  # no names where nobody sits at a terminal
     assert not (tmp_path / "results").exists()

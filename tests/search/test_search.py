@@ -27,6 +27,8 @@ from tune_sa2va.propose.confirmation import best_configurations
 from tune_sa2va.results.records import TrialKind, read_epochs, read_trials
 from tune_sa2va.results.settings import SearchSettings
 
+pytestmark = pytest.mark.timeout(600)  # a whole search, with lanes to open and images to encode
+
 TRIALS, EPOCHS, LANES = 12, 4, 2
 CONFIRM = ["--confirm", "2", "--seeds", "2"]
 SPACE = """
