@@ -1,8 +1,8 @@
 """The best configuration of a search beside the recipe, on images that neither was trained on.
 
-A search takes the best of many scores, so some trial is above the recipe by luck alone. The recipe therefore stands
-unless it is beaten on the same images, groups as the unit (`score.beats_recipe`). Where both ran again with new seeds
-(`--confirm`), the reruns are compared, all seeds of a configuration together; else the trials are.
+A search takes the best of many scores, so some trial is above the recipe by luck alone. With folds the recipe therefore
+stands unless it is beaten on the same images, groups as the unit (`score.beats_recipe`). Where both ran again with new
+seeds (`--confirm`), the reruns are compared, all seeds of a configuration together; else the trials are.
 """
 
 from collections.abc import Sequence
