@@ -10,11 +10,17 @@ import pytest
 
 from tune_sa2va.config import RECIPE
 from tune_sa2va.errors import NotReproducedError
+from tune_sa2va.evaluate.tuned import Verification
 from tune_sa2va.export.checkpoints import TrialCheckpoint
 from tune_sa2va.export.verify import FreshScores, Proof
 from tune_sa2va.export.write import _test_scores, _verify
 
 CHECKPOINT = TrialCheckpoint(folder=Path("x"), trial_id="0003", epoch=2, val_dice=0.8, config=RECIPE, can_win=True)
+TEXTS = ["vessel"]
+
+
+def verify(scores: FreshScores, *, merged: bool = False) -> Verification:
+    return _verify(CHECKPOINT, scores, TEXTS, Path("to"), Proof(merged=merged))
 
 
 def fresh(dice: float, precision: str) -> FreshScores:
@@ -29,15 +35,17 @@ def fresh(dice: float, precision: str) -> FreshScores:
 )
 def test_more_than_rounding_is_not_published(precision: str, merged: bool, tolerance: float) -> None:
     for sign in (1, -1):
-        near = _verify(CHECKPOINT, fresh(0.8 + sign * 0.9 * tolerance, precision), Path("to"), Proof(merged=merged))
+        near = _verify(
+            CHECKPOINT, fresh(0.8 + sign * 0.9 * tolerance, precision), TEXTS, Path("to"), Proof(merged=merged)
+        )
         assert near.difference == pytest.approx(0.9 * tolerance, rel=0.02) and near.tolerance == tolerance
         with pytest.raises(NotReproducedError, match="0003, epoch 2"):
-            _verify(CHECKPOINT, fresh(0.8 + sign * 1.1 * tolerance, precision), Path("to"), Proof(merged=merged))
+            verify(fresh(0.8 + sign * 1.1 * tolerance, precision), merged=merged)
 
 
 def test_nothing_to_score_is_not_reproduced() -> None:
     with pytest.raises(NotReproducedError):
-        _verify(CHECKPOINT, fresh(math.nan, "fp32"), Path("to"), Proof())
+        verify(fresh(math.nan, "fp32"))
 
 
 def test_the_test_scores_are_this_checkpoints(tmp_path: Path) -> None:

@@ -15,7 +15,11 @@ from tests.train.test_trial import numbers, run
 from tune_sa2va.config import RECIPE, TrialConfig
 from tune_sa2va.data.split_file import read_names
 from tune_sa2va.errors import UserError
-from tune_sa2va.model.adapter import load_adapter
+from tune_sa2va.evaluate.examples import Examples
+from tune_sa2va.evaluate.members import Members
+from tune_sa2va.evaluate.metrics import mean_scores
+from tune_sa2va.evaluate.predict import predict
+from tune_sa2va.evaluate.scores import count
 from tune_sa2va.train.workbench import Workbench
 
 EVERYTHING = {"encoder.sam2": "all", "encoder.vision": "all", "train.full_modules": ["neck"]}
@@ -110,21 +114,18 @@ def test_images_look_another_way_in_every_epoch_and_the_same_in_every_run(bench:
 
 def test_a_saved_adapter_scores_what_the_trial_recorded(bench: Workbench, tmp_path: Path) -> None:
     """Loaded on modules, with features that the adapted encoders give, image by image."""
-    from tune_sa2va.evaluate.metrics import mean_scores
-    from tune_sa2va.evaluate.predict import predict
-    from tune_sa2va.evaluate.scores import count
-
     trial = bench.trial(config(**EVERYTHING, **{"optimizer.lr": 3e-3}))
     record = next(trial.epochs())
     trial.save(tmp_path)
     trial.close()
-    adapters = load_adapter(bench.model, tmp_path / "adapter")
-    examples = bench.val.for_model(bench.model, adapters)
+    members = Members.attach(bench.model, [tmp_path / "adapter"])
+    assert isinstance(bench.val, Examples)
+    examples = bench.val.for_members(bench.model, members)
     counts = []
     for index in range(len(bench.val)):
         example = examples[index]
         counts.append(count((predict(bench.model, example) > 0).numpy(), example.truth.numpy()))
-    adapters.detach()
+    members.detach()
     assert mean_scores(counts).dice == pytest.approx(record.val_dice, abs=1e-6)
 
 
