@@ -12,7 +12,7 @@ from tune_sa2va.data.procedural.folder import write_folder
 from tune_sa2va.evaluate.tuned import (
     TUNED_FILE,
     BaseModelName,
-    Measure,
+    MeanScore,
     Metrics,
     PartScores,
     SplitRule,
@@ -65,7 +65,7 @@ def split_samples(data: Path) -> tuple[Sample, ...]:
 
 def a_tuned(data_fingerprint: str) -> Tuned:
     """Its scores are of no search; nothing under test reads them."""
-    zero = Measure(mean=0.0, low=None, high=None)
+    zero = MeanScore(mean=0.0, low=None, high=None)
     scores = PartScores(num_images=1, threshold=0.5, dice=zero, iou=zero, recall=zero, precision=zero)
     return Tuned(
         trial="0000",

@@ -2,7 +2,9 @@
 
 from tests.mutants.mutant import Mutant
 
-STORE, LORA, TRUNK, UPSAMPLE = (f"tune_sa2va/model/{n}.py" for n in ("adapter_store", "lora", "trunk", "upsample"))
+STORE, LORA, LAYERS, UPSAMPLE = (
+    f"tune_sa2va/model/{n}.py" for n in ("adapter_store", "lora", "fused_layers", "upsample")
+)
 ADAPTER, REACH = (f"tune_sa2va/model/{n}.py" for n in ("adapter", "reach"))
 PROMPT, PREPROCESS, IDENTITY = (f"tune_sa2va/model/{n}.py" for n in ("prompt", "preprocess", "identity"))
 SA2VA = "tune_sa2va/model/sa2va.py"
@@ -10,7 +12,7 @@ MERGE, WRITE, DURABLE = "tune_sa2va/export/merge.py", "tune_sa2va/export/write.p
 
 T_STORE = ("tests/model/test_adapter_store.py",)
 T_LORA = ("tests/model/test_lora.py",)
-T_TRUNK = ("tests/model/test_trunk.py",)
+T_LAYERS = ("tests/model/test_fused_layers.py",)
 T_UPSAMPLE = ("tests/model/test_upsample.py",)
 T_ADAPTER = ("tests/model/test_adapter.py",)
 T_MERGE = ("tests/export/test_merge.py",)
@@ -23,10 +25,15 @@ MUTANTS = (
     # dropout
     Mutant(STORE, "x * self.keep(x) / (1 - self.dropout).to(x.dtype)", "x * self.keep(x)", T_STORE),
     Mutant(STORE, "bernoulli_(1 - self.dropout)", "bernoulli_(self.dropout)", T_STORE),
-    Mutant(PROJECTION, "x * keep / (1 - probability).to(x.dtype)", "x * keep", T_TRUNK),
-    Mutant(TRUNK, "not store.is_dropping or ", "", ("tests/model/test_trunk.py::test_dropout_is_off_in_evaluation",)),
+    Mutant(PROJECTION, "x * keep / (1 - probability).to(x.dtype)", "x * keep", T_LAYERS),
     Mutant(
-        TRUNK,
+        LAYERS,
+        "not store.is_dropping or ",
+        "",
+        ("tests/model/test_fused_layers.py::test_dropout_is_off_in_evaluation",),
+    ),
+    Mutant(
+        LAYERS,
         "preserve_rng_state=False",
         "preserve_rng_state=True",
         survives="Masks are drawn outside, so nothing random runs again; on a GPU a capture would fail.",
@@ -70,12 +77,12 @@ MUTANTS = (
     Mutant(LORA, "store.dropout.fill_(lora.dropout)", "store.dropout.fill_(0.0)", T_LORA),
     Mutant(LORA, "self.parameters[reference].copy_(self._model.get_parameter(name))", "pass", T_LORA),
     # the layers
-    Mutant(PROJECTION, "if keep is None else", "if keep is not None else", T_TRUNK),
-    Mutant(PROJECTION, "else torch.cat(matrices)) * scale", "else torch.cat(matrices))", T_TRUNK),
-    Mutant(TRUNK, "is_causal=True", "is_causal=False", T_TRUNK),
-    Mutant(TRUNK, "torch.cat((-high, low), dim=-1)", "torch.cat((high, low), dim=-1)", T_TRUNK),
-    Mutant(TRUNK, "F.silu(gate) * up", "F.silu(up) * gate", T_TRUNK),
-    Mutant(TRUNK, "context is not None and number < context.deepstack.shape[1]", "False", T_TRUNK),
+    Mutant(PROJECTION, "if keep is None else", "if keep is not None else", T_LAYERS),
+    Mutant(PROJECTION, "else torch.cat(matrices)) * scale", "else torch.cat(matrices))", T_LAYERS),
+    Mutant(LAYERS, "is_causal=True", "is_causal=False", T_LAYERS),
+    Mutant(LAYERS, "torch.cat((-high, low), dim=-1)", "torch.cat((high, low), dim=-1)", T_LAYERS),
+    Mutant(LAYERS, "F.silu(gate) * up", "F.silu(up) * gate", T_LAYERS),
+    Mutant(LAYERS, "context is not None and number < context.deepstack.shape[1]", "False", T_LAYERS),
     Mutant(SA2VA, "self.iou_scores.argmax(dim=1)", "self.iou_scores.argmin(dim=1)", ("tests/model/test_parity.py",)),
     Mutant(
         SA2VA,

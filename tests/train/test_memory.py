@@ -19,12 +19,12 @@ from tune_sa2va.config import (
 from tune_sa2va.evaluate.batch import Batch, Collator, Shape
 from tune_sa2va.evaluate.predict import Example
 from tune_sa2va.model.checkpoint import load_model
+from tune_sa2va.model.fused_layers import FusedLayers
 from tune_sa2va.model.locate import model_folder
 from tune_sa2va.model.lora import TrialAdapters, make_store
 from tune_sa2va.model.preprocess import encoder_inputs
 from tune_sa2va.model.prompt import Prompter
 from tune_sa2va.model.sa2va import Sa2VA
-from tune_sa2va.model.trunk import Trunk
 from tune_sa2va.plan.table import TABLES
 from tune_sa2va.train.live_bytes import total_bytes
 from tune_sa2va.train.memory import CUDA_CONTEXT_GIB, MemoryEstimate, choose_checkpointing, estimate_memory
@@ -53,8 +53,8 @@ def tiny() -> Sa2VA:
 
 
 @pytest.fixture(scope="module")
-def trunk(tiny: Sa2VA) -> Trunk:
-    return Trunk(tiny, compiled=False)
+def layers(tiny: Sa2VA) -> FusedLayers:
+    return FusedLayers(tiny, compiled=False)
 
 
 def estimate(config: TrialConfig, **how: bool) -> MemoryEstimate:
@@ -64,7 +64,7 @@ def estimate(config: TrialConfig, **how: bool) -> MemoryEstimate:
     )
 
 
-def real_step(tiny: Sa2VA, trunk: Trunk, config: TrialConfig, *, checkpointed: bool) -> tuple[int, int]:
+def real_step(tiny: Sa2VA, layers: FusedLayers, config: TrialConfig, *, checkpointed: bool) -> tuple[int, int]:
     """Bytes of the trained state, and the most that the allocator handed out besides in a step, all on real tensors."""
     width, height = SIZE_PX
     inputs = encoder_inputs(torch.zeros(height, width, 3, dtype=torch.uint8).numpy(), tiny.dims)
@@ -80,7 +80,7 @@ def real_step(tiny: Sa2VA, trunk: Trunk, config: TrialConfig, *, checkpointed: b
     store = make_store(tiny, config.lora, config.train.full_modules, rank=config.lora.r)
     adapters = TrialAdapters(tiny, config.lora, config.train.full_modules, seed=0, store=store)
     try:
-        stepper = Stepper(tiny, trunk, store, world_size=1)
+        stepper = Stepper(tiny, layers, store, world_size=1)
         stepper.reset(config.loss, config.optimizer)
         stepper.checkpointed = checkpointed
         adapters.train(True)
@@ -111,8 +111,8 @@ def profiled_peak(stepper: Stepper, batch: Batch, shape: Shape) -> int:
 
 @pytest.mark.parametrize("checkpointed", [False, True])
 @pytest.mark.parametrize("name", CONFIGS)
-def test_a_real_step_takes_what_was_estimated(tiny: Sa2VA, trunk: Trunk, name: str, checkpointed: bool) -> None:
-    state, peak = real_step(tiny, trunk, CONFIGS[name], checkpointed=checkpointed)
+def test_a_real_step_takes_what_was_estimated(tiny: Sa2VA, layers: FusedLayers, name: str, checkpointed: bool) -> None:
+    state, peak = real_step(tiny, layers, CONFIGS[name], checkpointed=checkpointed)
     expected = estimate(CONFIGS[name], checkpointed=checkpointed)
     assert expected.adapters_gib * 2**30 == pytest.approx(state, rel=0.05)
     # CPU kernels take a little for themselves, which no estimate of a GPU should hold.

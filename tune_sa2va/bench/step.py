@@ -158,7 +158,7 @@ def parts(bench: Bench, case: Case) -> dict[str, float]:
     graphs = Graphs(bench.device, enabled=bench.device.type == "cuda")
 
     def llm(batch: Batch, shape: Shape) -> Tensor:
-        return hidden_rows(bench.model, engine.trunk, batch, shape, stepper.store, checkpointed=case.checkpointed)
+        return hidden_rows(bench.model, engine.layers, batch, shape, stepper.store, checkpointed=case.checkpointed)
 
     def llm_and_back(batch: Batch, shape: Shape) -> Tensor:
         hidden = llm(batch, shape)

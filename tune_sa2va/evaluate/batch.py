@@ -15,9 +15,9 @@ from torch import Tensor
 from tune_sa2va.evaluate.predict import Example
 from tune_sa2va.model.adapter_store import AdapterStore
 from tune_sa2va.model.families.qwen_vl import VisualContext
+from tune_sa2va.model.fused_layers import FusedLayers
 from tune_sa2va.model.prompt import IGNORE_INDEX
 from tune_sa2va.model.sa2va import ImageFeatures, Sa2VA
-from tune_sa2va.model.trunk import Trunk
 from tune_sa2va.model.upsample import resize_matrix
 
 
@@ -144,11 +144,17 @@ class Collator:
 
 
 def hidden_rows(
-    model: Sa2VA, trunk: Trunk, batch: Batch, shape: Shape, store: AdapterStore | None, *, checkpointed: bool = False
+    model: Sa2VA,
+    layers: FusedLayers,
+    batch: Batch,
+    shape: Shape,
+    store: AdapterStore | None,
+    *,
+    checkpointed: bool = False,
 ) -> Float[Tensor, "B R D"]:
     """The language model's hidden states at the batch's rows."""
     embeds = model.embed_text(batch.input_ids, batch.image_tokens, shape.image_start)
-    return trunk.hidden_rows(embeds, batch.rows, store, batch.context(shape), checkpointed=checkpointed)
+    return layers.hidden_rows(embeds, batch.rows, store, batch.context(shape), checkpointed=checkpointed)
 
 
 def mask_logits(model: Sa2VA, batch: Batch, seg_hidden: Float[Tensor, "B D"]) -> Float[Tensor, "B S S"]:

@@ -24,7 +24,7 @@ whose probabilities are averaged. refit: one trained again on every image outsid
 MEASURES = ("dice", "iou", "recall", "precision")
 
 
-class Measure(Frozen):
+class MeanScore(Frozen):
     """A mean over images, with its 95% bootstrap interval over groups (None: fewer than two)."""
 
     mean: float
@@ -32,7 +32,7 @@ class Measure(Frozen):
     high: float | None
 
     @classmethod
-    def of(cls, interval: Interval) -> "Measure":
+    def of(cls, interval: Interval) -> "MeanScore":
         """The same without what JSON cannot say."""
         ends = (None if value != value else value for value in (interval.low, interval.high))
         return cls(mean=interval.mean, low=next(ends), high=next(ends))
@@ -45,10 +45,10 @@ class PartScores(Frozen):
     num_groups: int | None = None
     """Patients or videos that the images are of: the unit of the intervals."""
     threshold: float
-    dice: Measure
-    iou: Measure
-    recall: Measure
-    precision: Measure
+    dice: MeanScore
+    iou: MeanScore
+    recall: MeanScore
+    precision: MeanScore
 
 
 class Metrics(Frozen):

@@ -7,7 +7,7 @@ it for text.
 import html
 from collections.abc import Mapping
 
-from tune_sa2va.evaluate.tuned import MEASURES, FinalName, Measure, PartScores, Tuned
+from tune_sa2va.evaluate.tuned import MEASURES, FinalName, MeanScore, PartScores, Tuned
 from tune_sa2va.results.test_scores import TextScores
 
 _USE_ADAPTER = """```python
@@ -105,7 +105,7 @@ def _text_rows(of_texts: Mapping[str, TextScores]) -> str:
     rows = []
     for text, scores in of_texts.items():
         absent = f"; absent in {scores.absent_in_words}" if scores.num_absent else ""
-        cells = [_cell(Measure.of(scores.means[measure])) for measure in MEASURES]
+        cells = [_cell(MeanScore.of(scores.means[measure])) for measure in MEASURES]
         groups = scores.means[MEASURES[0]].num_groups
         rows.append(f"| test, {literal(text)}{absent} | {scores.num_images} / {groups} | | {' | '.join(cells)} |\n")
     return "".join(rows)
@@ -117,7 +117,7 @@ def _row(name: str, scores: PartScores) -> str:
     return f"| {name} | {scores.num_images} / {groups} | {scores.threshold:g} | {' | '.join(cells)} |"
 
 
-def _cell(measure: Measure) -> str:
+def _cell(measure: MeanScore) -> str:
     if measure.low is None or measure.high is None:
         return f"{measure.mean:.3f}"
     return f"{measure.mean:.3f} [{measure.low:.3f}, {measure.high:.3f}]"

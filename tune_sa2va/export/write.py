@@ -14,12 +14,13 @@ from tune_sa2va.durable import publish_folder
 from tune_sa2va.errors import NotReproducedError, UserError
 from tune_sa2va.evaluate.bootstrap import mean_interval
 from tune_sa2va.evaluate.metrics import Counts, mean_scores
+from tune_sa2va.evaluate.threshold import DEFAULT_THRESHOLD
 from tune_sa2va.evaluate.tuned import (
     MEASURES,
     TUNED_FILE,
     BaseModelName,
     FinalName,
-    Measure,
+    MeanScore,
     Metrics,
     PartScores,
     SplitRule,
@@ -34,8 +35,6 @@ from tune_sa2va.export.verify import FreshScores, Proof, Verify, verify
 from tune_sa2va.results.environment import Environment, read_environment
 from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.results.test_scores import WINNER, TextScores, read_locked_part
-
-_DEFAULT_THRESHOLD = 0.5
 
 # How far the validation Dice may be from the recorded one. In fp32 the same process order gives the same sums, and a
 # pixel that changes sides is seen. bf16 keeps 8 bits: batches and kernels of another size move pixels at the border.
@@ -152,7 +151,7 @@ def _finish(
         answer=data.answer,
         threshold=fresh.threshold,
         metrics=Metrics(
-            val_default=_part([Counts(*row) for row in fresh.default_counts], groups, texts, _DEFAULT_THRESHOLD),
+            val_default=_part([Counts(*row) for row in fresh.default_counts], groups, texts, DEFAULT_THRESHOLD),
             val_chosen=_part([Counts(*row) for row in fresh.chosen_counts], groups, texts, fresh.threshold),
             **_test_scores(run, checkpoint.label_of(form.final)),
         ),
@@ -245,6 +244,7 @@ def _test_of_texts(run: Path, label: str) -> dict[str, TextScores]:
 def _part(counts: Sequence[Counts], groups: Sequence[str], texts: Sequence[str], threshold: float) -> PartScores:
     """groups, texts: of each image."""
     measures = {
-        name: Measure.of(mean_interval([getattr(image, name) for image in counts], groups, texts)) for name in MEASURES
+        name: MeanScore.of(mean_interval([getattr(image, name) for image in counts], groups, texts))
+        for name in MEASURES
     }
     return PartScores(num_images=len(counts), num_groups=len(set(groups)), threshold=threshold, **measures)

@@ -10,7 +10,7 @@ import pandas as pd
 from tune_sa2va.errors import ResultsError
 from tune_sa2va.propose.confirmation import Confirmation, read_confirmation
 from tune_sa2va.propose.warm_start import Inherited, read_inherited
-from tune_sa2va.report.names import Names
+from tune_sa2va.report.shown_names import ShownNames
 from tune_sa2va.results.records import TrialKind, TrialState, read_epochs, read_trials
 from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.results.test_scores import LockedPart, read_locked_part
@@ -44,7 +44,7 @@ class Run:
     """Why the exported trial was chosen, beside the recipe; empty where nothing had to be said."""
     inherited: Inherited | None
     """What a warm start gave the sampler; None where there was none."""
-    names: Names
+    names: ShownNames
 
     @property
     def confirmation_s(self) -> float:
@@ -100,7 +100,7 @@ def load_run(folder: Path, *, show_names: bool) -> Run:
         recipe_id=_find_recipe(settings, trials),
         inherited=read_inherited(folder),
         choice=str(exported.get("choice", "")),
-        names=Names.read(folder, show=show_names),
+        names=ShownNames.read(folder, show=show_names),
     )
 
 

@@ -7,10 +7,10 @@ import torch
 
 from tune_sa2va.config import TrialConfig
 from tune_sa2va.evaluate.batch import Collator
+from tune_sa2va.model.fused_layers import FusedLayers
 from tune_sa2va.model.lora import make_store
 from tune_sa2va.model.sa2va import Sa2VA
 from tune_sa2va.model.towers import Towers
-from tune_sa2va.model.trunk import Trunk
 from tune_sa2va.train.checkpoint import CheckpointWriter
 from tune_sa2va.train.feed import Feed
 from tune_sa2va.train.step import Stepper
@@ -42,7 +42,7 @@ class Engine:
         self.model = model
         self.device = model.no_mem_embed.device
         on_gpu = self.device.type == "cuda"
-        self.trunk = Trunk(model, compiled=on_gpu and not eager)
+        self.layers = FusedLayers(model, compiled=on_gpu and not eager)
         self.towers = Towers(model, compiled=on_gpu and not eager)
         self._max_encoder_rank = max_encoder_rank
         self._max_rank, self._any_dropout, self._world_size = max_rank, any_dropout, world_size
@@ -75,7 +75,7 @@ class Engine:
                 self.model, config.lora, config.train.full_modules, rank=rank, drops=drops,
                 encoder=encoder, encoder_rank=encoder_rank,
             )  # fmt: skip
-            self._stepper = Stepper(self.model, self.trunk, store, world_size=self._world_size, towers=self.towers)
+            self._stepper = Stepper(self.model, self.layers, store, world_size=self._world_size, towers=self.towers)
             self._key = key
         self._stepper.checkpointed = self.checkpointed
         return self._stepper

@@ -23,6 +23,7 @@ from tune_sa2va.data.views import NUM_NUMBERS
 from tune_sa2va.evaluate.batch import Batch, Collator, Shape
 from tune_sa2va.evaluate.predict import Example
 from tune_sa2va.model.checkpoint import outline_of
+from tune_sa2va.model.fused_layers import FusedLayers
 from tune_sa2va.model.hiera import BlockKind, BlockWeights, run_block
 from tune_sa2va.model.lora import TrialAdapters, make_store
 from tune_sa2va.model.preprocess import Pixels, encoder_inputs, num_image_tokens, pixels_of
@@ -30,7 +31,6 @@ from tune_sa2va.model.projection import Projection
 from tune_sa2va.model.prompt import Prompter
 from tune_sa2va.model.sa2va import ImageFeatures, Sa2VA
 from tune_sa2va.model.towers import Towers
-from tune_sa2va.model.trunk import Trunk
 from tune_sa2va.train.caching_allocator import GENERAL, GRAPHS
 from tune_sa2va.train.engine import _CANVAS_MULTIPLE as CANVAS_MULTIPLE
 from tune_sa2va.train.engine import _GPU_VALIDATION_BATCH as GPU_VALIDATION_BATCH
@@ -121,7 +121,7 @@ def estimate_memory(
     with FakeTensorMode(allow_non_fake_inputs=True):
         _give_storage(model, torch.bfloat16 if precision == "bf16" else torch.float32)
         features, encoding = _encode(model, config, width_px, height_px)
-        trunk = _PartitionedTrunk(model) if on_gpu else Trunk(model, compiled=False)
+        layers = _PartitionedLayers(model) if on_gpu else FusedLayers(model, compiled=False)
         encoders = total_bytes(tensor for name in _ENCODERS for tensor in _tensors(getattr(model, name)))
         kept = [name for name in _ENCODERS if (config.runs_sam2 if name == "sam_vision" else config.runs_vision)]
         in_steps = total_bytes(tensor for name in kept for tensor in _tensors(getattr(model, name)))
@@ -135,7 +135,7 @@ def estimate_memory(
                 model, config.lora, config.train.full_modules, seed=0, store=store, encoder=config.encoder
             )
             towers = _PartitionedTowers(model) if on_gpu else Towers(model, compiled=False)
-            stepper = Stepper(model, trunk, store, world_size=1, towers=towers)
+            stepper = Stepper(model, layers, store, world_size=1, towers=towers)
             stepper.reset(config.loss, config.optimizer, config.encoder.lr_factor, config.train.ema)
             kept_folds = [[tensor.clone() for tensor in stepper.state] for _ in range(folds if folds > 1 else 0)]
         trained = live.live
@@ -166,8 +166,8 @@ def estimate_memory(
     )
 
 
-class _PartitionedTrunk(Trunk):
-    """The trunk as the compiled one keeps activations."""
+class _PartitionedLayers(FusedLayers):
+    """The layers, which keep for the backward pass what compiled ones keep."""
 
     def __init__(self, model: Sa2VA) -> None:
         super().__init__(model, compiled=False)

@@ -20,9 +20,9 @@ from tune_sa2va.config import LossSettings, OptimizerSettings
 from tune_sa2va.errors import NonFiniteError
 from tune_sa2va.evaluate.batch import Batch, Shape, batch_counts, hidden_rows, mask_logits, on_canvas
 from tune_sa2va.model.adapter_store import AdapterStore
+from tune_sa2va.model.fused_layers import FusedLayers
 from tune_sa2va.model.sa2va import Sa2VA
 from tune_sa2va.model.towers import Towers
-from tune_sa2va.model.trunk import Trunk
 from tune_sa2va.train.graphs import Graphs
 from tune_sa2va.train.look import seen_pictures, seen_tiles, seen_truth
 from tune_sa2va.train.loss import combo_loss
@@ -95,24 +95,24 @@ class Stepper:
     """
 
     def __init__(
-        self, model: Sa2VA, trunk: Trunk, store: AdapterStore, *, world_size: int, towers: Towers | None = None
+        self, model: Sa2VA, layers: FusedLayers, store: AdapterStore, *, world_size: int, towers: Towers | None = None
     ) -> None:
         """towers: what runs the encoders of batches that bring pixels; None for those of `model`."""
         device = store.values.device
         self.store = store
         self._all_knobs = LossKnobs.on(device)
         self.knobs = self._all_knobs
-        self.optimizer = FlatAdamW(store, compiled=trunk.compiled)
+        self.optimizer = FlatAdamW(store, compiled=layers.compiled)
         self.losses = torch.zeros(len(LOSS_PARTS), device=device)
         self.checkpointed = False
         self._share = torch.ones((), device=device)
-        self._model, self._trunk = model, trunk
-        self._towers = towers or Towers(model, compiled=trunk.compiled)
+        self._model, self._layers = model, layers
+        self._towers = towers or Towers(model, compiled=layers.compiled)
         self._world_size = world_size
-        self._graphs = Graphs(device, enabled=trunk.compiled)
+        self._graphs = Graphs(device, enabled=layers.compiled)
         # Compiled apart: the mask decoder takes most of the time that compiling takes, and serves images of all sizes.
-        self._masks: Callable[..., Tensor] = torch.compile(mask_logits) if trunk.compiled else mask_logits
-        self._loss: Callable[..., tuple[Tensor, Tensor]] = torch.compile(batch_loss) if trunk.compiled else batch_loss
+        self._masks: Callable[..., Tensor] = torch.compile(mask_logits) if layers.compiled else mask_logits
+        self._loss: Callable[..., tuple[Tensor, Tensor]] = torch.compile(batch_loss) if layers.compiled else batch_loss
 
     def reset(
         self, loss: LossSettings, optimizer: OptimizerSettings, encoder_factor: float = 1.0, ema: float = 0.0
@@ -178,7 +178,7 @@ class Stepper:
 
     def _accumulate(self, batch: Batch, shape: Shape) -> Tensor:
         batch = self._encoded(batch, shape)
-        hidden = hidden_rows(self._model, self._trunk, batch, shape, self.store, checkpointed=self.checkpointed)
+        hidden = hidden_rows(self._model, self._layers, batch, shape, self.store, checkpointed=self.checkpointed)
         masks = self._masks(self._model, batch, hidden[:, 0])
         losses, counts = self._loss(self._model, batch, masks, hidden, self.knobs)
         self.optimizer.accumulate(losses[:, 0].sum() * self._share)
@@ -188,7 +188,7 @@ class Stepper:
     @torch.no_grad()
     def _count(self, batch: Batch, shape: Shape) -> Tensor:
         batch = self._encoded(batch, shape)
-        hidden = hidden_rows(self._model, self._trunk, batch, shape, self.store)
+        hidden = hidden_rows(self._model, self._layers, batch, shape, self.store)
         # Not compiled: in a graph it is as fast, and compiling the mask decoder once more costs 40 s of a lane's start.
         logits = on_canvas(batch, mask_logits(self._model, batch, hidden[:, 0]))
         return batch_counts(logits, batch.truth, batch.valid())

@@ -12,9 +12,9 @@ from tests.model.families.small import INTERN_VIT, INTERNLM2, internvl, write_ch
 from tune_sa2va.config import LoraSettings
 from tune_sa2va.errors import UserError
 from tune_sa2va.model.families import Family
+from tune_sa2va.model.fused_layers import FusedLayers
 from tune_sa2va.model.lora import TrialAdapters
 from tune_sa2va.model.sa2va import Sa2VA
-from tune_sa2va.model.trunk import Trunk
 
 HEADS, GROUPS, WIDTH = 8, 2, 64
 HEAD = WIDTH // HEADS
@@ -134,7 +134,7 @@ def test_split_names_are_refused_and_the_fused_ones_offered(checkpoint: Checkpoi
 def test_training_runs_the_fused_projection_with_its_adapter(checkpoint: Checkpoint) -> None:
     model, _ = checkpoint
     lora = LoraSettings(r=4, alpha_over_r=2, target_modules=("wqkv", "wo", "w1", "w2", "w3"))
-    trunk = Trunk(model, compiled=False)
+    layers = FusedLayers(model, compiled=False)
     adapters = TrialAdapters(model, lora, (), seed=0)
     try:
         generator = torch.Generator().manual_seed(3)
@@ -144,7 +144,7 @@ def test_training_runs_the_fused_projection_with_its_adapter(checkpoint: Checkpo
             adapters.store.refresh()
             embeds = torch.randn(1, 12, WIDTH, generator=generator)
             rows = torch.tensor([[11, 4]])
-            found = trunk.hidden_rows(embeds, rows, adapters.store)[0]
+            found = layers.hidden_rows(embeds, rows, adapters.store)[0]
             wanted = model.hidden_states(embeds)[0, rows[0]]
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
     finally:

@@ -13,7 +13,7 @@ from tune_sa2va.data.split_file import NAMES_FILE, read_names
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Names:
+class ShownNames:
     """show: whether names may be shown. by_code: image code -> file name. codes: name, stem or group -> its code."""
 
     show: bool
@@ -21,7 +21,7 @@ class Names:
     codes: Mapping[str, str]
 
     @classmethod
-    def read(cls, folder: Path, *, show: bool) -> "Names":
+    def read(cls, folder: Path, *, show: bool) -> "ShownNames":
         """From `names.parquet` of a results folder; without that file every image keeps its code.
 
         Raises:

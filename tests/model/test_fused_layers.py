@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from tune_sa2va.config import LoraSettings
 from tune_sa2va.model.checkpoint import load_model
 from tune_sa2va.model.families.qwen_vl import VisualContext
+from tune_sa2va.model.fused_layers import FusedLayers, Projection, project
 from tune_sa2va.model.lora import TrialAdapters, make_store
 from tune_sa2va.model.sa2va import Sa2VA
-from tune_sa2va.model.trunk import Projection, Trunk, project
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def test_rows_are_those_of_the_whole_forward(own_model: Sa2VA) -> None:
     embeds, rows = embeds_and_rows(own_model)
     with torch.no_grad():
         whole = own_model.hidden_states(embeds)
-        found = Trunk(own_model, compiled=False).hidden_rows(embeds, rows, None)
+        found = FusedLayers(own_model, compiled=False).hidden_rows(embeds, rows, None)
         assert torch.equal(own_model.hidden_states(embeds), whole)  # merging changed no weight
     torch.testing.assert_close(found, whole[torch.arange(2)[:, None], rows], rtol=1e-5, atol=1e-5)
 
@@ -44,7 +44,7 @@ def test_qwen3_vl_with_deepstack(qwen3_vl_folder: Path) -> None:
     context = VisualContext(2, (2, 3), deepstack)
     with torch.no_grad():
         whole = model.hidden_states(embeds, context)
-        found = Trunk(model, compiled=False).hidden_rows(embeds, rows, None, context)
+        found = FusedLayers(model, compiled=False).hidden_rows(embeds, rows, None, context)
     torch.testing.assert_close(found, whole[torch.arange(2)[:, None], rows], rtol=1e-5, atol=1e-5)
 
 
@@ -52,7 +52,7 @@ TARGETS = ("q_proj", "v_proj", "o_proj", "up_proj", "down_proj")
 
 
 def test_adapters_act_as_in_the_modules(own_model: Sa2VA) -> None:
-    trunk = Trunk(own_model, compiled=False)
+    layers = FusedLayers(own_model, compiled=False)
     embeds, rows = embeds_and_rows(own_model)
     adapters = TrialAdapters(own_model, LoraSettings(r=4, target_modules=TARGETS), (), seed=0)
     with torch.no_grad():
@@ -62,7 +62,7 @@ def test_adapters_act_as_in_the_modules(own_model: Sa2VA) -> None:
     whole = own_model.hidden_states(embeds)[torch.arange(2)[:, None], rows]
     wanted = torch.autograd.grad(whole.square().sum(), leaves, allow_unused=True)
     for checkpointed in (False, True):
-        found = trunk.hidden_rows(embeds, rows, adapters.store, checkpointed=checkpointed)
+        found = layers.hidden_rows(embeds, rows, adapters.store, checkpointed=checkpointed)
         torch.testing.assert_close(found, whole, rtol=1e-5, atol=1e-5)
         for one, other in zip(
             torch.autograd.grad(found.square().sum(), leaves, allow_unused=True), wanted, strict=True
@@ -75,7 +75,7 @@ def test_adapters_act_as_in_the_modules(own_model: Sa2VA) -> None:
 
 
 def test_checkpointing_repeats_the_same_dropout(own_model: Sa2VA) -> None:
-    trunk = Trunk(own_model, compiled=False)
+    layers = FusedLayers(own_model, compiled=False)
     embeds, rows = embeds_and_rows(own_model)
     settings = LoraSettings(r=4, dropout=0.4, target_modules=TARGETS)
     adapters = TrialAdapters(own_model, settings, (), seed=0, store=make_store(own_model, settings, (), rank=4))
@@ -87,7 +87,7 @@ def test_checkpointing_repeats_the_same_dropout(own_model: Sa2VA) -> None:
     gradients = []
     for checkpointed in (False, True):
         torch.manual_seed(1)
-        loss = trunk.hidden_rows(embeds, rows, adapters.store, checkpointed=checkpointed).square().sum()
+        loss = layers.hidden_rows(embeds, rows, adapters.store, checkpointed=checkpointed).square().sum()
         gradients.append(torch.autograd.grad(loss, leaves))
     adapters.detach()
     assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
@@ -114,15 +114,15 @@ def test_a_merged_products_dropout_is_torchs() -> None:
 
 
 def test_dropout_is_off_in_evaluation(own_model: Sa2VA) -> None:
-    trunk = Trunk(own_model, compiled=False)
+    layers = FusedLayers(own_model, compiled=False)
     embeds, rows = embeds_and_rows(own_model)
     adapters = TrialAdapters(own_model, LoraSettings(r=4, dropout=0.4, target_modules=TARGETS), (), seed=0)
     with torch.no_grad():
         for value in adapters.parameters.values():
             value.add_(0.02)
         adapters.train(True)
-        dropped = trunk.hidden_rows(embeds, rows, adapters.store)
+        dropped = layers.hidden_rows(embeds, rows, adapters.store)
         adapters.train(False)
-        found = [trunk.hidden_rows(embeds, rows, adapters.store) for _ in range(2)]
+        found = [layers.hidden_rows(embeds, rows, adapters.store) for _ in range(2)]
     adapters.detach()
     assert torch.equal(*found) and not torch.equal(found[0], dropped)

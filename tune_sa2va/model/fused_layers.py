@@ -99,7 +99,7 @@ def rotate(x: Float[Tensor, "B T H h"], cos: Float[Tensor, "1 T h"], sin: Float[
     return x * cos[:, :, None] + torch.cat((-high, low), dim=-1) * sin[:, :, None]
 
 
-class Trunk:
+class FusedLayers:
     """The language model of one base. `compiled` runs its layers through torch.compile."""
 
     def __init__(self, model: Sa2VA, *, compiled: bool) -> None:
