@@ -25,6 +25,7 @@ OTHER = RECIPE.replace({"lora.r": 8, "train.full_modules": ["mask_decoder"], "lo
 def record(epoch: int, val_dice: float, **values: Any) -> dict[str, Any]:
     plain = {field.name: 0.25 for field in dataclasses.fields(EpochRecord)} | {
         "warning": "",
+        "micro_batch_size": 1,
         "folds": 1,
         "folds_left": 0,
     }
@@ -167,23 +168,24 @@ def test_files_of_before_the_folds_are_read(tmp_path: Path) -> None:
     new = read_epochs(tmp_path)
     for name in ("trials.parquet", "epochs.parquet"):
         table = pq.read_table(tmp_path / name)
-        table = table.drop_columns([column for column in ("folds", "folds_left") if column in table.column_names])
+        later = ("folds", "folds_left", "micro_batch_size")
+        table = table.drop_columns([column for column in later if column in table.column_names])
         pq.write_table(table.replace_schema_metadata({"tune_sa2va.schema_version": "3"}), tmp_path / name)
-    pd.testing.assert_frame_equal(read_epochs(tmp_path), new)
+    pd.testing.assert_frame_equal(read_epochs(tmp_path), new.assign(micro_batch_size=math.nan))  # nobody noted it
 
 
 def test_trials_of_before_a_field_have_what_the_recipe_has_there(tmp_path: Path) -> None:
     three_trials(tmp_path)
     trials, epochs = read_trials(tmp_path), read_epochs(tmp_path)
     later = ["encoder.sam2", "encoder.r", "loss.cldice", "train.ema", "data.strength", "kind", "parent", "folds"]
-    later += ["train_loss_cldice", "train_loss_focal_tversky", "folds_left"]
+    later += ["train_loss_cldice", "train_loss_focal_tversky", "micro_batch_size", "folds_left"]
     for name in ("trials.parquet", "epochs.parquet"):
         table = pq.read_table(tmp_path / name)
         table = table.drop_columns([column for column in later if column in table.column_names])
         pq.write_table(table.replace_schema_metadata({"tune_sa2va.schema_version": "2"}), tmp_path / name)
     pd.testing.assert_frame_equal(read_trials(tmp_path), trials)
-    zero = {"train_loss_cldice": 0.0, "train_loss_focal_tversky": 0.0}
-    pd.testing.assert_frame_equal(read_epochs(tmp_path), epochs.assign(**zero))
+    given = {"train_loss_cldice": 0.0, "train_loss_focal_tversky": 0.0, "micro_batch_size": math.nan}
+    pd.testing.assert_frame_equal(read_epochs(tmp_path), epochs.assign(**given))
 
 
 def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
@@ -237,7 +239,17 @@ def test_changed_columns_need_a_new_schema_version() -> None:
         *("train_loss", "train_loss_dice", "train_loss_focal", "train_loss_bce", "train_loss_lm"),
         *("train_loss_cldice", "train_loss_focal_tversky"),
         *("lr", "grad_norm", "train_dice", "val_dice", "val_iou", "val_recall", "val_precision", "it_per_s", "seconds"),
-        *("train_seconds", "val_seconds", "peak_gib", "folds", "folds_left", "warning", "lane", "ended_at"),
+        *(
+            "train_seconds",
+            "val_seconds",
+            "peak_gib",
+            "micro_batch_size",
+            "folds",
+            "folds_left",
+            "warning",
+            "lane",
+            "ended_at",
+        ),
     ]
 
 

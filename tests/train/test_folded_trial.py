@@ -153,6 +153,7 @@ def test_two_workers_agree_on_every_fold(bench: Workbench, folder: Path) -> None
     assert first[1] == second[1] and all(counts is not None for counts in first[1])
     alone = folded(bench, config(train__epochs=1, train__micro_batch_size=2))
     (record,) = [record for record in alone.epochs() if record is not None]
+    assert record.micro_batch_size == 2
     alone.close()
     assert record.train_loss == pytest.approx(first[0][0]["train_loss"], rel=1e-4)
     assert record.val_dice == pytest.approx(first[0][0]["val_dice"], abs=5e-3)

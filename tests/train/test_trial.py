@@ -125,6 +125,7 @@ def test_the_average_of_the_weights_is_scored_and_saved(bench: Workbench, tmp_pa
 
 def test_a_batch_of_two_is_two_forwards_of_one(bench: Workbench) -> None:
     together = run(bench, config(train__epochs=1, train__micro_batch_size=2))
+    assert [record.micro_batch_size for record in together] == [2]
     apart = run(bench, config(train__epochs=1, train__accumulation_steps=2))
     for one, other in zip(together, apart, strict=True):
         assert one.train_loss == pytest.approx(other.train_loss, rel=1e-6)

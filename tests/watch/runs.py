@@ -49,6 +49,7 @@ def an_epoch(number: int, val_dice: float) -> dict[str, Any]:
         "seconds": 10.0,
         "val_seconds": 1.0,
         "folds": 1,
+        "micro_batch_size": 1,
         "folds_left": 0,
         "warning": "",
     }

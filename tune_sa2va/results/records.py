@@ -287,7 +287,8 @@ def _read(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
 def _with_later_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """A table of an older version, with the columns that it lacks."""
     losses = dict.fromkeys(("train_loss_cldice", "train_loss_focal_tversky"), 0.0)
-    given = {"kind": str(TrialKind.SEARCH), "parent": None, "folds": 1, "folds_left": 0} | RECIPE.flat() | losses
+    given = {"kind": str(TrialKind.SEARCH), "parent": None, "micro_batch_size": None, "folds": 1, "folds_left": 0}
+    given |= RECIPE.flat() | losses
     for place, field in enumerate(schema):
         if field.name in given and field.name not in table.column_names:
             column = pa.array([given[field.name]] * table.num_rows, type=field.type)

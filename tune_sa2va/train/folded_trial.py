@@ -192,6 +192,7 @@ def _summed_up(records: Sequence[EpochRecord], images: Sequence[int], scores: Sc
         train_seconds=total("train_seconds"),
         val_seconds=total("val_seconds"),
         peak_gib=max(record.peak_gib for record in records),
+        micro_batch_size=records[0].micro_batch_size,
         folds=len(records),
         folds_left=folds - len(records),
         warning="; ".join(warnings),

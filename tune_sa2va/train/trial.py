@@ -149,6 +149,7 @@ class Trial:
             train_seconds=trained - started,
             val_seconds=ended - trained,
             peak_gib=torch.cuda.max_memory_reserved(device) / 2**30 if device.type == "cuda" else 0.0,
+            micro_batch_size=self.config.train.micro_batch_size,
             warning=warning,
         )
 
