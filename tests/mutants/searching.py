@@ -99,8 +99,8 @@ MUTANTS = (
     ),
     Mutant(SPACE, "FloatDistribution(low, high, log=self.kind.is_log)", "FloatDistribution(low, high)", T_SPACE),
     # what wins
-    Mutant(CHOICE, "recipe=recipe_state, gone", "recipe=None, gone", T_CHOICE),
-    Mutant(CHOICE, "space.is_recipe(rows[parent])", "winner.trial_id == recipe", T_CHOICE),
+    Mutant(CHOICE, "recipe=recipe_checkpoint,", "recipe=None,", T_CHOICE),
+    Mutant(CHOICE, "space.is_recipe(rows[winning_trial])", "winner.trial_id == recipe", T_CHOICE),
     # what stops
     Mutant(ASHA, "all(trial.config.get(path)", "any(trial.config.get(path)", T_RULES),
     Mutant(ASHA, "            if epoch <= known:", "            if epoch < known:", T_RULES),

@@ -13,7 +13,7 @@ from tune_sa2va.schedule.expected_length import Expectation
 
 PACE = Pace(load_s=5.0, encode_s=0.5, start_s=0.25, train_s=0.1, val_s=0.02, peak_gib=0.0, source="given")
 IMAGES = {"train": 100, "val": 20, "test": 10}
-EXPECTED = Expectation(rungs={1: 8, 3: 3}, epochs=20.0, epochs_range=(15, 30), rounds=12.0)
+EXPECTED = Expectation(rungs={1: 8, 3: 3}, epochs=20.0, epochs_range=(15, 30), duration_in_epochs=12.0)
 
 
 def flags(out: Path, **changed: object) -> Flags:

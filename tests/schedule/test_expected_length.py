@@ -1,4 +1,4 @@
-"""The rehearsed searches against what ASHA's rule says where it can be said by hand."""
+"""Simulated searches against what ASHA's rule says where it can be said by hand."""
 
 import pytest
 
@@ -7,13 +7,13 @@ from tune_sa2va.schedule.expected_length import expect
 
 def test_one_trial_runs_to_the_end() -> None:
     alone = expect(trials=1, epochs=15, lanes=1, reduction_factor=3)
-    assert alone.epochs == alone.rounds == 15
+    assert alone.epochs == alone.duration_in_epochs == 15
     assert alone.rungs == {1: 1, 3: 1, 9: 1, 15: 1}
 
 
 def test_one_epoch_stops_nobody() -> None:
     short = expect(trials=7, epochs=1, lanes=2, reduction_factor=3)
-    assert short.epochs == 7 and short.rounds == 4 and short.epochs_range == (7, 7)
+    assert short.epochs == 7 and short.duration_in_epochs == 4 and short.epochs_range == (7, 7)
 
 
 def test_about_a_third_goes_on_at_each_rung() -> None:
@@ -23,7 +23,7 @@ def test_about_a_third_goes_on_at_each_rung() -> None:
     assert 100 <= large.rungs[3] <= 120
     assert 33 <= large.rungs[9] <= 50
     assert large.epochs_range[0] <= large.epochs <= large.epochs_range[1]
-    assert large.epochs / 4 <= large.rounds <= large.epochs / 4 + 15
+    assert large.epochs / 4 <= large.duration_in_epochs <= large.epochs / 4 + 15
 
 
 def test_the_first_result_of_a_rung_always_passes_and_the_recipe_is_spared() -> None:

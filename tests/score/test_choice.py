@@ -56,7 +56,7 @@ def test_another_trial_is_not_the_recipe_because_the_recipes_checkpoints_are_gon
     search.trial(2, 0.6)
     chosen = choose(search.settings, None)
     assert (chosen.winner.trial_id, chosen.is_recipe, chosen.recipe) == ("0002", False, None)
-    assert chosen.gone == ("0000",)
+    assert chosen.missing_better == ("0000",)
 
 
 def test_a_halved_micro_batch_leaves_the_recipe_the_recipe(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pandas as pd
 from tune_sa2va.bench.lane_split import split_lanes
 from tune_sa2va.errors import UserError
 from tune_sa2va.results.settings import REDUCTION_FACTOR
-from tune_sa2va.schedule.expected_length import REHEARSALS, Rehearsal, rehearse
+from tune_sa2va.schedule.expected_length import SIMULATIONS, SimulatedSearch, simulate
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,12 +92,12 @@ def predict(parts: Parts, load: Load, lengths: Sequence[int] | None = None) -> d
     lengths: epochs of each trial, where they are known; ASHA is played otherwise.
     """
     played = [
-        rehearse(
+        simulate(
             seed, trials=load.trials, epochs=load.epochs, lanes=load.lanes, reduction_factor=REDUCTION_FACTOR,
             epoch_s=parts.train_s + parts.val_s, between_epochs_s=parts.between_epochs_s,
             turnaround_s=parts.turnaround_s, opening_s=parts.opening_s, lengths=lengths,
         )
-        for seed in range(REHEARSALS if lengths is None else 1)
+        for seed in range(SIMULATIONS if lengths is None else 1)
     ]  # fmt: skip
     ends = sorted(one.end for one in played)
     epochs = _mean(sum(one.lengths) for one in played)
@@ -130,7 +130,7 @@ def compare(folder: Path, epochs: pd.DataFrame, load: Load, given: Parts | None)
     ]
 
 
-def _busy(one: Rehearsal) -> float:
+def _busy(one: SimulatedSearch) -> float:
     return sum(one.ends) / (len(one.ends) * one.end)
 
 

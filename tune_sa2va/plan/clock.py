@@ -43,7 +43,7 @@ def predict(settings: SearchSettings, images: Mapping[str, int], expected: Expec
     encoding = searched * pace.encode_s / (settings.lanes * workers)
     starting = LANE_START_S + pace.load_s + encoding
     reruns = settings.num_reruns
-    rounds = expected.rounds + math.ceil(reruns / settings.lanes) * settings.epochs
+    rounds = expected.duration_in_epochs + math.ceil(reruns / settings.lanes) * settings.epochs
     training = rounds * trained * pace.train_s / workers
     validation = rounds * scored * pace.val_s / workers
     between_trials = (settings.trials + reruns) / settings.lanes * pace.start_s

@@ -1,11 +1,11 @@
-"""How much ASHA will let run: trials at each rung and epochs in all, from rehearsals of its own rule.
+"""How much ASHA will let run: trials at each rung and epochs in all, simulated with its own rule.
 
-The rule decides as results come (a trial goes on when it is in the best third of those that reached the rung before
-it), so early trials pass more easily than a third would say, and how many run at a time matters. We play a search
-through the scheduler's own bracket with trials whose merits are the same at every rung: the best trial is best from the
-first epoch on. Real curves cross, which stops a little less or more, not by much. The first trials' merits are random;
-then a sampler that learns has something to learn from, and each trial is the better of two random ones. (A search of 32
-trials ran 214 epochs: 141 are expected without that, 165 with it, 104 to 216.)
+The rule decides as results come in: a trial goes on when it is in the best third of those that reached the rung before
+it. So more than a third of the early trials go on, and it matters how many run at a time. Simulated searches use the
+scheduler's own bracket. A trial has one score, the same at every rung; real curves cross, which changes the number of
+trials that are stopped only a little. Scores of the first trials are random; after that a sampler that learns is taken
+to propose the better of two random trials. (A real search of 32 trials ran 214 epochs. Simulated without such a
+sampler: 141; with it: 165, and 104 to 216 in 80% of simulations.)
 """
 
 import random
@@ -19,53 +19,53 @@ from ray.tune.schedulers import TrialScheduler
 from tune_sa2va.engine.ray_private import new_bracket
 from tune_sa2va.schedule.rungs import rungs
 
-REHEARSALS = 60
+SIMULATIONS = 60
 _LOW, _HIGH = 0.1, 0.9
-_UNGUIDED, _DRAWS = 10, 2
+_RANDOM_TRIALS, _BEST_OF = 10, 2
 """TPE's first ten trials are random (Optuna's n_startup_trials); how much better the later ones are is our guess."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """Means over the rehearsals, and their 10% and 90% points.
+    """Means over the simulations, and their 10% and 90% points.
 
-    rungs: epoch -> trials that reach it. epochs: of all trials together. rounds: epochs that pass until the last lane
-    is done, when all epochs take equally long; at least epochs / lanes.
+    rungs: epoch -> trials that reach it. epochs: of all trials together. duration_in_epochs: until the last lane is
+    done, when all epochs take equally long; at least epochs / lanes.
     """
 
     rungs: dict[int, float]
     epochs: float
     epochs_range: tuple[int, int]
-    rounds: float
+    duration_in_epochs: float
 
 
 def expect(
     *, trials: int, epochs: int, lanes: int, reduction_factor: int, grace_period: int = 1, learns: bool = True
 ) -> Expectation:
     """The expectation of a search with so many lanes; its first trial, the recipe, always runs to the end."""
-    played = [
-        rehearse(
+    simulated = [
+        simulate(
             seed, trials=trials, epochs=epochs, lanes=lanes,
             reduction_factor=reduction_factor, grace_period=grace_period, learns=learns,
         )
-        for seed in range(REHEARSALS)
+        for seed in range(SIMULATIONS)
     ]  # fmt: skip
-    lengths = [length for one in played for length in one.lengths]
-    totals = sorted(sum(one.lengths) for one in played)
+    lengths = [length for one in simulated for length in one.lengths]
+    totals = sorted(sum(one.lengths) for one in simulated)
     reached = {
-        epoch: sum(length >= epoch for length in lengths) / REHEARSALS
+        epoch: sum(length >= epoch for length in lengths) / SIMULATIONS
         for epoch in [*rungs(epochs, grace_period=grace_period, reduction_factor=reduction_factor), epochs]
     }
     return Expectation(
         rungs=reached,
-        epochs=sum(totals) / REHEARSALS,
-        epochs_range=(totals[int(_LOW * REHEARSALS)], totals[int(_HIGH * REHEARSALS)]),
-        rounds=sum(one.end for one in played) / REHEARSALS,
+        epochs=sum(totals) / SIMULATIONS,
+        epochs_range=(totals[int(_LOW * SIMULATIONS)], totals[int(_HIGH * SIMULATIONS)]),
+        duration_in_epochs=sum(one.end for one in simulated) / SIMULATIONS,
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Rehearsal:
+class SimulatedSearch:
     """lengths: epochs that each trial ran. ends: when each lane had nothing left to do."""
 
     lengths: tuple[int, ...]
@@ -77,11 +77,11 @@ class Rehearsal:
         return max(self.ends)
 
 
-def _merit(chance: random.Random, number: int, *, learns: bool) -> float:
-    return max(chance.random() for _ in range(_DRAWS if learns and number >= _UNGUIDED else 1))
+def _score(chance: random.Random, number: int, *, learns: bool) -> float:
+    return max(chance.random() for _ in range(_BEST_OF if learns and number >= _RANDOM_TRIALS else 1))
 
 
-def rehearse(
+def simulate(
     seed: int,
     *,
     trials: int,
@@ -95,16 +95,17 @@ def rehearse(
     turnaround_s: float = 0.0,
     opening_s: float = 0.0,
     lengths: Sequence[int] | None = None,
-) -> Rehearsal:
-    """One search, result by result. opening_s: what a lane's first trial takes besides; turnaround_s: each later one.
+) -> SimulatedSearch:
+    """One search, result by result.
 
-    learns: the sampler does; a random one does not. lengths: of the trials, where they are known; ASHA decides them
-    otherwise.
+    opening_s: seconds before a lane's first trial trains; turnaround_s: before each later one. learns: whether the
+    sampler learns from results (`random` does not). lengths: epochs of each trial where they are known; else ASHA
+    decides.
     """
     chance = random.Random(seed)
     bracket = new_bracket(grace_period=grace_period, max_t=epochs, reduction_factor=reduction_factor)
     contenders = [
-        SimpleNamespace(trial_id=str(number), merit=_merit(chance, number, learns=learns)) for number in range(trials)
+        SimpleNamespace(trial_id=str(number), score=_score(chance, number, learns=learns)) for number in range(trials)
     ]
     waiting, ran, ends = iter(range(trials)), [0] * trials, [0.0] * lanes
     results: list[tuple[float, int, int]] = []  # when, which trial's, in which lane
@@ -119,10 +120,10 @@ def rehearse(
     while results:
         now, number, lane = heappop(results)
         ran[number] += 1
-        decision = bracket.on_result(contenders[number], ran[number], contenders[number].merit)
+        decision = bracket.on_result(contenders[number], ran[number], contenders[number].score)
         is_stopped = ran[number] >= lengths[number] if lengths else decision == TrialScheduler.STOP and number > 0
         if ran[number] == epochs or is_stopped:
             begin(lane, now)
         else:
             heappush(results, (now + between_epochs_s + epoch_s, number, lane))
-    return Rehearsal(tuple(ran), tuple(ends))
+    return SimulatedSearch(tuple(ran), tuple(ends))

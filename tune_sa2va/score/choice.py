@@ -1,4 +1,4 @@
-"""Which state a search exports, and whether that is the recipe: by its tables, `trials.parquet` above all."""
+"""Which checkpoint a search exports, and whether that is the recipe. Only trials in `trials.parquet` can win."""
 
 from dataclasses import dataclass
 
@@ -12,23 +12,23 @@ from tune_sa2va.score.against_recipe import Standing, against_recipe
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chosen:
-    """winner: the state to export, of a rerun where the best was confirmed. is_recipe: the winner aims at the recipe.
+    """winner: the checkpoint to export; a rerun's, where reruns confirmed the best. is_recipe: the winner's
+    configuration is the recipe's.
 
-    recipe: its state, of a rerun where the best was confirmed; None where its checkpoint is not on the disk. gone:
-    trials that come before the best by Val Dice, but whose checkpoints are not on the disk. standing: of the recipe
-    against the best; None where the recipe is the best, or has no state.
+    recipe: its checkpoint, a rerun's where reruns confirmed the best; None where it is not on the disk. missing_better:
+    trials with a higher Val Dice than the winner whose checkpoints are not on the disk. standing: the comparison of the
+    best with the recipe; None where the recipe is the best, or has no checkpoint.
     """
 
     winner: TrialCheckpoint
     is_recipe: bool
     recipe: TrialCheckpoint | None
-    gone: tuple[str, ...]
+    missing_better: tuple[str, ...]
     standing: Standing | None
 
 
 def choose(settings: SearchSettings, confirmation: Confirmation | None) -> Chosen:
-    """By the search's tables: what they do not know is not exported. With folds the recipe stands unless it is
-    beaten.
+    """The winner by the search's tables; with folds the recipe, unless the best configuration beats it.
 
     Raises:
         ResultsError: no trial that did not fail has finished an epoch, or the confirmed winner's checkpoint is gone.
@@ -41,7 +41,7 @@ def choose(settings: SearchSettings, confirmation: Confirmation | None) -> Chose
     rows = {str(row["trial_id"]): row for row in trials.to_dict("records")}
     confirmed = None if confirmation is None else confirmation.winner
     if confirmed is not None:
-        parent, rerun = confirmed.trial_id, confirmed.best_rerun.trial_id
+        winning_trial, rerun = confirmed.trial_id, confirmed.best_rerun.trial_id
         found = [checkpoint for checkpoint in checkpoints if checkpoint.trial_id == rerun]
         if not found:
             raise ResultsError(
@@ -51,26 +51,32 @@ def choose(settings: SearchSettings, confirmation: Confirmation | None) -> Chose
         winner = found[0]
     else:
         winner = best_of_search(settings.folder, checkpoints)
-        parent = winner.trial_id
-    of_search = {checkpoint.trial_id: checkpoint for checkpoint in checkpoints if checkpoint.trial_id in rows}
-    recipe = next((trial_id for trial_id, row in rows.items() if space.is_recipe(row)), "")
-    ahead = best_configurations(trials, len(trials))
-    gone = () if confirmed is not None else tuple(
-        row["trial_id"] for row in ahead
-        if row["trial_id"] not in of_search and row["best_val_dice"] >= winner.val_dice
+        winning_trial = winner.trial_id
+    by_trial = {checkpoint.trial_id: checkpoint for checkpoint in checkpoints if checkpoint.trial_id in rows}
+    recipe = next((trial_id for trial_id, row in rows.items() if space.is_recipe(row)), "")  # "": it never ran
+    ranked = best_configurations(trials, len(trials))
+    missing_better = () if confirmed is not None else tuple(
+        row["trial_id"] for row in ranked
+        if row["trial_id"] not in by_trial and row["best_val_dice"] >= winner.val_dice
     )  # fmt: skip
-    recipe_state, recipe_runs = of_search.get(recipe), [recipe]
+    recipe_checkpoint, recipe_runs = by_trial.get(recipe), [recipe]
     best_runs = [winner.trial_id]
     if confirmation is not None and confirmed is not None:
         best_runs = confirmed.runs
-        again = confirmation.recipe
-        recipe_runs = again.runs if again is not None and again.is_whole else []
-        recipe_state = next((each for each in checkpoints if each.trial_id in recipe_runs[:1]), None)
-    is_recipe, standing = space.is_recipe(rows[parent]), None
+        rerun_recipe = confirmation.recipe
+        recipe_runs = rerun_recipe.runs if rerun_recipe is not None and rerun_recipe.is_whole else []
+        recipe_checkpoint = next((each for each in checkpoints if each.trial_id in recipe_runs[:1]), None)
+    is_recipe, standing = space.is_recipe(rows[winning_trial]), None
     # With folds alone: on the few patients of one split's validation part the rule keeps the recipe so often that half
-    # of what a search gains is lost, and no fewer exports are truly worse (docs/how-it-works.md, from `bench replay`).
-    if not is_recipe and recipe_state is not None and (settings.folds or 1) > 1:
+    # of what a search gains is lost, and bad exports are no rarer (docs/how-it-works.md, from `bench replay`).
+    if not is_recipe and recipe_checkpoint is not None and (settings.folds or 1) > 1:
         standing = against_recipe(settings, best_runs, recipe_runs)
         if not standing.is_beaten:
-            winner, is_recipe = recipe_state, True
-    return Chosen(winner=winner, is_recipe=is_recipe, recipe=recipe_state, gone=gone, standing=standing)
+            winner, is_recipe = recipe_checkpoint, True
+    return Chosen(
+        winner=winner,
+        is_recipe=is_recipe,
+        recipe=recipe_checkpoint,
+        missing_better=missing_better,
+        standing=standing,
+    )

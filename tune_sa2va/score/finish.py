@@ -160,8 +160,10 @@ def _conclusion(chosen: Chosen, locked: LockedPart) -> str:
         said.insert(0, "The recipe itself won.")
     if chosen.recipe is None:
         said.append("The recipe was not scored: its checkpoint is not on the disk.")
-    if chosen.gone:
-        said.append(f"Better by Val Dice, but without a checkpoint on the disk, were: {', '.join(chosen.gone)}.")
+    if chosen.missing_better:
+        said.append(
+            f"Better by Val Dice, but without a checkpoint on the disk, were: {', '.join(chosen.missing_better)}."
+        )
     return " ".join(said)
 
 

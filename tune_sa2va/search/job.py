@@ -91,7 +91,7 @@ def _run(settings: SearchSettings, outlets: Outlets, mirror: Mirror | None, *, r
         return NOTHING_SUCCEEDED
     finish(settings)
     note_end(settings.folder)
-    return _account(settings, ending.given_up)
+    return _account(settings, ending.give_up_reason)
 
 
 def _account(settings: SearchSettings, given_up: str) -> int:

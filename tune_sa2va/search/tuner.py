@@ -1,7 +1,8 @@
-"""Puts Optuna, ASHA and the lanes together and lets Ray Tune run the search: no engine of our own.
+"""Puts Optuna, ASHA and the lanes together and lets Ray Tune run the search: the loop is Tune's, not ours.
 
 Trials run in lanes (`tune_sa2va.lane`); what happens is recorded by `search.recorder.Recorder`. `tune.run` and not
-`tune.Tuner`, which would take the searcher and the number of trials of a resumed search from a pickle.
+`tune.Tuner`, which reads the searcher and the number of trials of a resumed search from a pickle, so that
+`--resume --trials N` would do nothing.
 """
 
 import warnings
@@ -31,16 +32,16 @@ from tune_sa2va.watch.trackers import Outlets
 class Ending:
     """Why a search is over before its last trial; both empty where it ran them all, or its time was up.
 
-    pause_reason: it should be resumed when the disk has room, the nodes are back. given_up: each further trial would
-    fail as the last ones did.
+    pause_reason: what to cure before the search is resumed (a full disk, lost nodes). give_up_reason: why each further
+    trial would fail as the last ones did.
     """
 
     pause_reason: str
-    given_up: str
+    give_up_reason: str
 
 
 LOST_LANE_RETRIES = 2
-"""How often a trial may lose its workers. Trouble of its own making is never tried again."""
+"""How often a trial may lose its workers. Tune never repeats a trial that failed on its own account."""
 
 
 def run(settings: SearchSettings, outlets: Outlets, mirror: Mirror | None, *, resume: bool) -> Ending:
@@ -61,19 +62,19 @@ def run(settings: SearchSettings, outlets: Outlets, mirror: Mirror | None, *, re
         try:
             _run(settings, lane_capacity, scheduler, [recorder, *outlets.callbacks(settings.name)], resuming=resuming)
         except KeyboardInterrupt:
-            RunRecords.open(settings.folder)  # trials that were under way WAIT now
+            RunRecords.open(settings.folder)  # opening sets RUNNING to WAITING
             if not recorder.pause_reason:
                 raise
         else:
             recorder.finish()
-    return Ending(pause_reason=recorder.pause_reason, given_up=recorder.given_up)
+    return Ending(pause_reason=recorder.pause_reason, give_up_reason=recorder.given_up)
 
 
 def _scheduler(settings: SearchSettings, lane_capacity: LaneCapacity, *, resuming: bool) -> AshaInLanes:
     return AshaInLanes(
         settings.search_space.recipe_point(),
         read_epochs(settings.folder) if resuming else None,
-        lanes_to_keep=settings.lanes if settings.confirm else 0,
+        lanes_to_keep=settings.lanes if settings.confirm else 0,  # reruns follow, and shall find lanes open
         lane_capacity=lane_capacity,
         time_attr="epoch",  # Tune's own count starts again after a restore
         metric=METRIC,
