@@ -1,5 +1,5 @@
 # make demo   the main job on the built-in tiny model and data, on the CPU, in minutes
-# make test   the tests
+# make test   the tests, two files at a time
 # make drill  searches that are killed and resumed, about 50 minutes
 # make mutants  200 small faults put into a copy of the code, one at a time: do the tests notice? A whole run was never timed
 # make docs   the documentation as a site in site/
@@ -19,7 +19,7 @@ demo: $(READY)
 	$(BIN)/python -m tune_sa2va.search --gpus 0 --lanes 2 --space smoke --trials 8 --epochs 3 --folds 1 --confirm 0 --out . --name demo
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 drill: $(READY)
 	$(BIN)/python -m pytest tests/drills -m "slow or not slow"

@@ -1,4 +1,7 @@
-"""One feature cache for all tests: the tiny model takes over a second an image, and many tests use the same ones."""
+"""One feature cache for all tests: the tiny model takes over a second an image, and many tests use the same ones.
+
+`make test` runs two files at a time (pytest-xdist), each process on one thread: together they keep two cores busy.
+"""
 
 import os
 from collections.abc import Iterator
@@ -7,6 +10,10 @@ import pytest
 
 from tune_sa2va.cache.place import CACHE_VARIABLE
 
+IS_ONE_OF_SEVERAL = "PYTEST_XDIST_WORKER" in os.environ
+if IS_ONE_OF_SEVERAL:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded
+
 FEATURES_VARIABLE = "TUNE_SA2VA_TEST_CACHE"
 """A folder to use in place of a new one; `tests.mutants` sets it, whose runs come one after the other."""
 
@@ -14,7 +21,9 @@ FEATURES_VARIABLE = "TUNE_SA2VA_TEST_CACHE"
 @pytest.fixture(scope="session", autouse=True)
 def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Never the user's own cache. Tests of the cache itself name one of their own."""
-    folder = os.environ.get(FEATURES_VARIABLE) or str(tmp_path_factory.getbasetemp() / "cache")
+    base = tmp_path_factory.getbasetemp()
+    together = base.parent if IS_ONE_OF_SEVERAL else base  # a worker's own folder lies in that of all
+    folder = os.environ.get(FEATURES_VARIABLE) or str(together / "cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(CACHE_VARIABLE, folder)
         yield

@@ -55,6 +55,7 @@ def test_the_documents_hold_calls_of_nearly_every_command() -> None:
     assert {"search", "plan", "doctor", "data", "status", "report", "export", "predict", "evaluate", "cache"} <= named
 
 
+@pytest.mark.slow  # half a minute
 def test_the_tutorials_first_blocks_run(tmp_path: Path) -> None:
     first = runnable(TUTORIAL)[:NUM_CHEAP]
     assert "data check" in first[1].text and "plan" in first[2].text

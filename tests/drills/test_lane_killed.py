@@ -55,6 +55,7 @@ def test_a_lost_lane_is_replaced_though_the_other_takes_its_trial(ground: Ground
     assert read_epochs(results).groupby("lane").size()["lane 3"] >= 2
 
 
+@pytest.mark.slow  # a search that is killed, and its resumption: a minute
 def test_a_damaged_checkpoint_is_passed_over(ground: Ground) -> None:
     """Killed, and the last checkpoint cut short: the one before it serves, with a warning."""
     driver = ground.start("cut", trials=1, epochs=6)

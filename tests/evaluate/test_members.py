@@ -73,7 +73,7 @@ def test_the_average_is_exactly_the_mean(model: Sa2VA, tmp_path: Path, use_rslor
         check_average(tmp_path / "mean", folders[:2])
 
 
-@pytest.mark.parametrize("use_rslora", [False, True])
+@pytest.mark.parametrize("use_rslora", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_adapters_in_the_encoders_have_a_mean_of_their_own_rank(model: Sa2VA, tmp_path: Path, use_rslora: bool) -> None:
     encoder = EncoderSettings(sam2="all", vision="all", r=2, alpha_over_r=3.0)
     folders = write_members(model, tmp_path, LoraSettings(r=RANK, use_rslora=use_rslora), ("neck",), encoder)

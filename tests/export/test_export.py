@@ -112,6 +112,7 @@ def spoilt(search: Path, tmp_path: Path, **changes: object) -> Path:
     return copy
 
 
+@pytest.mark.slow  # `_verify` has its limits by itself in test_write; this is the whole way to it
 def test_a_score_that_is_not_reproduced_is_not_published(search: Path, tmp_path: Path) -> None:
     run, to = spoilt(search, tmp_path, val_dice=0.99), tmp_path / "adapter"
     code, output = export("--run", run, "--trial", "aa", "--to", to)

@@ -54,7 +54,7 @@ class Uncached:
         return replace(cached, features=self._features[index, variant])
 
 
-@pytest.mark.parametrize("augment", ["none", "flips"])
+@pytest.mark.parametrize("augment", [pytest.param("none", marks=pytest.mark.slow), "flips"])
 def test_steps_on_cached_and_on_fresh_features_are_the_same_bit_for_bit(
     bench: Workbench, tmp_path: Path, augment: Augment
 ) -> None:

@@ -23,6 +23,7 @@ from tune_sa2va.evaluate.scores import count
 from tune_sa2va.train.workbench import Workbench
 
 EVERYTHING = {"encoder.sam2": "all", "encoder.vision": "all", "train.full_modules": ["neck"]}
+SOME = {"encoder.sam2": "late", "encoder.vision": "mlp1", "train.full_modules": ["neck"]}
 
 
 def open_bench(folder: Path, *, rank: int = 0, world_size: int = 1) -> Workbench:
@@ -79,16 +80,17 @@ def test_the_rate_of_the_encoders_is_theirs_alone(bench: Workbench, tmp_path: Pa
 
 def test_resuming_gives_bit_for_bit_the_uninterrupted_numbers(bench: Workbench, tmp_path: Path) -> None:
     moves = {"train.epochs": 2, "data.strength": 1.0, "lora.dropout": 0.1, "train.ema": 0.9}
-    both = config(**EVERYTHING, **moves)
-    whole = run(bench, both)
+    both = config(**SOME, **moves)
     trial = bench.trial(both)
-    next(trial.epochs())
+    epochs = trial.epochs()
+    next(epochs)
     trial.save(tmp_path)
+    second = next(epochs)
     trial.close()
     resumed = bench.trial(both, resume_from=tmp_path)
     rest = list(resumed.epochs())
     resumed.close()
-    assert [numbers(record) for record in rest] == [numbers(whole[1])]
+    assert [numbers(record) for record in rest] == [numbers(second)]
 
 
 @pytest.mark.slow
@@ -114,7 +116,7 @@ def test_images_look_another_way_in_every_epoch_and_the_same_in_every_run(bench:
 
 def test_a_saved_adapter_scores_what_the_trial_recorded(bench: Workbench, tmp_path: Path) -> None:
     """Loaded on modules, with features that the adapted encoders give, image by image."""
-    trial = bench.trial(config(**EVERYTHING, **{"optimizer.lr": 3e-3}))
+    trial = bench.trial(config(**SOME, **{"optimizer.lr": 3e-3}))
     record = next(trial.epochs())
     trial.save(tmp_path)
     trial.close()

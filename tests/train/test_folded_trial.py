@@ -93,7 +93,7 @@ def test_each_fold_is_what_it_would_be_alone(bench: Workbench) -> None:
 
 
 def test_resuming_gives_bit_for_bit_the_uninterrupted_numbers(bench: Workbench, tmp_path: Path) -> None:
-    trial_config = config(lora__dropout=0.1, train__epochs=3)
+    trial_config = config(lora__dropout=0.1, train__epochs=2)
     trial = folded(bench, trial_config)
     whole = []
     for record in trial.epochs():

@@ -156,6 +156,7 @@ def test_on_a_gpu_an_encoders_blocks_are_partitioned_as_compiled_ones_are() -> N
     assert checkpointed.activations_gib < plain.activations_gib < estimate(IN_ENCODER).activations_gib
 
 
+@pytest.mark.slow  # two estimates with graphs: fifteen seconds
 def test_on_a_gpu_checkpointing_keeps_less_between_the_graphs() -> None:
     """Compiled layers are partitioned for the estimate, which a checkpoint around them has to bear."""
     plain, checkpointed = (
@@ -182,7 +183,9 @@ def test_checkpointing_is_chosen_where_a_step_would_not_fit_otherwise() -> None:
     assert choose_checkpointing("checkpoint", 24.0, of) == (True, with_it)
 
 
-@pytest.mark.parametrize(("file", "side_px"), [("step_cap22.json", 512), ("step_s1024.json", 1024)])
+@pytest.mark.parametrize(
+    ("file", "side_px"), [("step_cap22.json", 512), pytest.param("step_s1024.json", 1024, marks=pytest.mark.slow)]
+)
 def test_8b_takes_what_a_card_was_seen_to_take(file: str, side_px: int) -> None:
     content = json.loads((TABLES / "2026-11-24_h200" / file).read_text())
     (case,) = content["cases"]
