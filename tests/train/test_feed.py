@@ -53,6 +53,12 @@ def test_a_chunk_is_whole_batches_and_single_images(feed: Feed, images: Images) 
         assert {SIZES[index] for index in fed.indices} == {fed.shape.height}
 
 
+def test_what_is_no_whole_batch_goes_image_by_image(feed: Feed, images: Images) -> None:
+    (chunk,) = feed.chunks(images, [[0, 1, 2, 4]], batch_size=3)
+    assert [fed.indices for fed in chunk] == [[0], [2], [1], [4]]
+    assert [shown(fed.batch.truth) for fed in chunk] == [[0], [2], [1], [4]]
+
+
 def test_batches_of_validation_are_always_whole(feed: Feed, images: Images) -> None:
     batches = list(feed.whole(images, range(7), batch_size=3))
     assert sorted(index for fed in batches for index in fed.indices) == list(range(7))
