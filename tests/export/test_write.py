@@ -20,13 +20,13 @@ TEXTS = ["vessel"]
 
 
 def verify(scores: FreshScores, *, merged: bool = False) -> Verification:
-    return _verify(CHECKPOINT, scores, TEXTS, Path("to"), Proof(merged=merged))
+    return _verify(CHECKPOINT, scores, TEXTS[: len(scores.default_counts)], Path("to"), Proof(merged=merged))
 
 
 def fresh(dice: float, precision: str) -> FreshScores:
-    """One image of 100 million vessel pixels with this Dice: 2 TP / (2 TP + FN)."""
+    """One image of 100 million vessel pixels with this Dice: 2 TP / (2 TP + FN); none for NaN."""
     tp = 0 if math.isnan(dice) else round(dice * 1e8 / (2 - dice))
-    counts = [[tp, 0, 100_000_000 - tp, 0]] if tp else [[0, 0, 0, 9]]
+    counts = [] if math.isnan(dice) else [[tp, 0, 100_000_000 - tp, 0]]
     return FreshScores(default_counts=counts, chosen_counts=counts, threshold=0.5, precision=precision, device="cpu")
 
 
