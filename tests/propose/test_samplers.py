@@ -9,6 +9,7 @@ import optuna
 import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from tests.watch.runs import settings_in
@@ -88,6 +89,7 @@ class TestEverySampler:
         assert [trial.params for trial in found] == [*points, under_way]
         assert [trial.value for trial in found] == [*(rising(point) for point in points), None]
         assert [trial.state.name for trial in found] == 3 * ["COMPLETE"] + ["RUNNING"]
+        assert study(settings).direction is StudyDirection.MAXIMIZE
 
     def test_a_resumed_study_goes_on_as_if_nothing_had_been(self, tmp_path: Path, sampler: str) -> None:
         settings = settings_of(tmp_path / "then", sampler)
