@@ -85,6 +85,7 @@ class TestEveryRule:
         assert add(rule, rerun, 1, 0.0) == GO_ON
         rule.on_trial_complete(None, rerun, {"epoch": 9, "val_dice": 0.99})
         assert add(rule, a_trial(3), 1, 0.5) == GO_ON and add(rule, a_trial(4), 1, 0.4) == STOP
+        assert add(rule, a_trial(5), 3, 0.2) == GO_ON, "the first at its rung"
 
     def test_a_failure_has_no_epoch_and_lowers_no_cutoff(self, make: Make) -> None:
         rule = make()

@@ -99,6 +99,13 @@ def test_possible_values_of_a_field(tmp_path: Path) -> None:
         space.possible("optimizer.lr")
 
 
+def test_a_range_holds_both_of_its_ends_and_a_choice_its_values(tmp_path: Path) -> None:
+    dimensions = space_of(tmp_path, EVERY_KIND).dimensions
+    dropout, rslora = dimensions["lora.dropout"], dimensions["lora.use_rslora"]
+    assert [dropout.holds(value) for value in (-0.01, 0.0, 0.05, 0.1, 0.11)] == [False, True, True, True, False]
+    assert rslora.holds(True) and not rslora.holds(None)
+
+
 def test_parameters_of_another_space_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"another space.*optimizer\.lr"):
         space_of(tmp_path, EVERY_KIND).config({"lora.r": 16})
