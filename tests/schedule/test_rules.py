@@ -83,7 +83,7 @@ class TestEveryRule:
         add(rule, a_trial(1), 1, 0.5)
         rerun = a_trial(2, **{RERUN_OF: "0001", RERUN_SEED: 1})
         assert add(rule, rerun, 1, 0.0) == GO_ON
-        rule.on_trial_complete(None, rerun, {"epoch": 9, "val_dice": 0.99})
+        rule.on_trial_complete(None, rerun, {"epoch": 3, "val_dice": 0.99})
         assert add(rule, a_trial(3), 1, 0.5) == GO_ON and add(rule, a_trial(4), 1, 0.4) == STOP
         assert add(rule, a_trial(5), 3, 0.2) == GO_ON, "the first at its rung"
 
