@@ -91,3 +91,14 @@ def test_a_trial_that_lost_its_node_waits_for_a_lane_and_comes_before_new_ones()
     assert controller.step(asha) == "TER RUN PEN"
     lanes.up = 0  # the trials that run there will say so themselves
     assert controller.step(asha) == "TER RUN RUN"
+
+
+def test_a_free_lane_is_for_a_new_trial_and_not_for_one_whose_lane_is_opening() -> None:
+    asha = AshaInLanes({}, lane_capacity=_Lanes(), time_attr="epoch", metric="val_dice", mode="max", max_t=9)  # type: ignore[arg-type]
+    opening, new = (Trial("a", stub=True) for _ in range(2))
+    controller = _Controller([opening])
+    for trial in (opening, new):
+        asha.on_trial_add(controller, trial)
+    assert asha.choose_trial_to_run(controller) is opening, "its lane begins to open, and it stays PENDING meanwhile"
+    controller.trials.append(new)
+    assert asha.choose_trial_to_run(controller) is new
