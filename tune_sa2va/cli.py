@@ -1,4 +1,6 @@
-"""The console command `tune-sa2va`, and the one place where a command's errors become a sentence and an exit code.
+"""The console command `tune-sa2va`, and the place where errors of any command become a sentence and an exit code.
+
+`search.job` has the exit codes of a search that was interrupted or paused.
 
 `tune-sa2va search ...` is `python -m tune_sa2va.search ...`, and so for each module in COMMANDS. Only the module asked
 for is imported: torch and Ray take seconds, and `tune-sa2va --help` needs neither.

@@ -13,7 +13,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from tests.watch.runs import settings_in
-from tune_sa2va.engine.ray_private import study_of
+from tune_sa2va.internals.ray_private import study_of
 from tune_sa2va.lane.trainable import INFEASIBLE_GIB
 from tune_sa2va.propose.searcher import METRIC, READS_PRUNED, proposals
 from tune_sa2va.results.settings import JOURNAL_FILE, SamplerName, SearchSettings

@@ -17,8 +17,8 @@ from ray.tune.experiment import Trial
 from ray.tune.search import ConcurrencyLimiter, Searcher, SearchGenerator
 from ray.tune.search.optuna import OptunaSearch
 
-from tune_sa2va.engine.optuna_private import journal_backend, set_journal_backend
-from tune_sa2va.engine.ray_private import (
+from tune_sa2va.internals.optuna_private import journal_backend, set_journal_backend
+from tune_sa2va.internals.ray_private import (
     completed_trials_of,
     optuna_storage_of,
     optuna_trials_of,

@@ -7,7 +7,7 @@ import pandas as pd
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
-from tune_sa2va.engine.ray_private import bracket_of, keep_actors, rungs_of
+from tune_sa2va.internals.ray_private import bracket_of, keep_actors, rungs_of
 from tune_sa2va.schedule.decision import Decision, RungOutcome
 from tune_sa2va.space.rerun import RERUN_OF
 

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 from ray.tune.schedulers import TrialScheduler
 
-from tune_sa2va.engine.ray_private import new_bracket
+from tune_sa2va.internals.ray_private import new_bracket
 from tune_sa2va.schedule.rungs import rungs
 
 SIMULATIONS = 60

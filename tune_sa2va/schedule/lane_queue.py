@@ -12,7 +12,7 @@ from typing import Any
 
 from ray.tune.experiment import Trial
 
-from tune_sa2va.engine.ray_private import set_trial_status
+from tune_sa2va.internals.ray_private import set_trial_status
 from tune_sa2va.schedule.asha import AshaSparingTheRecipe
 from tune_sa2va.schedule.lane_capacity import LaneCapacity
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import ray
 
-from tune_sa2va.engine.ray_private import silence_lost_nodes
 from tune_sa2va.errors import DeviceError
+from tune_sa2va.internals.ray_private import silence_lost_nodes
 from tune_sa2va.preflight.shared_storage import check_on_head, check_shared
 from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.schedule.lane_capacity import lanes_that_fit

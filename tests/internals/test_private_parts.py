@@ -12,9 +12,9 @@ from ray.tune.search import ConcurrencyLimiter, SearchGenerator
 from ray.tune.search.optuna import OptunaSearch
 from ray.tune.utils.object_cache import _ObjectCache
 
-from tune_sa2va.engine import optuna_private, ray_private
+from tune_sa2va.internals import optuna_private, ray_private
 
-GONE = "ray or optuna has changed a private part: see tune_sa2va/engine, and narrow the range in pyproject.toml"
+GONE = "ray or optuna has changed a private part: see tune_sa2va/internals, and narrow the range in pyproject.toml"
 
 
 @pytest.fixture(autouse=True)
