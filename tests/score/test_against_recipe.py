@@ -59,3 +59,17 @@ def test_an_image_where_nothing_is_to_be_found_counts_as_right(tmp_path: Path) -
     with_it = against_recipe(a_search(tmp_path / "other", 0.03, 0.01), ["best a"], ["recipe a"])
     assert found.comparison.difference.num_values == IMAGES
     assert found.comparison.difference.mean < with_it.comparison.difference.mean  # the recipe has 1 there
+
+
+def test_a_rare_text_weighs_as_much_as_a_frequent_one(tmp_path: Path) -> None:
+    """As in the search's objective: a gain on 20 images of one text and as large a loss on 4 of another are no gain."""
+    settings = a_search(tmp_path, 0.0, 0.0)
+    gains = np.where(np.arange(IMAGES) < 20, 0.03, -0.03)
+    write_counts(settings, "best a", {1: 0.6 + SPREAD + gains})
+    for run in ("best a", "recipe a"):
+        file = settings.folder / FOLDER / f"{run}.parquet"
+        table = pd.read_parquet(file)
+        table["text"] = np.where(np.arange(IMAGES) < 20, "vessel", "bone")
+        table.to_parquet(file)
+    found = against_recipe(settings, ["best a"], ["recipe a"])
+    assert found.comparison.difference.mean == pytest.approx(0.0, abs=1e-3) and not found.is_beaten

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from tune_sa2va.data.split_file import read_names
+from tune_sa2va.evaluate.bootstrap import text_weights
 from tune_sa2va.evaluate.paired import Comparison, compare
 from tune_sa2va.results.records import read_trials
 from tune_sa2va.results.settings import SearchSettings
@@ -23,10 +24,12 @@ LEVEL = 0.05
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Standing:
-    """is_beaten: the recipe, by the best. comparison: the best beside it. best_run: whose adapter the best's is."""
+    """is_beaten: the recipe, by the best. comparison: the best beside it, on `num_images`. best_run: whose adapter the
+    best's is."""
 
     is_beaten: bool
     comparison: Comparison
+    num_images: int
     best_run: str
 
     @property
@@ -34,7 +37,7 @@ class Standing:
         """What was found, and what follows."""
         found = self.comparison.difference
         told = (
-            f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}] Dice beside the recipe, on {found.num_values} "
+            f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}] Dice beside the recipe, on {self.num_images} "
             f"images of {found.num_groups} groups that its adapters were not trained on"
         )
         if self.is_beaten:
@@ -58,10 +61,12 @@ def against_recipe(settings: SearchSettings, best: Sequence[str], recipe: Sequen
     )
     both = pd.concat([mine, theirs], axis=1, join="inner").dropna()
     group_of = {row["image_code"]: row["group_code"] for row in read_names(settings.folder)}
-    groups = [group_of[code] for code, _ in both.index]
+    groups, texts = [group_of[code] for code, _ in both.index], [text for _, text in both.index]
     first, second = (both.iloc[:, column].to_numpy() for column in (0, 1))
+    weights = text_weights(texts)  # as the search's objective has them: each text the same
     return Standing(
-        is_beaten=len(both) > 0 and beats_recipe(first, second, groups, level=LEVEL),
-        comparison=compare(first.tolist(), second.tolist(), groups),
+        is_beaten=len(both) > 0 and beats_recipe(first * weights, second * weights, groups, level=LEVEL),
+        comparison=compare(first.tolist(), second.tolist(), groups, texts),
+        num_images=len({code for code, _ in both.index}),
         best_run=best[0],
     )
