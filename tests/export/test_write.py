@@ -66,3 +66,14 @@ def test_the_test_scores_are_this_checkpoints(tmp_path: Path) -> None:
     assert found["test"].num_images == 2 and found["test"].recall.mean == pytest.approx(0.7)
     other = dataclasses.replace(CHECKPOINT, epoch=1)
     assert _test_scores(tmp_path, other.label)["test"].recall.mean == pytest.approx(0.1)
+
+
+def test_an_image_that_is_asked_for_two_things_is_one_image(tmp_path: Path) -> None:
+    rows = [
+        {"row": "winner", "checkpoint": CHECKPOINT.label, "image_code": image, "group_code": "g", "text": text,
+         "threshold": 0.5, "tp": 1, "fp": 0, "fn": 0, "tn": 5, "cl_dice": 0.5, "hd95_px": 1.0, "betti_error": 0.0}
+        for image in ("a", "b")
+        for text in ("vessel", "bone")
+    ]  # fmt: skip
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "test_scores.parquet")
+    assert _test_scores(tmp_path, CHECKPOINT.label)["test"].num_images == 2

@@ -137,7 +137,7 @@ def _finish(
     fresh = verify(run, unfinished, proof)
     data = settings.data
     rows = [r for r in scored_rows(read_names(run)) if proof.only_fold is None or r["fold"] == proof.only_fold]
-    groups, texts = [row["group_code"] for row in rows], [row["text"] for row in rows]
+    images, groups, texts = ([row[name] for row in rows] for name in ("image_code", "group_code", "text"))
     tuned = Tuned(
         trial=checkpoint.trial_id,
         epoch=checkpoint.epoch,
@@ -151,8 +151,8 @@ def _finish(
         answer=data.answer,
         threshold=fresh.threshold,
         metrics=Metrics(
-            val_default=_part([Counts(*row) for row in fresh.default_counts], groups, texts, DEFAULT_THRESHOLD),
-            val_chosen=_part([Counts(*row) for row in fresh.chosen_counts], groups, texts, fresh.threshold),
+            val_default=_part([Counts(*row) for row in fresh.default_counts], images, groups, texts, DEFAULT_THRESHOLD),
+            val_chosen=_part([Counts(*row) for row in fresh.chosen_counts], images, groups, texts, fresh.threshold),
             **_test_scores(run, checkpoint.label_of(form.final)),
         ),
         verification=_verify(checkpoint, fresh, texts, to, proof),
@@ -230,8 +230,8 @@ def _test_scores(run: Path, label: str) -> dict[str, Any]:
 def _test_rows(rows: Any) -> PartScores:
     """Of rows of one model at one threshold."""
     counts = [Counts(*row) for row in rows[["tp", "fp", "fn", "tn"]].itertuples(index=False, name=None)]
-    groups, texts = rows["group_code"].tolist(), rows["text"].tolist()
-    return _part(counts, groups, texts, float(rows["threshold"].iloc[0]))
+    images, groups, texts = (rows[name].tolist() for name in ("image_code", "group_code", "text"))
+    return _part(counts, images, groups, texts, float(rows["threshold"].iloc[0]))
 
 
 def _test_of_texts(run: Path, label: str) -> dict[str, TextScores]:
@@ -241,10 +241,12 @@ def _test_of_texts(run: Path, label: str) -> dict[str, TextScores]:
     return locked.of_texts.get(rows[-1], {}) if locked is not None and rows else {}
 
 
-def _part(counts: Sequence[Counts], groups: Sequence[str], texts: Sequence[str], threshold: float) -> PartScores:
-    """groups, texts: of each image."""
+def _part(
+    counts: Sequence[Counts], images: Sequence[str], groups: Sequence[str], texts: Sequence[str], threshold: float
+) -> PartScores:
+    """images, groups, texts: of each count; an image that is asked for several things has a count for each."""
     measures = {
         name: MeanScore.of(mean_interval([getattr(image, name) for image in counts], groups, texts))
         for name in MEASURES
     }
-    return PartScores(num_images=len(counts), num_groups=len(set(groups)), threshold=threshold, **measures)
+    return PartScores(num_images=len(set(images)), num_groups=len(set(groups)), threshold=threshold, **measures)
