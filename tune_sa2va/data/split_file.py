@@ -18,7 +18,7 @@ from tune_sa2va.data.known_images import write_content
 from tune_sa2va.data.readers import open_dataset
 from tune_sa2va.data.rules import Rules
 from tune_sa2va.data.sample import Sample, Split
-from tune_sa2va.errors import DataError
+from tune_sa2va.errors import DataError, DataGoneError
 
 Names = Sequence[Mapping[str, Any]]
 """Rows of `names.parquet`: image_code, group_code, text, split, fold, name, group."""
@@ -70,13 +70,16 @@ def find_samples(names: Names, data: DataSettings) -> tuple[Sample, ...]:
     """As `read_split`, for who was handed the names and sees no results folder: workers on other nodes.
 
     Raises:
-        DataError: as `read_split`.
+        DataGoneError: an image, its mask or the whole data set is not there any more.
+        DataError: the data set cannot be read, or the names hold parts that are none.
     """
     rules = Rules.of(data).without_groups()  # the names bring theirs, and a rule's table may be on another machine
+    if not Path(data.source).exists():
+        raise DataGoneError(f"{data.source}: the images are gone. Put them back, or start anew.")
     dataset = open_dataset(data.source, allow_outside=data.allow_outside, rules=rules)
     found = {(s.name, s.text): s for s in dataset.samples}
     if absent := [row["name"] for row in names if (row["name"], row["text"]) not in found]:
-        raise DataError(
+        raise DataGoneError(
             f"{data.source}: {len(absent)} images of {NAMES_FILE} are gone, {absent[0]} among them. "
             "Put them back, or start anew."
         )

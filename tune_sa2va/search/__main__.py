@@ -1,8 +1,8 @@
 """The main job: `python -m tune_sa2va.search` tunes LoRA fine-tuning of a Sa2VA on vessel images.
 
 Exit codes: 0 done; 1 faulty data, no trial succeeded, or trials are missing that were asked for; 2 wrong use; 75 paused
-(the disk is full, no node is left that can hold a lane, or the copy at --storage is not complete); 130 interrupted.
-After the last two, --resume goes on.
+(the disk is full, images are gone, no node is left that can hold a lane, or the copy at --storage is not complete); 130
+interrupted. After the last two, --resume goes on.
 """
 
 from collections.abc import Collection, Mapping
