@@ -9,6 +9,7 @@ import pytest
 from tune_sa2va.doctor.finding import Severity, worst
 from tune_sa2va.doctor.machine import (
     check_machine,
+    judge_address_space,
     judge_disk,
     judge_memory,
     judge_open_files,
@@ -51,6 +52,14 @@ def test_open_files(soft: int, hard: int, severity: Severity, cure: str) -> None
 @pytest.mark.parametrize(("gib", "severity"), [(64.0, OK), (4.0, WARN), (1.0, FAIL)])
 def test_memory(gib: float, severity: Severity) -> None:
     assert judge_memory(gib).severity is severity
+
+
+@pytest.mark.parametrize(("limit_gib", "severity"), [(6, FAIL), (40, OK)])
+def test_address_space(limit_gib: int, severity: Severity) -> None:
+    finding = judge_address_space(limit_gib * 2**30, 20 * 2**30)
+    assert finding.severity is severity and f"{limit_gib}" in finding.found
+    assert bool(finding.cure) is (severity is FAIL)
+    assert judge_address_space(resource.RLIM_INFINITY, 2**40).severity is OK
 
 
 def test_rays_sockets_must_not_get_too_long_names(tmp_path: Path) -> None:

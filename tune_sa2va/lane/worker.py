@@ -23,7 +23,6 @@ from tune_sa2va.config import LaneSettings
 from tune_sa2va.data.failure_words import FailureWords
 from tune_sa2va.lane.mailbox import OPENING
 from tune_sa2va.lane.messages import (
-    VAL_COUNTS,
     Command,
     EndEpoch,
     Exit,
@@ -35,6 +34,7 @@ from tune_sa2va.lane.messages import (
     pack_folder,
     unpack_folder,
 )
+from tune_sa2va.results.val_counts import VAL_COUNTS
 from tune_sa2va.train.folded_trial import FoldedTrial
 from tune_sa2va.train.records import EpochRecord
 from tune_sa2va.train.trial import Trial

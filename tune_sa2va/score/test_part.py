@@ -31,6 +31,7 @@ from tune_sa2va.evaluate.out_of_fold import out_of_fold
 from tune_sa2va.evaluate.predict import predict
 from tune_sa2va.evaluate.threshold import DEFAULT_THRESHOLD, choose_threshold, logit_of
 from tune_sa2va.evaluate.topology import betti_error, cl_dice
+from tune_sa2va.evaluate.tuned import read_tuned
 from tune_sa2va.lane.messages import Files, write_files
 from tune_sa2va.model.sa2va import Sa2VA
 from tune_sa2va.propose.warm_start import read_inherited
@@ -169,11 +170,12 @@ def _scores(mask: Bool[np.ndarray, "H W"], truth: Bool[np.ndarray, "H W"]) -> di
 
 def _read(folder: Path) -> tuple[list[dict[str, Any]], int]:
     """The rows of the file and how often the test part was opened; before there is one, by a search that this one was
-    warm-started from."""
+    warm-started from, or by this one, whose file was lost."""
     path = folder / SCORES_FILE
     if not path.exists():
-        inherited = read_inherited(folder)
-        return [], inherited.test_openings if inherited is not None else 0
+        inherited, exported = read_inherited(folder), read_tuned(folder / "best_adapter")  # or the file is gone
+        before = 0 if inherited is None else inherited.test_openings
+        return [], before if exported is None else max(before, exported.metrics.test_openings)
     table = pq.read_table(path)
     return table.to_pylist(), int(table.schema.metadata[OPENINGS])
 

@@ -16,8 +16,10 @@ from tune_sa2va.printable import printable
 from tune_sa2va.propose.confirmation import read_confirmation
 from tune_sa2va.propose.warm_start import read_inherited
 from tune_sa2va.results.lock import locked, note_end
+from tune_sa2va.results.mending import find_mends
 from tune_sa2va.results.records import read_trials
 from tune_sa2va.results.settings import SearchSettings
+from tune_sa2va.results.snapshots import Snapshots
 from tune_sa2va.score.finish import finish
 from tune_sa2va.search import tuner
 from tune_sa2va.search.cluster import cluster
@@ -48,11 +50,16 @@ def resume(settings: SearchSettings, outlets: Outlets) -> int:
     """Goes on with a search where it was; gives back the exit code.
 
     Raises:
-        UserError: another process runs it, or the cluster cannot be had.
+        UserError: another process runs it, its folder has no state that is whole, or the cluster cannot be had.
     """
-    with locked(settings.folder), cluster(settings):
-        settings.save(settings.folder)
-        return _run_and_copy(settings, outlets, resuming=True)
+    with locked(settings.folder):
+        for mend in find_mends(settings):
+            typer.echo(printable(mend.words), err=True)
+            mend.make()
+        Snapshots(settings.folder).newest()
+        with cluster(settings):
+            settings.save(settings.folder)
+            return _run_and_copy(settings, outlets, resuming=True)
 
 
 def _run_and_copy(settings: SearchSettings, outlets: Outlets, *, resuming: bool) -> int:
