@@ -15,7 +15,7 @@ from tune_sa2va.data.split_file import NAMES_FILE
 from tune_sa2va.evaluate.bootstrap import Interval
 from tune_sa2va.evaluate.tuned import FinalName
 from tune_sa2va.export import FreshScores, Proof, TrialCheckpoint, export_adapter, verify, write_final
-from tune_sa2va.export.checkpoints import ADAPTER_FILES
+from tune_sa2va.export.checkpoints import ADAPTER_FILES, copy_checked
 from tune_sa2va.lane.messages import Files, FilesRef, read_files, unpack_folder, write_files
 from tune_sa2va.printable import printable
 from tune_sa2va.propose.confirmation import confirmation_words, read_confirmation
@@ -102,7 +102,7 @@ def _verify(known: Files, export: Files, members: tuple[FilesRef, ...], proof: P
 
 
 def _contender(row: str, checkpoint: TrialCheckpoint, final: FinalName) -> Contender:
-    folds = tuple(read_files(checkpoint.adapter(fold)) for fold in range(checkpoint.folds))
+    folds = tuple(_adapter(checkpoint, fold) for fold in range(checkpoint.folds))
     if final == "best-run" and checkpoint.folds == 1:
         return Contender(row=row, checkpoint=checkpoint.label, adapters=folds)
     with tempfile.TemporaryDirectory(prefix="tune_sa2va-final-") as name:
@@ -112,6 +112,17 @@ def _contender(row: str, checkpoint: TrialCheckpoint, final: FinalName) -> Conte
         written = [found.parent for found in sorted(folder.rglob(ADAPTER_FILES[0]))]
         adapters = tuple(_in_memory(read_files(adapter)) for adapter in written)
     return Contender(row=row, checkpoint=checkpoint.label_of(final), adapters=adapters, folds=folds)
+
+
+def _adapter(checkpoint: TrialCheckpoint, fold: int) -> Files:
+    """The files of one of its adapters, as its trial wrote them.
+
+    Raises:
+        CheckpointError: they are damaged or gone: better said than scored.
+    """
+    with tempfile.TemporaryDirectory(prefix="tune_sa2va-adapter-") as name:
+        copy_checked(checkpoint, Path(name), fold)
+        return _in_memory(read_files(Path(name)))
 
 
 def _in_memory(files: Files) -> Files:
