@@ -66,14 +66,15 @@ _NO_NAMES = ("images", "image", "frames", "data", "masks", "mask")
 
 def spellings(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """Each way in which an image, a group or a folder of `names.parquet` may be named -> its code."""
+    rows = list(rows)
     codes: dict[str, str] = {}
     for row in rows:
-        name = PurePosixPath(row["name"])
-        for spelling in (row["group"], name.stem, name.name, row["name"]):
-            codes[spelling] = row["group_code"] if spelling == row["group"] else row["image_code"]
-        for parent in name.parts[:-1]:
-            if parent not in _NO_NAMES:
-                codes.setdefault(parent, row["group_code"])
+        codes |= {name: row["group_code"] for name in (*PurePosixPath(row["name"]).parts[:-1], row["group"])}
+    for name in _NO_NAMES:
+        codes.pop(name, None)
+    for row in rows:  # after groups: the image is more than its group, where one is called like the other
+        path = PurePosixPath(row["name"])
+        codes |= dict.fromkeys((path.stem, path.name, row["name"]), row["image_code"])
     shown = {printable(spelling): code for spelling, code in codes.items()}  # as `repr` has it in messages
     return {spelling: code for spelling, code in (shown | codes).items() if len(spelling) >= SHORTEST_HIDDEN}
 

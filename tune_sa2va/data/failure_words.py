@@ -38,7 +38,8 @@ class FailureWords:
     def of(cls, names: Names, data: DataSettings, samples: Iterable[Sample] = ()) -> "FailureWords":
         """For a search. samples: those that were found, whose masks may be called otherwise than the images."""
         root = Path(data.source)
-        codes = spellings(names) | {str(folder): "…" for folder in (root, root.parent) if folder != folder.parent}
+        # Paths below it begin there, as names do; what lies above it may name people, too.
+        codes = spellings(names) | {f"{root}/": "", str(root): "the data set", f"{root.parent}/": ""}
         code_of = {(row["name"], row["text"]): row["image_code"] for row in names}
         for sample in samples:
             files = [sample.image]
