@@ -69,7 +69,7 @@ def spellings(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     rows = list(rows)
     codes: dict[str, str] = {}
     for row in rows:
-        codes |= {name: row["group_code"] for name in (*PurePosixPath(row["name"]).parts[:-1], row["group"])}
+        codes |= dict.fromkeys((*PurePosixPath(row["name"]).parts[:-1], row["group"]), row["group_code"])
     for name in _NO_NAMES:
         codes.pop(name, None)
     for row in rows:  # after groups: the image is more than its group, where one is called like the other
