@@ -160,6 +160,7 @@ RESULTS_FOLDERS = [
     ),
     _case("trials.parquet gone", _EXPORT, _gone("trials.parquet"), "trials.parquet: is gone"),
     _case("inherited.json cut off", _REPORT, _write("inherited.json", "{"), "inherited.json", "Put back a copy"),
+    _case("that everybody may write", _RESUME, lambda run: run.chmod(0o777), "can be written by everybody", "--trust"),
     _case("names.parquet garbage", _REPORT, _write("names.parquet", b"PAR1"), "names.parquet", "cannot be read"),
     _case("names.parquet garbage", _RESUME, _write("names.parquet", b"PAR1"), "names.parquet", "cannot be read"),
     _case("names.parquet with other columns", _REPORT, _other_columns("names.parquet"), "names.parquet"),
