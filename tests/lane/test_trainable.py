@@ -135,11 +135,13 @@ def test_images_that_are_gone_pause_and_fail_nothing(workers: Workers, tmp_path:
 
 
 def test_damaged_features_open_the_lane_again_and_the_epoch_says_so(workers: Workers, tmp_path: Path) -> None:
-    damaged = Reply(failure="x.safetensors: the features of an image cannot be read.", kind="DamagedFeaturesError")
+    damaged = Reply(failure="x: the features are damaged. Start again.", kind="DamagedFeaturesError")
     workers.failures = [damaged, damaged]
     result = owner(tmp_path, 1).step()
     assert result["failure"] == "" and result["epoch"] == 1 and workers.closed == 2
-    assert result["warning"] == damaged.failure
+    assert (
+        result["warning"] == "x: the features are damaged, so the lane was opened again, which encoded the image anew"
+    )
     assert [type(command) for command in workers.asked].count(StartTrial) == 3
 
 

@@ -150,7 +150,8 @@ class LaneTrainable(tune.Trainable):
                 answer = self._run_folds()
             if answer.kind == DAMAGED_FEATURES and opened_again < _FEATURES_AGAIN:
                 opened_again += 1
-                self._features_warning = answer.failure
+                what = answer.failure.partition(". ")[0]
+                self._features_warning = f"{what}, so the lane was opened again, which encoded the image anew"
                 self._end_lane()
                 continue
             smaller = halved(self._config) if answer.kind == OUT_OF_MEMORY else None
