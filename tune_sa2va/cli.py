@@ -19,6 +19,7 @@ from typer.exceptions import TyperException
 from typer.main import get_command
 
 from tune_sa2va.errors import UserError
+from tune_sa2va.printable import printable
 
 COMMANDS = {
     "search": ("tune_sa2va.search.__main__", "Tune LoRA fine-tuning on your vessel images: the main job."),
@@ -128,8 +129,7 @@ def say_error(message: str, anchor: str = UserError.anchor) -> None:
 
     Control characters of a file's name become escapes, so that a name cannot drive the terminal.
     """
-    printable = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in message)
-    print(f"error[{anchor}]: {printable}", file=sys.stderr)
+    print(f"error[{anchor}]: {printable(message)}", file=sys.stderr)
 
 
 def _help() -> str:

@@ -21,6 +21,10 @@ class DataError(UserError):
     anchor = "data"
 
 
+class DataGoneError(DataError):
+    """A file of a data set that was there cannot be reached any more: a search waits for it, rather than fail."""
+
+
 class SpaceError(UserError):
     """A search space cannot be searched, or a setting in it does not fit the model."""
 
@@ -43,6 +47,10 @@ class CacheError(UserError):
     """The feature cache has no room, or cannot be read or written."""
 
     anchor = "feature-cache"
+
+
+class DamagedFeaturesError(CacheError):
+    """Features in the cache are damaged or gone, and were taken out of it: the encoders can make them anew."""
 
 
 class ResultsError(UserError):

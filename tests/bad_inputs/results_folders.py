@@ -72,6 +72,10 @@ def _cut(name: str) -> Callable[[Path], object]:
     return lambda run: (run / name).write_bytes((run / name).read_bytes()[:-30])
 
 
+def _gone(name: str) -> Callable[[Path], object]:
+    return lambda run: (run / name).unlink()
+
+
 def _edited(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], object]:
     """search.yaml with something else in it."""
 
@@ -149,6 +153,14 @@ RESULTS_FOLDERS = [
             ("with other columns", _other_columns, ("got none", "another tune_sa2va wrote it")),
         )
     ),
+    *(
+        _case(f"{table} gone", command, _gone(table), f"{table}: is gone", "--resume")
+        for table in ("trials.parquet", "epochs.parquet")
+        for command in (_REPORT, _STATUS)
+    ),
+    _case("trials.parquet gone", _EXPORT, _gone("trials.parquet"), "trials.parquet: is gone"),
+    _case("inherited.json cut off", _REPORT, _write("inherited.json", "{"), "inherited.json", "Put back a copy"),
+    _case("that everybody may write", _RESUME, lambda run: run.chmod(0o777), "can be written by everybody", "--trust"),
     _case("names.parquet garbage", _REPORT, _write("names.parquet", b"PAR1"), "names.parquet", "cannot be read"),
     _case("names.parquet garbage", _RESUME, _write("names.parquet", b"PAR1"), "names.parquet", "cannot be read"),
     _case("names.parquet with other columns", _REPORT, _other_columns("names.parquet"), "names.parquet"),

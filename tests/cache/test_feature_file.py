@@ -1,5 +1,7 @@
 """A feature file gives back what was written, as views or copies, and knows when it is damaged."""
 
+import json
+import zlib
 from dataclasses import fields
 from pathlib import Path
 
@@ -8,7 +10,16 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from tune_sa2va.cache.feature_file import DATA_START, DamagedFileError, map_file, read_into, read_layout, write
+from tune_sa2va.cache.feature_file import (
+    _NO_CRC,
+    DATA_START,
+    DamagedFileError,
+    _header,
+    map_file,
+    read_into,
+    read_layout,
+    write,
+)
 from tune_sa2va.model.sa2va import ImageFeatures
 
 
@@ -75,6 +86,31 @@ def test_every_flipped_bit_of_the_header_is_noticed(file: Path) -> None:
         file.write_bytes(damaged)
         with pytest.raises(DamagedFileError):
             read_layout(file)
+
+
+def test_a_flipped_bit_of_the_tensors_is_noticed_by_who_asks(file: Path) -> None:
+    whole, out = file.read_bytes(), torch.empty(10_000, dtype=torch.uint8)
+    for place in (DATA_START, DATA_START + 1001, len(whole) - 1):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        file.write_bytes(damaged)
+        for read in (map_file, lambda path: read_into(path, out)):
+            with pytest.raises(DamagedFileError, match="changed"):
+                read(file)
+        map_file(file, check_data=False)
+
+
+def test_a_file_without_a_checksum_of_its_tensors_is_read(file: Path) -> None:
+    """An older tune_sa2va wrote none."""
+    layout = read_layout(file)
+    text = json.loads(_header(layout, 0)[8:])
+    del text["__metadata__"]["data_crc32"]
+    text["__metadata__"]["crc32"] = _NO_CRC
+    blank = json.dumps(text, separators=(",", ":")).encode().ljust(DATA_START - 8)
+    crc = f"{zlib.crc32(blank):08x}".encode()
+    file.write_bytes(file.read_bytes()[:8] + blank.replace(_NO_CRC.encode(), crc, 1) + file.read_bytes()[DATA_START:])
+    assert read_layout(file).data_crc32 is None
+    assert same(map_file(file), some_features())
 
 
 @pytest.mark.parametrize("length", [0, 7, 100, DATA_START, DATA_START + 10, -1])

@@ -19,7 +19,7 @@ from tune_sa2va.cache.store import FeatureCache, Picture, pictures
 from tune_sa2va.data import Sample, image_size, load_image
 from tune_sa2va.data.split_file import read_split
 from tune_sa2va.data.variants import Variant, laid_out
-from tune_sa2va.errors import CacheError
+from tune_sa2va.errors import CacheError, DamagedFeaturesError
 from tune_sa2va.model.checkpoint import load_model
 from tune_sa2va.model.encoding import EncodersReleasedError, encode, release_encoders
 from tune_sa2va.model.locate import model_folder
@@ -95,6 +95,26 @@ def test_damaged_files_are_encoded_again_and_foreign_ones_left_alone(
     assert base.pictures == 2
     remove(base)
     assert [path.name for path in base.folder.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("buffer", [None, torch.empty(2**25, dtype=torch.uint8)], ids=["mapped", "copied"])
+@pytest.mark.parametrize("place", [40, -1])
+def test_a_file_that_is_damaged_after_the_filling_is_deleted_and_encoded_again(
+    model: Sa2VA, samples: list[Sample], tmp_path: Path, buffer: torch.Tensor | None, place: int
+) -> None:
+    cache, wanted = cache_in(tmp_path), pictures(samples[:1], "none")
+    fill(cache, model, wanted)
+    file = cache.path(wanted[0])
+    whole = file.read_bytes()
+    damaged = bytearray(whole)
+    damaged[place] ^= 4
+    file.write_bytes(damaged)
+    with pytest.raises(DamagedFeaturesError, match=f"{file}: .* changed"):
+        cache.load(samples[0], out=buffer)
+    assert not file.exists()
+    assert fill(cache, model, wanted) == 1
+    assert file.read_bytes() == whole
+    cache.load(samples[0], out=buffer)
 
 
 def test_what_a_killed_process_left_is_taken_over(model: Sa2VA, samples: list[Sample], tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from tune_sa2va.doctor.finding import Severity, worst
 from tune_sa2va.doctor.machine import (
     check_machine,
+    judge_address_space,
     judge_disk,
     judge_memory,
     judge_open_files,
@@ -53,6 +54,14 @@ def test_memory(gib: float, severity: Severity) -> None:
     assert judge_memory(gib).severity is severity
 
 
+@pytest.mark.parametrize(("limit_gib", "severity"), [(6, FAIL), (40, OK)])
+def test_address_space(limit_gib: int, severity: Severity) -> None:
+    finding = judge_address_space(limit_gib * 2**30, 20 * 2**30)
+    assert finding.severity is severity and f"{limit_gib}" in finding.found
+    assert bool(finding.cure) is (severity is FAIL)
+    assert judge_address_space(resource.RLIM_INFINITY, 2**40).severity is OK
+
+
 def test_rays_sockets_must_not_get_too_long_names(tmp_path: Path) -> None:
     deep = tmp_path / ("d" * 60)
     deep.mkdir()
@@ -75,7 +84,8 @@ def test_a_file_in_the_place_of_a_folder(tmp_path: Path) -> None:
 def test_this_machine_is_looked_at(tmp_path: Path) -> None:
     findings = check_machine({"results": tmp_path})
     subjects = [finding.subject for finding in findings]
-    assert subjects == ["disk, results", "shared memory", "open files", "memory", "Ray's folder", "local network"]
+    machine = ["shared memory", "open files", "address space", "memory", "Ray's folder", "local network"]
+    assert subjects == ["disk, results", *machine]
     assert findings[-1].severity is OK  # the tests themselves need 127.0.0.1
 
 

@@ -27,6 +27,8 @@ class Workers:
     def __init__(self, room: int, checkpoint: Callable[[TrialConfig], tuple[Path]]) -> None:
         self.room, self.asked, self.alive = room, [], True
         self.val_dice, self.save_failure = 0.5, ""
+        self.failures: list[Reply] = []
+        self.closed = 0
         self._checkpoint, self._epoch = checkpoint, 0
 
     def ask(self, command: Command) -> Reply:
@@ -36,13 +38,15 @@ class Workers:
             return Reply()
         if isinstance(command, SaveTrial):
             return Reply(failure=self.save_failure, checkpoint=self._checkpoint(self._config))
+        if self.failures:
+            return self.failures.pop(0)
         if self._config.train.micro_batch_size > self.room:
             return Reply(failure="Out of memory.", kind=OUT_OF_MEMORY, needed_gib=90.0)
         self._epoch += 1
         return Reply(record=an_epoch(self._epoch, self.val_dice))
 
     def close(self) -> None:
-        pass
+        self.closed += 1
 
 
 @pytest.fixture
@@ -121,3 +125,38 @@ def test_a_full_disk_pauses_and_fails_nothing(workers: Workers, tmp_path: Path) 
     workers.save_failure = os.strerror(errno.ENOSPC)
     result = owner(tmp_path, 1).step()
     assert "is full" in result[PAUSE] and result["failure"] == "" and not result["done"]
+
+
+def test_images_that_are_gone_pause_and_fail_nothing(workers: Workers, tmp_path: Path) -> None:
+    workers.failures = [Reply(failure="img-12: cannot be read. Put it back.", kind="DataGoneError")]
+    result = owner(tmp_path, 1).step()
+    assert result[PAUSE] == "img-12: cannot be read. Put it back."
+    assert result["failure"] == "" and not result["done"]
+
+
+def test_damaged_features_open_the_lane_again_and_the_epoch_says_so(workers: Workers, tmp_path: Path) -> None:
+    damaged = Reply(failure="x: the features are damaged. Start again.", kind="DamagedFeaturesError")
+    workers.failures = [damaged, damaged]
+    result = owner(tmp_path, 1).step()
+    assert result["failure"] == "" and result["epoch"] == 1 and workers.closed == 2
+    assert (
+        result["warning"] == "x: the features are damaged, so the lane was opened again, which encoded the image anew"
+    )
+    assert [type(command) for command in workers.asked].count(StartTrial) == 3
+
+
+def test_a_disk_that_damages_all_features_is_a_failure(workers: Workers, tmp_path: Path) -> None:
+    damaged = Reply(failure="x.safetensors: the features of an image cannot be read.", kind="DamagedFeaturesError")
+    workers.failures = [damaged] * 9
+    assert owner(tmp_path, 1).step()["failure"] == damaged.failure
+
+
+@pytest.mark.parametrize("note", [None, "", "{", "[]", '{"epoch": null}'])
+def test_a_note_of_tunes_that_cannot_be_read_costs_no_trial(workers: Workers, tmp_path: Path, note: str | None) -> None:
+    checkpoint = tmp_path / "note"
+    checkpoint.mkdir()
+    if note is not None:
+        (checkpoint / "epoch.json").write_text(note)
+    trial = owner(tmp_path, 1)
+    trial.load_checkpoint(str(checkpoint))
+    assert trial.step()["epoch"] == 1

@@ -2,7 +2,7 @@
 
 from tests.mutants.mutant import Mutant
 
-RECORDS, SNAPSHOTS = "tune_sa2va/results/records.py", "tune_sa2va/search/snapshots.py"
+RECORDS, SNAPSHOTS = "tune_sa2va/results/records.py", "tune_sa2va/results/snapshots.py"
 VAL_COUNTS = "tune_sa2va/results/val_counts.py"
 SEARCHER, RERUNS, WARM = (f"tune_sa2va/propose/{n}.py" for n in ("searcher", "rerun_searcher", "warm_start"))
 ASHA, RUNGS, FAILURES = (f"tune_sa2va/schedule/{n}.py" for n in ("asha", "rungs", "repeated_failure"))
@@ -10,9 +10,11 @@ QUEUE, CAPACITY = (f"tune_sa2va/schedule/{n}.py" for n in ("lane_queue", "lane_c
 BEST, BUDGET = "tune_sa2va/results/best.py", "tune_sa2va/schedule/time_budget.py"
 CHOICE = "tune_sa2va/score/choice.py"
 STORE, SPACE = "tune_sa2va/lane/store.py", "tune_sa2va/space/search_space.py"
+TRAINABLE = "tune_sa2va/lane/trainable.py"
 
 T_RECORDS = ("tests/results/test_records.py",)
-T_SNAPSHOTS = ("tests/search/test_snapshots.py",)
+T_TRAINABLE = ("tests/lane/test_trainable.py",)
+T_SNAPSHOTS = ("tests/results/test_snapshots.py",)
 T_VAL_COUNTS = ("tests/results/test_val_counts.py",)
 T_SAMPLERS = ("tests/propose/test_samplers.py",)
 T_SEARCHER = ("tests/propose/test_searcher.py",)
@@ -50,15 +52,20 @@ MUTANTS = (
     # after a kill
     Mutant(
         SNAPSHOTS,
-        '            journal.truncate(json.loads((newest / _MARK).read_text(encoding="utf-8"))["journal_bytes"])',
-        "            pass",
+        "                journal.truncate(found.journal_bytes)",
+        "                pass",
         T_SNAPSHOTS,
     ),
     Mutant(SNAPSHOTS, "            self._journal.unlink(missing_ok=True)\n", "", T_SNAPSHOTS),
-    Mutant(SNAPSHOTS, 'glob("[0-9]*"), reverse=True)', 'glob("[0-9]*"))', T_SNAPSHOTS),
+    Mutant(SNAPSHOTS, "if path.name.isdigit()), reverse=True)", "if path.name.isdigit()))", T_SNAPSHOTS),
     Mutant(SNAPSHOTS, "            path.unlink()\n", "            pass\n", T_SNAPSHOTS),
     Mutant(SNAPSHOTS, "if saved_ns == self._last_saved_ns:", "if not saved_ns:", T_SNAPSHOTS),
     Mutant(SNAPSHOTS, "[_KEPT:]", "[1:]", T_SNAPSHOTS),
+    Mutant(SNAPSHOTS, "wanted[name] != _sha256(folder / name)", "not (folder / name).exists()", T_SNAPSHOTS),
+    Mutant(SNAPSHOTS, "sha256 in (None, hashlib.sha256(content).hexdigest())", "bool(content)", T_SNAPSHOTS),
+    Mutant(SNAPSHOTS, "            self._bytes = 0\n", "            self._bytes = 1\n", T_SNAPSHOTS),
+    Mutant(TRAINABLE, "self._paused(answer.failure) if answer.kind == DATA_GONE else ", "", T_TRAINABLE),
+    Mutant(TRAINABLE, "and opened_again < _FEATURES_AGAIN", "and opened_again < 1", T_TRAINABLE),
     Mutant(STORE, "{best_epoch(records), best_epoch(records[:-1])}", "{best_epoch(records)}", T_STORE),
     Mutant(STORE, "{best_epoch(records), best_epoch(records[:-1])}", "{best_epoch(records[:-1])}", T_STORE),
     Mutant(STORE, "{epoch, epoch - 1} |", "{epoch} |", T_STORE),

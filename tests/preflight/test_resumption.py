@@ -11,7 +11,7 @@ from tests.report import making
 from tune_sa2va.config import ModelSettings
 from tune_sa2va.data import fingerprint, open_dataset
 from tune_sa2va.data.known_images import CONTENT_FILE
-from tune_sa2va.data.split_file import write_split
+from tune_sa2va.data.split_file import NAMES_FILE, write_split
 from tune_sa2va.errors import CheckpointError, DataError, ResultsError, UserError
 from tune_sa2va.model.locate import model_folder
 from tune_sa2va.preflight.resumption import examine_results
@@ -65,6 +65,23 @@ def without_content(change: Callable[[SearchSettings], None]) -> Callable[[Searc
     return both
 
 
+def with_content_damaged(change: Callable[[SearchSettings], None]) -> Callable[[SearchSettings], None]:
+    def both(search: SearchSettings) -> None:
+        (search.folder / CONTENT_FILE).write_bytes(b"PAR1")
+        change(search)
+
+    return both
+
+
+def other_data_and_no_names(search: SearchSettings) -> None:
+    (search.folder / NAMES_FILE).unlink()
+    other_images(search)
+
+
+def without_inherited(search: SearchSettings) -> None:
+    search.model_copy(update={"warm_start": search.folder}).save(search.folder)
+
+
 def test_nothing_has_changed(search: SearchSettings) -> None:
     examine_results(search)
     (search.folder / CONTENT_FILE).unlink()
@@ -84,7 +101,10 @@ def test_nothing_has_changed(search: SearchSettings) -> None:
         (other_base, CheckpointError, r"not the base model that the search began with .+model\.safetensors differ"),
         (without_content(other_images), DataError, r"4 images \(images/"),
         (without_content(other_mask), DataError, r"some masks are not those"),
-        (lambda search: (search.folder / CONTENT_FILE).write_bytes(b"PAR1"), DataError, "content.parquet: cannot be"),
+        (with_content_damaged(other_images), DataError, r"4 images \(images/"),
+        (with_content_damaged(other_mask), DataError, r"some masks are not those"),
+        (other_data_and_no_names, DataError, r"names.parquet: cannot be read"),
+        (without_inherited, ResultsError, r"inherited.json: is gone"),
         (lambda search: (search.folder / "environment.json").write_text("{"), ResultsError, "environment.json: cannot"),
     ],
 )
@@ -93,5 +113,5 @@ def test_what_has_changed_is_named_in_one_sentence(
 ) -> None:
     change(search)
     with pytest.raises(error, match=said) as caught:
-        examine_results(search)
+        examine_results(SearchSettings.load(search.folder))
     assert "\n" not in str(caught.value)

@@ -51,6 +51,7 @@ def _unless(package: str) -> pytest.MarkDecorator:
         (["--confirm", "3", "--seeds", "0"], "--seeds must be from 1 to 100, got 0"),
         (["--warm-start", "absent"], "absent: no results of a search"),
         (["--seed", "-1"], "--seed must be from 0"),
+        (["--trust"], "--trust goes with --resume"),
         (["--name", "../elsewhere"], "--name may have letters, digits and . _ -"),
         (["--name", ".."], "--name may have letters, digits and . _ -"),
         (["--name", ""], "--name may have letters, digits and . _ -"),

@@ -1,13 +1,19 @@
 """What a search says of trials that were asked for and did not run, and its exit code."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from tests.report import making
 from tests.watch.runs import settings_in, start
+from tune_sa2va.config import DataSettings
+from tune_sa2va.data.images import load_image
+from tune_sa2va.data.split_file import write_split
 from tune_sa2va.results.records import RunRecords, TrialState
 from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.search import job
+from tune_sa2va.watch.trackers import Outlets
 
 
 def searched(out: Path, failures: int, *, trials: int, confirm: int = 0) -> SearchSettings:
@@ -26,6 +32,34 @@ def test_after_equal_failures_it_is_said_and_exits_1(tmp_path: Path, capsys: pyt
     said = capsys.readouterr().err
     assert "14 of 20 trials never started, because the last 5 trials failed alike (loss 5 is not finite)." in said
     assert f"--resume {settings.folder}" in said
+
+
+def test_the_last_line_shows_control_characters_of_a_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_in(tmp_path, trials=1)
+    records = RunRecords.open(settings.folder)
+    records.trial_ended(start(records, 0), TrialState.FAILED, "a\x1b[2J.png: cannot be read")
+    assert job._account(settings.model_copy(update={"trials": 2}), "the last trial failed") == 1
+    (settings.folder / "lock.json").write_text("{}")
+    monkeypatch.setattr(job.tuner, "run", lambda *_, **__: job.tuner.Ending(pause_reason="", give_up_reason=""))
+    assert job._run(settings, Outlets(quiet=True, mlflow="", wandb=""), None, resuming=False) == 1
+    said = capsys.readouterr().err
+    assert said.count("a\\x1b[2J.png: cannot be read") == 2 and "\x1b" not in said
+
+
+def test_images_that_are_gone_pause_the_search_in_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    samples = making.data_set(tmp_path / "data")
+    settings = settings_in(tmp_path).model_copy(update={"data": DataSettings(source=str(tmp_path / "data"))})
+    write_split(settings.folder, samples)
+    with job._interruptions_as_codes(settings) as code:
+        samples[0].image.unlink()
+        load_image(samples[0].image)
+    said = capsys.readouterr().err
+    assert code == [job.PAUSED] and said.count("\n") == 1
+    assert re.match(r"Paused: img-[0-9a-f]{10}: there is no such file. Put it back. Go on with: .+ --resume ", said)
 
 
 def test_where_all_ran_nothing_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,12 +9,12 @@ import pytest
 
 from tests.report import making
 from tests.watch.runs import an_epoch, settings_in
-from tune_sa2va.lane.messages import VAL_COUNTS
 from tune_sa2va.lane.trainable import FAILURE_KIND
 from tune_sa2va.results.records import RunRecords, TrialState, read_epochs, read_trials
 from tune_sa2va.results.settings import SearchSettings
+from tune_sa2va.results.snapshots import Snapshots
+from tune_sa2va.results.val_counts import VAL_COUNTS
 from tune_sa2va.search.recorder import Recorder
-from tune_sa2va.search.snapshots import Snapshots
 
 EPOCHS = 3
 
@@ -37,8 +37,7 @@ def settings(tmp_path: Path) -> SearchSettings:
 
 def recorder(settings: SearchSettings, trials: list[Any]) -> Recorder:
     """Of the resumed search; Tune's state is older than the records, so it has every trial as under way."""
-    snapshots = Snapshots(settings.folder / "ray" / "snapshots", settings.folder / "optuna.journal")
-    made = Recorder(settings, snapshots, {}, lambda: 2, None, quiet=True)
+    made = Recorder(settings, Snapshots(settings.folder), {}, lambda: 2, None, quiet=True)
     made.setup()
     made.on_step_begin(0, trials)
     return made

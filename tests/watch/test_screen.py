@@ -10,7 +10,7 @@ from tune_sa2va.results.records import RunRecords, TrialState
 from tune_sa2va.watch.screen import Screen
 
 
-def said_by(folder: Path, *, quiet: bool, terminal: bool) -> str:
+def said_by(folder: Path, *, quiet: bool, terminal: bool, reason: str = "Out of memory.") -> str:
     """A trial that has an epoch, and one that fails."""
     settings = settings_in(folder)
     records = RunRecords.open(settings.folder)
@@ -23,8 +23,8 @@ def said_by(folder: Path, *, quiet: bool, terminal: bool) -> str:
     screen.epoch(first, "lane 1", an_epoch(1, 0.61))
     second = start(records, 1, lane="lane 2")
     screen.started(second)
-    records.trial_ended(second, TrialState.FAILED, "Out of memory.")
-    screen.ended(second, TrialState.FAILED, "Out of memory.")
+    records.trial_ended(second, TrialState.FAILED, reason)
+    screen.ended(second, TrialState.FAILED, reason)
     screen.close()
     return out.getvalue()
 
@@ -38,6 +38,11 @@ def test_without_a_terminal_an_epoch_is_a_line(tmp_path: Path) -> None:
 
 def test_quiet_says_only_what_goes_wrong(tmp_path: Path) -> None:
     assert said_by(tmp_path, quiet=True, terminal=True) == "trial 0001  FAILED after 0 epochs: Out of memory.\n"
+
+
+def test_a_reason_cannot_drive_the_terminal(tmp_path: Path) -> None:
+    said = said_by(tmp_path, quiet=True, terminal=True, reason="a\x1b[2J\nb\r.png: cannot be read.")
+    assert said == "trial 0001  FAILED after 0 epochs: a\\x1b[2J\\nb\\r.png: cannot be read.\n"
 
 
 def test_a_terminal_has_a_table_of_the_lanes(tmp_path: Path) -> None:

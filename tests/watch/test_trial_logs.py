@@ -25,3 +25,10 @@ def test_a_log_tells_a_trial_from_its_configuration_to_its_end(tmp_path: Path) -
     ]
     assert f"    lora.r = {RECIPE.lora.r}" in lines and lines[-2:] == ["    Traceback:", "      a line"]
     assert lines.count(f"    lora.r = {RECIPE.lora.r}") == 1
+
+
+def test_control_characters_of_a_name_are_shown(tmp_path: Path) -> None:
+    TrialLogs(tmp_path).ended("0003", "lane 1", TrialState.FAILED, "a\x1b[2J.png", "Traceback:\n  b\x1b[2J.png\n")
+    text = (tmp_path / "logs" / "0003.log").read_text()
+    assert "\x1b" not in text and text.count("\n") == 3
+    assert "FAILED: a\\x1b[2J.png" in text and "    b\\x1b[2J.png" in text

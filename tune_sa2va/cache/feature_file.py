@@ -2,7 +2,7 @@
 
     8 bytes       length of the header, 4088, little-endian
     4088 bytes    JSON, padded with spaces: dtype, shape and place of each tensor; in its metadata the fields that are
-                  no tensors, as JSON, and a CRC-32 of this header itself
+                  no tensors, as JSON, a CRC-32 of the tensors, and one of this header itself
     from 4096 on  the tensors one after the other
 
 Any safetensors library reads it. The data begins at a page, so a file maps into memory and each tensor of it is a view:
@@ -47,10 +47,14 @@ class TensorPlace:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Layout:
-    """What the header says. values: fields that are no tensors (a tuple is one again). None is not kept."""
+    """What the header says. values: fields that are no tensors (a tuple is one again). None is not kept.
+
+    data_crc32: of the tensors' bytes; None where an older tune_sa2va wrote the file.
+    """
 
     places: Mapping[str, TensorPlace]
     values: Mapping[str, Any]
+    data_crc32: int | None = None
 
     @property
     def num_bytes(self) -> int:
@@ -83,10 +87,16 @@ def layout_of(features: ImageFeatures, dtype: torch.dtype) -> Layout:
 
 def write(file: BinaryIO, features: ImageFeatures, dtype: torch.dtype) -> None:
     """Write features into an empty file."""
-    file.write(_header(layout_of(features, dtype)))
-    for tensor in _tensors(features).values():
-        stored = tensor.to("cpu", dtype).contiguous()
-        file.write(stored.view(-1).view(torch.uint8).numpy().data)
+    stored = [
+        tensor.to("cpu", dtype).contiguous().view(-1).view(torch.uint8).numpy().data
+        for tensor in _tensors(features).values()
+    ]
+    crc = 0
+    for data in stored:
+        crc = zlib.crc32(data, crc)
+    file.write(_header(layout_of(features, dtype), crc))
+    for data in stored:
+        file.write(data)
 
 
 def read_layout(path: Path) -> Layout:
@@ -100,26 +110,33 @@ def read_layout(path: Path) -> Layout:
         return _checked_layout(file.read(DATA_START), os.fstat(file.fileno()).st_size)
 
 
-def map_file(path: Path) -> ImageFeatures:
+def map_file(path: Path, *, check_data: bool = True) -> ImageFeatures:
     """Views into the file, mapped copy-on-write: nothing is read before it is used, writing never reaches the file.
+
+    check_data: read it all now, and compare it with its checksum.
 
     Raises:
         FileNotFoundError: no such file.
-        DamagedFileError: cut short, or the header was changed.
+        DamagedFileError: cut short, or changed.
     """
     layout = read_layout(path)
     # The mapping keeps its file through a rename over it or an unlink, so nothing moves under a running trial.
     mapped = torch.UntypedStorage.from_file(str(path), shared=False, nbytes=DATA_START + layout.num_bytes)
     storage = cast(torch.UntypedStorage, mapped)
-    return layout.features(torch.empty(0, dtype=torch.uint8).set_(storage)[DATA_START:])
+    data = torch.empty(0, dtype=torch.uint8).set_(storage)[DATA_START:]
+    if check_data:
+        _check_data(data.numpy().data, layout)
+    return layout.features(data)
 
 
-def read_into(path: Path, out: Tensor) -> Layout:
+def read_into(path: Path, out: Tensor, *, check_data: bool = True) -> Layout:
     """Copy the file's tensors into `out`, a CPU tensor of (num_bytes or more,) uint8, pinned if a GPU is to take it.
+
+    check_data: compare them with their checksum.
 
     Raises:
         FileNotFoundError: no such file.
-        DamagedFileError: cut short, or the header was changed.
+        DamagedFileError: cut short, or changed.
     """
     with path.open("rb", buffering=0) as file:
         layout = _checked_layout(file.read(DATA_START), os.fstat(file.fileno()).st_size)
@@ -132,7 +149,14 @@ def read_into(path: Path, out: Tensor) -> Layout:
             if not read:
                 raise DamagedFileError(f"{path.name}: ended while it was read")
             done += read
+    if check_data:
+        _check_data(view, layout)
     return layout
+
+
+def _check_data(data: memoryview, layout: Layout) -> None:
+    if layout.data_crc32 is not None and zlib.crc32(data) != layout.data_crc32:
+        raise DamagedFileError("what it holds was changed")
 
 
 def _fields(features: ImageFeatures) -> dict[str, Any]:
@@ -144,8 +168,9 @@ def _tensors(features: ImageFeatures) -> dict[str, Tensor]:
     return {name: value for name, value in _fields(features).items() if isinstance(value, Tensor)}
 
 
-def _header(layout: Layout) -> bytes:
-    entries: dict[str, Any] = {"__metadata__": {"format": "pt", "crc32": _NO_CRC, "values": json.dumps(layout.values)}}
+def _header(layout: Layout, data_crc32: int) -> bytes:
+    metadata = {"format": "pt", "crc32": _NO_CRC, "data_crc32": str(data_crc32), "values": json.dumps(layout.values)}
+    entries: dict[str, Any] = {"__metadata__": metadata}
     for name, place in layout.places.items():
         entries[name] = {
             "dtype": _DTYPE_NAMES[place.dtype],
@@ -174,7 +199,8 @@ def _checked_layout(header: bytes, file_bytes: int) -> Layout:
             name: tuple(value) if isinstance(value, list) else value
             for name, value in json.loads(metadata["values"]).items()
         }
-        layout = Layout({name: _place(entry) for name, entry in entries.items()}, values)
+        data_crc32 = int(metadata["data_crc32"]) if "data_crc32" in metadata else None
+        layout = Layout({name: _place(entry) for name, entry in entries.items()}, values, data_crc32)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedFileError("the header was changed") from error
     if file_bytes != DATA_START + layout.num_bytes:

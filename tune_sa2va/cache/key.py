@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tune_sa2va.data.content import file_hash
 from tune_sa2va.data.variants import Variant
+from tune_sa2va.errors import DataGoneError
 
 PREPROCESSING = "2"
 """Raise it when the same image file would reach the encoders, or leave them, as other numbers."""
@@ -40,5 +41,12 @@ def file_name(image: str, variant: Variant) -> str:
 
 
 def image_hash(image: Path) -> str:
-    """32 hex digits of the SHA-256 of an image file."""
-    return file_hash(image)[:32]
+    """32 hex digits of the SHA-256 of an image file.
+
+    Raises:
+        DataGoneError: the file is no longer there.
+    """
+    try:
+        return file_hash(image)[:32]
+    except OSError as error:
+        raise DataGoneError(f"{image}: cannot be read ({error.strerror}). Put it back.") from error

@@ -16,7 +16,7 @@ from tune_sa2va.cache.usage import use
 from tune_sa2va.config import Augment
 from tune_sa2va.data import Sample
 from tune_sa2va.data.variants import Variant, variants_of
-from tune_sa2va.errors import CacheError
+from tune_sa2va.errors import CacheError, DamagedFeaturesError
 from tune_sa2va.model.dims import read_dims
 from tune_sa2va.model.identity import model_hash
 from tune_sa2va.model.sa2va import ImageFeatures
@@ -55,6 +55,7 @@ class FeatureCache:
         self.dtype, self.raw_high_res = dtype, raw_high_res
         self.dims = read_dims(model_folder)
         self._sound: set[Path] = set()
+        self._read: set[Path] = set()
         self._damaged: set[Path] = set()
         try:
             self._lock: BinaryIO = use(self.folder)
@@ -103,21 +104,30 @@ class FeatureCache:
 
         Without `out` they are views into the mapped file: no copy, pages shared by all processes of the node. With
         `out`, a CPU tensor of uint8 that is long enough (`num_bytes`), pinned or not, they are copied into it and are
-        views into it: one read, no page faults, and the buffer can go to a GPU in one piece.
+        views into it: one read, no page faults, and the buffer can go to a GPU in one piece. What a file holds is
+        compared with its checksum when it is read for the first time.
 
         Raises:
-            CacheError: the file is missing or damaged, though `fill` was there before.
+            DamagedFeaturesError: the file is missing or damaged, though `fill` was there before; it is deleted, so
+                that the next `fill` encodes the image again.
+            DataGoneError: the image itself is gone.
         """
         path = self.path(Picture(sample.image, variant))
+        is_new = path not in self._read
         try:
             if out is None:
-                return map_file(path)
-            return read_into(path, out).features(out)
+                features = map_file(path, check_data=is_new)
+            else:
+                features = read_into(path, out, check_data=is_new).features(out)
         except (OSError, DamagedFileError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
-            raise CacheError(
+            path.unlink(missing_ok=True)
+            self._sound.discard(path)
+            raise DamagedFeaturesError(
                 f"{path}: the features of an image cannot be read ({reason}). Start again; it is then encoded anew."
             ) from error
+        self._read.add(path)
+        return features
 
     def num_bytes(self, sample: Sample, variant: Variant = Variant.AS_IS) -> int:
         """How long `out` of `load` must be."""

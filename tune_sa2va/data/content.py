@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tune_sa2va.data.sample import Label, Polygons, Sample
-from tune_sa2va.errors import DataError
+from tune_sa2va.errors import DataGoneError
 
 _RACY_NS = 2_000_000_000
 """A file may change again within one tick of its disk's clock, FAT's two seconds at most, and keep its time."""
@@ -53,7 +53,7 @@ def content_of(sample: Sample) -> Content:
     """What `sample` holds now.
 
     Raises:
-        DataError: a file is no longer there, or cannot be read.
+        DataGoneError: a file is no longer there, or cannot be read.
     """
     try:
         if isinstance(sample.mask, Polygons):
@@ -65,4 +65,4 @@ def content_of(sample: Sample) -> Content:
             mask = file_hash(sample.mask)
         return Content(file_hash(sample.image), mask)
     except OSError as error:
-        raise DataError(f"{error.filename}: cannot be read ({error.strerror}). Put it back.") from error
+        raise DataGoneError(f"{error.filename}: cannot be read ({error.strerror}). Put it back.") from error

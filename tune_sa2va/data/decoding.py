@@ -18,7 +18,7 @@ from jaxtyping import UInt8
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
 
 from tune_sa2va.data.dicom import DICOM_SUFFIXES, dicom_size, frames_of
-from tune_sa2va.errors import DataError
+from tune_sa2va.errors import DataError, DataGoneError
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm", ".pbm"} | DICOM_SUFFIXES
@@ -41,7 +41,7 @@ def decode(path: Path) -> Image.Image:
         DataError: not a readable image, too large, truncated, several pages.
     """
     if not path.is_file():
-        raise DataError(f"{path}: there is no such file.")
+        raise DataGoneError(f"{path}: there is no such file. Put it back.")
     if path.suffix.lower() in DICOM_SUFFIXES:
         return _only_frame(path)
     try:
@@ -98,6 +98,8 @@ def _only_frame(path: Path) -> Image.Image:
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:
+    if isinstance(error, OSError) and error.errno is not None:  # of the system, not of a decoder
+        return DataGoneError(f"{path}: cannot be read ({error.strerror}). Put it back.")
     return DataError(f"{path}: cannot be read as an image ({error}). Save it again as PNG, or remove it.")
 
 

@@ -13,9 +13,10 @@ from rich.text import Text
 
 from tune_sa2va.data.check import CheckReport
 from tune_sa2va.data.sample import Sample, Split
-from tune_sa2va.data.speech import Speech, printable
+from tune_sa2va.data.speech import Speech
 from tune_sa2va.data.split import split_by_group
 from tune_sa2va.errors import DataError
+from tune_sa2va.printable import printable
 
 _NAMED = 3
 

@@ -13,6 +13,7 @@ from tune_sa2va.data.codes import SHORTEST_HIDDEN, file_code, group_codes, hide,
 from tune_sa2va.data.dataset import Problem
 from tune_sa2va.data.sample import Label, Polygons, Sample
 from tune_sa2va.errors import DataError
+from tune_sa2va.printable import printable
 
 _LISTS = (".csv", ".parquet", ".json")
 
@@ -45,11 +46,6 @@ class Speech:
     def folder(self, path: Path) -> str:
         """The data set's folder: whole, or its own name."""
         return printable(str(path) if self.codes is None else path.name)
-
-
-def printable(text: str) -> str:
-    """Text from a data set as it may go to a terminal: control characters and broken Unicode become escapes."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def _can_be_found(name: str) -> bool:

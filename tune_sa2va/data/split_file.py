@@ -4,6 +4,7 @@ File names of medical images carry names and record numbers. Everything a search
 of images and groups by their codes (`tune_sa2va.data.codes`), so that a results folder less this one file can be shown.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from tune_sa2va.data.known_images import write_content
 from tune_sa2va.data.readers import open_dataset
 from tune_sa2va.data.rules import Rules
 from tune_sa2va.data.sample import Sample, Split
-from tune_sa2va.errors import DataError
+from tune_sa2va.errors import DataError, DataGoneError
 
 Names = Sequence[Mapping[str, Any]]
 """Rows of `names.parquet`: image_code, group_code, text, split, fold, name, group."""
@@ -52,9 +53,19 @@ def write_split(folder: Path, samples: Sequence[Sample]) -> None:
         }
         for sample in samples
     ]
-    _write(folder / NAMES_FILE, rows, _NAMES_SCHEMA)
-    _write(folder / SPLIT_FILE, rows, _SPLIT_SCHEMA)
+    write_names(folder, rows)
+    write_parts(folder, rows)
     write_content(folder, samples)
+
+
+def write_names(folder: Path, names: Names) -> None:
+    """Write `names.parquet` alone."""
+    _write(folder / NAMES_FILE, names, _NAMES_SCHEMA)
+
+
+def write_parts(folder: Path, names: Names) -> None:
+    """Write `split.parquet` alone: the same rows without names."""
+    _write(folder / SPLIT_FILE, names, _SPLIT_SCHEMA)
 
 
 def read_split(folder: Path, data: DataSettings) -> tuple[Sample, ...]:
@@ -70,13 +81,16 @@ def find_samples(names: Names, data: DataSettings) -> tuple[Sample, ...]:
     """As `read_split`, for who was handed the names and sees no results folder: workers on other nodes.
 
     Raises:
-        DataError: as `read_split`.
+        DataGoneError: an image, its mask or the whole data set is not there any more.
+        DataError: the data set cannot be read, or the names hold parts that are none.
     """
     rules = Rules.of(data).without_groups()  # the names bring theirs, and a rule's table may be on another machine
+    if not Path(data.source).exists():
+        raise DataGoneError(f"{data.source}: the images are gone. Put them back, or start anew.")
     dataset = open_dataset(data.source, allow_outside=data.allow_outside, rules=rules)
     found = {(s.name, s.text): s for s in dataset.samples}
     if absent := [row["name"] for row in names if (row["name"], row["text"]) not in found]:
-        raise DataError(
+        raise DataGoneError(
             f"{data.source}: {len(absent)} images of {NAMES_FILE} are gone, {absent[0]} among them. "
             "Put them back, or start anew."
         )
@@ -130,7 +144,35 @@ def read_names(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _write(path: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
+def names_by_content(folder: Path, data: DataSettings) -> list[dict[str, Any]]:
+    """The rows of a `names.parquet` that is gone: `split.parquet` in `folder` knows the images of `data` by content.
+
+    A group is called by its code, which is the same again.
+
+    Raises:
+        DataError: an image is not there, or `split.parquet` cannot be read either.
+    """
+    path = folder / SPLIT_FILE
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path}: cannot be read ({str(error).splitlines()[0]}). {_NAMES_CURE}") from error
+    if not table.schema.equals(_SPLIT_SCHEMA):
+        raise DataError(f"{path}: has other columns than this tune_sa2va writes. {_NAMES_CURE}")
+    dataset = open_dataset(data.source, allow_outside=data.allow_outside, rules=Rules.of(data).without_groups())
+    found: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for sample in reversed(dataset.samples):
+        found[image_code(sample), sample.text].append(sample.name)
+    rows: list[dict[str, Any]] = table.to_pylist()
+    for row in rows:
+        names = found[row["image_code"], row["text"]]
+        if not names:
+            raise DataGoneError(f"{data.source}: {row['image_code']} of {SPLIT_FILE} is gone. Put it back.")
+        row |= {"name": names.pop(), "group": row["group_code"]}
+    return rows
+
+
+def _write(path: Path, rows: Names, schema: pa.Schema) -> None:
     columns = [pa.array([row[field.name] for row in rows], type=field.type) for field in schema]
     temporary = path.with_suffix(".tmp")
     pq.write_table(pa.Table.from_arrays(columns, schema=schema), temporary)

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from tune_sa2va.doctor.finding import Finding, Severity
+from tune_sa2va.preflight.address_space import CURE, address_space_fault
 
 _GIB = 2**30
 _OPEN_FILES_OK, _OPEN_FILES_LEAST = 8192, 1024
@@ -26,6 +27,7 @@ def check_machine(folders: dict[str, Path]) -> list[Finding]:
         *(judge_disk(name, folder, _free_gib(folder)) for name, folder in folders.items()),
         judge_shared_memory(_shared_memory_gib()),
         judge_open_files(soft, hard),
+        judge_address_space(resource.getrlimit(resource.RLIMIT_AS)[0], _memory_bytes()),
         judge_memory(_available_gib()),
         judge_ray_folder(Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())),
         _check_port(),
@@ -66,6 +68,14 @@ def judge_open_files(soft: int, hard: int) -> Finding:
         else f"Raise the limit (nofile {_OPEN_FILES_OK} in /etc/security/limits.conf; docker run --ulimit nofile=...)."
     )
     return Finding(severity, "open files", f"{soft} a process", cure)
+
+
+def judge_address_space(limit_bytes: int, memory_bytes: int) -> Finding:
+    """The line about `ulimit -v` on a machine of so much memory."""
+    if fault := address_space_fault(limit_bytes, memory_bytes):
+        return Finding(Severity.FAIL, "address space", fault, CURE)
+    found = "no limit" if limit_bytes == resource.RLIM_INFINITY else f"{limit_bytes / _GIB:.0f} GiB a process"
+    return Finding(Severity.OK, "address space", found)
 
 
 def judge_memory(available_gib: float) -> Finding:
@@ -114,6 +124,10 @@ def _free_gib(folder: Path) -> float | None:
 def _shared_memory_gib() -> float | None:
     folder = Path("/dev/shm")
     return shutil.disk_usage(folder).total / _GIB if folder.is_dir() else None
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _available_gib() -> float:

@@ -69,6 +69,7 @@ def main(
         print_report(report, seed=0, codes=not show_names)
         raise typer.Exit(1)
 
+    from tune_sa2va.cache.again import with_sound_features
     from tune_sa2va.data.codes import image_code
     from tune_sa2va.data.known_images import read_content
     from tune_sa2va.evaluate.part import choose_part
@@ -82,7 +83,7 @@ def main(
     known = read_content(adapter or tuned.folder) if tuned.tuned else None
     chosen = choose_part(report.samples, tuned.tuned, known, part, label)
     thresholds = tuple(dict.fromkeys((DEFAULT_THRESHOLD, tuned.threshold)))
-    images = _score(tuned, chosen, thresholds, str(data), label, generate=generate)
+    images = with_sound_features(lambda: _score(tuned, chosen, thresholds, str(data), label, generate=generate))
     if as_json:
         print(json.dumps(to_plain(chosen, images, thresholds), indent=2, allow_nan=False))
     else:

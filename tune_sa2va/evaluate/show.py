@@ -11,6 +11,7 @@ from rich.text import Text
 from tune_sa2va.evaluate.bootstrap import Interval
 from tune_sa2va.evaluate.part import Part
 from tune_sa2va.evaluate.scores import MEASURES, ImageScores, SegShare, TextDice, means, of_texts
+from tune_sa2va.printable import printable
 
 _HEADINGS = dict(
     zip(MEASURES, ("Dice", "IoU", "recall", "precision", "clDice", "HD95, px", "Betti error"), strict=True)
@@ -87,7 +88,7 @@ def _text_table(by_text: Sequence[TextDice], threshold: float) -> Table:
         table.add_column(heading, overflow="fold")
     for each in by_text:
         counts = (str(each.num_images), str(each.num_absent), str(each.num_false_alarms) if each.num_absent else "")
-        table.add_row(Text(_printable(each.text)), *counts, _cell(each.dice, digits=3))
+        table.add_row(Text(printable(each.text)), *counts, _cell(each.dice, digits=3))
     return table
 
 
@@ -99,7 +100,7 @@ def _worst(images: Sequence[ImageScores], threshold: float) -> Table:
         table.add_column(heading, overflow="fold")
     for image in scored[:_WORST]:
         cells = (f"{image.at[threshold][measure]:.3f}" for measure in ("dice", "recall", "precision"))
-        table.add_row(Text(_printable(image.label)), Text(_printable(image.text)), *cells)
+        table.add_row(Text(printable(image.label)), Text(printable(image.text)), *cells)
     return table
 
 
@@ -129,7 +130,3 @@ def _plain_image(image: ImageScores) -> dict[str, Any]:
 
 def _number(value: float) -> float | None:
     return None if math.isnan(value) else value
-
-
-def _printable(text: str) -> str:
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

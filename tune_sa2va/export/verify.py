@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from tune_sa2va.errors import CheckpointError, UserError
+from tune_sa2va.errors import CheckpointError, DataGoneError, UserError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,6 +24,9 @@ class FreshScores:
     precision: str
     device: str
 
+
+_REFUSED, _GONE = 2, 3
+"""Exit codes of the process: what it was given cannot be used; images are gone."""
 
 REFIT_TOLERANCES = {"fp32": 1e-6, "bf16": 2e-3}
 """As of the validation Dice (`export.write`)."""
@@ -69,7 +72,9 @@ def verify(run: Path, folder: Path, proof: Proof) -> FreshScores:
         if done.returncode == 0:
             return FreshScores(**json.loads(answer.read_text()))
     last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-    if done.returncode == 2:
+    if done.returncode == _GONE:
+        raise DataGoneError(last[0].removeprefix("error: "))
+    if done.returncode == _REFUSED:
         raise CheckpointError(last[0].removeprefix("error: "))
     raise CheckpointError(
         f"{folder}: the process that was to load the export and score it ended early ({last[0]}). "
@@ -159,11 +164,19 @@ def _score(model: Any, members: Any, examples: Any, *, precision: str, device: s
 
 
 def _main(request: Path, answer: Path) -> int:
+    from tune_sa2va.cache.again import with_sound_features
+    from tune_sa2va.data.failure_words import FailureWords
+    from tune_sa2va.data.split_file import read_names
+    from tune_sa2va.results.settings import SearchSettings
+
+    asked = json.loads(request.read_text())
     try:
-        answer.write_text(json.dumps(asdict(_answer(json.loads(request.read_text())))))
+        answer.write_text(json.dumps(asdict(with_sound_features(lambda: _answer(asked)))))
     except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        run = Path(asked["run"])
+        words = FailureWords.of(read_names(run), SearchSettings.load(run).data)
+        print(f"error: {words.sentence(' '.join(str(error).split()))}", file=sys.stderr)
+        return _GONE if isinstance(error, DataGoneError) else _REFUSED
     return 0
 
 

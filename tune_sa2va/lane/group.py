@@ -49,7 +49,14 @@ class LaneLostError(RuntimeError):
 
 
 class LaneNotOpenedError(RuntimeError):
-    """The workers cannot be opened with these settings, so no trial can run."""
+    """The workers cannot be opened with these settings, so no trial can run. kind: the class of what they met."""
+
+    def __init__(self, reason: str, kind: str = "") -> None:
+        super().__init__(reason, kind)
+        self.reason, self.kind = reason, kind
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 class Lane:
@@ -109,7 +116,7 @@ class Lane:
         if not self._is_open:
             opening = self._wait_for(OPENING)
             if opening.failure:
-                raise LaneNotOpenedError(opening.failure)
+                raise LaneNotOpenedError(opening.failure, opening.kind)
             self._is_open = True
         return self._wait_for(ray.get(self._mailbox.post.remote(command)))
 

@@ -15,10 +15,6 @@ from jaxtyping import UInt8
 
 from tune_sa2va.config import TrialConfig
 
-VAL_COUNTS = "val_counts"
-"""Key of an epoch's record: (TP, FP, FN, TN) of each validation image, in the order of the split; None for one whose
-fold was not trained in this epoch."""
-
 Files = Mapping[str, UInt8[np.ndarray, " bytes"]]
 """Path within a folder -> its bytes."""
 

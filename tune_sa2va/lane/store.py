@@ -22,9 +22,8 @@ from tune_sa2va.durable import flush_folder, rename_folder
 from tune_sa2va.errors import CheckpointError
 from tune_sa2va.lane.messages import FilesRef, unpack_folder
 from tune_sa2va.results.best import best_epoch
+from tune_sa2va.results.val_counts import RECORDS_FILE
 from tune_sa2va.train.checkpoint_state import OPTIMIZER_FILE, objective, read_state
-
-RECORDS_FILE = "epochs.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

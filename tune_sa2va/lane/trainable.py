@@ -22,7 +22,7 @@ from ray.tune.result import DONE, RESULT_DUPLICATE, SHOULD_CHECKPOINT
 from tune_sa2va.config import LaneSettings, TrialConfig
 from tune_sa2va.data.split_file import Names
 from tune_sa2va.durable import is_full
-from tune_sa2va.errors import UserError
+from tune_sa2va.errors import DamagedFeaturesError, DataGoneError, UserError
 from tune_sa2va.lane.group import Lane, LaneLostError, LaneNotOpenedError
 from tune_sa2va.lane.messages import Command, EndEpoch, FilesRef, Reply, RunEpoch, SaveTrial, StartTrial, pack_folder
 from tune_sa2va.lane.micro_batches import halved
@@ -45,7 +45,13 @@ INFEASIBLE_GIB = "infeasible_gib"
 """Key of a result whose trial needs more memory than the device has: what it needed at least, in GiB."""
 
 PAUSE = "pause"
-"""Key of a result after which the search should stop and be resumed later: the reason, for the disk is full."""
+"""Key of a result after which the search should stop and be resumed later: why. The disk is full, or data are gone."""
+
+DATA_GONE, DAMAGED_FEATURES = DataGoneError.__name__, DamagedFeaturesError.__name__
+"""Kinds of failures that are not the trial's own."""
+
+_FEATURES_AGAIN = 3
+"""How often in an epoch a lane is opened again to encode what was damaged in the cache; then the disk is to blame."""
 
 OUT_OF_MEMORY = "OutOfMemoryError"
 _NOTE = "epoch.json"
@@ -88,6 +94,7 @@ class LaneTrainable(tune.Trainable):
         """A new trial in the same lane. It starts with its first step, when we know whether it resumes."""
         self._values = dict(new_config)
         self._known_epochs = 0
+        self._features_warning = ""
         self._is_restored = False
         self._is_started = False
         return True
@@ -105,15 +112,17 @@ class LaneTrainable(tune.Trainable):
                 return {RESULT_DUPLICATE: True, DONE: True}
             answer = self._run_epoch()
             if answer.failure:
-                return self._failed(answer)
+                return self._paused(answer.failure) if answer.kind == DATA_GONE else self._failed(answer)
             assert answer.record is not None, "a trial with epochs left has run one"
             return self._kept(answer.record)
         except LaneNotOpenedError as error:
-            return self._failed(Reply(failure=str(error), kind=LANE_FAILURE)) | {LANE_FAILURE: True}
+            if error.kind == DATA_GONE:
+                return self._paused(error.reason)
+            return self._failed(Reply(failure=error.reason, kind=LANE_FAILURE)) | {LANE_FAILURE: True}
         except (OSError, LaneLostError) as error:
             if not is_full(error):
                 raise
-            return self._paused()
+            return self._paused(self._disk_is_full)
 
     def _restore(self) -> Reply | None:
         """Finds out where the trial is; an answer where its point of the space is no configuration."""
@@ -129,11 +138,22 @@ class LaneTrainable(tune.Trainable):
         return None
 
     def _run_epoch(self) -> Reply:
-        """The next epoch's record; where memory runs out, once more with half the micro-batch, as long as it goes."""
+        """The next epoch's record; where memory runs out, once more with half the micro-batch, as long as it goes.
+
+        Once more as well where features in the cache were damaged: a lane that opens encodes what is not there, and the
+        open one has let its encoders go.
+        """
+        opened_again = 0
         while True:
             answer = self._start() if not self._is_started else Reply()
             if not answer.failure:
                 answer = self._run_folds()
+            if answer.kind == DAMAGED_FEATURES and opened_again < _FEATURES_AGAIN:
+                opened_again += 1
+                what = answer.failure.partition(". ")[0]
+                self._features_warning = f"{what}, so the lane was opened again, which encoded the image anew"
+                self._end_lane()
+                continue
             smaller = halved(self._config) if answer.kind == OUT_OF_MEMORY else None
             if smaller is None:
                 return answer
@@ -150,6 +170,14 @@ class LaneTrainable(tune.Trainable):
             if reason and answer.record is not None:
                 answer.record["warning"] = "; ".join(filter(None, (answer.record["warning"], reason)))
         return answer
+
+    def _end_lane(self) -> None:
+        """The trial goes on in a new one, from its last checkpoint."""
+        assert self._lane is not None, "it has just answered"
+        self._lane.close()
+        self._lane = None
+        self._is_started = False
+        self._stored = self._store.newest()
 
     def _start(self) -> Reply:
         if self._lane is None or not self._lane.alive:
@@ -168,12 +196,13 @@ class LaneTrainable(tune.Trainable):
         if not math.isfinite(record["val_dice"]):
             reason = "val_dice is not a number: no validation image shows a vessel, and none was found."
             return self._failed(Reply(failure=reason, kind="NothingToScore"))
-        warnings = (record["warning"], self._stored.warning, self._smaller_batches())
+        warnings = (record["warning"], self._stored.warning, self._smaller_batches(), self._features_warning)
+        self._features_warning = ""
         record["warning"] = "; ".join(warning for warning in warnings if warning)
         self._stored = Stored()
         saved = self._ask(SaveTrial())
         if is_full(saved.failure):
-            return self._paused()
+            return self._paused(self._disk_is_full)
         if saved.failure:
             return self._failed(saved)
         self._records = (*self._records, record)
@@ -192,8 +221,12 @@ class LaneTrainable(tune.Trainable):
         """Whether the trial ends with this epoch."""
         return bool(record["epoch"] >= self._config.train.epochs or record["folds_left"])
 
-    def _paused(self) -> dict[str, Any]:
-        reason = f"The disk of {self._storage_folder} is full (or the one for temporary files). Free some space."
+    @property
+    def _disk_is_full(self) -> str:
+        return f"The disk of {self._storage_folder} is full (or the one for temporary files). Free some space."
+
+    def _paused(self, reason: str) -> dict[str, Any]:
+        """Nothing is wrong with the trial; it goes on when what is wrong outside of it has been cured."""
         return {"val_dice": 0.0, "failure": "", PAUSE: reason, DONE: False}
 
     def _failed(self, answer: Reply) -> dict[str, Any]:
@@ -218,8 +251,15 @@ class LaneTrainable(tune.Trainable):
         (Path(checkpoint_dir) / _NOTE).write_text(json.dumps({"epoch": epochs}), encoding="utf-8")
 
     def load_checkpoint(self, checkpoint: str) -> None:
-        """Takes the note; the state itself comes from the store with the first step."""
-        self._known_epochs = int(json.loads((Path(checkpoint) / _NOTE).read_text(encoding="utf-8"))["epoch"])
+        """Takes the note; the state itself comes from the store with the first step.
+
+        Without a note that can be read, Tune is told every epoch again, which does no harm.
+        """
+        try:
+            note = json.loads((Path(checkpoint) / _NOTE).read_text(encoding="utf-8"))
+            self._known_epochs = int(note["epoch"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            self._known_epochs = 0
 
     def cleanup(self) -> None:
         """Asks the workers to leave, waits, and only then lets go of them."""

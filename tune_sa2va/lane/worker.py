@@ -20,9 +20,9 @@ import torch
 import torch.distributed
 
 from tune_sa2va.config import LaneSettings
+from tune_sa2va.data.failure_words import FailureWords
 from tune_sa2va.lane.mailbox import OPENING
 from tune_sa2va.lane.messages import (
-    VAL_COUNTS,
     Command,
     EndEpoch,
     Exit,
@@ -34,6 +34,7 @@ from tune_sa2va.lane.messages import (
     pack_folder,
     unpack_folder,
 )
+from tune_sa2va.results.val_counts import VAL_COUNTS
 from tune_sa2va.train.folded_trial import FoldedTrial
 from tune_sa2va.train.records import EpochRecord
 from tune_sa2va.train.trial import Trial
@@ -56,15 +57,17 @@ def work(config: dict[str, Any]) -> None:
     context = ray.train.get_context()
     rank, world_size = context.get_world_rank(), context.get_world_size()
     torch.set_num_threads(settings.cpus_per_worker)
+    (names,) = ray.get(list(config["names"]))
+    words = FailureWords.of(names, settings.data)
     try:
-        (names,) = ray.get(list(config["names"]))
         bench = Workbench.open(settings, names, rank=rank, world_size=world_size)
     except Exception as error:
-        ray.get(mailbox.answer.remote(OPENING, rank, _failed(error)))
-        raise
+        reply = _failed(error, words)
+        ray.get(mailbox.answer.remote(OPENING, rank, reply))
+        raise LaneAborted(f"This lane could not be opened: {reply.failure}") from None  # Ray keeps what is raised
     ray.get(mailbox.answer.remote(OPENING, rank, Reply()))
 
-    worker = _Worker(bench, rank)
+    worker = _Worker(bench, FailureWords.of(names, settings.data, bench.samples), rank)
     number = OPENING
     while True:
         try:
@@ -85,8 +88,10 @@ def work(config: dict[str, Any]) -> None:
 class _Worker:
     """One worker's place for the trial that runs now."""
 
-    def __init__(self, bench: Workbench, rank: int) -> None:
+    def __init__(self, bench: Workbench, words: FailureWords, rank: int) -> None:
+        """words: say failures without a name of the data set."""
         self._bench = bench
+        self._words = words
         self._rank = rank
         self._trial: Trial | FoldedTrial | None = None
         self._epochs: Iterator[Any] = iter(())
@@ -109,7 +114,7 @@ class _Worker:
         except torch.distributed.DistError:
             raise
         except Exception as error:
-            answer = _failed(error)
+            answer = _failed(error, self._words)
             # The frames of the failed step hold activations and gradients; memory comes back only without them.
             traceback.clear_frames(error.__traceback__)
         self.clear()
@@ -158,14 +163,14 @@ class _Worker:
             return pack_folder(Path(folder))
 
 
-def _failed(error: Exception) -> Reply:
-    reason, needed_gib = str(error) or type(error).__name__, 0.0
+def _failed(error: Exception, words: FailureWords) -> Reply:
+    reason, needed_gib = words.sentence(str(error)) or type(error).__name__, 0.0
     if isinstance(error, torch.OutOfMemoryError):
         reason = f"Out of memory: {reason}"
         needed_gib = torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else 0.0
     return Reply(
         failure=reason,
-        traceback="".join(traceback.format_exception(error)),
+        traceback=words.traceback("".join(traceback.format_exception(error))),
         kind=type(error).__name__,
         needed_gib=needed_gib,
     )

@@ -13,7 +13,7 @@ from tune_sa2va.search.__main__ import main as search_command
 
 app = typer.Typer(add_completion=False)
 
-_NOT_PLANNED = ("context", "resume", "quiet", "mlflow", "wandb")
+_NOT_PLANNED = ("context", "resume", "trust", "quiet", "mlflow", "wandb")
 """Parameters of the search command that a plan has no use for."""
 
 

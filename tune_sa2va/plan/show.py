@@ -12,6 +12,7 @@ from tune_sa2va.inspect.show import memory_to_plain
 from tune_sa2va.plan.clock import Hours
 from tune_sa2va.plan.forecast import Forecast
 from tune_sa2va.plan.room import Room
+from tune_sa2va.printable import printable
 from tune_sa2va.results.settings import SearchSettings
 
 
@@ -47,7 +48,7 @@ def show(console: Console, forecast: Forecast) -> None:
         if sentences:
             console.print(f"\n{len(sentences)} {title}:", style=style)
             for sentence in sentences:
-                console.print(Text(f"- {_printable(sentence)}", overflow="fold"))
+                console.print(Text(f"- {printable(sentence)}", overflow="fold"))
     if not forecast.problems:
         console.print("\nNothing found that would make it fail.", style="green")
 
@@ -131,7 +132,3 @@ def _room_rows(settings: SearchSettings, room: Room) -> Iterator[tuple[str, str]
 def _time(hours: Hours) -> str:
     text = f"about {duration(hours.total)} ({duration(hours.low)} to {duration(hours.high)})"
     return text + (", cut short by --time-budget" if hours.cut_short else "")
-
-
-def _printable(text: str) -> str:
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from tune_sa2va.errors import UserError
+from tune_sa2va.printable import printable
 
 app = typer.Typer(add_completion=False)
 
@@ -55,7 +56,7 @@ def main(
     pictures = find_pictures(images)
     if pictures.faults:
         for fault in pictures.faults:
-            typer.echo(f"error: {_printable(fault)}", err=True)
+            typer.echo(f"error: {printable(fault)}", err=True)
         typer.echo("Nothing was written: cure the errors above first.", err=True)
         raise typer.Exit(1)
 
@@ -74,14 +75,9 @@ def main(
     output = Output.open(to, about, pictures.files)
     without_seg = predict_all(predictor, pictures.files, output)
     for file in without_seg:
-        typer.echo(f"warning: {_printable(str(file))}: the model wrote no [SEG], so its mask is empty.", err=True)
+        typer.echo(f"warning: {printable(str(file))}: the model wrote no [SEG], so its mask is empty.", err=True)
     said = f", {len(without_seg)} of them empty because no [SEG] was written" if without_seg else ""
     typer.echo(f"{to}: {len(pictures.files)} masks and overlays at threshold {predictor.threshold:g}{said}.")
-
-
-def _printable(text: str) -> str:
-    """File names as they may go to a terminal."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 if __name__ == "__main__":

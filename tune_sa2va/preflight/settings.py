@@ -15,6 +15,7 @@ from tune_sa2va.data.rules import Rules
 from tune_sa2va.data.variants import variants_of
 from tune_sa2va.errors import UserError
 from tune_sa2va.evaluate.tuned import FinalName
+from tune_sa2va.preflight.address_space import check_address_space
 from tune_sa2va.preflight.base_model import examine_model
 from tune_sa2va.preflight.copy_place import examine_place
 from tune_sa2va.preflight.data import check_final, data_source
@@ -36,6 +37,7 @@ def resolve_settings(flags: Flags) -> SearchSettings:
         UserError: a flag, the space file or the model cannot be used.
     """
     check_numbers(flags)
+    check_address_space()
     out, name = out_and_name(flags)
     check_folder(out, name)
     sampler, final = _sampler(flags.sampler), _final(flags)
@@ -80,6 +82,7 @@ def faults(flags: Flags) -> list[str]:
     """Everything that `resolve_settings` would refuse, where it stops at the first."""
     checks: tuple[Callable[[], object], ...] = (
         lambda: check_numbers(flags),
+        check_address_space,
         lambda: check_folder(*out_and_name(flags)),
         lambda: _sampler(flags.sampler),
         lambda: _final(flags),

@@ -13,7 +13,7 @@ import pandas as pd
 
 from tune_sa2va.config import Frozen
 from tune_sa2va.durable import write_whole
-from tune_sa2va.errors import UserError
+from tune_sa2va.errors import ResultsError, UserError
 from tune_sa2va.propose.inherited_split import Overlap, openings, overlap
 from tune_sa2va.results.environment import read_environment
 from tune_sa2va.results.records import TrialState, read_trials
@@ -152,7 +152,7 @@ def read_inherited(folder: Path) -> Inherited | None:
         return None
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"{folder / FILE_NAME}: cannot be read ({reason}). Put back a copy of it.") from error
+        raise ResultsError(f"{folder / FILE_NAME}: cannot be read ({reason}). Put back a copy of it.") from error
 
 
 def _differing_fields(there: SearchSpace, here: SearchSpace) -> list[str]:

@@ -12,7 +12,7 @@ from PIL import Image
 from tune_sa2va.data import Sample, load_image, load_truth
 from tune_sa2va.data.codes import image_code
 from tune_sa2va.data.split_file import read_split
-from tune_sa2va.errors import DataError
+from tune_sa2va.errors import DataError, ResultsError
 from tune_sa2va.report.load import Run
 from tune_sa2va.results.test_scores import MASKS_FOLDER, RECIPE, WINNER, mask_name
 
@@ -99,8 +99,13 @@ def _mask(run: Run, label: str, code: str, text: str, shape: tuple[int, ...]) ->
     file = run.folder / MASKS_FOLDER / label / mask_name(code, text, texts)
     if not file.is_file():
         return None
-    with Image.open(file, formats=["PNG"]) as image:
-        mask = np.asarray(image.convert("L")) > 127
+    try:
+        with Image.open(file, formats=["PNG"]) as image:
+            mask = np.asarray(image.convert("L")) > 127
+    except (OSError, SyntaxError, ValueError) as error:  # as Pillow's decoder raises on broken files
+        raise ResultsError(
+            f"{file}: cannot be read as a mask ({' '.join(str(error).split())}). Delete it, or give --no-pictures."
+        ) from error
     return mask if mask.shape == shape else None
 
 

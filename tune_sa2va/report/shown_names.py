@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from tune_sa2va.data.codes import SHORTEST_HIDDEN, hide
+from tune_sa2va.data.codes import hide, spellings
 from tune_sa2va.data.split_file import NAMES_FILE, read_names
 
 
@@ -28,16 +28,7 @@ class ShownNames:
             DataError: the file cannot be read.
         """
         rows = read_names(folder) if (folder / NAMES_FILE).is_file() else []
-        codes: dict[str, str] = {}
-        for row in rows:
-            name = PurePosixPath(row["name"])
-            for spelling in (row["group"], name.stem, name.name, row["name"]):
-                if len(spelling) >= SHORTEST_HIDDEN:
-                    codes[spelling] = row["group_code"] if spelling == row["group"] else row["image_code"]
-            for parent in name.parts[:-1]:
-                if len(parent) >= SHORTEST_HIDDEN and parent not in ("images", "image", "frames", "data"):
-                    codes.setdefault(parent, row["group_code"])
-        return cls(show=show, by_code={row["image_code"]: row["name"] for row in rows}, codes=codes)
+        return cls(show=show, by_code={row["image_code"]: row["name"] for row in rows}, codes=spellings(rows))
 
     def label(self, image_code: str) -> str:
         """How the report calls an image."""

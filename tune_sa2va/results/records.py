@@ -126,6 +126,8 @@ class RunRecords:
         for row in trials.values():
             if row["state"] == TrialState.RUNNING:
                 row["state"] = str(TrialState.WAITING)
+        # Of a trial whose row was lost with a damaged table; Tune proposes it again, or tells its epochs.
+        epochs = {key: row for key, row in epochs.items() if key[0] in trials}
         records = cls(folder, trials, epochs)
         # An epoch's own row is written before its trial's summary: a kill between the two left the summary behind.
         for trial_id in trials:
@@ -260,8 +262,13 @@ def _write(table: pa.Table, path: Path) -> None:
 
 
 def _read(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
-    """The rows of one of our files; none where it is not there."""
+    """The rows of one of our files; none where the search has not come to write it."""
     if not path.is_file():
+        if _is_gone(path):
+            raise ResultsError(
+                f"{path}: is gone, though the search has run. Put back a copy of it; --resume takes the one of the "
+                "last snapshot."
+            )
         return []
     try:
         # The bytes first: a running search may replace the file, and pyarrow opens a path more than once.
@@ -274,7 +281,8 @@ def _read(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
     except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:  # a text or a time that is none
         raise ResultsError(
             f"{path}: damaged or not readable ({str(error).splitlines()[0]}). "
-            "Put back a copy of it, or run the search again under another --name."
+            "Put back a copy of it (--resume takes the one of the last snapshot), or run the search again under "
+            "another --name."
         ) from error
     if not is_ours:
         raise ResultsError(
@@ -282,6 +290,16 @@ def _read(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
             "Read it with that one, or run the search again under another --name."
         )
     return rows
+
+
+def _is_gone(path: Path) -> bool:
+    """A search writes both tables before its first trial, epochs first; each trial with an epoch has a checkpoint."""
+    if path.name == EPOCHS_FILE and path.with_name(TRIALS_FILE).is_file():
+        return True
+    epochs = path.with_name(EPOCHS_FILE)
+    if path.name == TRIALS_FILE and epochs.is_file() and _read(epochs, EPOCHS_SCHEMA):
+        return True
+    return any((path.parent / "ray" / "checkpoints").glob("*/checkpoint_*"))
 
 
 def _with_later_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:

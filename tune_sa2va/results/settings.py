@@ -19,6 +19,8 @@ SamplerName = Literal["tpe", "gp", "cmaes", "random"]
 FILE_NAME = "search.yaml"
 JOURNAL_FILE = "optuna.journal"
 """The Optuna study, beside it."""
+CHECKPOINTS = "ray/checkpoints"
+"""In it a folder a trial, with its checkpoints (`lane.store`)."""
 GRACE_PERIOD, REDUCTION_FACTOR = 1, 3
 """ASHA's, where nothing else is asked for: rungs after 1, 3, 9, ... epochs, at which the best third goes on."""
 
@@ -86,7 +88,7 @@ class SearchSettings(Frozen):
     @property
     def checkpoints(self) -> Path:
         """A folder a trial, with its checkpoints (`lane.store`)."""
-        return self.folder / "ray" / "checkpoints"
+        return self.folder / CHECKPOINTS
 
     @property
     def tune_folder(self) -> Path:

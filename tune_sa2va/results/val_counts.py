@@ -5,7 +5,8 @@ From them every score of every image can be taken again, whatever a mean hid. A 
 each of its epochs: 15 epochs of 244 images are 40 kB.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -16,8 +17,14 @@ from tune_sa2va.data.split_file import read_names, scored_rows
 from tune_sa2va.durable import write_whole
 from tune_sa2va.errors import ResultsError
 from tune_sa2va.evaluate.metrics import Counts
+from tune_sa2va.results.settings import CHECKPOINTS
 
 FOLDER = "val_counts"
+RECORDS_FILE = "epochs.json"
+"""Of each checkpoint: the records of all epochs up to it, with their counts (`lane.store`)."""
+VAL_COUNTS = "val_counts"
+"""Key of an epoch's record: (TP, FP, FN, TN) of each validation image, in the order of the split; None for one whose
+fold was not trained in this epoch."""
 
 _PARTS = ("tp", "fp", "fn", "tn")
 _SCHEMA = pa.schema(
@@ -45,6 +52,36 @@ def read_val_dice(results: Path, trial_id: str, epoch: int) -> pd.Series:
         raise ResultsError(f"{path}: cannot be read ({reason}). Put back a copy of it.") from error
     dice = [Counts(*row).dice for row in table[list(_PARTS)].itertuples(index=False, name=None)]
     return pd.Series(dice, index=pd.MultiIndex.from_frame(table[["image_code", "text"]]), dtype=float)
+
+
+def damaged_counts(results: Path) -> Iterator[tuple[Path, str]]:
+    """The trials' files that are damaged or, of a trial with a checkpoint, gone; and what is wrong with each."""
+    there = {path.stem: path for path in (results / FOLDER).glob("*.parquet")}
+    for path in sorted(there.values()):
+        try:
+            if not pq.read_table(path).schema.equals(_SCHEMA):
+                yield path, "has other columns than this tune_sa2va writes"
+        except (OSError, pa.ArrowException) as error:
+            yield path, f"cannot be read ({str(error).splitlines()[0]})"
+    for checkpoint in sorted((results / CHECKPOINTS).glob("*/checkpoint_*")):
+        if (trial_id := checkpoint.parent.name) not in there and there:  # before them, none had any
+            there[trial_id] = results / FOLDER / f"{trial_id}.parquet"
+            yield there[trial_id], "is gone"
+
+
+def rebuild_counts(results: Path, path: Path) -> None:
+    """Writes a trial's file again, of the epochs that its newest sound checkpoint knows; takes it away without one."""
+    path.unlink(missing_ok=True)
+    for checkpoint in sorted((results / CHECKPOINTS / path.stem).glob("checkpoint_*"), reverse=True):
+        try:
+            epochs = json.loads((checkpoint / RECORDS_FILE).read_text(encoding="utf-8"))
+            known = [(int(epoch["epoch"]), epoch[VAL_COUNTS]) for epoch in epochs]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            continue
+        counts = ValCounts(results)
+        for epoch, values in known:
+            counts.epoch(path.stem, epoch, values)
+        return
 
 
 class ValCounts:

@@ -7,19 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import ray
-from ray.exceptions import RayTaskError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tune_sa2va.data.speech import printable
 from tune_sa2va.data.split_file import NAMES_FILE
-from tune_sa2va.errors import UserError
 from tune_sa2va.evaluate.bootstrap import Interval
 from tune_sa2va.evaluate.tuned import FinalName
 from tune_sa2va.export import FreshScores, Proof, TrialCheckpoint, export_adapter, verify, write_final
-from tune_sa2va.export.checkpoints import ADAPTER_FILES
+from tune_sa2va.export.checkpoints import ADAPTER_FILES, copy_checked
 from tune_sa2va.lane.messages import Files, FilesRef, read_files, unpack_folder, write_files
+from tune_sa2va.printable import printable
 from tune_sa2va.propose.confirmation import confirmation_words, read_confirmation
 from tune_sa2va.results.settings import FILE_NAME as SETTINGS_FILE
 from tune_sa2va.results.settings import SearchSettings
@@ -35,6 +33,7 @@ from tune_sa2va.results.test_scores import (
 )
 from tune_sa2va.score.choice import Chosen, choose
 from tune_sa2va.score.refit import refit
+from tune_sa2va.score.tasks import result_of
 from tune_sa2va.score.test_part import Contender, score_test_part
 
 _SHOWN = [measure for measure in MEASURES if measure.column in OVERLAP]
@@ -80,18 +79,13 @@ def _export(settings: SearchSettings, chosen: Chosen) -> None:
     def verify_there(run: Path, folder: Path, proof: Proof) -> FreshScores:
         known = {name: np.fromfile(run / name, dtype=np.uint8) for name in (SETTINGS_FILE, NAMES_FILE)}
         members = tuple((ray.put(read_files(member)),) for member in proof.members)
-        found: FreshScores = ray.get(task.remote(ray.put(known), ray.put(read_files(folder)), members, proof))
+        found: FreshScores = result_of(task.remote(ray.put(known), ray.put(read_files(folder)), members, proof))
         return found
 
-    try:
-        to = settings.folder / "best_adapter"
-        choice = "" if chosen.standing is None else chosen.standing.words
-        final = settings.final_form
-        export_adapter(settings.folder, chosen.winner, to, final=final, choice=choice, verify=verify_there)
-    except RayTaskError as error:
-        if isinstance(error.cause, UserError):  # its own sentence, without the traceback that Ray puts before it
-            raise error.cause from error
-        raise
+    to = settings.folder / "best_adapter"
+    choice = "" if chosen.standing is None else chosen.standing.words
+    final = settings.final_form
+    export_adapter(settings.folder, chosen.winner, to, final=final, choice=choice, verify=verify_there)
 
 
 def _verify(known: Files, export: Files, members: tuple[FilesRef, ...], proof: Proof) -> FreshScores:
@@ -108,7 +102,7 @@ def _verify(known: Files, export: Files, members: tuple[FilesRef, ...], proof: P
 
 
 def _contender(row: str, checkpoint: TrialCheckpoint, final: FinalName) -> Contender:
-    folds = tuple(read_files(checkpoint.adapter(fold)) for fold in range(checkpoint.folds))
+    folds = tuple(_adapter(checkpoint, fold) for fold in range(checkpoint.folds))
     if final == "best-run" and checkpoint.folds == 1:
         return Contender(row=row, checkpoint=checkpoint.label, adapters=folds)
     with tempfile.TemporaryDirectory(prefix="tune_sa2va-final-") as name:
@@ -118,6 +112,17 @@ def _contender(row: str, checkpoint: TrialCheckpoint, final: FinalName) -> Conte
         written = [found.parent for found in sorted(folder.rglob(ADAPTER_FILES[0]))]
         adapters = tuple(_in_memory(read_files(adapter)) for adapter in written)
     return Contender(row=row, checkpoint=checkpoint.label_of(final), adapters=adapters, folds=folds)
+
+
+def _adapter(checkpoint: TrialCheckpoint, fold: int) -> Files:
+    """The files of one of its adapters, as its trial wrote them.
+
+    Raises:
+        CheckpointError: they are damaged or gone: better said than scored.
+    """
+    with tempfile.TemporaryDirectory(prefix="tune_sa2va-adapter-") as name:
+        copy_checked(checkpoint, Path(name), fold)
+        return _in_memory(read_files(Path(name)))
 
 
 def _in_memory(files: Files) -> Files:

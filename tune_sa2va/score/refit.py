@@ -11,12 +11,14 @@ from pathlib import Path
 import ray
 import torch
 
+from tune_sa2va.cache.again import with_sound_features
 from tune_sa2va.config import LaneSettings, TrialConfig
 from tune_sa2va.data.split_file import Names, read_names
 from tune_sa2va.durable import publish_folder
 from tune_sa2va.export import TrialCheckpoint
 from tune_sa2va.lane.messages import FilesRef, pack_folder, unpack_folder
 from tune_sa2va.results.settings import SearchSettings
+from tune_sa2va.score.tasks import failures_in_codes, result_of
 from tune_sa2va.train.trial import Trial
 from tune_sa2va.train.workbench import Workbench
 
@@ -30,7 +32,7 @@ def refit(settings: SearchSettings, checkpoint: TrialCheckpoint) -> None:
     if to.exists():
         return
     task = ray.remote(num_cpus=0, num_gpus=1 if settings.gpus else 0, max_retries=1)(_train)
-    found: FilesRef = ray.get(
+    found: FilesRef = result_of(
         task.remote(settings.lane, read_names(settings.folder), checkpoint.config, checkpoint.epoch)
     )
     unfinished = to.with_name(f".{to.name}.part")
@@ -39,6 +41,11 @@ def refit(settings: SearchSettings, checkpoint: TrialCheckpoint) -> None:
 
 
 def _train(lane: LaneSettings, names: Names, config: TrialConfig, epochs: int) -> FilesRef:
+    with failures_in_codes(names, lane.data):
+        return with_sound_features(lambda: _train_on_all(lane, names, config, epochs))
+
+
+def _train_on_all(lane: LaneSettings, names: Names, config: TrialConfig, epochs: int) -> FilesRef:
     torch.set_num_threads(lane.cpus_per_worker)
     bench = Workbench.open(lane, names, rank=0, world_size=1, on_all=True)
     # One worker takes what the lane's workers took together.

@@ -17,6 +17,7 @@ import ray
 import torch
 from jaxtyping import Bool, UInt8
 
+from tune_sa2va.cache.again import with_sound_features
 from tune_sa2va.data.codes import group_codes, image_code
 from tune_sa2va.data.parts import scored_of
 from tune_sa2va.data.png import to_png
@@ -30,11 +31,13 @@ from tune_sa2va.evaluate.out_of_fold import out_of_fold
 from tune_sa2va.evaluate.predict import predict
 from tune_sa2va.evaluate.threshold import DEFAULT_THRESHOLD, choose_threshold, logit_of
 from tune_sa2va.evaluate.topology import betti_error, cl_dice
+from tune_sa2va.evaluate.tuned import read_tuned
 from tune_sa2va.lane.messages import Files, write_files
 from tune_sa2va.model.sa2va import Sa2VA
 from tune_sa2va.propose.warm_start import read_inherited
 from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.results.test_scores import AT_DEFAULT, AT_OWN, MASKS_FOLDER, OPENINGS, SCORES_FILE, mask_name
+from tune_sa2va.score.tasks import failures_in_codes, result_of
 from tune_sa2va.train.workbench import open_examples, open_model
 
 _SCHEMA = pa.schema(
@@ -79,7 +82,7 @@ def score_test_part(settings: SearchSettings, contenders: list[Contender]) -> No
     }
     if missing := [contender for contender in contenders if not rows[contender.row]]:
         task = ray.remote(num_cpus=0, num_gpus=1 if settings.gpus else 0, max_retries=1)(_score)
-        found, masks = ray.get(task.remote(settings, read_names(settings.folder), missing))
+        found, masks = result_of(task.remote(settings, read_names(settings.folder), missing))
         write_files(masks, settings.folder / MASKS_FOLDER)
         rows |= found
         openings += 1
@@ -91,6 +94,13 @@ def _score(
     settings: SearchSettings, names: Names, contenders: list[Contender]
 ) -> tuple[dict[str, list[dict[str, Any]]], dict[str, UInt8[np.ndarray, " bytes"]]]:
     """The rows of each contender, and the files of all masks."""
+    with failures_in_codes(names, settings.data):
+        return with_sound_features(lambda: _score_all(settings, names, contenders))
+
+
+def _score_all(
+    settings: SearchSettings, names: Names, contenders: list[Contender]
+) -> tuple[dict[str, list[dict[str, Any]]], dict[str, UInt8[np.ndarray, " bytes"]]]:
     torch.set_num_threads(settings.cpus_per_worker)
     device = torch.device("cuda") if settings.gpus else torch.device("cpu")
     model = open_model(settings.model, device)
@@ -160,11 +170,12 @@ def _scores(mask: Bool[np.ndarray, "H W"], truth: Bool[np.ndarray, "H W"]) -> di
 
 def _read(folder: Path) -> tuple[list[dict[str, Any]], int]:
     """The rows of the file and how often the test part was opened; before there is one, by a search that this one was
-    warm-started from."""
+    warm-started from, or by this one, whose file was lost."""
     path = folder / SCORES_FILE
     if not path.exists():
-        inherited = read_inherited(folder)
-        return [], inherited.test_openings if inherited is not None else 0
+        inherited, exported = read_inherited(folder), read_tuned(folder / "best_adapter")  # or the file is gone
+        before = 0 if inherited is None else inherited.test_openings
+        return [], before if exported is None else max(before, exported.metrics.test_openings)
     table = pq.read_table(path)
     return table.to_pylist(), int(table.schema.metadata[OPENINGS])
 

@@ -1,8 +1,8 @@
 """The main job: `python -m tune_sa2va.search` tunes LoRA fine-tuning of a Sa2VA on vessel images.
 
 Exit codes: 0 done; 1 faulty data, no trial succeeded, or trials are missing that were asked for; 2 wrong use; 75 paused
-(the disk is full, no node is left that can hold a lane, or the copy at --storage is not complete); 130 interrupted.
-After the last two, --resume goes on.
+(the disk is full, images are gone, no node is left that can hold a lane, or the copy at --storage is not complete); 130
+interrupted. After the last two, --resume goes on.
 """
 
 from collections.abc import Collection, Mapping
@@ -140,6 +140,13 @@ def main(
             show_default=False,
         ),
     ] = None,
+    trust: Annotated[
+        bool,
+        typer.Option(
+            "--trust",
+            help="With --resume: go on in a folder that is not yours or that others may write: it is run as a program.",
+        ),
+    ] = False,
     max_disk_gib: Annotated[
         float | None,
         typer.Option(
@@ -193,7 +200,9 @@ def main(
         options = {parameter.name: parameter.opts[0] for parameter in context.command.params}
         given = [options[key] for key in kept_by_resume(resume) if _is_given(context, key)]
         changes = {key: getattr(flags, key) for key in CHANGED_BY_RESUME if _is_given(context, key)}
-        raise typer.Exit(_resume(changed_settings(flags, resume, given, changes), outlets))
+        raise typer.Exit(_resume(changed_settings(flags, resume, given, changes, trust=trust), outlets))
+    if trust:
+        raise UserError("--trust goes with --resume. Leave it out.")
     raise typer.Exit(_search(flags, outlets, codes))
 
 
@@ -235,18 +244,19 @@ def kept_by_resume(resume: str) -> tuple[str, ...]:
 
 
 def changed_settings(
-    flags: "Flags", resume: str, kept: Collection[str], changes: Mapping[str, Any]
+    flags: "Flags", resume: str, kept: Collection[str], changes: Mapping[str, Any], *, trust: bool
 ) -> "SearchSettings":
     """The settings of the search that is gone on with, with what a resumption may change; a copy is fetched first.
 
     resume: a results folder, or the URI of a copy. kept: flags that were given and that a search keeps. changes: those
-    of CHANGED_BY_RESUME that were given.
+    of CHANGED_BY_RESUME that were given. trust: take a folder that others could have written.
 
     Raises:
         UserError: there are such flags, a change is none that can be, or the search cannot go on.
     """
     from tune_sa2va.preflight.flags import check_numbers, parse_confirm
     from tune_sa2va.preflight.resumption import examine_results
+    from tune_sa2va.preflight.trust import check_trust
     from tune_sa2va.results.settings import SearchSettings
     from tune_sa2va.storage.fetch import fetch_search
     from tune_sa2va.storage.place import is_uri
@@ -257,6 +267,8 @@ def changed_settings(
         )
     check_numbers(flags)
     settings = fetch_search(resume, flags.out) if is_uri(resume) else SearchSettings.load(Path(resume))
+    if not trust:
+        check_trust(settings.folder)
     examine_results(settings)
     changed: dict[str, Any] = {"address": flags.address, "max_disk_gib": flags.max_disk_gib or settings.max_disk_gib}
     if (trials := changes.get("trials", settings.trials)) < settings.trials:

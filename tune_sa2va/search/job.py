@@ -7,13 +7,19 @@ from collections.abc import Iterator
 import typer
 
 from tune_sa2va.data import Sample
+from tune_sa2va.data.failure_words import FailureWords
+from tune_sa2va.data.split_file import read_names
 from tune_sa2va.durable import is_full
+from tune_sa2va.errors import DataGoneError
 from tune_sa2va.preflight.results_folder import make_results_folder
+from tune_sa2va.printable import printable
 from tune_sa2va.propose.confirmation import read_confirmation
 from tune_sa2va.propose.warm_start import read_inherited
 from tune_sa2va.results.lock import locked, note_end
+from tune_sa2va.results.mending import find_mends
 from tune_sa2va.results.records import read_trials
 from tune_sa2va.results.settings import SearchSettings
+from tune_sa2va.results.snapshots import Snapshots
 from tune_sa2va.score.finish import finish
 from tune_sa2va.search import tuner
 from tune_sa2va.search.cluster import cluster
@@ -44,11 +50,16 @@ def resume(settings: SearchSettings, outlets: Outlets) -> int:
     """Goes on with a search where it was; gives back the exit code.
 
     Raises:
-        UserError: another process runs it, or the cluster cannot be had.
+        UserError: another process runs it, its folder has no state that is whole, or the cluster cannot be had.
     """
-    with locked(settings.folder), cluster(settings):
-        settings.save(settings.folder)
-        return _run_and_copy(settings, outlets, resuming=True)
+    with locked(settings.folder):
+        for mend in find_mends(settings):
+            typer.echo(printable(mend.words), err=True)
+            mend.make()
+        Snapshots(settings.folder).newest()
+        with cluster(settings):
+            settings.save(settings.folder)
+            return _run_and_copy(settings, outlets, resuming=True)
 
 
 def _run_and_copy(settings: SearchSettings, outlets: Outlets, *, resuming: bool) -> int:
@@ -81,11 +92,11 @@ def _run(settings: SearchSettings, outlets: Outlets, mirror: Mirror | None, *, r
         typer.echo(f"The time budget of {settings.time_budget_s / 60:g} min counts anew from now.")
     ending = tuner.run(settings, outlets, mirror, resume=resuming)
     if ending.pause_reason:
-        typer.echo(f"Paused: {ending.pause_reason} {_resume_hint(settings)}", err=True)
+        typer.echo(f"Paused: {printable(ending.pause_reason)} {_resume_hint(settings)}", err=True)
         return PAUSED
     if not any(settings.checkpoints.glob("*/checkpoint_*")):
         failures = sorted(set(read_trials(settings.folder)["failure"]) - {""})
-        reason = f", first for this reason: {failures[0]}" if failures else ""
+        reason = f", first for this reason: {printable(failures[0])}" if failures else ""
         typer.echo(f"No trial finished an epoch{reason}. {settings.folder}/trials.parquet has all reasons.", err=True)
         note_end(settings.folder)
         return NOTHING_SUCCEEDED
@@ -100,7 +111,7 @@ def _account(settings: SearchSettings, given_up: str) -> int:
     if not missing:
         return DONE
     if given_up:
-        failure = read_trials(settings.folder, kind=None).query("failure != ''")["failure"].iloc[-1]
+        failure = printable(read_trials(settings.folder, kind=None).query("failure != ''")["failure"].iloc[-1])
         typer.echo(
             f"Not all that was asked for ran: {missing}, because {given_up} ({failure.rstrip('.')}). Cure that. "
             f"{_resume_hint(settings)}",
@@ -131,13 +142,17 @@ def missing_words(settings: SearchSettings) -> str:
 
 @contextlib.contextmanager
 def _interruptions_as_codes(settings: SearchSettings) -> Iterator[list[int]]:
-    """A list for the exit code; Ctrl-C and a full disk in the block give one."""
+    """A list for the exit code; Ctrl-C, a full disk and images that are gone give one."""
     code: list[int] = []
     try:
         yield code
     except KeyboardInterrupt:
         typer.echo(f"Interrupted; everything up to here is in {settings.folder}. {_resume_hint(settings)}", err=True)
         code.append(INTERRUPTED)
+    except DataGoneError as error:
+        words = FailureWords.of(read_names(settings.folder), settings.data)
+        typer.echo(f"Paused: {words.sentence(str(error))} {_resume_hint(settings)}", err=True)
+        code.append(PAUSED)
     except Exception as error:  # of any library that writes a file
         if not is_full(error):
             raise

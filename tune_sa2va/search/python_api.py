@@ -48,7 +48,8 @@ def search(**settings: Any) -> Results:
     outlets.check()
     if (run := given.get("resume")) is not None:
         changes = {name: given[name] for name in CHANGED_BY_RESUME if name in given}
-        changed = changed_settings(flags, run, [name for name in kept_by_resume(run) if name in given], changes)
+        kept = [name for name in kept_by_resume(run) if name in given]
+        changed = changed_settings(flags, run, kept, changes, trust=given.get("trust", False))
         return _results(job.resume(changed, outlets), changed.folder)
     planned = resolve_settings(flags)
     examine_targets(planned)

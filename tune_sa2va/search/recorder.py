@@ -14,16 +14,15 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 from tune_sa2va.durable import folder_bytes
-from tune_sa2va.lane.messages import VAL_COUNTS
 from tune_sa2va.lane.store import prune_ended
 from tune_sa2va.lane.trainable import PAUSE
 from tune_sa2va.results.records import FINAL_STATES, RunRecords, TrialState
 from tune_sa2va.results.settings import SearchSettings
-from tune_sa2va.results.val_counts import ValCounts
+from tune_sa2va.results.snapshots import Snapshots
+from tune_sa2va.results.val_counts import VAL_COUNTS, ValCounts
 from tune_sa2va.schedule.decision import Decision
 from tune_sa2va.schedule.lane_capacity import LaneCapacity
 from tune_sa2va.schedule.repeated_failure import EqualFailures
-from tune_sa2va.search.snapshots import Snapshots
 from tune_sa2va.space.rerun import RERUN_OF, RERUN_SEED, rerun_id
 from tune_sa2va.storage.mirror import Mirror
 from tune_sa2va.train.records import EpochRecord

@@ -16,14 +16,14 @@ from tune_sa2va.data.split_file import read_names
 from tune_sa2va.lane.trainable import LaneTrainable
 from tune_sa2va.propose.searcher import METRIC, proposals
 from tune_sa2va.results.records import RunRecords, read_epochs
-from tune_sa2va.results.settings import JOURNAL_FILE, SearchSettings
+from tune_sa2va.results.settings import SearchSettings
+from tune_sa2va.results.snapshots import Snapshots
 from tune_sa2va.schedule.fold_judge import FoldJudge
 from tune_sa2va.schedule.lane_capacity import LaneCapacity
 from tune_sa2va.schedule.lane_queue import AshaInLanes
 from tune_sa2va.schedule.repeated_failure import StopOnRepeatedFailure
 from tune_sa2va.schedule.time_budget import TimeBudget
 from tune_sa2va.search.recorder import Recorder, trial_id_of
-from tune_sa2va.search.snapshots import Snapshots
 from tune_sa2va.storage.mirror import Mirror
 from tune_sa2va.watch.trackers import Outlets
 
@@ -52,7 +52,7 @@ def run(settings: SearchSettings, outlets: Outlets, mirror: Mirror | None, *, re
     Raises:
         KeyboardInterrupt: the user's Ctrl-C; the search can be resumed.
     """
-    snapshots = Snapshots(settings.folder / "ray" / "snapshots", settings.folder / JOURNAL_FILE)
+    snapshots = Snapshots(settings.folder)
     resuming = resume and snapshots.restore(settings.tune_folder)
     lane_capacity = LaneCapacity(settings)
     scheduler = _scheduler(settings, lane_capacity, resuming=resuming)

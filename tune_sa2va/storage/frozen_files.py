@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tune_sa2va.results.settings import JOURNAL_FILE
+from tune_sa2va.results.snapshots import JOURNAL_COPY
 from tune_sa2va.storage.manifest import FOLDER
 
 FROZEN = "ray/.copying"
@@ -22,7 +23,8 @@ KNOWN_FILE = "ray/copy.json"
 _CHECKPOINTS = "ray/checkpoints"
 _TUNE = "ray/tune"
 """Files right in it are Tune's state as it is written just now; those that belong together are in the snapshots."""
-_LEFT_OUT = (FOLDER, KNOWN_FILE, FROZEN)
+_LEFT_OUT = (FOLDER, KNOWN_FILE, FROZEN, JOURNAL_COPY)
+"""Of the journal the storage has the one beside it, with a checksum."""
 _TRIES = 20
 
 Signature = tuple[int, int, int]

@@ -49,6 +49,11 @@ class Workbench:
         """What the first training is scored on."""
         return self.parts[0].val
 
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """The images of all parts; some more than once."""
+        return tuple(sample for part in self.parts for images in (part.train, part.val) for sample in images.samples)
+
     @classmethod
     def open(
         cls, settings: LaneSettings, names: Names, *, rank: int, world_size: int, on_all: bool = False

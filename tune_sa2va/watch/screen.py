@@ -17,6 +17,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 from tune_sa2va.errors import UserError
+from tune_sa2va.printable import printable
 from tune_sa2va.results.records import read_epochs, read_trials
 from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.watch.encoding_progress import Encoding
@@ -110,7 +111,7 @@ class Screen:
 
     def _say(self, line: str, *, wrong: bool = False) -> None:
         if wrong or not self._quiet:
-            self._console.print(line, markup=False)
+            self._console.print(printable(line), markup=False)
 
     def _read_epochs(self) -> None:
         done = self._read(read_epochs(self._settings.folder, None)).epochs
@@ -139,7 +140,10 @@ class Screen:
         except (UserError, OSError):  # the lanes find it, too, and end the search with it
             return
         for poll in itertools.count():
-            present, total = encoding.count()
+            try:
+                present, total = encoding.count()
+            except OSError:  # a file system that went away; the lanes find it, too
+                return
             if present == total or self._epochs or self._closed.is_set():
                 break
             self._state = f"encoding images once, {present:,} of {total:,}"

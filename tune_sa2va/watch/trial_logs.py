@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tune_sa2va.config import TrialConfig
+from tune_sa2va.printable import printable
 from tune_sa2va.results.records import TrialState
 from tune_sa2va.schedule.decision import Decision
 
@@ -51,6 +52,7 @@ class TrialLogs:
         """Nothing is open between two lines."""
 
     def _write(self, trial_id: str, line: str, *more: str) -> None:
-        text = "\n".join([f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {line}", *(f"    {one}" for one in more)])
+        lines = [f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {line}", *(f"    {one}" for one in more)]
+        text = "\n".join(map(printable, lines))
         with (self._folder / f"{trial_id}.log").open("a", encoding="utf-8") as file:
             file.write(text + "\n")
