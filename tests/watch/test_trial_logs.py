@@ -25,3 +25,11 @@ def test_a_log_tells_a_trial_from_its_configuration_to_its_end(tmp_path: Path) -
     ]
     assert f"    lora.r = {RECIPE.lora.r}" in lines and lines[-2:] == ["    Traceback:", "      a line"]
     assert lines.count(f"    lora.r = {RECIPE.lora.r}") == 1
+
+
+def test_no_memory_of_a_card_is_told_where_there_is_none(tmp_path: Path) -> None:
+    logs = TrialLogs(tmp_path)
+    for number, peak in ((1, 0.0), (2, 3.5)):
+        logs.epoch("0000", "lane 1", an_epoch(number, 0.5) | {"peak_gib": peak}, None)
+    first, second = (tmp_path / "logs" / "0000.log").read_text().splitlines()
+    assert first.endswith("it/s") and second.endswith("it/s, peak 3.50 GiB")

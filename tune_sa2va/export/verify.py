@@ -63,11 +63,11 @@ def verify(run: Path, folder: Path, proof: Proof) -> FreshScores:
         request, answer = Path(temporary) / "request.json", Path(temporary) / "answer.json"
         places = {"run": str(run.resolve()), "folder": str(folder.resolve())}
         members = [str(member.resolve()) for member in proof.members]
-        request.write_text(json.dumps(places | asdict(proof) | {"members": members}))
+        request.write_text(json.dumps(places | asdict(proof) | {"members": members}), encoding="utf-8")
         command = [sys.executable, "-m", "tune_sa2va.export.verify", str(request), str(answer)]
-        done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603 - our own module
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")  # noqa: S603 - our own module
         if done.returncode == 0:
-            return FreshScores(**json.loads(answer.read_text()))
+            return FreshScores(**json.loads(answer.read_text(encoding="utf-8")))
     last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
     if done.returncode == 2:
         raise CheckpointError(last[0].removeprefix("error: "))
@@ -160,7 +160,9 @@ def _score(model: Any, members: Any, examples: Any, *, precision: str, device: s
 
 def _main(request: Path, answer: Path) -> int:
     try:
-        answer.write_text(json.dumps(asdict(_answer(json.loads(request.read_text())))))
+        answer.write_text(
+            json.dumps(asdict(_answer(json.loads(request.read_text(encoding="utf-8"))))), encoding="utf-8"
+        )
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -8,10 +8,12 @@ from tune_sa2va.data.codes import image_code
 from tune_sa2va.data.content import content_of
 from tune_sa2va.data.known_images import read_content
 from tune_sa2va.data.split_file import NAMES_FILE, read_names, read_split
+from tune_sa2va.distribution import package_version
 from tune_sa2va.errors import CheckpointError, DataError
 from tune_sa2va.model.locate import model_folder
 from tune_sa2va.preflight.base_model import examine_model
 from tune_sa2va.preflight.copy_place import examine_copy
+from tune_sa2va.preflight.paths import check_spelling
 from tune_sa2va.results.environment import Environment, read_environment
 from tune_sa2va.results.records import read_epochs, read_trials
 from tune_sa2va.results.settings import SearchSettings
@@ -26,6 +28,8 @@ def examine_results(settings: SearchSettings) -> None:
     Raises:
         UserError: one is not, or the model, an image or a mask holds something else than when the search began.
     """
+    package_version()
+    check_spelling("--resume", settings.folder)
     examine_model(settings.model.model)
     samples = read_split(settings.folder, settings.data)
     environment = read_environment(settings.folder)
