@@ -24,7 +24,7 @@ Every command is `python -m tune_sa2va.NAME` or, after the install, `tune-sa2va 
 
 Exit codes: 0 done; 1 a check failed, the data are faulty, or the model differs; 2 wrong use or wrong input, said in one
 sentence; 3 (`status` only) the search was killed or interrupted; 75 the search paused because the disk is full, or its
-copy at `--storage` is not complete; 130 interrupted.
+copy at `--storage` is not complete; 130 interrupted by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
 
 | command | what it does |
 |---|---|

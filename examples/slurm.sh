@@ -7,7 +7,9 @@
 #SBATCH --gpus-per-node=4
 #SBATCH --cpus-per-task=32
 #SBATCH --time=24:00:00
-#SBATCH --signal=B:INT@300
+#SBATCH --signal=B:TERM@300
+#SBATCH --requeue
+#SBATCH --open-mode=append
 #SBATCH --output=tune_sa2va-%j.out
 set -euo pipefail
 
@@ -35,7 +37,6 @@ if [ "$SLURM_NNODES" -gt 1 ]; then
     sleep 20
 fi
 
-# Five minutes before the time is over SLURM sends SIGINT: the search stops in order. Submit again and it goes on.
 if [ -d "$SHARED/results/$NAME" ]; then
     python -m tune_sa2va.search --resume "$SHARED/results/$NAME" --address "$head_ip:$PORT" &
 else
@@ -43,5 +44,18 @@ else
         --gpus "$GPUS" --address "$head_ip:$PORT" --out "$SHARED/results" --name "$NAME" &
 fi
 search=$!
-trap 'kill -INT "$search"; wait "$search"; exit $?' INT
-wait "$search"
+
+# Five minutes before the time is over, or before a job that goes first, SLURM sends SIGTERM to this script (B:), and we
+# hand it on. Not SIGINT: a shell that is no terminal's has its background processes ignore that one.
+trap 'signalled=yes; kill -TERM "$search"' TERM
+signalled=yes
+while [ "$signalled" = yes ]; do # a wait that the signal ended says nothing of the search: wait again
+    signalled=no
+    code=0
+    wait "$search" || code=$?
+done
+# 143: stopped in order by SIGTERM. Back into the queue, and this script goes on with what is there.
+if [ "$code" -eq 143 ]; then
+    scontrol requeue "$SLURM_JOB_ID"
+fi
+exit "$code"

@@ -1,8 +1,9 @@
 """The console command: quick help, one sentence for an error, the exit codes."""
 
+import os
 import subprocess
 import sys
-from importlib import import_module
+from importlib import import_module, metadata
 from typing import Annotated
 
 import pytest
@@ -10,6 +11,7 @@ import typer
 
 from tune_sa2va.cli import COMMANDS, run
 from tune_sa2va.errors import UserError
+from tune_sa2va.interruption import signals_as_interrupts
 
 
 def tune_sa2va(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -134,3 +136,47 @@ def test_our_own_mistakes_keep_their_traceback() -> None:
 def test_interrupted_and_exit_codes() -> None:
     assert exit_code_of(KeyboardInterrupt()) == 130
     assert exit_code_of(typer.Exit(1)) == 1
+
+
+def test_the_version_is_said() -> None:
+    shown = tune_sa2va("--version")
+    assert (shown.returncode, shown.stdout) == (0, f"tune-sa2va {metadata.version('tune-sa2va')}\n")
+
+
+def test_python_m_lists_the_commands_too() -> None:
+    call = [sys.executable, "-m", "tune_sa2va", "--help"]
+    shown = subprocess.run(call, capture_output=True, text=True, timeout=120)
+    assert (shown.returncode, shown.stdout) == (0, tune_sa2va("--help").stdout)
+
+
+def test_a_switch_takes_no_value_and_its_help_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    app = typer.Typer()
+
+    @app.command()
+    def command(
+        quiet: Annotated[bool, typer.Option("--quiet")] = False, figures: bool = True, name: str = "x"
+    ) -> None: ...
+
+    with pytest.raises(SystemExit):
+        run(app, ["--help"])
+    lines = {line.split()[1]: line for line in capsys.readouterr().out.splitlines() if "--" in line}
+    for switch in ("--quiet", "--figures", "--debug"):
+        assert "(no value)" in lines[switch] and "bool" not in lines[switch]
+    assert "(no value)" not in lines["--name"]
+    with pytest.raises(SystemExit) as left:
+        run(app, ["--quiet", "true"])
+    assert left.value.code == 2
+
+
+def test_a_signal_that_ends_a_command_is_its_exit_code() -> None:
+    app = typer.Typer()
+
+    @app.command()
+    def command(number: int) -> None:
+        with signals_as_interrupts():
+            os.kill(os.getpid(), number)
+
+    for number, code in ((15, 143), (1, 129), (2, 130)):
+        with pytest.raises(SystemExit) as left:
+            run(app, [str(number)])
+        assert left.value.code == code

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 import torch
+from ray._private import services
 
 import tune_sa2va
 from tune_sa2va.data import open_dataset
@@ -161,9 +162,14 @@ def test_parquet_with_strange_metadata(tmp_path: Path, mark: Path, metadata: dic
     assert not mark.exists()
 
 
-def test_our_ray_keeps_its_dashboard_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_our_ray_keeps_to_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict[str, object] = {}
-    monkeypatch.setattr(ray, "init", lambda **options: given.update(options))
+
+    def init(**options: object) -> None:
+        given.update(options, node=services.get_node_ip_address())
+
+    monkeypatch.setattr(ray, "init", init)
     start_own_ray(num_cpus=1, num_gpus=0)
+    assert given["node"] == "127.0.0.1", "Ray's other processes listen on the node's address"
     assert given["dashboard_host"] == "127.0.0.1"
     assert given["address"] == "local"

@@ -2,14 +2,19 @@
 
 import json
 import os
+import re
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.watch.runs import settings_in, start
 from tune_sa2va.cli import run
-from tune_sa2va.results.lock import locked, note_end
+from tune_sa2va.results.lock import locked, note_end, run_times
 from tune_sa2va.results.records import RunRecords, TrialState
 from tune_sa2va.status import app
 
@@ -118,3 +123,25 @@ def test_reruns_are_no_trials_and_keep_a_search_from_its_end(
     assert status(capsys, str(settings.folder))[0] == 3
     records.trial_ended("0000-seed1", TrialState.COMPLETE)
     assert status(capsys, str(settings.folder))[0] == 0
+
+
+def test_the_pause_between_two_runs_is_not_time_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The first run began two days ago and recorded its last epoch 90 s later; the second one has just begun."""
+    settings = settings_in(tmp_path)
+    records = RunRecords.open(settings.folder)
+    began = datetime.now(UTC) - timedelta(days=2)
+    with locked(settings.folder):
+        start(records, 0, 0.5)
+    for name in ("trials.parquet", "epochs.parquet"):
+        table = pd.read_parquet(settings.folder / name)
+        for column in {"started_at", "ended_at"} & set(table.columns):
+            table[column] = table[column].where(table[column].isna(), began + timedelta(seconds=90))
+        schema = pq.read_schema(settings.folder / name)
+        pq.write_table(pa.Table.from_pandas(table, schema=schema, preserve_index=False), settings.folder / name)
+    file = settings.folder / "lock.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"started_at": began.isoformat()}))
+    with locked(settings.folder):
+        times = run_times(settings.folder)
+        assert times is not None and times.earlier_s == pytest.approx(90, abs=1)
+        said = status(capsys, str(settings.folder))[1]
+    assert re.search(r"time used 1:3\d;", said)

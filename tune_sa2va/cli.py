@@ -2,13 +2,15 @@
 
 `search.job` has the exit codes of a search that was interrupted or paused.
 
-`tune-sa2va search ...` is `python -m tune_sa2va.search ...`, and so for each module in COMMANDS. Only the module asked
+`tune-sa2va search ...` is `python -m tune_sa2va.search ...`, and so for each module in COMMANDS; `python -m tune_sa2va`
+is `tune-sa2va`. Only the module asked
 for is imported: torch and Ray take seconds, and `tune-sa2va --help` needs neither.
 
-Exit codes: 0 done, 1 a check failed or no trial succeeded, 2 wrong use or wrong input, 130 interrupted. Every command
-takes --debug, which shows the traceback of an error in place of the sentence.
+Exit codes: 0 done, 1 a check failed or no trial succeeded, 2 wrong use or wrong input, 130 interrupted by Ctrl-C. Every
+command takes --debug, which shows the traceback of an error in place of the sentence.
 """
 
+import io
 import sys
 from difflib import get_close_matches
 from importlib import import_module
@@ -18,7 +20,9 @@ import typer
 from typer.exceptions import TyperException
 from typer.main import get_command
 
+from tune_sa2va.distribution import package_version
 from tune_sa2va.errors import UserError
+from tune_sa2va.interruption import INTERRUPTED
 from tune_sa2va.printable import printable
 
 COMMANDS = {
@@ -42,7 +46,11 @@ COMMANDS = {
 
 def main() -> NoReturn:
     """Entry point of `tune-sa2va`."""
+    _replace_what_cannot_be_shown()
     arguments = sys.argv[1:]
+    if arguments == ["--version"]:
+        print(_version())
+        sys.exit(0)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_help())
         sys.exit(0 if arguments else 2)
@@ -54,7 +62,7 @@ def main() -> NoReturn:
     try:
         app = import_module(COMMANDS[name][0]).app
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     run(app, rest, program=f"tune-sa2va {name}")
 
 
@@ -64,8 +72,10 @@ def run(app: typer.Typer, arguments: list[str] | None = None, *, program: str | 
     A `UserError`, a flag or argument that the command does not take, and a file that the system does not let us read or
     write are printed as one sentence, exit code 2. Anything else is our own mistake and keeps its traceback.
     """
+    _replace_what_cannot_be_shown()
     command = get_command(app)
     debug = _DebugFlag(command)
+    _say_what_takes_no_value(command)
     try:
         exit_code = command.main(args=arguments, prog_name=program, standalone_mode=False)
     except UserError as error:
@@ -83,7 +93,7 @@ def run(app: typer.Typer, arguments: list[str] | None = None, *, program: str | 
             say_error(_wrong_use(error))
         sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     sys.exit(exit_code if isinstance(exit_code, int) else 0)
 
 
@@ -117,6 +127,30 @@ def _add_parameter(command: Any, parameter: Any) -> None:
         _add_parameter(subcommand, parameter)
 
 
+def _say_what_takes_no_value(command: Any) -> None:
+    """In the help of every switch; Typer writes <bool> there, as if true or false were to follow."""
+    for parameter in command.params:
+        if getattr(parameter, "is_flag", False):
+            parameter.metavar = "(no value)"
+    for subcommand in getattr(command, "commands", {}).values():
+        _say_what_takes_no_value(subcommand)
+
+
+def _replace_what_cannot_be_shown() -> None:
+    """A terminal of another locale shows ? for what its letters are not enough for: no command fails at that."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _version() -> str:
+    try:
+        return f"tune-sa2va {package_version()}"
+    except UserError as error:
+        say_error(str(error), error.anchor)
+        sys.exit(2)
+
+
 def _wrong_use(error: TyperException) -> str:
     """A sentence for a command line that cannot be understood."""
     message = " ".join(error.format_message().split()).rstrip(".")
@@ -136,5 +170,11 @@ def _help() -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {about}" for name, (_, about) in COMMANDS.items()]
     return "\n".join(
-        ["Usage: tune-sa2va COMMAND ...", "", *lines, "", "tune-sa2va COMMAND --help tells the options of each."]
+        [
+            "Usage: tune-sa2va COMMAND ...",
+            "",
+            *lines,
+            "",
+            "tune-sa2va COMMAND --help tells the options of each; tune-sa2va --version the version.",
+        ]
     )

@@ -14,7 +14,7 @@ def query(*fields: str, timeout_s: float = 20.0) -> list[list[str]] | None:
         return None
     command = [program, f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)  # noqa: S603 - our own words
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=timeout_s)  # noqa: S603 - our own words
     except (OSError, subprocess.TimeoutExpired):
         return None
     if done.returncode != 0:

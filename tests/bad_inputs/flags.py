@@ -134,6 +134,7 @@ FLAGS = [
     _plain("data", "check", "x", "--overlays", "/dev/null", says=("--overlays /dev/null", "Give a new")),
     _plain("data", "frames", "no.dcm", "--to", "frames", says=("no.dcm", "no such file", "Check the path")),
     _plain("data", "check", "/dev/null", says=("/dev/null", "neither a file nor a folder", "Give a folder")),
+    _plain("plan", "--card", "GT9000", says=("--card", "H100", "'GT9000'")),
     _plain("export", says=("Missing option '--run'", "--help")),
     _plain("export", "--run", "nowhere", "--to", "adapter", says=("nowhere", "Give the folder results/NAME")),
     _plain("parity", says=("Missing argument", "--help")),

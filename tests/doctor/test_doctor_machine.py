@@ -54,11 +54,18 @@ def test_memory(gib: float, severity: Severity) -> None:
     assert judge_memory(gib).severity is severity
 
 
-@pytest.mark.parametrize(("limit_gib", "severity"), [(6, FAIL), (40, OK)])
-def test_address_space(limit_gib: int, severity: Severity) -> None:
-    finding = judge_address_space(limit_gib * 2**30, 20 * 2**30)
-    assert finding.severity is severity and f"{limit_gib}" in finding.found
-    assert bool(finding.cure) is (severity is FAIL)
+@pytest.mark.parametrize(
+    ("limit_gib", "memory_gib", "found"),
+    [
+        (6, 20, "ulimit -v allows a process 6.0 GiB of addresses, and Ray's reserve 11 GiB"),
+        (12, 20, ""),
+        (12, 100, "reserve 35 GiB"),
+    ],
+)
+def test_a_limit_on_addresses_must_hold_rays_object_store(limit_gib: int, memory_gib: int, found: str) -> None:
+    finding = judge_address_space(limit_gib * 2**30, memory_gib * 2**30)
+    assert found in finding.found and finding.severity is (FAIL if found else OK)
+    assert bool(finding.cure) is bool(found)
     assert judge_address_space(resource.RLIM_INFINITY, 2**40).severity is OK
 
 
@@ -84,8 +91,8 @@ def test_a_file_in_the_place_of_a_folder(tmp_path: Path) -> None:
 def test_this_machine_is_looked_at(tmp_path: Path) -> None:
     findings = check_machine({"results": tmp_path})
     subjects = [finding.subject for finding in findings]
-    machine = ["shared memory", "open files", "address space", "memory", "Ray's folder", "local network"]
-    assert subjects == ["disk, results", *machine]
+    needed = ["open files", "address space", "Ray's folder", "home folder", "local network"]
+    assert subjects == ["disk, results", "shared memory", "memory", *needed]
     assert findings[-1].severity is OK  # the tests themselves need 127.0.0.1
 
 

@@ -79,7 +79,7 @@ def _call(words: list[str]) -> list[str] | None:
 def parse(call: list[str]) -> None:
     """Reads a call with the command's own parser, without running it; raises what a user would get for a wrong one."""
     name, *arguments = call
-    if name == "--help":
+    if name in ("--help", "--version"):
         return
     arguments = [argument for argument in arguments if argument != "--debug"]  # `cli.run` adds it to every command
     _parse(get_command(import_module(COMMANDS[name][0]).app), name, arguments, parent=None)

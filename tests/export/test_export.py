@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from safetensors import safe_open
@@ -15,7 +16,7 @@ from tune_sa2va.data.known_images import CONTENT_FILE, read_content
 from tune_sa2va.data.split_file import read_names
 from tune_sa2va.errors import CheckpointError, UserError
 from tune_sa2va.evaluate.tuned import read_tuned
-from tune_sa2va.export import app, best_checkpoint, find_checkpoints
+from tune_sa2va.export import app, best_checkpoint, checkpoints, find_checkpoints
 from tune_sa2va.export.card import literal
 from tune_sa2va.model.locate import model_folder
 from tune_sa2va.results.records import RunRecords
@@ -156,3 +157,12 @@ def test_the_best_checkpoint_is_the_one_with_the_highest_dice(search: Path) -> N
     assert {checkpoint.trial_id for checkpoint in found} == {"aa", "bb"}
     assert best_checkpoint(search).val_dice == max(checkpoint.val_dice for checkpoint in found)
     assert all(checkpoint.config != RECIPE for checkpoint in found)
+
+
+@pytest.mark.parametrize(
+    ("given", "full"), [("3", "0003"), ("0003", "0003"), ("12", "0012"), ("3-seed1", "0003-seed1"), ("bb", "bb")]
+)
+def test_a_trial_is_called_by_its_number(given: str, full: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = [SimpleNamespace(trial_id=trial_id) for trial_id in ("0003", "0012", "0003-seed1", "bb")]
+    monkeypatch.setattr(checkpoints, "find_checkpoints", lambda run: known)
+    assert best_checkpoint(Path("run"), given).trial_id == full

@@ -80,6 +80,8 @@ def test_a_sharded_base_keeps_its_layout(tmp_path: Path, name: str, use_rslora: 
 
     assert json.loads((tmp_path / "merged" / INDEX).read_text())["weight_map"] == weight_map
     for file in sorted(set(weight_map.values())):
+        mode, others = ((tmp_path / "merged" / name).stat().st_mode for name in (file, "config.json"))
+        assert mode == others, "the umask's, as of every other file"
         before, after = load_file(tmp_path / "base" / file), load_file(tmp_path / "merged" / file)
         assert before.keys() == after.keys()
         assert all(before[key].dtype == after[key].dtype for key in before)

@@ -1,11 +1,20 @@
 """The command: tables within 80 columns, JSON with the same numbers, one sentence for wrong use."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from tune_sa2va.cli import run
 from tune_sa2va.inspect.__main__ import app
+from tune_sa2va.inspect.kept import key_of
+
+
+@pytest.fixture(autouse=True)
+def _nothing_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNE_SA2VA_CACHE", str(tmp_path / "cache"))
 
 
 def inspect(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[object, str, str]:
@@ -53,3 +62,29 @@ def test_json_has_the_numbers(capsys: pytest.CaptureFixture[str]) -> None:
 def test_wrong_use(capsys: pytest.CaptureFixture[str], arguments: list[str], said: str) -> None:
     code, out, err = inspect(capsys, *arguments)
     assert code == 2 and out == "" and said in err and err.count("\n") == 1
+
+
+ASKS = """
+import sys
+from tune_sa2va.cli import run
+from tune_sa2va.inspect.__main__ import app
+try:
+    run(app, sys.argv[1:])
+finally:
+    print(sorted({"torch", "transformers"} & set(sys.modules)), file=sys.stderr)
+"""
+
+
+def test_the_second_time_is_quick_and_says_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    """Quick: without torch and transformers, whose import alone takes seconds."""
+    flags = ("--model", "tiny", "--image-size", "64x64", "--json")
+    first = inspect(capsys, *flags)[1]
+    again = subprocess.run([sys.executable, "-c", ASKS, *flags], capture_output=True, text=True, timeout=120)
+    assert (again.stdout, again.stderr.strip()) == (first, "[]")
+
+
+def test_another_question_or_model_has_another_answer(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    keys = [key_of(tmp_path, rank) for rank in (8, 16, 8)]
+    (tmp_path / "config.json").write_text('{"hidden_size": 64}')
+    assert keys[0] == keys[2] != keys[1] and key_of(tmp_path, 8) != keys[0]

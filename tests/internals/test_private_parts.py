@@ -1,5 +1,8 @@
 """Each private part of Ray and Optuna that we lean on is there, and does what we think. Fails by a sentence."""
 
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import optuna
@@ -96,3 +99,26 @@ def test_the_words_of_lost_nodes_have_a_name_to_replace():
     import ray
 
     assert callable(ray._private.worker.print_to_stdstream), GONE
+
+
+def test_a_ray_that_starts_in_the_block_has_the_loopback_address():
+    import ray
+    from ray._private import services
+
+    assert ray._private.worker._global_node is None, "a Ray is up: its own address would be told"
+    with ray_private.ray_on_loopback():
+        assert services.get_node_ip_address() == services.resolve_ip_for_localhost("127.0.0.1") == "127.0.0.1"
+    assert ray._private.ray_constants.ENABLE_RAY_CLUSTER, GONE
+
+
+def test_what_ray_starts_in_the_block_is_in_a_session_of_its_own():
+    from ray._private import services
+
+    def session(popen):
+        process = popen([sys.executable, "-c", "import os; print(os.getsid(0))"], stdout=subprocess.PIPE)
+        return int(process.communicate()[0])
+
+    with ray_private.ray_in_own_session():
+        assert session(services.ConsolePopen) != os.getsid(0)
+    assert session(services.ConsolePopen) == os.getsid(0)
+    assert "ConsolePopen" in services.start_ray_process.__code__.co_names, GONE

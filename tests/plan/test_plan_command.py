@@ -46,9 +46,9 @@ def folder_of_images(folder: Path, count: int, *, broken: tuple[str, ...] = ()) 
 def test_it_has_the_flags_of_the_search() -> None:
     theirs = inspect.signature(search_command).parameters
     mine = inspect.signature(main).parameters
-    assert set(theirs) - set(mine) == {"context", "resume", "quiet", "mlflow", "wandb"}
+    assert set(theirs) - set(mine) == {"context", "resume", "quiet", "mlflow", "wandb", "report"}
     assert all(mine[name].annotation == theirs[name].annotation for name in set(theirs) & set(mine))
-    assert set(mine) - set(theirs) == {"no_probe", "as_json"}
+    assert set(mine) - set(theirs) == {"no_probe", "card", "as_json"}
 
 
 def test_a_search_that_can_run(call, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,3 +130,25 @@ def test_the_probe_runs_a_trial_and_leaves_nothing(call, tmp_path: Path) -> None
     assert "steps on 6 images" in pace["source"]
     assert seconds["low"] <= seconds["total"] <= seconds["high"]
     assert not (tmp_path / "cache" / "features").exists()
+
+
+def plan_for_cards(tmp_path: Path, *arguments: str) -> object:
+    with pytest.raises(SystemExit) as left:
+        run(app, ["--out", str(tmp_path / "results"), "--trials", "9", "--folds", "1", *arguments])
+    return left.value.code
+
+
+@pytest.mark.parametrize(("card", "free"), [("h100", "78.7 of 79.2 GiB free"), ("24", "23.5 of 24.0 GiB free")])
+def test_cards_that_are_elsewhere_are_planned_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], card: str, free: str
+) -> None:
+    assert plan_for_cards(tmp_path, "--card", card, "--gpus", "4") == 0
+    out = capsys.readouterr().out
+    assert "4, each on 1 of 4 GPUs" in out and out.count(free) == 4 and "tiny in bf16" in out
+
+
+def test_a_card_that_is_not_known_or_not_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert plan_for_cards(tmp_path, "--card", "GT9000", "--gpus", "1") == 2
+    assert "--card must be one of B200, H200," in capsys.readouterr().err
+    assert plan_for_cards(tmp_path, "--card", "H100", "--gpus", "0") == 1
+    assert "--card needs --gpus" in " ".join(capsys.readouterr().out.split())

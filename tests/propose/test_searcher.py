@@ -1,5 +1,7 @@
 """The sampler's state, saved and restored as Tune does it."""
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,9 @@ from optuna.storages.journal import JournalFileBackend
 from ray.tune.experiment import Experiment
 from ray.tune.search import ConcurrencyLimiter, Searcher
 
+from tests.watch.runs import settings_in
 from tune_sa2va.lane.trainable import INFEASIBLE_GIB, LaneTrainable
-from tune_sa2va.propose.searcher import METRIC, OptunaWithLimits, Proposals
+from tune_sa2va.propose.searcher import METRIC, OptunaWithLimits, Proposals, journal_of, proposals
 from tune_sa2va.propose.warm_start import Inherited, InheritedTrial
 from tune_sa2va.results.settings import JOURNAL_FILE
 
@@ -144,3 +147,23 @@ def test_points_that_an_earlier_search_finished_are_not_proposed_again(tmp_path:
     everything = (*trials, InheritedTrial(trial_id="32", point={"lora.r": 32}, val_dice=0.5))
     search.leave_out(Inherited(source="before", same_data=True, differences=(), left_out=0, trials=everything))
     assert search.suggest("none is left") == Searcher.FINISHED
+
+
+def test_a_share_without_links_takes_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    for name in ("symlink", "link"):
+        monkeypatch.setattr(os, name, refuse)
+    optuna.create_study(study_name="vessels", storage=journal_of(tmp_path))
+    assert optuna.get_all_study_names(journal_of(tmp_path)) == ["vessels"]
+
+
+def test_a_folder_that_was_renamed_has_one_study_still(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    proposals(settings, lambda: 1, resuming=False)
+    settings.folder.rename(tmp_path / "renamed")
+    moved = settings.load(tmp_path / "renamed")
+    assert moved.name == "renamed"
+    proposals(moved, lambda: 1, resuming=True)
+    assert optuna.get_all_study_names(journal_of(moved.folder)) == ["demo"]

@@ -1,13 +1,20 @@
 """The page of a search: what it says, what it hides, and that it loads nothing."""
 
+import base64
+import io
 import re
 import shutil
 import subprocess
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 import tune_sa2va
 from tests.report import making
@@ -16,6 +23,10 @@ from tune_sa2va.errors import UserError
 from tune_sa2va.propose.warm_start import Inherited, InheritedTrial, write_inherited
 from tune_sa2va.report import importance
 from tune_sa2va.report.__main__ import write_comparison, write_report
+from tune_sa2va.report.effort import Timeline
+from tune_sa2va.report.load import load_run
+from tune_sa2va.report.progress_figures import _labels
+from tune_sa2va.report.summary import report_figures
 from tune_sa2va.results.records import RunRecords, TrialState
 
 BUNDLE = (Path(tune_sa2va.__file__).parent / "report" / "assets" / "plotly-basic.min.js").read_text()
@@ -70,7 +81,9 @@ class Loads(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         for name, value in attrs:
-            if name in ("src", "href", "srcset", "data", "action", "poster") and not (value or "").startswith("data:"):
+            if name in ("src", "href", "srcset", "data", "action", "poster") and not (value or "").startswith(
+                ("data:", "#")
+            ):
                 self.found.append(f"<{tag} {name}={value}>")
 
 
@@ -83,7 +96,7 @@ def test_the_page_says_what_the_files_say(hidden: str) -> None:
     assert "this saved 6 min of lane time of the 9 min" in text and "63%" in text
     assert "The winner is trial t03" in text
     assert "trial t05" in text and "cannot be read" in text
-    assert text.count("data:image/jpeg;base64,") == 3 * 6
+    assert text.count("data:image/jpeg;base64,") == 3 * 5
 
 
 def test_no_sentence_rests_on_one_or_two_trials_nor_on_trials_of_unequal_epochs(hidden: str) -> None:
@@ -241,7 +254,7 @@ def test_the_reruns_have_a_section_and_are_no_trials(tmp_path: Path) -> None:
     assert "The confirmation prefers trial t00, by its mean of 0.580 against 0.560" in text
     assert "0.550 (seed 1), 0.570 (seed 2)" in text
     assert "ran again with new seeds: 4 reruns in 40 s of lane time" in text
-    assert "2 trials started" in text and "The winner is trial t00" in text
+    assert "2 trials started" in text and "The winner is t00-seed1 (trial t00 again with seed 1): " in text
     assert "No trial beat the recipe by its reruns" in text
 
 
@@ -268,3 +281,97 @@ def test_what_was_inherited_is_said_and_counts_as_no_trial(tmp_path: Path) -> No
     text = told(page(tmp_path))
     assert "told 2 finished trials of the search old, on the same data. Left out" in text
     assert "1 trial started" in text and "0.99" not in text and "Li Wei" not in text
+
+
+def figures(folder: Path) -> dict[str, Any]:
+    return {figure.key: figure for figure in report_figures(load_run(folder, show_names=False))}
+
+
+def test_the_score_axis_spans_the_scores(run: Path) -> None:
+    plot = figures(run)["parallel"].plot
+    assert plot.layout.yaxis.ticktext[-1] == "Val Dice<br><i>0.525 … 0.595</i>"
+    row = len(plot.layout.yaxis.ticktext) - 1
+    ends = [x for trace in plot.data for x, y in zip(trace.x, trace.y, strict=True) if y == row]
+    assert (min(ends), max(ends)) == (0.0, 1.0)
+
+
+def test_counts_have_whole_ticks(run: Path) -> None:
+    drawn = figures(run)
+    assert drawn["images"].plot.layout.xaxis.dtick == drawn["learning_curves"].plot.layout.xaxis.dtick == 1
+
+
+def test_the_labels_of_lanes_are_of_one_size_and_only_where_there_is_room(run: Path) -> None:
+    *bars, labels = figures(run)["lanes"].plot.data
+    assert labels.mode == "text" and labels.textfont.size >= 12 and len(labels.text) >= 3
+    assert all(trace.text is None for trace in bars)
+    short = timeline_of(0.5)
+    assert "".join(_labels(short, 1.0).text) == "long"
+
+
+def timeline_of(end_s: float) -> Timeline:
+    """A trial of 100 s, and one of half a second after it."""
+    spans = pd.DataFrame(
+        {"lane": ["lane 1"] * 2, "label": ["trial long", "trial short"], "start_s": [0.0, 100.0],
+         "end_s": [100.0, 100.0 + end_s]}
+    )  # fmt: skip
+    return Timeline(spans=spans, pauses=[], busy={}, total_s=100.0 + end_s)
+
+
+def test_the_sentence_above_the_intervals_says_what_the_table_says(run: Path) -> None:
+    locked = load_run(run, show_names=False).locked
+    assert locked is not None
+    reading = figures(run)["differences"].reading
+    for other in ("recipe", "untuned base"):
+        (said,) = re.findall(rf"Beside the {other}: (.*?)\.", reading)
+        for column, label in (("dice", "Dice"), ("precision", "Precision"), ("cl_dice", "clDice")):
+            word = locked.against(other)[column].word
+            assert re.search(rf"{word} by [^;]*\b{label}\b", said), (other, label, word, said)
+
+
+def test_the_parts_are_counted_by_image_and_patient(hidden: str) -> None:
+    assert "The parts, by image and patient (group): train: 4 images of 4 groups; test: 6 images of 6 groups." in hidden
+
+
+def test_the_gallery_fills_its_rows_and_opens_at_full_size_without_a_script(hidden: str) -> None:
+    rows = re.findall(r'<div class="panels">(.*?)</div>', hidden, flags=re.DOTALL)
+    captions = [re.findall(r"<figcaption>(.*?)</figcaption>", row) for row in rows]
+    assert captions == [["image", "truth", "untuned base", "recipe", "winner"]] * 3
+    for target in re.findall(r'class="larger" href="#(.*?)"', hidden):
+        assert hidden.count(f'<figure id="{target}">') == 1
+    assert ".panels figure:target" in hidden
+    first = re.search(r"data:image/jpeg;base64,([^\"]*)", hidden)
+    assert first and Image.open(io.BytesIO(base64.b64decode(first[1]))).size == (48, 40)
+
+
+def test_errors_are_told_by_vessel_width(hidden: str) -> None:
+    table = re.search(r'<h3 id="widths">.*?</table>', hidden, flags=re.DOTALL)
+    assert table and "under 4 px" in table[0] and "16 px and more" in table[0]
+    assert re.search(r"untuned base</th>.*?100% missed.*?recipe</th>", table[0], flags=re.DOTALL)
+
+
+def test_a_rerun_that_won_has_one_name(tmp_path: Path) -> None:
+    folder = making.whole_run(tmp_path / "one", tmp_path / "study")
+    records = RunRecords.open(folder)
+    records.trial_started("t03-seed1", 20, RECIPE, "lane 1", parent="t03")
+    (folder / "best_adapter" / "tune_sa2va.json").write_text('{"trial": "t03-seed1", "epoch": 4}')
+    text = told(page(folder))
+    assert "The winner is t03-seed1 (trial t03 again with seed 1): " in text
+    assert "The winner repeats trial t03, which was best after epoch 4" in text
+
+
+def test_a_row_that_both_searches_share_is_said_once(run: Path, tmp_path: Path) -> None:
+    other = tmp_path / "two"
+    shutil.copytree(run, other)
+    table = pq.read_table(other / "test_scores.parquet").to_pandas()
+    table.loc[table["row"] == "winner", "tp"] -= 1
+    table.loc[table["row"] == "winner", "fn"] += 1
+    pq.write_table(pa.Table.from_pandas(table, preserve_index=False), other / "test_scores.parquet")
+    to = tmp_path / "compared.html"
+    write_comparison(run, other, to, show_names=False)
+    rows = re.findall(r'<th scope="row">([^<]*)</th><td class="number">', told(to.read_text()))
+    assert [row for row in rows if ":" in row] == [
+        "A and B: untuned base",
+        "A and B: recipe",
+        "A: winner",
+        "B: winner",
+    ]

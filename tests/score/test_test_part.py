@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -65,6 +66,10 @@ def test_the_test_part_is_scored_with_each_ones_adapter(settings: SearchSettings
     assert set(masks) == {f"{row}/{image['image_code']}.png" for row in rows for image in test}
     counts = {row: [Counts(**{part: entry[part] for part in ("tp", "fp", "fn", "tn")}) for entry in found]
               for row, found in rows.items()}  # fmt: skip
+    assert all(row["dice"] == pytest.approx(one.dice, nan_ok=True) for name, found in rows.items()
+               for row, one in zip(found, counts[name], strict=True))  # fmt: skip
+    module._write(tmp_path / SCORES_FILE, rows["winner"], 1)
+    assert pq.read_table(tmp_path / SCORES_FILE)["dice"].to_pylist() == [row["dice"] for row in rows["winner"]]
     assert counts["untuned base"] == counts["base again"] == by_hand(settings, model) != counts["winner"]
 
 

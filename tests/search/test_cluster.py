@@ -1,13 +1,14 @@
 """Joining a cluster that does not let us in; and searches that start together take different dashboard ports."""
 
 import socket
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
 import ray
 
 from tune_sa2va.errors import DeviceError
-from tune_sa2va.search.cluster import _free_port, _join
+from tune_sa2va.search.cluster import _dashboard, _free_port, _join
 
 
 @pytest.mark.parametrize(
@@ -47,3 +48,13 @@ def test_a_claim_ends_with_its_block_and_a_port_that_is_listened_on_is_left_out(
         taken.bind(("127.0.0.1", port))
         with _free_port() as other:
             assert other != port
+
+
+def test_the_dashboard_is_named_with_the_way_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    said = _dashboard("127.0.0.1:8265")
+    command = said.split(": ")[-1].rstrip(")").split()
+    assert said.startswith("Ray dashboard: http://127.0.0.1:8265 (log in with") and command[1] == "get-auth-token"
+    assert Path(command[0]).is_file()
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    assert _dashboard("127.0.0.1:8265") == "Ray dashboard: http://127.0.0.1:8265"

@@ -1,6 +1,7 @@
 """What a search says of trials that were asked for and did not run, and its exit code."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from tests.watch.runs import settings_in, start
 from tune_sa2va.config import DataSettings
 from tune_sa2va.data.images import load_image
 from tune_sa2va.data.split_file import write_split
+from tune_sa2va.report.stale import mark_as_older
 from tune_sa2va.results.records import RunRecords, TrialState
 from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.search import job
@@ -77,3 +79,28 @@ def test_a_spent_time_budget_is_said_and_no_fault(tmp_path: Path, capsys: pytest
 def test_reruns_that_never_started_are_missing_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert job._account(searched(tmp_path, 0, trials=1, confirm=1), "") == 1
     assert "2 of 2 reruns never started" in capsys.readouterr().err
+
+
+def test_a_report_that_cannot_be_made_is_said_and_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = searched(tmp_path, 0, trials=1)
+    monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)  # as if plotly were not installed
+    for name in [name for name in sys.modules if name.startswith("tune_sa2va.report.") and "__main__" not in name]:
+        monkeypatch.delitem(sys.modules, name)
+    job._write_report(settings)
+    said = capsys.readouterr()
+    assert said.out == "" and "report.html was not made (import of plotly" in said.err
+    assert f"python -m tune_sa2va.report {settings.folder}" in said.err
+
+
+def test_the_end_of_a_search_makes_its_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = searched(tmp_path, 1, trials=2)
+    job._write_report(settings)
+    page = settings.folder / "report.html"
+    assert capsys.readouterr().out == f"Report: {page}\n"
+    assert '<p class="stale" hidden>' in page.read_text()
+    mark_as_older(settings.folder)
+    assert '<p class="stale">The search went on after this page was made' in page.read_text()
+    job._write_report(settings)
+    assert '<p class="stale" hidden>' in page.read_text()

@@ -1,12 +1,16 @@
 """The live table and its plain lines."""
 
 import io
+import re
+import threading
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from tests.watch.runs import an_epoch, settings_in, start
 from tune_sa2va.results.records import RunRecords, TrialState
+from tune_sa2va.watch import screen as module
 from tune_sa2va.watch.screen import Screen
 
 
@@ -48,3 +52,49 @@ def test_a_reason_cannot_drive_the_terminal(tmp_path: Path) -> None:
 def test_a_terminal_has_a_table_of_the_lanes(tmp_path: Path) -> None:
     said = said_by(tmp_path, quiet=False, terminal=True)
     assert "lane 1" in said and "0.6100" in said and "1 failed, 1 running, 2 to come" in said
+
+
+@pytest.mark.parametrize("width", [80, 120, 130])
+def test_the_picture_of_a_terminal_is_not_cut(tmp_path: Path, width: int) -> None:
+    settings = settings_in(tmp_path)
+    start(RunRecords.open(settings.folder), 0)
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=width, height=40, highlight=False, color_system=None)
+    screen = Screen(settings, console=console)
+    screen.close()
+    said = " ".join(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue()).split())
+    assert "of 4 trials 0 complete, 0 stopped, 0 failed, 1 running, 3 to come" in said
+    assert "end not known before the first epoch (the model loads, and images are encoded once)" in said
+
+
+def test_one_is_an_epoch_and_several_are_epochs(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    records = RunRecords.open(settings.folder)
+    out = io.StringIO()
+    screen = Screen(settings, console=Console(file=out, width=140))
+    for number, dices in enumerate(((0.5,), (0.5, 0.6))):
+        trial = start(records, number, *dices)
+        records.trial_ended(trial, TrialState.STOPPED)
+        screen.ended(trial, TrialState.STOPPED)
+    screen.close()
+    assert "STOPPED after 1 epoch, best" in out.getvalue() and "STOPPED after 2 epochs, best" in out.getvalue()
+
+
+def test_a_log_says_once_that_images_are_encoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow:
+        counts = iter([(0, 9), (4, 9), (8, 9), (9, 9)])
+
+        def __init__(self, settings: object) -> None: ...
+
+        def count(self) -> tuple[int, int]:
+            return next(self.counts)
+
+    monkeypatch.setattr(module, "Encoding", Slow)
+    monkeypatch.setattr(module, "_ENCODING_POLL_S", 0.0)
+    out = io.StringIO()
+    screen = Screen(settings_in(tmp_path), console=Console(file=out, width=140))
+    for thread in threading.enumerate():
+        if thread.name == "encoding":
+            thread.join(10)
+    screen.close()
+    assert out.getvalue() == "encoding images once, 0 of 9\n"

@@ -32,3 +32,11 @@ def test_control_characters_of_a_name_are_shown(tmp_path: Path) -> None:
     text = (tmp_path / "logs" / "0003.log").read_text()
     assert "\x1b" not in text and text.count("\n") == 3
     assert "FAILED: a\\x1b[2J.png" in text and "    b\\x1b[2J.png" in text
+
+
+def test_no_memory_of_a_card_is_told_where_there_is_none(tmp_path: Path) -> None:
+    logs = TrialLogs(tmp_path)
+    for number, peak in ((1, 0.0), (2, 3.5)):
+        logs.epoch("0000", "lane 1", an_epoch(number, 0.5) | {"peak_gib": peak}, None)
+    first, second = (tmp_path / "logs" / "0000.log").read_text().splitlines()
+    assert first.endswith("it/s") and second.endswith("it/s, peak 3.50 GiB")

@@ -3,13 +3,22 @@
 import os
 from pathlib import Path
 
+from tune_sa2va.errors import CacheError
+
 CACHE_VARIABLE = "TUNE_SA2VA_CACHE"
 
 
 def cache_folder() -> Path:
-    """$TUNE_SA2VA_CACHE, or ~/.cache/tune_sa2va; absolute."""
+    """$TUNE_SA2VA_CACHE, or ~/.cache/tune_sa2va; absolute.
+
+    Raises:
+        UserError: the user has no home folder (a container's --user), and the variable is not set.
+    """
     given = os.environ.get(CACHE_VARIABLE)
-    return Path(given).expanduser().resolve() if given else Path.home() / ".cache" / "tune_sa2va"
+    try:
+        return Path(given or "~/.cache/tune_sa2va").expanduser().resolve()
+    except RuntimeError as error:
+        raise CacheError(f"this user has no home folder for features. Set HOME, or {CACHE_VARIABLE}.") from error
 
 
 def features_folder() -> Path:

@@ -37,12 +37,13 @@ def examine(out: Path, *, quick: bool) -> list[Finding]:
     from tune_sa2va.doctor.gpus import check_gpus  # heavy imports wait, so that --help is quick
     from tune_sa2va.doctor.machine import check_machine
     from tune_sa2va.doctor.ray_start import check_ray
-    from tune_sa2va.doctor.software import check_packages, check_python
+    from tune_sa2va.doctor.software import check_installed, check_packages, check_python
 
     folders = {"results": out.resolve(), "caches": cache_folder()}
+    installed = check_installed()
     return [
-        check_python(),
-        *check_packages(),
+        installed,
+        *([check_python(), *check_packages()] if installed.severity is Severity.OK else []),
         *check_gpus(),
         *check_machine(folders),
         *([] if quick else [check_ray()]),

@@ -4,11 +4,10 @@ import os
 import resource
 import shutil
 import socket
-import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from tune_sa2va.doctor.finding import Finding, Severity
-from tune_sa2va.preflight.address_space import CURE, address_space_fault
 
 _GIB = 2**30
 _OPEN_FILES_OK, _OPEN_FILES_LEAST = 8192, 1024
@@ -17,21 +16,41 @@ _DISK_OK_GIB, _DISK_LEAST_GIB = 20.0, 2.0
 _MEMORY_OK_GIB, _MEMORY_LEAST_GIB = 8.0, 2.0
 _SOCKET_PATH_LIMIT = 107
 """Bytes of a Unix socket's path on Linux; Ray puts its sockets in its session folder."""
+_HOME_CURE = (
+    "Set HOME to a folder of yours that can be written, for example export HOME=/tmp/home, and make that folder."
+)
+_STORE_SHARE = 0.3
+"""Of the machine's memory: Ray's object store, which each of its processes maps whole."""
+_BESIDE_STORE_GIB = 5.0
+"""What its raylet reserves besides: 11 GiB in all on a machine of 23 (Ray 2.60)."""
 _RAY_SOCKET = "/ray/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store"
 
 
 def check_machine(folders: dict[str, Path]) -> list[Finding]:
     """Looks at this machine. folders: what goes where; each need not exist yet."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return [
         *(judge_disk(name, folder, _free_gib(folder)) for name, folder in folders.items()),
         judge_shared_memory(_shared_memory_gib()),
+        judge_memory(_available_gib()),
+        *what_ray_needs(),
+    ]
+
+
+def what_ray_needs(*, starts: bool = True) -> list[Finding]:
+    """Looks at what Ray cannot do without. starts: it has to start here, and not only to join a cluster."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return [
         judge_open_files(soft, hard),
         judge_address_space(resource.getrlimit(resource.RLIMIT_AS)[0], _memory_bytes()),
-        judge_memory(_available_gib()),
-        judge_ray_folder(Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())),
+        *([judge_ray_folder(ray_folder(os.environ))] if starts else []),
+        judge_home(os.environ, _home()),
         _check_port(),
     ]
+
+
+def ray_folder(environment: Mapping[str, str]) -> Path:
+    """Where Ray makes its folder `ray`, as it looks for the place."""
+    return Path(environment.get("RAY_TMPDIR") or environment.get("TMPDIR") or "/tmp")
 
 
 def judge_disk(name: str, folder: Path, free_gib: float | None) -> Finding:
@@ -71,11 +90,18 @@ def judge_open_files(soft: int, hard: int) -> Finding:
 
 
 def judge_address_space(limit_bytes: int, memory_bytes: int) -> Finding:
-    """The line about `ulimit -v` on a machine of so much memory."""
-    if fault := address_space_fault(limit_bytes, memory_bytes):
-        return Finding(Severity.FAIL, "address space", fault, CURE)
-    found = "no limit" if limit_bytes == resource.RLIM_INFINITY else f"{limit_bytes / _GIB:.0f} GiB a process"
-    return Finding(Severity.OK, "address space", found)
+    """The line about `ulimit -v` on a machine of so much memory: each of Ray's processes maps its object store."""
+    if limit_bytes == resource.RLIM_INFINITY:
+        return Finding(Severity.OK, "address space", "no limit")
+    limit_gib = limit_bytes / _GIB
+    needed_gib = _STORE_SHARE * memory_bytes / _GIB + _BESIDE_STORE_GIB
+    if limit_gib >= needed_gib:
+        return Finding(Severity.OK, "address space", f"{limit_gib:.0f} GiB a process")
+    found = (
+        f"ulimit -v allows a process {limit_gib:.1f} GiB of addresses, and Ray's reserve {needed_gib:.0f} GiB on this "
+        "machine"
+    )
+    return Finding(Severity.FAIL, "address space", found, "ulimit -v unlimited, in the shell that starts the search.")
 
 
 def judge_memory(available_gib: float) -> Finding:
@@ -95,9 +121,21 @@ def judge_ray_folder(folder: Path) -> Finding:
     if longest > _SOCKET_PATH_LIMIT:
         found = f"{folder}: sockets in it get names of {longest} bytes, {_SOCKET_PATH_LIMIT} at most"
         return Finding(Severity.FAIL, "Ray's folder", found, "Set RAY_TMPDIR to a short path, such as /tmp.")
-    if _free_gib(folder) is None:
-        return Finding(Severity.FAIL, "Ray's folder", f"{folder} cannot be written", "Set RAY_TMPDIR to one that can.")
-    return Finding(Severity.OK, "Ray's folder", f"{folder}/ray")
+    sessions = folder / "ray"  # may be there, and another user's: the first one who ran Ray here
+    if _free_gib(sessions) is None:
+        cure = "Set RAY_TMPDIR to a short path of your own, such as /tmp/ray-$USER, and make that folder."
+        return Finding(Severity.FAIL, "Ray's folder", f"{sessions} cannot be written by you", cure)
+    return Finding(Severity.OK, "Ray's folder", str(sessions))
+
+
+def judge_home(environment: Mapping[str, str], home: Path | None) -> Finding:
+    """The line about the home folder, where Ray keeps its token. None: there is none (a container's --user)."""
+    if environment.get("RAY_AUTH_MODE") == "disabled" or {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & environment.keys():
+        return Finding(Severity.OK, "home folder", "not needed: Ray's token is elsewhere")
+    if home is not None and _free_gib(home / ".ray") is not None:
+        return Finding(Severity.OK, "home folder", str(home))
+    found = "there is none" if home is None else f"{home} cannot be written"
+    return Finding(Severity.FAIL, "home folder", f"{found}, and Ray writes its token there", _HOME_CURE)
 
 
 def _check_port() -> Finding:
@@ -111,6 +149,14 @@ def _check_port() -> Finding:
         cure = "Ray's processes speak over 127.0.0.1: allow it in the firewall or sandbox, and unset proxies for it."
         return Finding(Severity.FAIL, "local network", f"127.0.0.1 cannot be reached ({error})", cure)
     return Finding(Severity.OK, "local network", "127.0.0.1 answers")
+
+
+def _home() -> Path | None:
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return None
+    return home if home.is_dir() else None
 
 
 def _free_gib(folder: Path) -> float | None:

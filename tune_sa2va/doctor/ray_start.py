@@ -19,7 +19,7 @@ def check_ray() -> Finding:
     cure = "Ray's own log, in /tmp/ray/session_latest/logs, says what it lacks."
     try:
         done = subprocess.run(  # noqa: S603 - our own words only
-            [sys.executable, "-c", _START], capture_output=True, text=True, timeout=_LIMIT_S
+            [sys.executable, "-c", _START], capture_output=True, encoding="utf-8", errors="replace", timeout=_LIMIT_S
         )
     except subprocess.TimeoutExpired:
         return Finding(Severity.FAIL, "Ray", f"did not start within {_LIMIT_S} s", cure)

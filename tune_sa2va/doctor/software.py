@@ -11,14 +11,25 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 import tune_sa2va
+from tune_sa2va.distribution import NAME as _DISTRIBUTION
+from tune_sa2va.distribution import package_version
 from tune_sa2va.doctor.finding import Finding, Severity
+from tune_sa2va.errors import UserError
 
-_DISTRIBUTION = "tune-sa2va"
 LOCK_FILE = Path(tune_sa2va.__file__).parents[1] / "requirements.lock"
 """Beside the package in a checkout; an installed package has none."""
 
 _NAMED = 4
 """How many packages a line names before it only counts them."""
+
+
+def check_installed() -> Finding:
+    """Whether the package itself is installed: what it needs is known by that alone."""
+    try:
+        return Finding(Severity.OK, "tune_sa2va", package_version())
+    except UserError as error:
+        where, _, cure = str(error).partition(". Install it: ")
+        return Finding(Severity.FAIL, "tune_sa2va", where, f"Install it: {cure}")
 
 
 def check_python() -> Finding:

@@ -49,7 +49,7 @@ class TrialCheckpoint:
         """
         path = self.folder / f"fold_{fold}" / "state.json"
         try:
-            return float(json.loads(path.read_text())["progress"]["val_dice"])
+            return float(json.loads(path.read_text(encoding="utf-8"))["progress"]["val_dice"])
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise CheckpointError(f"{path}: damaged ({' '.join(str(error).split())}). Give another --trial.") from error
 
@@ -105,7 +105,7 @@ def _about(folder: Path) -> tuple[TrialConfig, int] | None:
     just replaced it."""
     path = folder / "state.json"
     try:
-        state = json.loads(path.read_text())
+        state = json.loads(path.read_text(encoding="utf-8"))
         return TrialConfig.model_validate(state["config"]), int(state.get("folds", {"of": 1})["of"])
     except FileNotFoundError:
         return None
@@ -130,7 +130,7 @@ def best_checkpoint(run: Path, trial_id: str | None = None) -> TrialCheckpoint:
         raise ResultsError(
             f"{run}: no trial has finished an epoch yet. Wait for the first one, or look at its failures."
         )
-    trial_id = trial_id or _confirmed(run)
+    trial_id = _full_id(trial_id) if trial_id else _confirmed(run)
     if trial_id is None:
         return best_of_search(run, checkpoints)
     own = [checkpoint for checkpoint in checkpoints if checkpoint.trial_id == trial_id]
@@ -138,6 +138,12 @@ def best_checkpoint(run: Path, trial_id: str | None = None) -> TrialCheckpoint:
         known = ", ".join(sorted({checkpoint.trial_id for checkpoint in checkpoints})[:10])
         raise ResultsError(f"--trial {trial_id}: no checkpoint of it in {run}. Trials with one: {known}.")
     return own[0]
+
+
+def _full_id(given: str) -> str:
+    """As records have it: 3 is 0003, 3-seed1 is 0003-seed1."""
+    place, dash, seed = given.partition("-")
+    return f"{int(place):04d}{dash}{seed}" if place.isascii() and place.isdigit() and len(place) < 9 else given
 
 
 def best_of_search(run: Path, checkpoints: Sequence[TrialCheckpoint]) -> TrialCheckpoint:
@@ -171,7 +177,7 @@ def copy_checked(checkpoint: TrialCheckpoint, to: Path, fold: int = 0) -> None:
     try:
         for name in ADAPTER_FILES:
             (to / name).write_bytes((adapter / name).read_bytes())
-        wanted = json.loads((checkpoint.folder / "state.json").read_text())["sha256"]
+        wanted = json.loads((checkpoint.folder / "state.json").read_text(encoding="utf-8"))["sha256"]
     except OSError as error:
         raise CheckpointError(
             f"{checkpoint.folder}: the adapter cannot be copied ({error.strerror}). "

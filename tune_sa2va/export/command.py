@@ -1,7 +1,7 @@
 """`python -m tune_sa2va.export`: the adapter of a search's best trial, or of any trial, as files for Sa2VA.
 
     python -m tune_sa2va.export --run results/NAME --to best_adapter
-    python -m tune_sa2va.export --run results/NAME --trial 1a2b3c --to adapter_4
+    python -m tune_sa2va.export --run results/NAME --trial 3 --to adapter_4
     python -m tune_sa2va.export --run results/NAME --merge --to tuned_sa2va
 
 It works while the search runs, too.
@@ -23,7 +23,9 @@ app = typer.Typer(add_completion=False)
 def main(
     run: Annotated[Path, typer.Option(help="Results folder of a search, results/NAME; it may still be running.")],
     to: Annotated[Path, typer.Option(help="Folder to write; new, empty, or an earlier export.")],
-    trial: Annotated[str | None, typer.Option(help="A trial's id.", show_default="the best by Val Dice")] = None,
+    trial: Annotated[
+        str | None, typer.Option(help="A trial: 3 or 0003; a rerun: 0003-seed1.", show_default="the best by Val Dice")
+    ] = None,
     final: Annotated[
         FinalName | None,
         typer.Option(

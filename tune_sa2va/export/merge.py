@@ -82,7 +82,10 @@ def _merge_shard(source: Path, target: Path, read: AdapterFile) -> set[str]:
         if merged is not None:
             tensors[key] = merged
             changed.add(key)
+    target.touch()
+    mode = target.stat().st_mode  # the umask's; safetensors makes files for their owner alone
     save_file(tensors, target, metadata=metadata)
+    target.chmod(mode)
     return changed
 
 

@@ -66,11 +66,11 @@ def verify(run: Path, folder: Path, proof: Proof) -> FreshScores:
         request, answer = Path(temporary) / "request.json", Path(temporary) / "answer.json"
         places = {"run": str(run.resolve()), "folder": str(folder.resolve())}
         members = [str(member.resolve()) for member in proof.members]
-        request.write_text(json.dumps(places | asdict(proof) | {"members": members}))
+        request.write_text(json.dumps(places | asdict(proof) | {"members": members}), encoding="utf-8")
         command = [sys.executable, "-m", "tune_sa2va.export.verify", str(request), str(answer)]
-        done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603 - our own module
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")  # noqa: S603 - our own module
         if done.returncode == 0:
-            return FreshScores(**json.loads(answer.read_text()))
+            return FreshScores(**json.loads(answer.read_text(encoding="utf-8")))
     last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
     if done.returncode == _GONE:
         raise DataGoneError(last[0].removeprefix("error: "))
@@ -169,9 +169,10 @@ def _main(request: Path, answer: Path) -> int:
     from tune_sa2va.data.split_file import read_names
     from tune_sa2va.results.settings import SearchSettings
 
-    asked = json.loads(request.read_text())
+    asked = json.loads(request.read_text(encoding="utf-8"))
     try:
-        answer.write_text(json.dumps(asdict(with_sound_features(lambda: _answer(asked)))))
+        found = with_sound_features(lambda: _answer(asked))
+        answer.write_text(json.dumps(asdict(found)), encoding="utf-8")
     except UserError as error:
         run = Path(asked["run"])
         words = FailureWords.of(read_names(run), SearchSettings.load(run).data)

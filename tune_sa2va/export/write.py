@@ -173,7 +173,9 @@ def _proof(checkpoint: TrialCheckpoint, form: _Form, export: Path) -> Proof:
     """Folds' adapters come from the export where it has them, and from the checkpoint where not."""
     own = [checkpoint.adapter(fold) for fold in range(checkpoint.folds)]
     if form.final == "refit":
-        on_all = json.loads((checkpoint.refit_folder / "state.json").read_text())["progress"]["val_dice"]
+        on_all = json.loads((checkpoint.refit_folder / "state.json").read_text(encoding="utf-8"))["progress"][
+            "val_dice"
+        ]
         return Proof(members=tuple(own), dice_on_all=on_all)
     if checkpoint.folds == 1:
         return Proof(merged=form.merged)

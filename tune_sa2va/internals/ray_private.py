@@ -4,12 +4,14 @@ Tried with ray 2.60, the range in pyproject.toml. A test calls each function on 
 which drops something fails there, with a sentence, and not in the middle of somebody's search.
 """
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import optuna
 import ray
+from ray._private import ray_constants, services
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.schedulers.async_hyperband import _Bracket
@@ -81,3 +83,37 @@ def silence_lost_nodes() -> None:
     if not hasattr(ray._private.worker, "print_to_stdstream"):
         raise AttributeError("ray._private.worker has no print_to_stdstream any more")
     ray._private.worker.print_to_stdstream = lambda *_, **__: None
+
+
+@contextlib.contextmanager
+def ray_on_loopback() -> Iterator[None]:
+    """A Ray that starts in the block has 127.0.0.1 for its address, so that each of its processes listens there alone.
+
+    `ray.init(_node_ip_address="127.0.0.1")` does not do: Ray puts the machine's outer address in its place, unless it
+    believes that there are no clusters on this system, as on Windows and macOS.
+    """
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+@contextlib.contextmanager
+def ray_in_own_session() -> Iterator[None]:
+    """Processes that Ray starts in the block are no part of our terminal's session, nor are their children.
+
+    A terminal sends Ctrl-C, and the news that it was closed, to every process of its foreground group. Ray's own would
+    end before we have put the records away, and take us with them.
+    """
+    whole = services.ConsolePopen
+
+    def popen(*args: Any, **options: Any) -> Any:
+        return whole(*args, **options | {"start_new_session": True})
+
+    services.ConsolePopen = popen
+    try:
+        yield
+    finally:
+        services.ConsolePopen = whole

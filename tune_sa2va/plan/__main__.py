@@ -13,7 +13,7 @@ from tune_sa2va.search.__main__ import main as search_command
 
 app = typer.Typer(add_completion=False)
 
-_NOT_PLANNED = ("context", "resume", "trust", "quiet", "mlflow", "wandb")
+_NOT_PLANNED = ("context", "resume", "trust", "quiet", "mlflow", "wandb", "report")
 """Parameters of the search command that a plan has no use for."""
 
 
@@ -21,6 +21,15 @@ def main(
     no_probe: Annotated[
         bool, typer.Option("--no-probe", help="Do not run 20 steps to find out how long the search will take.")
     ] = False,
+    card: Annotated[
+        str | None,
+        typer.Option(
+            help="Plan for --gpus cards of this kind, not for those of this machine, which may have none: H100, "
+            "A100-40, ..., or the GiB of one.",
+            metavar="KIND|GIB",
+            show_default="this machine's",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of lines.")] = False,
     **flags: Any,
 ) -> None:
@@ -33,9 +42,11 @@ def main(
 
     from tune_sa2va.plan.forecast import look
     from tune_sa2va.plan.show import show, to_plain
+    from tune_sa2va.preflight.cards import card_of
     from tune_sa2va.preflight.flags import Flags
 
-    forecast = look(Flags.of(flags), with_probe=not no_probe, codes=flags["codes"])
+    kind = None if card is None else card_of(card)
+    forecast = look(Flags.of(flags), with_probe=not no_probe, codes=flags["codes"], card=kind)
     if as_json:
         print(json.dumps(to_plain(forecast), indent=2))
     else:

@@ -6,13 +6,12 @@ from dataclasses import dataclass, field
 from tune_sa2va.data import CheckReport, Sample
 from tune_sa2va.data.parts import scored_parts
 from tune_sa2va.data.speech import Speech
-from tune_sa2va.doctor.finding import Severity
-from tune_sa2va.doctor.machine import check_machine
 from tune_sa2va.errors import TrialFailure, UserError
 from tune_sa2va.plan.clock import Hours, predict
 from tune_sa2va.plan.pace import Pace, probe
 from tune_sa2va.plan.room import Room, measure_room
 from tune_sa2va.plan.table import TABLES, pace_from_tables
+from tune_sa2va.preflight.cards import Card
 from tune_sa2va.preflight.data import examine_data, with_folds
 from tune_sa2va.preflight.flags import Flags
 from tune_sa2va.preflight.settings import faults, resolve_settings
@@ -39,25 +38,21 @@ class Forecast:
     hours: Hours | None = None
 
 
-def look(flags: Flags, *, with_probe: bool, codes: bool | None = None) -> Forecast:
+def look(flags: Flags, *, with_probe: bool, codes: bool | None = None, card: Card | None = None) -> Forecast:
     """Looks ahead as far as the flags allow; the time only where nothing speaks against the search.
 
+    card: on such cards of another machine, in place of those here; no probe can be run then.
     codes: call images by codes, or by their names; None goes by whether a terminal reads along.
     """
-    forecast = Forecast(problems=faults(flags))
+    forecast = Forecast(problems=faults(flags, elsewhere=card is not None))
     if forecast.problems:
         return forecast
-    settings = forecast.settings = resolve_settings(flags)
+    settings = forecast.settings = resolve_settings(flags, elsewhere=card is not None)
     forecast.expected = expect(
         trials=settings.trials, epochs=settings.epochs, lanes=settings.lanes,
         reduction_factor=settings.reduction_factor, grace_period=settings.grace_period,
         learns=settings.sampler != "random",
     )  # fmt: skip
-    forecast.problems += [
-        f"{finding.subject}: {finding.found}. {finding.cure}"
-        for finding in check_machine({})
-        if finding.severity is Severity.FAIL and finding.subject != "memory"  # weighed below, against what lanes take
-    ]
     _try(forecast, lambda: examine_targets(settings))
     examined: list[tuple[CheckReport, tuple[Sample, ...]]] = []
     _try(forecast, lambda: examined.append(examine_data(settings)))
@@ -74,9 +69,11 @@ def look(flags: Flags, *, with_probe: bool, codes: bool | None = None) -> Foreca
     settings = forecast.settings = with_folds(settings, samples)
     forecast.images = scored_parts(samples)
     forecast.groups = report.num_groups
-    _try(forecast, lambda: _look_at_room(forecast, settings, flags.memory, report))
+    _try(forecast, lambda: _look_at_room(forecast, settings, flags.memory, report, card))
     if not forecast.problems:
-        _try(forecast, lambda: _look_at_time(forecast, settings, report, samples, with_probe=with_probe))
+        _try(
+            forecast, lambda: _look_at_time(forecast, settings, report, samples, with_probe=with_probe and card is None)
+        )
     return forecast
 
 
@@ -88,9 +85,11 @@ def _try(forecast: Forecast, step: Callable[[], None]) -> None:
         forecast.problems.append(str(error))
 
 
-def _look_at_room(forecast: Forecast, settings: SearchSettings, memory: str, report: CheckReport) -> None:
+def _look_at_room(
+    forecast: Forecast, settings: SearchSettings, memory: str, report: CheckReport, card: Card | None
+) -> None:
     assert forecast.expected is not None, "expected comes first"
-    room = forecast.room = measure_room(settings, memory, report.sizes_px, forecast.expected)
+    room = forecast.room = measure_room(settings, memory, report.sizes_px, forecast.expected, card=card)
     where = "the fullest card" if settings.gpus else "main memory, for each lane"
     if room.free_gib is not None:
         _compare(

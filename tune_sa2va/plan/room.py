@@ -44,10 +44,15 @@ class Room:
 
 
 def measure_room(
-    settings: SearchSettings, memory: str, sizes_px: Sequence[tuple[int, int]], expected: Expectation
+    settings: SearchSettings,
+    memory: str,
+    sizes_px: Sequence[tuple[int, int]],
+    expected: Expectation,
+    *,
+    card: Card | None = None,
 ) -> Room:
-    """The room for a search on images of these sizes, (height, width)."""
-    found = cards(settings)
+    """The room for a search on images of these sizes, (height, width). card: of another machine, all alike."""
+    found = cards(settings) if card is None else (card,) * settings.gpus
     least = min((card.free_gib for card in found), default=float("inf"))
     _, worst = lane_memory(settings, memory, sizes_px, least)
     needed, free = worst.card_gib, least if found else None

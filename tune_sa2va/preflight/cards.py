@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tune_sa2va.errors import DeviceError
 from tune_sa2va.nvidia_smi import query
 from tune_sa2va.results.settings import SearchSettings
 
@@ -52,6 +53,40 @@ def visible(listed: Sequence[Sequence[str]], environment: Mapping[str, str]) -> 
         chosen = [found[keys[0]] if len(keys) == 1 else None for keys in named]
     told = chosen[: chosen.index(None)] if None in chosen else chosen
     return tuple(filter(None, told))
+
+
+KNOWN = {
+    "B200": ("NVIDIA B200", 178.0),
+    "H200": ("NVIDIA H200", 139.8),
+    "H100": ("NVIDIA H100 80GB HBM3", 79.2),
+    "A100-80": ("NVIDIA A100-SXM4-80GB", 79.2),
+    "A100-40": ("NVIDIA A100-SXM4-40GB", 39.4),
+    "L40S": ("NVIDIA L40S", 44.4),
+    "A6000": ("NVIDIA RTX A6000", 47.4),
+    "RTX4090": ("NVIDIA GeForce RTX 4090", 23.5),
+    "RTX3090": ("NVIDIA GeForce RTX 3090", 23.6),
+}
+"""Kind -> torch's name of the card, and the GiB that CUDA gives of it."""
+_TAKEN_GIB = 0.5
+"""Of an empty card, by the driver."""
+
+
+def card_of(kind: str) -> Card:
+    """A card that is not here, by a name of `KNOWN` or its GiB of memory, with nobody else on it.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if (known := KNOWN.get(kind.upper())) is not None:
+        name, total = known
+        return Card(name, total - _TAKEN_GIB, total)
+    try:
+        total = float(kind)
+    except ValueError:
+        total = 0.0
+    if not 1 <= total <= 10_000:
+        raise DeviceError(f"--card must be one of {', '.join(KNOWN)}, or GiB of memory from 1, got {kind!r}.")
+    return Card(f"a card of {total:g} GiB", total - _TAKEN_GIB, total)
 
 
 def _ask_torch(number: int) -> Card:

@@ -8,8 +8,8 @@ from tune_sa2va.preflight.flags import Flags
 _MAX_CPU_LANES, _MAX_THREADS_ON_GPU = 4, 4
 
 
-def devices(flags: Flags) -> tuple[int, int]:
-    """GPUs and lanes."""
+def devices(flags: Flags, *, elsewhere: bool = False) -> tuple[int, int]:
+    """GPUs and lanes. elsewhere: the GPUs are another machine's, of which only --gpus says how many they are."""
     if flags.gpus_per_trial < 1:
         raise DeviceError(f"--gpus-per-trial must be 1 or more, got {flags.gpus_per_trial}.")
     if flags.gpus is not None and flags.gpus < 0:
@@ -17,7 +17,9 @@ def devices(flags: Flags) -> tuple[int, int]:
     if flags.address is not None and flags.gpus is None:
         raise DeviceError("--address needs --gpus: how many of the cluster's GPUs the search may take (0 for CPUs).")
     gpus = flags.gpus
-    if flags.address is None and gpus != 0:
+    if elsewhere and not gpus:
+        raise DeviceError("--card needs --gpus: how many of such cards the search would take.")
+    if flags.address is None and gpus != 0 and not elsewhere:
         import torch  # takes seconds, so only where GPUs are asked for
 
         here = torch.cuda.device_count()

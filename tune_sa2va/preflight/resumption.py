@@ -8,11 +8,12 @@ from tune_sa2va.data.codes import image_code
 from tune_sa2va.data.content import content_of
 from tune_sa2va.data.known_images import KnownImages, read_content
 from tune_sa2va.data.split_file import NAMES_FILE, find_samples
+from tune_sa2va.distribution import package_version
 from tune_sa2va.errors import CheckpointError, DataError, ResultsError
 from tune_sa2va.model.locate import model_folder
-from tune_sa2va.preflight.address_space import check_address_space
 from tune_sa2va.preflight.base_model import examine_model
 from tune_sa2va.preflight.copy_place import examine_copy
+from tune_sa2va.preflight.paths import check_spelling
 from tune_sa2va.propose.warm_start import FILE_NAME as INHERITED_FILE
 from tune_sa2va.propose.warm_start import read_inherited
 from tune_sa2va.results.environment import Environment, read_environment
@@ -33,7 +34,8 @@ def examine_results(settings: SearchSettings) -> None:
         UserError: one is not, Ray could not start, or the model, an image or a mask holds something else than when the
             search began.
     """
-    check_address_space()
+    package_version()
+    check_spelling("--resume", settings.folder)
     examine_model(settings.model.model)
     find_mends(settings)
     samples = find_samples(known_names(settings), settings.data)

@@ -8,19 +8,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args
 
-from tune_sa2va.cache.place import features_folder
+from tune_sa2va.cache.place import CACHE_VARIABLE, cache_folder, features_folder
 from tune_sa2va.config import Augment, DataSettings, ModelSettings
 from tune_sa2va.data import Dataset, open_dataset
 from tune_sa2va.data.rules import Rules
 from tune_sa2va.data.variants import variants_of
+from tune_sa2va.distribution import package_version
 from tune_sa2va.errors import UserError
 from tune_sa2va.evaluate.tuned import FinalName
-from tune_sa2va.preflight.address_space import check_address_space
 from tune_sa2va.preflight.base_model import examine_model
 from tune_sa2va.preflight.copy_place import examine_place
 from tune_sa2va.preflight.data import check_final, data_source
 from tune_sa2va.preflight.devices import cpus_per_worker, devices
 from tune_sa2va.preflight.flags import Flags, check_numbers, parse_confirm, parse_folds
+from tune_sa2va.preflight.machine import check_machine_here
+from tune_sa2va.preflight.paths import check_spelling
 from tune_sa2va.preflight.results_folder import check_folder, out_and_name
 from tune_sa2va.propose.warm_start import usable_trials
 from tune_sa2va.results.settings import SamplerName, SearchSettings
@@ -30,19 +32,23 @@ from tune_sa2va.space.search_space import SearchSpace, load_space
 _MOST_CONFIRMED = 3
 
 
-def resolve_settings(flags: Flags) -> SearchSettings:
-    """The search that the flags ask for. Writes nothing but, without --data, the built-in images to the cache.
+def resolve_settings(flags: Flags, *, elsewhere: bool = False) -> SearchSettings:
+    """The search that the flags ask for; `elsewhere` as for `devices`.
+
+    Writes nothing but, without --data, the built-in images to the cache.
 
     Raises:
         UserError: a flag, the space file or the model cannot be used.
     """
+    package_version()
     check_numbers(flags)
-    check_address_space()
+    check_machine_here(flags.address)
     out, name = out_and_name(flags)
+    _check_spellings(flags)
     check_folder(out, name)
     sampler, final = _sampler(flags.sampler), _final(flags)
     space = load_space(flags.space)
-    gpus, lanes = devices(flags)
+    gpus, lanes = devices(flags, elsewhere=elsewhere)
     storage = examine_place(flags.storage, out, name)
     return SearchSettings(
         name=name,
@@ -78,17 +84,19 @@ def resolve_settings(flags: Flags) -> SearchSettings:
     )
 
 
-def faults(flags: Flags) -> list[str]:
+def faults(flags: Flags, *, elsewhere: bool = False) -> list[str]:
     """Everything that `resolve_settings` would refuse, where it stops at the first."""
     checks: tuple[Callable[[], object], ...] = (
+        package_version,
         lambda: check_numbers(flags),
-        check_address_space,
+        lambda: check_machine_here(flags.address),
+        lambda: _check_spellings(flags),
         lambda: check_folder(*out_and_name(flags)),
         lambda: _sampler(flags.sampler),
         lambda: _final(flags),
         lambda: load_space(flags.space),
         lambda: _warm_start(flags),
-        lambda: devices(flags),
+        lambda: devices(flags, elsewhere=elsewhere),
         lambda: examine_place(flags.storage, *out_and_name(flags)),
         lambda: examine_model(flags.model),
         lambda: _open(_data(flags)),
@@ -115,6 +123,14 @@ def _data(flags: Flags) -> DataSettings:
         labels=flags.labels,
         absent=flags.absent,
     )
+
+
+def _check_spellings(flags: Flags) -> None:
+    """Of every folder that the search writes to, and of the images'."""
+    check_spelling("--out", out_and_name(flags)[0])
+    check_spelling(CACHE_VARIABLE, cache_folder())
+    if flags.data is not None:
+        check_spelling("--data", Path(flags.data))
 
 
 def _open(data: DataSettings) -> Dataset:

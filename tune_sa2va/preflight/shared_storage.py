@@ -48,7 +48,7 @@ def check_shared(out: Path) -> None:
     token = out / f".shared-{uuid.uuid4().hex}"
     try:
         out.mkdir(parents=True, exist_ok=True)
-        token.write_text(token.name)
+        token.write_text(token.name, encoding="utf-8")
         asked = [(node, _ask(node["NodeID"], token)) for node in others]
         for node, answer in asked:
             fault = _fault(answer) or ("" if _answer_to(token, node["NodeID"]).exists() else "writes it elsewhere")
@@ -75,12 +75,12 @@ def _ask(node_id: str, token: Path) -> ray.ObjectRef:
 def _answer(token: Path, answer: Path) -> str:
     """On another node: what is in the way there, or nothing."""
     try:
-        if token.read_text() != token.name:
+        if token.read_text(encoding="utf-8") != token.name:
             return "sees another folder there"
     except OSError:
         return "does not see what this machine writes there"
     try:
-        answer.write_text(token.name)
+        answer.write_text(token.name, encoding="utf-8")
     except OSError as error:
         return f"cannot write there ({error.strerror})"
     return ""

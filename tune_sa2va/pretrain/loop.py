@@ -265,12 +265,12 @@ class _Run:
             tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
         _replace(self.out / "state.safetensors", lambda path: save_file(tensors, path))
         content = json.dumps({"elapsed_s": self.elapsed_s, "steps": self.steps})
-        _replace(self.out / "state.json", lambda path: path.write_text(content))
+        _replace(self.out / "state.json", lambda path: path.write_text(content, encoding="utf-8"))
 
     def _resume(self) -> None:
         if not (self.out / "state.json").exists():
             return
-        progress = json.loads((self.out / "state.json").read_text())
+        progress = json.loads((self.out / "state.json").read_text(encoding="utf-8"))
         self.elapsed_s, self.steps = progress["elapsed_s"], progress["steps"]
         tensors = load_file(self.out / "state.safetensors", device=str(self.device))
 

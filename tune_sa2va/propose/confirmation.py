@@ -21,6 +21,7 @@ import pandas as pd
 from tune_sa2va.results.records import TrialKind, TrialState, read_trials
 from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.space.rerun import rerun_id
+from tune_sa2va.words import count
 
 _SEED_LIMIT = 2**31
 
@@ -185,7 +186,7 @@ def _luck(first: Finalist) -> str:
     who = f"The search's own best, trial {first.trial_id}, had Val Dice {first.val_dice:.3f} in the search"
     if not first.is_whole:
         return f"{who}, and failed with another seed."
-    reruns = f"{first.mean:.3f} as the mean of its {len(first.reruns)} reruns"
+    reruns = f"{first.mean:.3f} as the mean of its {count(len(first.reruns), 'rerun')}"
     if first.stopped_after is not None:
         return (
             f"{who}, where it was stopped after epoch {first.stopped_after}, and {reruns}, which ran to the end: two "

@@ -11,7 +11,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import TrialState
 from ray.tune.experiment import Trial
 from ray.tune.search import ConcurrencyLimiter, Searcher, SearchGenerator
@@ -47,7 +47,7 @@ def proposals(settings: SearchSettings, lane_capacity: LaneCapacity, *, resuming
     journal again, as the next proposal.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    space = settings.search_space
+    space, storage = settings.search_space, journal_of(settings.folder)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         search = OptunaWithLimits(
@@ -59,8 +59,8 @@ def proposals(settings: SearchSettings, lane_capacity: LaneCapacity, *, resuming
             mode="max",
             sampler=make_sampler(settings.sampler, seed=settings.seed),
             points_to_evaluate=None if resuming else [space.recipe_point()],
-            study_name=settings.name,
-            storage=JournalStorage(JournalFileBackend(str(settings.folder / JOURNAL_FILE))),
+            study_name=_study_name(storage) or settings.name,
+            storage=storage,
         )
         if (inherited := read_inherited(settings.folder)) is not None:
             if not resuming:
@@ -70,6 +70,20 @@ def proposals(settings: SearchSettings, lane_capacity: LaneCapacity, *, resuming
     num_trials = sys.maxsize if settings.confirm else settings.trials
     limited = ConcurrencyLimiter(Confirming(search, settings), max_concurrent=settings.lanes)
     return Proposals(limited, lane_capacity, settings.tune_folder, num_trials=num_trials)
+
+
+def journal_of(folder: Path) -> JournalStorage:
+    """The study's storage in a results folder.
+
+    With the lock that opens files: Optuna's other one needs symbolic links, which some shares do not have.
+    """
+    file = str(folder / JOURNAL_FILE)
+    return JournalStorage(JournalFileBackend(file, lock_obj=JournalFileOpenLock(file)))
+
+
+def _study_name(storage: JournalStorage) -> str | None:
+    """The first study's name: a folder that was renamed or copied goes on with the study that it has."""
+    return next((study.study_name for study in storage.get_all_studies()), None)
 
 
 class OptunaWithLimits(OptunaSearch):

@@ -7,9 +7,9 @@ import plotly.graph_objects as go
 from tune_sa2va.evaluate.paired import Comparison, sentence
 from tune_sa2va.report.figure import BLUE, ORANGE, Figure, frame, plain
 from tune_sa2va.report.load import Run
-from tune_sa2va.report.summary import comparison_rows, interval_text, means_table, number_of_p, settings_rows
-from tune_sa2va.report.words import count, duration, setting, signed
-from tune_sa2va.results.test_scores import DICE, MEASURES, WINNER, compare_measure, pair
+from tune_sa2va.report.summary import comparison_rows, interval_text, made_now, means_table, number_of_p, settings_rows
+from tune_sa2va.results.test_scores import DICE, MEASURES, WINNER, LockedPart, compare_measure, pair
+from tune_sa2va.words import count, duration, setting, signed
 
 _OF_A_SEARCH = ("name", "out", "feature_cache")
 
@@ -35,6 +35,8 @@ def compare_values_of_page(a: Run, b: Run) -> dict[str, Any]:
     paths = list({**a.settings.search_space.dimensions, **b.settings.search_space.dimensions})
     winner_a, winner_b = (_counting(run) for run in (a, b))
     return {
+        "made": made_now(),
+        "remake": f"python -m tune_sa2va.report --compare {a.names.path(str(a.folder))} {b.names.path(str(b.folder))}",
         "title": f"{a.settings.name} (A) and {b.settings.name} (B)",
         "answer": _answer(comparisons),
         "table": _table(a, b),
@@ -80,12 +82,26 @@ def _answer(comparisons: dict[str, Comparison]) -> list[str]:
 def _table(a: Run, b: Run) -> dict[str, Any] | None:
     if a.locked is None or b.locked is None:
         return None
-    rows = {
+    of_a, of_b = a.locked.means, b.locked.means
+    shared = {label for label in of_a.keys() & of_b.keys() if _same(a.locked, b.locked, label)}
+    both = {f"A and B: {label}": cells for label, cells in of_a.items() if label in shared}
+    own = {
         f"{letter}: {label}": cells
-        for letter, locked in (("A", a.locked), ("B", b.locked))
-        for label, cells in locked.means.items()
+        for letter, rows in (("A", of_a), ("B", of_b))
+        for label, cells in rows.items()
+        if label not in shared
     }
-    return means_table(rows)
+    return means_table(both | own)
+
+
+def _same(a: LockedPart, b: LockedPart, label: str) -> bool:
+    """Whether both searches scored the same model on the same images there, as both do with the untuned base."""
+    keys = ["image_code", "text"]
+    one, other = (
+        locked.scores[locked.scores["row"] == label].drop(columns=["row", "checkpoint", "group_code"]).sort_values(keys)
+        for locked in (a, b)
+    )
+    return one.reset_index(drop=True).equals(other.reset_index(drop=True))
 
 
 def _best_so_far(run: Run, name: str, colour: str) -> go.Scatter:

@@ -4,8 +4,8 @@ from typing import Any
 
 from tune_sa2va.propose.confirmation import Rerun, confirmation_words
 from tune_sa2va.report.load import Run
-from tune_sa2va.report.words import count, duration, number
 from tune_sa2va.results.records import TrialState
+from tune_sa2va.words import count, duration, number
 
 
 def confirmation_section(run: Run) -> dict[str, Any] | None:

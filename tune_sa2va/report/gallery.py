@@ -1,4 +1,4 @@
-"""The best, the median and the worst test image as pictures, with what was found, invented and missed."""
+"""The best, the median and the worst test image: picture, truth, and what each model got right and wrong."""
 
 import base64
 import io
@@ -9,15 +9,12 @@ import pandas as pd
 from jaxtyping import Bool, UInt8
 from PIL import Image
 
-from tune_sa2va.data import Sample, load_image, load_truth
-from tune_sa2va.data.codes import image_code
-from tune_sa2va.data.split_file import read_split
-from tune_sa2va.errors import DataError, ResultsError
 from tune_sa2va.report.load import Run
-from tune_sa2va.results.test_scores import MASKS_FOLDER, RECIPE, WINNER, mask_name
+from tune_sa2va.report.test_images import TestImage, TestImages
+from tune_sa2va.results.test_scores import WINNER
 
-_SIDE_PX = 360
-"""Longest side of a picture in the page."""
+_LONGEST_PX = 1024
+"""Longest side of a picture in the page: what Sa2VA sees. Larger images are scaled down to it."""
 FOUND, INVENTED, MISSED = (42, 157, 143), (240, 150, 30), (222, 60, 140)
 """True positive, false positive, false negative as RGB: green, orange, pink."""
 
@@ -49,19 +46,16 @@ class Gallery:
     missing: str
 
 
-def gallery(run: Run) -> Gallery:
-    """Three test images by the winner's Dice, read through the split and the data source."""
+def gallery(run: Run, images: TestImages | None) -> Gallery:
+    """Three test images by the winner's Dice. images: None where the data set cannot be read."""
     if run.locked is None:
         return Gallery(cases=[], missing="The test part has not been scored.")
-    try:
-        samples = _test_samples(run)
-    except DataError:
-        # Not the error's own words: they hold file names.
+    if images is None:
         missing = "The images cannot be read where the search read them: the data set has been moved or changed."
         return Gallery(cases=[], missing=missing)
     winner = run.locked.scores
     winner = winner[(winner["row"] == WINNER) & winner["dice"].notna()].sort_values("dice").reset_index(drop=True)
-    there = [(row["image_code"], row["text"]) in samples for row in winner.to_dict("records")]
+    there = [(row["image_code"], row["text"]) in images.samples for row in winner.to_dict("records")]
     winner = winner[there].reset_index(drop=True)
     if winner.empty:
         return Gallery(cases=[], missing="No test image is as it was when the search read it.")
@@ -70,43 +64,19 @@ def gallery(run: Run) -> Gallery:
     for title, place in places.items():
         row = winner.iloc[place]
         if place not in taken:
-            cases.append(_case(run, title, row, samples[row["image_code"], row["text"]]))
+            cases.append(_case(run, title, row, images.read((row["image_code"], row["text"]))))
             taken.add(place)
     return Gallery(cases=cases, missing="")
 
 
-def _test_samples(run: Run) -> dict[tuple[str, str], Sample]:
-    samples = [s for s in read_split(run.folder, run.settings.data) if s.split == "test"]
-    return {(image_code(sample), sample.text): sample for sample in samples}
-
-
-def _case(run: Run, title: str, row: pd.Series, sample: Sample) -> Case:
-    picture = load_image(sample.image)
-    truth = load_truth(sample, *picture.shape[:2])
+def _case(run: Run, title: str, row: pd.Series, image: TestImage) -> Case:
+    """The row fills its line: image and truth first, then a panel a model."""
+    picture, truth = image.picture, image.truth
     panels = [_panel("image", picture), _panel("truth", _painted(picture, truth, truth))]
-    for label in (WINNER, RECIPE):
-        mask = _mask(run, label, row["image_code"], row["text"], truth.shape)
-        if mask is not None:
-            panels.append(_panel(f"{label}", _painted(picture, mask, mask)))
-            panels.append(_panel(f"{label}: right and wrong", _painted(picture, mask, truth)))
+    panels += [_panel(model, _painted(picture, mask, truth)) for model, mask in image.masks.items()]
     scores = f"Dice {row['dice']:.3f}, clDice {row['cl_dice']:.3f}, HD95 {row['hd95_px']:.1f} px"
     asked = "" if run.locked is None or len(run.locked.texts) < 2 else f", {row['text']}"
     return Case(title=f"{title}{asked}", image=run.names.label(row["image_code"]), scores=scores, panels=panels)
-
-
-def _mask(run: Run, label: str, code: str, text: str, shape: tuple[int, ...]) -> Bool[np.ndarray, "H W"] | None:
-    texts = [] if run.locked is None else run.locked.texts
-    file = run.folder / MASKS_FOLDER / label / mask_name(code, text, texts)
-    if not file.is_file():
-        return None
-    try:
-        with Image.open(file, formats=["PNG"]) as image:
-            mask = np.asarray(image.convert("L")) > 127
-    except (OSError, SyntaxError, ValueError) as error:  # as Pillow's decoder raises on broken files
-        raise ResultsError(
-            f"{file}: cannot be read as a mask ({' '.join(str(error).split())}). Delete it, or give --no-pictures."
-        ) from error
-    return mask if mask.shape == shape else None
 
 
 def _painted(
@@ -121,9 +91,9 @@ def _painted(
 def _panel(caption: str, picture: UInt8[np.ndarray, "H W 3"]) -> Panel:
     """Encoded anew, so that nothing of the file's own metadata comes along."""
     image = Image.fromarray(picture)
-    scale = _SIDE_PX / max(image.size)
+    scale = _LONGEST_PX / max(image.size)
     if scale < 1:
         image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.LANCZOS)
     file = io.BytesIO()
-    image.save(file, "JPEG", quality=88, subsampling=0)
+    image.save(file, "JPEG", quality=90, subsampling=0)
     return Panel(caption=caption, url="data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode())

@@ -11,9 +11,11 @@ from tune_sa2va.errors import ResultsError
 from tune_sa2va.propose.confirmation import Confirmation, read_confirmation
 from tune_sa2va.propose.warm_start import Inherited, read_inherited
 from tune_sa2va.report.shown_names import ShownNames
+from tune_sa2va.results.load import read_split_table
 from tune_sa2va.results.records import TrialKind, TrialState, read_epochs, read_trials
 from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.results.test_scores import LockedPart, read_locked_part
+from tune_sa2va.space.rerun import called
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +32,8 @@ class Run:
     """As `read_epochs`; plus `number` and `label` of the trial."""
     locked: LockedPart | None
     """Scores of the test part; None while it has not been scored."""
+    exported_id: str | None
+    """The exported trial or rerun, as files and terminal call it; None while there is none."""
     winner_id: str | None
     """The exported trial, or the one that an exported rerun repeats; None while there is none."""
     confirmation: Confirmation | None
@@ -45,11 +49,18 @@ class Run:
     inherited: Inherited | None
     """What a warm start gave the sampler; None where there was none."""
     names: ShownNames
+    split: pd.DataFrame
+    """`split.parquet`: a row an image, with codes and parts; empty where it is missing."""
 
     @property
     def confirmation_s(self) -> float:
         """Lane time of all reruns, in seconds."""
         return float(self.reruns["seconds"].sum())
+
+    @property
+    def winner_name(self) -> str:
+        """What the winner is called everywhere; empty while there is none."""
+        return "" if self.exported_id is None else called(self.exported_id)
 
     @property
     def winner(self) -> dict[str, Any] | None:
@@ -93,6 +104,7 @@ def load_run(folder: Path, *, show_names: bool) -> Run:
         trials=trials,
         epochs=epochs,
         locked=read_locked_part(folder),
+        exported_id=winner,
         winner_id=dict(zip(reruns["trial_id"], reruns["parent"], strict=True)).get(winner, winner),
         confirmation=read_confirmation(settings),
         reruns=reruns,
@@ -101,6 +113,7 @@ def load_run(folder: Path, *, show_names: bool) -> Run:
         inherited=read_inherited(folder),
         choice=str(exported.get("choice", "")),
         names=ShownNames.read(folder, show=show_names),
+        split=read_split_table(folder),
     )
 
 

@@ -8,13 +8,13 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from tune_sa2va.distribution import package_version
 from tune_sa2va.report.figure import THEMES, Figure
 
 _ASSETS = Path(__file__).parent / "assets"
@@ -33,7 +33,7 @@ def render(template: str, figures: list[Figure], values: Mapping[str, Any]) -> s
         plotly=Markup(plotly),
         draw=Markup(draw),
         script_hashes=Markup(" ".join(map(_hash, (plotly, draw)))),
-        version=version("tune-sa2va"),
+        version=package_version(),
     )
 
 

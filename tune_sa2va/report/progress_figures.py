@@ -6,8 +6,8 @@ import plotly.graph_objects as go
 from tune_sa2va.report.effort import Savings, Timeline, savings, timeline
 from tune_sa2va.report.figure import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, Figure, frame
 from tune_sa2va.report.load import Run
-from tune_sa2va.report.words import count, duration
 from tune_sa2va.results.records import TrialState
+from tune_sa2va.words import count, duration
 
 _COLOURS = {
     TrialState.COMPLETE: BLUE,
@@ -23,6 +23,10 @@ _WORDS = {
     TrialState.RUNNING: "running",
     TrialState.WAITING: "waiting to go on",
 }
+
+
+_LETTER_SHARE = 0.011
+"""Width of a letter of a label, in shares of the figure's."""
 
 
 def learning_curves(run: Run) -> Figure:
@@ -73,9 +77,12 @@ def _curves_reading(run: Run) -> str:
     said = [savings_reading(run, savings(run.trials, run.epochs))]
     winner, recipe = run.winner, run.recipe
     if winner is not None:
+        best = f"best after epoch {winner['best_epoch']:.0f} with Val Dice {winner['best_val_dice']:.3f}."
+        is_rerun = run.exported_id != run.winner_id
         said.append(
-            f"The winner, {winner['label']}, is best after epoch {winner['best_epoch']:.0f} "
-            f"with Val Dice {winner['best_val_dice']:.3f}."
+            f"The winner repeats {winner['label']}, which was {best}"
+            if is_rerun
+            else f"The winner, {winner['label']}, is {best}"
         )
     if recipe is not None and pd.notna(recipe["best_val_dice"]) and run.recipe_id != run.winner_id:
         said.append(f"The recipe reached {recipe['best_val_dice']:.3f}.")
@@ -108,7 +115,10 @@ def lanes_by_time(run: Run) -> Figure:
         return Figure(key="lanes", title=title, reading="Nothing has ended yet.", plot=None)
     unit, divisor = ("minutes", 60.0) if line.total_s < 7200 else ("hours", 3600.0)
     lanes = sorted(line.spans["lane"].unique(), reverse=True)
-    traces = [_bars(rows, TrialState(str(state)), divisor) for state, rows in line.spans.groupby("state", sort=False)]
+    traces: list[go.Scatter | go.Bar] = [
+        _bars(rows, TrialState(str(state)), divisor) for state, rows in line.spans.groupby("state", sort=False)
+    ]
+    traces.append(_labels(line, divisor))
     plot = frame(traces, height=110 + 44 * len(lanes), barmode="overlay", bargap=0.25)
     plot.update_yaxes(categoryorder="array", categoryarray=lanes, type="category")
     plot.update_xaxes(title=f"{unit} since the first trial" + (", pauses cut out" if line.pauses else ""))
@@ -130,13 +140,23 @@ def _bars(rows: pd.DataFrame, state: TrialState, divisor: float) -> go.Bar:
         x=((rows["end_s"] - rows["start_s"]) / divisor).tolist(),
         name=_WORDS[state],
         marker={"color": _COLOURS[state], "line": {"width": 1, "color": "rgba(255,255,255,0.6)"}},
-        text=[label.split()[-1] if epoch in (0, 1) else "" for label, epoch in
-              zip(rows["label"], rows["epoch"], strict=True)],
-        textposition="inside",
-        insidetextanchor="start",
-        textangle=0,
         hovertext=hover,
         hoverinfo="text",
+    )
+
+
+def _labels(line: Timeline, divisor: float) -> go.Scatter:
+    """Each trial's number at its first bar, of one size; left out where it would run into the next trial's bars."""
+    runs = line.spans.groupby(["lane", "label"], sort=False).agg(start_s=("start_s", "min"), end_s=("end_s", "max"))
+    shown = [
+        (lane, label.split()[-1], start / divisor)
+        for (lane, label), start, end in runs.itertuples(name=None)
+        if (end - start) / line.total_s > len(label.split()[-1]) * _LETTER_SHARE
+    ]
+    return go.Scatter(
+        x=[start for _, _, start in shown], y=[lane for lane, _, _ in shown], text=[text for _, text, _ in shown],
+        mode="text", textposition="middle right", textfont={"color": "white", "size": 12}, cliponaxis=False,
+        showlegend=False, hoverinfo="skip",
     )  # fmt: skip
 
 

@@ -1,14 +1,14 @@
 """Figures of the test part: image by image, and the differences with their intervals."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
 from tune_sa2va.evaluate.paired import Comparison, Word
 from tune_sa2va.report.figure import BLUE, GREY, ORANGE, RED, Figure, frame, plain
 from tune_sa2va.report.load import Run
-from tune_sa2va.report.words import count
-from tune_sa2va.results.test_scores import MEASURES, RECIPE, UNTUNED
+from tune_sa2va.results.test_scores import MEASURES, RECIPE, UNTUNED, Measure
+from tune_sa2va.words import count
 
 _SHARES = ("dice", "iou", "recall", "precision", "cl_dice")
 
@@ -31,7 +31,7 @@ def image_differences(run: Run) -> Figure:
         hoverinfo="text", textposition="none",
     )  # fmt: skip
     plot = frame([bars], height=320)
-    plot.update_xaxes(title="images, most gained first")
+    plot.update_xaxes(title="images, most gained first", tick0=1, dtick=max(1, len(rows) // 10))
     plot.update_yaxes(title=f"Dice, winner − {other}")
     reading = (
         f"The winner has the higher Dice on {higher} of {count(len(rows), 'test image')} and the lower one on {lower}, "
@@ -66,9 +66,18 @@ def difference_intervals(compared: Mapping[str, Mapping[str, Comparison]]) -> Fi
     plot = frame(traces, height=330, scattermode="group")
     plot.add_vline(x=0, line={"color": GREY, "dash": "dot"})
     plot.update_xaxes(title="mean difference, 95% interval over groups")
-    if any(c.word is Word.TOO_FEW for _, _, c in found):
-        said = "Right of 0 the winner has the higher mean; there are too few patients to say whether it is better."
-    else:
-        ties = [f"{m.label} against the {other}" for m, other, c in found if c.word is Word.TIE]
-        said = "Right of 0 the winner is better. " + (f"Ties: {', '.join(ties)}." if ties else "There is no tie.")
-    return Figure(key="differences", title=title, reading=said, plot=plot)
+    return Figure(key="differences", title=title, reading=_intervals_reading(found), plot=plot)
+
+
+def _intervals_reading(found: Sequence[tuple[Measure, str, Comparison]]) -> str:
+    """The verdicts of the tables above, word by word."""
+    said = ["Right of 0 the winner has the higher mean."]
+    for other in dict.fromkeys(other for _, other, _ in found):
+        of_word: dict[Word, list[str]] = {}
+        for measure, beside, compared in found:
+            if beside == other:
+                of_word.setdefault(compared.word, []).append(measure.label)
+        words = "; ".join(f"{word} by {', '.join(labels)}" for word, labels in of_word.items() if word != Word.TOO_FEW)
+        few = "too few patients to say" if Word.TOO_FEW in of_word else ""
+        said.append(f"Beside the {other}: {'; '.join(filter(None, (words, few)))}.")
+    return " ".join(said)

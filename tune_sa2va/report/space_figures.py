@@ -9,8 +9,8 @@ import plotly.graph_objects as go
 from tune_sa2va.report.figure import BLUE, GREEN, GREY, ORANGE, PURPLE, Figure, frame, plain
 from tune_sa2va.report.importance import MIN_TRIALS, Importance, at_equal_epochs, importances
 from tune_sa2va.report.load import Run
-from tune_sa2va.report.words import count, setting
 from tune_sa2va.space.search_space import Dimension, Kind, SearchSpace
+from tune_sa2va.words import count, setting
 
 LR, RANK = "optimizer.lr", "lora.r"
 _FEWEST = 3
@@ -31,13 +31,14 @@ def parallel_rows(run: Run) -> Figure:
         (scored[scored["trial_id"] == run.recipe_id], "the recipe", ORANGE, 3.0),
         (scored[scored["trial_id"] == run.winner_id], "the winner", GREEN, 3.5),
     ]
+    dices = scored["best_val_dice"].min(), scored["best_val_dice"].max()
     traces = [
-        _row_lines(rows, run.settings.search_space, name, colour, width)
+        _row_lines(rows, run.settings.search_space, dices, name, colour, width)
         for rows, name, colour, width in parts
         if len(rows)
     ]
     plot = frame(traces, height=130 + 42 * (len(space) + 1))
-    names = [*map(_row_name, space.items()), "Val Dice<br><i>0 … 1</i>"]
+    names = [*map(_row_name, space.items()), f"Val Dice<br><i>{dices[0]:.3f} … {dices[1]:.3f}</i>"]
     plot.update_yaxes(tickvals=list(range(len(names))), ticktext=names, autorange="reversed", showgrid=True)
     plot.update_xaxes(showticklabels=False, showgrid=False, zeroline=False, range=[-0.04, 1.04])
     reading = _rows_reading(run, scored.iloc[len(scored) - third :])
@@ -55,7 +56,10 @@ def _short(value: Any) -> str:
     return text if len(text) <= 20 else text[:19] + "…"
 
 
-def _row_lines(rows: pd.DataFrame, searched: SearchSpace, name: str, colour: str, width: float) -> go.Scatter:
+def _row_lines(
+    rows: pd.DataFrame, searched: SearchSpace, dices: tuple[float, float], name: str, colour: str, width: float
+) -> go.Scatter:
+    """dices: the lowest and the highest score of all, the ends of their row."""
     space = searched.dimensions
     x: list[float | None] = []
     y: list[int | None] = []
@@ -63,7 +67,7 @@ def _row_lines(rows: pd.DataFrame, searched: SearchSpace, name: str, colour: str
     for row in rows.to_dict("records"):
         counting = set(searched.counting(row))
         places = (_place(d, row[path]) if path in counting else None for path, d in space.items())
-        x += [*places, _between(row["best_val_dice"], 0.0, 1.0), None]
+        x += [*places, _between(row["best_val_dice"], *dices), None]
         y += [*range(len(space) + 1), None]
         hover += [plain(f"{row['label']}: {path} = {setting(row[path])}") for path in space]
         hover += [f"{row['label']}: Val Dice {row['best_val_dice']:.3f}", ""]
@@ -87,7 +91,10 @@ def _between(value: float, low: float, high: float) -> float:
 
 
 def _rows_reading(run: Run, best: pd.DataFrame) -> str:
-    said = [f"A line is a trial, left to right the range or the choices of each row; {len(run.scored)} have a score."]
+    said = [
+        "A line is a trial, left to right the range or the choices of each row and the scores from lowest to highest; "
+        f"{count(len(run.scored), 'trial has', 'trials have')} one."
+    ]
     space = run.settings.search_space.dimensions
     if LR in space and len(best) >= _FEWEST:
         low, high = best[LR].min(), best[LR].max()
@@ -140,8 +147,8 @@ def _importance_reading(rows: list[Importance], num_trials: int, epochs: int) ->
     else:
         said.append("None is beyond what shuffled scores give: with these trials no field can be said to matter.")
     said.append(
-        f"From {num_trials} trials by their best Val Dice of the first {count(epochs, 'epoch')}, which each of them "
-        "ran: one that was stopped does not stand beside one that ran on."
+        f"From {count(num_trials, 'trial')} by their best Val Dice of the first {count(epochs, 'epoch')}, which each "
+        "of them ran: one that was stopped does not stand beside one that ran on."
     )
     return " ".join(said)
 
@@ -155,9 +162,10 @@ def lr_rank_map(run: Run) -> Figure:
         return Figure(key="lr_rank", title=title, reading=reading, plot=None)
     if scored.empty:
         return Figure(key="lr_rank", title=title, reading="No trial has a Val Dice.", plot=None)
-    symbols = ["circle" if epochs >= run.settings.epochs else "circle-open" for epochs in scored["epochs"]]
-    edge = [{run.winner_id: 3.0, run.recipe_id: 2.0}.get(i, 0.0) for i in scored["trial_id"]]
-    edge_colours = [GREEN if i == run.winner_id else ORANGE for i in scored["trial_id"]]
+    symbols = ["circle" if epochs >= run.settings.epochs else "diamond" for epochs in scored["epochs"]]
+    edge = [{run.winner_id: 3.0, run.recipe_id: 2.0}.get(i, 1.0) for i in scored["trial_id"]]
+    # A rim for all: the scale's darkest colour is hardly seen on a dark page.
+    edge_colours = [{run.winner_id: GREEN, run.recipe_id: ORANGE}.get(i, GREY) for i in scored["trial_id"]]
     dots = go.Scatter(
         x=scored[LR].tolist(), y=scored[RANK].tolist(), mode="markers", showlegend=False,
         marker={"size": 15, "symbol": symbols, "color": scored["best_val_dice"].tolist(), "colorscale": "Viridis",
@@ -178,7 +186,7 @@ def lr_rank_map(run: Run) -> Figure:
 
 def _map_reading(trials: pd.DataFrame, epochs: int) -> str:
     """trials, epochs: of `at_equal_epochs`."""
-    said = ["The winner has a green rim, the recipe an orange one. Rings are trials that did not run to the end."]
+    said = ["The winner has a green rim, the recipe an orange one. Diamonds are trials that did not run to the end."]
     by_rank = trials.groupby(RANK)["best_val_dice"]
     mean_dice = by_rank.mean()[by_rank.size() >= _FEWEST].sort_values()
     beside = f"by the best of their first {count(epochs, 'epoch')}"
@@ -189,5 +197,7 @@ def _map_reading(trials: pd.DataFrame, epochs: int) -> str:
         )
     if len(trials) and trials[LR].nunique() > 1:
         order = trials[LR].corr(trials["best_val_dice"], method="spearman")
-        said.append(f"Rank correlation of lr with Val Dice: {order:+.2f} (Spearman, {len(trials)} trials, {beside}).")
+        said.append(
+            f"Rank correlation of lr with Val Dice: {order:+.2f} (Spearman, {count(len(trials), 'trial')}, {beside})."
+        )
     return " ".join(said)

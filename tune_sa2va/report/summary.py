@@ -1,10 +1,12 @@
 """What the page of one search says: sentences, tables and figures, every number from its files."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
 
+from tune_sa2va.errors import DataError
 from tune_sa2va.evaluate.bootstrap import Interval
 from tune_sa2va.evaluate.paired import Comparison
 from tune_sa2va.report.confirmation import confirmation_section
@@ -14,10 +16,13 @@ from tune_sa2va.report.load import Run
 from tune_sa2va.report.progress_figures import lanes_by_time, learning_curves
 from tune_sa2va.report.score_figures import difference_intervals, image_differences
 from tune_sa2va.report.space_figures import importance_figure, lr_rank_map, parallel_rows
-from tune_sa2va.report.words import count, duration, number, setting, signed
+from tune_sa2va.report.test_images import TestImages
+from tune_sa2va.report.widths import width_table
 from tune_sa2va.results.records import TrialState
 from tune_sa2va.results.test_scores import DICE, MEASURES, RECIPE, UNTUNED, LockedPart, Measure
+from tune_sa2va.words import count, duration, number, setting, signed
 
+_PARTS = ("train", "val", "folds", "test")
 _PATHS = ("out", "data.source", "space_file", "feature_cache", "address", "warm_start")
 
 
@@ -37,6 +42,7 @@ def report_figures(run: Run) -> list[Figure]:
 def report_values(run: Run, *, pictures: bool) -> dict[str, Any]:
     """What the template `report.html` asks for, figures apart."""
     compared = _compared(run)
+    images = _test_images(run)
     return {
         "title": f"Search {run.settings.name}",
         "answer": _answer(run, compared),
@@ -48,7 +54,12 @@ def report_values(run: Run, *, pictures: bool) -> dict[str, Any]:
             (f"The winner against the {other}", comparison_rows(own)) for other, own in compared.items() if own
         ],
         "confirmation": confirmation_section(run),
-        "gallery": gallery(run) if pictures else Gallery(cases=[], missing="Left out on request (--no-pictures)."),
+        "widths": width_table(images),
+        "made": made_now(),
+        "remake": f"python -m tune_sa2va.report {run.names.path(str(run.folder))}",
+        "gallery": gallery(run, images)
+        if pictures
+        else Gallery(cases=[], missing="Left out on request (--no-pictures)."),
         "failures": _failures(run),
         "trials": _trials_table(run),
         "config": _config_rows(run),
@@ -56,6 +67,18 @@ def report_values(run: Run, *, pictures: bool) -> dict[str, Any]:
         "environment": [(key, run.names.hide(str(value))) for key, value in flatten(run.environment).items()],
         "names": [(code, name) for code, name in run.names.by_code.items()] if run.names.show else [],
     }
+
+
+def made_now() -> str:
+    """The moment that a page shows."""
+    return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _test_images(run: Run) -> TestImages | None:
+    try:
+        return None if run.locked is None else TestImages.of(run)
+    except DataError:  # its words hold file names; the page says in others that they cannot be read
+        return None
 
 
 def means_table(by_model: Mapping[str, Mapping[str, Interval]]) -> dict[str, Any]:
@@ -154,7 +177,7 @@ def _answer(run: Run, compared: Mapping[str, Mapping[str, Comparison]]) -> list[
         by = "its reruns" if run.confirmation is not None and run.confirmation.winner is not None else "its Val Dice"
         said.insert(0, f"No trial beat the recipe by {by}: the recipe itself is exported.")
     values = ", ".join(f"{path} = {setting(winner[path])}" for path in run.settings.search_space.counting(winner))
-    said.append(f"The winner is {winner['label']}: {values}.")
+    said.append(f"The winner is {run.winner_name}: {values}.")
     return said
 
 
@@ -202,7 +225,21 @@ def _asked(run: Run) -> list[str]:
         + ".",
         *([] if run.inherited is None else [run.names.hide(run.inherited.words)]),
         f"What came of it: {count(len(run.trials), 'trial')} started: {ended}.",
+        *_parts(run),
     ]
+
+
+def _parts(run: Run) -> list[str]:
+    """Images and patients of each part, as far as the split is known."""
+    split = run.split
+    if split.empty:
+        return []
+    part = split["split"].where(split["fold"].isna(), "folds") if "fold" in split else split["split"]
+    said = [
+        f"{name}: {count(rows['image_code'].nunique(), 'image')} of {count(rows['group_code'].nunique(), 'group')}"
+        for name, rows in sorted(split.groupby(part), key=lambda entry: _PARTS.index(str(entry[0])))
+    ]
+    return [f"The parts, by image and patient (group): {'; '.join(said)}."]
 
 
 def _test_note(run: Run) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 import tune_sa2va
+from tune_sa2va.distribution import NAME, package_version
 from tune_sa2va.durable import write_whole
 from tune_sa2va.errors import ResultsError
 from tune_sa2va.evaluate.tuned import BaseModelName
@@ -19,7 +20,7 @@ from tune_sa2va.nvidia_smi import query
 
 FILE_NAME = "environment.json"
 
-_PACKAGES = ("tune-sa2va", "torch", "transformers", "peft", "ray", "optuna", "numpy", "pyarrow")
+_PACKAGES = ("torch", "transformers", "peft", "ray", "optuna", "numpy", "pyarrow")
 
 
 class Environment(BaseModel):
@@ -55,7 +56,7 @@ def read_environment(folder: Path) -> Environment:
 def write_environment(folder: Path, *, model: str, model_folder: Path, data_fingerprint: str) -> None:
     """Writes `environment.json` into a results folder: of the machine that starts the search, GPUs of this one only."""
     environment = {
-        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in _PACKAGES},
+        "versions": {"python": platform.python_version()} | _versions(),
         "hardware": _hardware(),
         "git": _git_commit(),
         "data_fingerprint": data_fingerprint,
@@ -63,6 +64,10 @@ def write_environment(folder: Path, *, model: str, model_folder: Path, data_fing
         "base_model_files": model_files(model_folder),
     }
     write_whole(folder / FILE_NAME, (json.dumps(environment, indent=2) + "\n").encode())
+
+
+def _versions() -> dict[str, str]:
+    return {NAME: package_version()} | {name: metadata.version(name) for name in _PACKAGES}
 
 
 def _hardware() -> dict[str, Any]:
@@ -96,7 +101,7 @@ def _git_commit() -> dict[str, Any] | None:
 def _output(*command: str) -> str:
     """What a command says; nothing where it is not installed or fails."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20)  # noqa: S603 - our own words only
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=20)  # noqa: S603 - our own words only
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

@@ -60,7 +60,7 @@ def load_results(folder: str | Path) -> Results:
         comparisons=pd.DataFrame() if locked is None else _comparisons(locked),
         verdict="" if locked is None else locked.verdict,
         test_openings=0 if locked is None else locked.openings,
-        split=_table(folder / SPLIT_FILE),
+        split=read_split_table(folder),
         winner=read_tuned(folder / "best_adapter"),
     )
 
@@ -81,6 +81,15 @@ def _comparisons(locked: LockedPart) -> pd.DataFrame:
         for column, found in locked.against(other).items()
     ]
     return pd.DataFrame(rows)
+
+
+def read_split_table(folder: Path) -> pd.DataFrame:
+    """Which image is in which part and fold, by code; an empty frame where a folder has no split.
+
+    Raises:
+        ResultsError: the file is damaged.
+    """
+    return _table(folder / SPLIT_FILE)
 
 
 def _table(path: Path) -> pd.DataFrame:

@@ -10,10 +10,15 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from tune_sa2va.errors import ResultsError
+from tune_sa2va.results.records import read_epochs, read_trials
 
 FILE_NAME = "lock.json"
 
@@ -32,7 +37,8 @@ def locked(folder: Path) -> Iterator[None]:
             raise ResultsError(
                 f"{folder}: {_owner(folder)} is running this search. Wait for it, stop it, or choose another --name."
             ) from None
-        owner = {"host": socket.gethostname(), "pid": os.getpid(), "started_at": datetime.now(UTC).isoformat()}
+        owner: dict[str, Any] = {"host": socket.gethostname(), "pid": os.getpid()}
+        owner |= {"started_at": datetime.now(UTC).isoformat(), "earlier_runs_s": _used_s(folder)}
         file.truncate(0)
         file.write(json.dumps(owner) + "\n")
         file.flush()
@@ -44,6 +50,34 @@ def note_end(folder: Path) -> None:
     file = folder / FILE_NAME
     owner = json.loads(file.read_text(encoding="utf-8"))
     file.write_text(json.dumps(owner | {"ended_at": datetime.now(UTC).isoformat()}) + "\n", encoding="utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class RunTimes:
+    """When the run of a search that holds the lock now, or held it last, began; and the seconds of all before it."""
+
+    started_at: datetime
+    earlier_s: float
+
+
+def run_times(folder: Path) -> RunTimes | None:
+    """None where no search has held the lock, or one of an older tune_sa2va."""
+    try:
+        owner = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
+        return RunTimes(datetime.fromisoformat(owner["started_at"]), float(owner["earlier_runs_s"]))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _used_s(folder: Path) -> float:
+    """Seconds of all runs so far, each from its start to what it recorded last: a kill leaves no other sign."""
+    before = run_times(folder)
+    if before is None:
+        return 0.0
+    trials, epochs = read_trials(folder, None), read_epochs(folder, None)
+    recorded = pd.concat([trials["started_at"], trials["ended_at"], epochs["ended_at"]]).dropna()
+    last = recorded.max().to_pydatetime() if len(recorded) else before.started_at
+    return before.earlier_s + max((last - before.started_at).total_seconds(), 0.0)
 
 
 def is_locked(folder: Path) -> bool:

@@ -1,42 +1,27 @@
 """The end of a search: the best adapter exported, and the table that says whether it is better than the recipe."""
 
-import io
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import ray
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from tune_sa2va.data.split_file import NAMES_FILE
-from tune_sa2va.evaluate.bootstrap import Interval
+from tune_sa2va.durable import write_whole
 from tune_sa2va.evaluate.tuned import FinalName
 from tune_sa2va.export import FreshScores, Proof, TrialCheckpoint, export_adapter, verify, write_final
 from tune_sa2va.export.checkpoints import ADAPTER_FILES, copy_checked
 from tune_sa2va.lane.messages import Files, FilesRef, read_files, unpack_folder, write_files
-from tune_sa2va.printable import printable
 from tune_sa2va.propose.confirmation import confirmation_words, read_confirmation
 from tune_sa2va.results.settings import FILE_NAME as SETTINGS_FILE
 from tune_sa2va.results.settings import SearchSettings
-from tune_sa2va.results.test_scores import (
-    DICE,
-    MEASURES,
-    OVERLAP,
-    RECIPE,
-    UNTUNED,
-    WINNER,
-    LockedPart,
-    read_locked_part,
-)
+from tune_sa2va.results.test_scores import RECIPE, UNTUNED, WINNER, read_locked_part
 from tune_sa2va.score.choice import Chosen, choose
 from tune_sa2va.score.refit import refit
+from tune_sa2va.score.summary import summary
 from tune_sa2va.score.tasks import result_of
 from tune_sa2va.score.test_part import Contender, score_test_part
-
-_SHOWN = [measure for measure in MEASURES if measure.column in OVERLAP]
 
 
 def finish(settings: SearchSettings) -> None:
@@ -59,10 +44,10 @@ def finish(settings: SearchSettings) -> None:
     score_test_part(settings, [*contenders, _contender(WINNER, chosen.winner, settings.final_form)])
     locked = read_locked_part(folder)
     assert locked is not None, "it has just been scored"
-    text = _report(settings, chosen, locked)
+    text = summary(settings, chosen, locked)
     if confirmation is not None:
         text += "".join(f"{sentence}\n" for sentence in confirmation_words(confirmation))
-    (folder / "summary.txt").write_text(text)
+    write_whole(folder / "summary.txt", text.encode())
     print(text, end="", flush=True)
     _export(settings, chosen)  # last: its card has the scores, and its check may refuse
 
@@ -128,55 +113,3 @@ def _adapter(checkpoint: TrialCheckpoint, fold: int) -> Files:
 def _in_memory(files: Files) -> Files:
     """Copies: the files go."""
     return {name: np.array(content) for name, content in files.items()}
-
-
-def _report(settings: SearchSettings, chosen: Chosen, locked: LockedPart) -> str:
-    winner = chosen.winner
-    images, groups = locked.scores["image_code"].nunique(), locked.scores["group_code"].nunique()
-    table = Table(
-        title=f"Test part, scored {locked.opened}: {images} images of {groups} groups, "
-        "mean [95% bootstrap interval over groups]"
-    )
-    own = locked.means_at_own
-    for heading in ("", "epoch", "Val Dice", *(measure.label for measure in _SHOWN), "Dice at own threshold"):
-        table.add_column(heading, no_wrap=True)
-    checkpoints = {UNTUNED: None, RECIPE: chosen.recipe, WINNER: winner}
-    for row, means in locked.means.items():
-        checkpoint = checkpoints[row]
-        known = ("", "") if checkpoint is None else (str(checkpoint.epoch), f"{checkpoint.val_dice:.3f}")
-        at_own = f"{_cell(own[row][1][DICE.column])} at {own[row][0]:g}" if row in own else ""
-        table.add_row(row, *known, *(_cell(means[measure.column]) for measure in _SHOWN), at_own)
-        for text, scores in locked.of_texts.get(row, {}).items():
-            absent = f"absent in {scores.absent_in_words}" if scores.num_absent else ""
-            table.add_row(Text(f"  {printable(text)}"), "", absent, *(_cell(scores.means[m.column]) for m in _SHOWN))
-    console = Console(width=170, record=True, file=io.StringIO())
-    console.print(table)
-    console.print(_conclusion(chosen, locked), soft_wrap=True)
-    console.print(f"Winner: trial {winner.trial_id}, {_differences(settings, winner)}", soft_wrap=True)
-    console.print(f"Adapter: {settings.folder / 'best_adapter'}", soft_wrap=True)
-    return console.export_text()
-
-
-def _conclusion(chosen: Chosen, locked: LockedPart) -> str:
-    said = [locked.verdict]
-    if chosen.standing is not None:
-        said.insert(0, chosen.standing.words)
-    elif chosen.is_recipe:
-        said.insert(0, "The recipe itself won.")
-    if chosen.recipe is None:
-        said.append("The recipe was not scored: its checkpoint is not on the disk.")
-    if chosen.missing_better:
-        said.append(
-            f"Better by Val Dice, but without a checkpoint on the disk, were: {', '.join(chosen.missing_better)}."
-        )
-    return " ".join(said)
-
-
-def _differences(settings: SearchSettings, winner: TrialCheckpoint) -> str:
-    values = winner.config.flat()
-    return ", ".join(f"{path} = {values[path]:.3g}" if isinstance(values[path], float) else f"{path} = {values[path]}"
-                     for path in settings.search_space.counting(values))  # fmt: skip
-
-
-def _cell(interval: Interval) -> str:
-    return f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"

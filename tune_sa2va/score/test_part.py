@@ -46,7 +46,7 @@ _SCHEMA = pa.schema(
         ("at", pa.string()),
         ("threshold", pa.float64()),
         *((part, pa.int64()) for part in ("tp", "fp", "fn", "tn")),
-        *((measure, pa.float64()) for measure in ("cl_dice", "hd95_px", "betti_error")),
+        *((measure, pa.float64()) for measure in ("dice", "cl_dice", "hd95_px", "betti_error")),
     ],
     metadata={"schema_version": "3"},
 )
@@ -161,7 +161,9 @@ def _score_one(
 
 
 def _scores(mask: Bool[np.ndarray, "H W"], truth: Bool[np.ndarray, "H W"]) -> dict[str, Any]:
-    return asdict(count(mask, truth)) | {
+    counts = count(mask, truth)
+    return asdict(counts) | {
+        "dice": counts.dice,
         "cl_dice": cl_dice(mask, truth),
         "hd95_px": hausdorff_95(mask, truth),
         "betti_error": betti_error(mask, truth),

@@ -2,7 +2,7 @@
 
 Exit codes: 0 done; 1 faulty data, no trial succeeded, or trials are missing that were asked for; 2 wrong use; 75 paused
 (the disk is full, images are gone, no node is left that can hold a lane, or the copy at --storage is not complete); 130
-interrupted. After the last two, --resume goes on.
+interrupted by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP. After 75 and those, --resume goes on.
 """
 
 from collections.abc import Collection, Mapping
@@ -182,6 +182,9 @@ def main(
             help="Tell Weights & Biases, too: the project's name. Needs the package wandb.", show_default="off"
         ),
     ] = "",
+    report: Annotated[
+        bool, typer.Option("--report/--no-report", help="Make report.html at the end, anew after a resumption.")
+    ] = True,
 ) -> None:
     """Search for the best LoRA settings of a Sa2VA on your vessel images, and export the best adapter.
 
@@ -194,7 +197,7 @@ def main(
     from tune_sa2va.watch.trackers import Outlets  # heavy imports wait, so that --help is quick
 
     flags = Flags.of(context.params)
-    outlets = Outlets(quiet=quiet, mlflow=mlflow, wandb=wandb)
+    outlets = Outlets(quiet=quiet, mlflow=mlflow, wandb=wandb, report=report)
     outlets.check()
     if resume is not None:
         options = {parameter.name: parameter.opts[0] for parameter in context.command.params}
@@ -255,6 +258,7 @@ def changed_settings(
         UserError: there are such flags, a change is none that can be, or the search cannot go on.
     """
     from tune_sa2va.preflight.flags import check_numbers, parse_confirm
+    from tune_sa2va.preflight.machine import check_machine_here
     from tune_sa2va.preflight.resumption import examine_results
     from tune_sa2va.preflight.trust import check_trust
     from tune_sa2va.results.settings import SearchSettings
@@ -266,6 +270,7 @@ def changed_settings(
             f"--resume keeps the settings of the search and does not take {', '.join(kept)}. Leave out, or start anew."
         )
     check_numbers(flags)
+    check_machine_here(flags.address)
     settings = fetch_search(resume, flags.out) if is_uri(resume) else SearchSettings.load(Path(resume))
     if not trust:
         check_trust(settings.folder)

@@ -3,14 +3,16 @@
 import logging
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import ray
 
 from tune_sa2va.errors import DeviceError
-from tune_sa2va.internals.ray_private import silence_lost_nodes
+from tune_sa2va.internals.ray_private import ray_in_own_session, ray_on_loopback, silence_lost_nodes
 from tune_sa2va.preflight.shared_storage import check_on_head, check_shared
 from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.schedule.lane_capacity import lanes_that_fit
@@ -28,6 +30,9 @@ _QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing of ours goes out
 }
+
+_RAY_COMMAND = str(Path(sys.executable).with_name("ray"))
+"""Beside this Python, which need not be on the PATH."""
 
 _RAY_SILENT: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 
@@ -55,16 +60,23 @@ def cluster(settings: SearchSettings) -> Iterator[None]:
             else:
                 check_on_head(settings.storage)
         if context.dashboard_url:
-            print(f"Ray dashboard: http://{context.dashboard_url}", flush=True)
+            print(_dashboard(context.dashboard_url), flush=True)
         yield
     finally:
         ray.shutdown()
 
 
+def _dashboard(address: str) -> str:
+    """Where it is, and what it asks for: Ray makes a token for each user, and its dashboard lets nobody in without."""
+    if os.environ.get("RAY_AUTH_MODE") == "disabled":
+        return f"Ray dashboard: http://{address}"
+    return f"Ray dashboard: http://{address} (log in with what this prints: {_RAY_COMMAND} get-auth-token)"
+
+
 def start_own_ray(*, num_cpus: int, num_gpus: int) -> Any:
-    """Starts Ray on this machine, with its dashboard on 127.0.0.1; gives back Ray's context."""
+    """Starts Ray on this machine, all of whose processes listen on 127.0.0.1 alone; gives back Ray's context."""
     silence_ray()
-    with _free_port() as port:
+    with _free_port() as port, ray_on_loopback(), ray_in_own_session():
         # Ray Train's clean-up of a stopped lane asks the dashboard, and with two clusters on a host asks the wrong one.
         os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
         return ray.init(

@@ -1,6 +1,7 @@
 """A search from its first trial to its last line: run it, or go on with it; export and score the winner."""
 
 import contextlib
+import io
 import shlex
 from collections.abc import Iterator
 
@@ -11,10 +12,14 @@ from tune_sa2va.data.failure_words import FailureWords
 from tune_sa2va.data.split_file import read_names
 from tune_sa2va.durable import is_full
 from tune_sa2va.errors import DataGoneError
+from tune_sa2va.interruption import Interruptions, signals_as_interrupts
 from tune_sa2va.preflight.results_folder import make_results_folder
 from tune_sa2va.printable import printable
 from tune_sa2va.propose.confirmation import read_confirmation
 from tune_sa2va.propose.warm_start import read_inherited
+from tune_sa2va.report.__main__ import write_report
+from tune_sa2va.report.stale import FILE_NAME as REPORT_FILE
+from tune_sa2va.report.stale import mark_as_older
 from tune_sa2va.results.lock import locked, note_end
 from tune_sa2va.results.mending import find_mends
 from tune_sa2va.results.records import read_trials
@@ -28,8 +33,8 @@ from tune_sa2va.storage.place import Place, join
 from tune_sa2va.storage.results_copy import ResultsCopy
 from tune_sa2va.watch.trackers import Outlets
 
-DONE, NOTHING_SUCCEEDED, PAUSED, INTERRUPTED = 0, 1, 75, 130
-"""Exit codes; 75 is sysexits' EX_TEMPFAIL: try again later."""
+DONE, NOTHING_SUCCEEDED, PAUSED = 0, 1, 75
+"""Exit codes; 75 is sysexits' EX_TEMPFAIL: try again later. And those of `interruption`, where a signal ended it."""
 INCOMPLETE = 1
 """Trials that were asked for did not run. What the others found is exported and scored all the same."""
 
@@ -40,10 +45,11 @@ def start(settings: SearchSettings, samples: tuple[Sample, ...], outlets: Outlet
     Raises:
         UserError: the results folder or the cluster cannot be had.
     """
-    with cluster(settings):
+    with signals_as_interrupts() as interruptions, cluster(settings):
+        interruptions.take()  # Ray has its own handlers, which end the process on the spot
         make_results_folder(settings, samples)
         with locked(settings.folder):
-            return _run_and_copy(settings, outlets, resuming=False)
+            return _run_and_copy(settings, outlets, interruptions, resuming=False)
 
 
 def resume(settings: SearchSettings, outlets: Outlets) -> int:
@@ -52,22 +58,23 @@ def resume(settings: SearchSettings, outlets: Outlets) -> int:
     Raises:
         UserError: another process runs it, its folder has no state that is whole, or the cluster cannot be had.
     """
-    with locked(settings.folder):
+    with signals_as_interrupts() as interruptions, locked(settings.folder):
         for mend in find_mends(settings):
             typer.echo(printable(mend.words), err=True)
             mend.make()
         Snapshots(settings.folder).newest()
         with cluster(settings):
+            interruptions.take()  # Ray has its own handlers, which end the process on the spot
             settings.save(settings.folder)
-            return _run_and_copy(settings, outlets, resuming=True)
+            return _run_and_copy(settings, outlets, interruptions, resuming=True)
 
 
-def _run_and_copy(settings: SearchSettings, outlets: Outlets, *, resuming: bool) -> int:
+def _run_and_copy(settings: SearchSettings, outlets: Outlets, interruptions: Interruptions, *, resuming: bool) -> int:
     """Runs the search and, however it ends, brings its copy up to date; gives back the exit code."""
     mirror = None if settings.storage is None else _mirror(settings, settings.storage)
     fault = ""
     try:
-        with _interruptions_as_codes(settings) as code:
+        with _interruptions_as_codes(settings, interruptions) as code:
             code.append(_run(settings, outlets, mirror, resuming=resuming))
     finally:
         if mirror is not None and (fault := mirror.end()):
@@ -86,6 +93,8 @@ def _mirror(settings: SearchSettings, storage: str) -> Mirror:
 
 def _run(settings: SearchSettings, outlets: Outlets, mirror: Mirror | None, *, resuming: bool) -> int:
     typer.echo(f"Results: {settings.folder}")
+    if resuming:
+        mark_as_older(settings.folder)
     if (inherited := read_inherited(settings.folder)) is not None:
         typer.echo(inherited.words)
     if resuming and settings.time_budget_s is not None:
@@ -101,8 +110,26 @@ def _run(settings: SearchSettings, outlets: Outlets, mirror: Mirror | None, *, r
         note_end(settings.folder)
         return NOTHING_SUCCEEDED
     finish(settings)
+    if outlets.report:
+        _write_report(settings)
     note_end(settings.folder)
     return _account(settings, ending.give_up_reason)
+
+
+def _write_report(settings: SearchSettings) -> None:
+    """The page of the search, as it ended. The results are whole without it: what is in its way is said, no more."""
+    folder = settings.folder
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            write_report(folder, folder / REPORT_FILE, show_names=False, pictures=True, static=False)
+    except Exception as error:  # plotly may be missing, a picture may be gone: any kind
+        reason = str(error).strip().rstrip(".") or type(error).__name__
+        typer.echo(
+            f"{REPORT_FILE} was not made ({reason}). Cure that: python -m tune_sa2va.report {shlex.quote(str(folder))}",
+            err=True,
+        )
+        return
+    typer.echo(f"Report: {folder / REPORT_FILE}")
 
 
 def _account(settings: SearchSettings, given_up: str) -> int:
@@ -141,14 +168,16 @@ def missing_words(settings: SearchSettings) -> str:
 
 
 @contextlib.contextmanager
-def _interruptions_as_codes(settings: SearchSettings) -> Iterator[list[int]]:
-    """A list for the exit code; Ctrl-C, a full disk and images that are gone give one."""
+def _interruptions_as_codes(settings: SearchSettings, interruptions: Interruptions) -> Iterator[list[int]]:
+    """An empty list to which the block appends its exit code; after Ctrl-C, a signal to end, a full disk or images
+    that are gone it is appended here."""
     code: list[int] = []
     try:
         yield code
     except KeyboardInterrupt:
-        typer.echo(f"Interrupted; everything up to here is in {settings.folder}. {_resume_hint(settings)}", err=True)
-        code.append(INTERRUPTED)
+        said = f"{interruptions.words}; everything up to here is in {settings.folder}. {_resume_hint(settings)}"
+        typer.echo(said, err=True)
+        code.append(interruptions.exit_code)
     except DataGoneError as error:
         words = FailureWords.of(read_names(settings.folder), settings.data)
         typer.echo(f"Paused: {words.sentence(str(error))} {_resume_hint(settings)}", err=True)

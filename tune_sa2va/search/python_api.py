@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tune_sa2va.errors import DataError, UserError
+from tune_sa2va.interruption import INTERRUPTED
 from tune_sa2va.preflight.data import examine_data, with_folds
 from tune_sa2va.preflight.flags import Flags
 from tune_sa2va.preflight.lane_memory import fit_memory
@@ -38,13 +39,14 @@ def search(**settings: Any) -> Results:
         TypeError: no such setting.
         UserError: what the command says in one sentence before it exits with 1, 2 or 75.
         KeyboardInterrupt: the kernel was interrupted; `resume` goes on.
+        SystemExit: a signal asked the process to end; `resume` goes on, too.
     """
     for name in settings.keys() - _DEFAULTS.keys():
         near = get_close_matches(name, _DEFAULTS, n=1, cutoff=0.0)[0]
         raise TypeError(f"search() has no setting {name!r}. The nearest one is {near!r}.")
     given = {name: _plain(name, value) for name, value in settings.items()}
     flags = Flags.of(_DEFAULTS | given)
-    outlets = Outlets(**{name: given.get(name, _DEFAULTS[name]) for name in ("quiet", "mlflow", "wandb")})
+    outlets = Outlets(**{name: given.get(name, _DEFAULTS[name]) for name in ("quiet", "mlflow", "wandb", "report")})
     outlets.check()
     if (run := given.get("resume")) is not None:
         changes = {name: given[name] for name in CHANGED_BY_RESUME if name in given}
@@ -71,8 +73,10 @@ def _plain(name: str, value: Any) -> Any:
 
 
 def _results(code: int, folder: Path) -> Results:
-    if code == job.INTERRUPTED:
+    if code == INTERRUPTED:
         raise KeyboardInterrupt
+    if code >= 128:  # a signal asked the whole process to end
+        raise SystemExit(code)
     if code == job.PAUSED:
         raise UserError(f"{folder}: not at its end, for the reason printed above. Then go on: resume={str(folder)!r}.")
     results = load_results(folder)

@@ -75,6 +75,7 @@ class Recorder(tune.Callback):
         self._numbers: dict[str, int] = {}
         self._lanes: dict[str, str] = {}
         self._lane_of: dict[str, str] = {}
+        self._open: tuple[Screen | Listener, ...] = ()
 
     def setup(self, *args: Any, **info: Any) -> None:
         """Before the first trial, of a new search or of a resumed one."""
@@ -84,6 +85,7 @@ class Recorder(tune.Callback):
         self._screen = Screen(settings, quiet=self._quiet)
         folder = settings.folder
         self._listeners: tuple[Listener, ...] = (TrialLogs(folder), TensorBoardFiles(folder), SearchMetrics())
+        self._open = (self._screen, *self._listeners)
         if self._mirror is not None:
             self._mirror.begin()
 
@@ -179,9 +181,13 @@ class Recorder(tune.Callback):
                 self._restore(trials)
             for trial_id in self._numbers:
                 self._end(trial_id, TrialState.STOPPED)
-        self._screen.close()
-        for listener in self._listeners:
+        self.close()
+
+    def close(self) -> None:
+        """However the search ends; a second time, or before there is something to close, does nothing."""
+        for listener in self._open:
             listener.close()
+        self._open = ()
 
     def finish(self) -> None:
         """After Tune is done with the search and no lane is left: what the last snapshot did not know may go, too."""

@@ -67,6 +67,8 @@ def run(settings: SearchSettings, outlets: Outlets, mirror: Mirror | None, *, re
                 raise
         else:
             recorder.finish()
+        finally:
+            recorder.close()  # the terminal whole, before anybody says more: Tune leaves us out after Ctrl-C
     return Ending(pause_reason=recorder.pause_reason, give_up_reason=recorder.given_up)
 
 

@@ -20,3 +20,9 @@ def without_rerun(point: Mapping[str, Any]) -> dict[str, Any]:
 def rerun_id(parent: str, seed: int) -> str:
     """Such as "0003-seed7": how records, logs and folders call it."""
     return f"{parent}-seed{seed}"
+
+
+def called(trial_id: str) -> str:
+    """What a trial is called wherever one is named: by its id, of a rerun with what that says."""
+    parent, is_rerun, seed = trial_id.partition("-seed")
+    return f"{trial_id} (trial {parent} again with seed {seed})" if is_rerun else f"trial {trial_id}"

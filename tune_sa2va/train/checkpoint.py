@@ -109,7 +109,8 @@ def write_folds(folder: Path, config: TrialConfig, progress: Progress, *, folds:
         own = fold_folder(folder, number)
         sums[f"{own.name}/{STATE_FILE}"] = sha256(own / STATE_FILE)
         sums |= {
-            f"{own.name}/{name}": found for name, found in json.loads((own / STATE_FILE).read_text())["sha256"].items()
+            f"{own.name}/{name}": found
+            for name, found in json.loads((own / STATE_FILE).read_text(encoding="utf-8"))["sha256"].items()
         }
     _write_state(folder, config, progress, sums, folds={"done": folds, "of": of})
 
@@ -159,5 +160,5 @@ def _write_state(
     """sums: SHA-256 of the files that the checkpoint is not whole without. By rename, so that it is there or not."""
     state = {"version": _VERSION, "config": config.to_dict(), "progress": asdict(progress), "sha256": sums} | more
     temporary = folder / "state.tmp"
-    temporary.write_text(json.dumps(state, indent=1))
+    temporary.write_text(json.dumps(state, indent=1), encoding="utf-8")
     temporary.replace(folder / STATE_FILE)

@@ -44,7 +44,7 @@ def read_state(folder: Path) -> dict[str, Any]:
         CheckpointError: the folder is incomplete or damaged.
     """
     try:
-        state: dict[str, Any] = json.loads((folder / STATE_FILE).read_text())
+        state: dict[str, Any] = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
         damaged = [name for name, wanted in state["sha256"].items() if sha256(folder / name) != wanted]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{folder}: the checkpoint is incomplete ({error}). Use the one before it.") from error

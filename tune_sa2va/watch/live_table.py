@@ -55,7 +55,11 @@ def times(view: View, now: datetime, estimate: Estimate | None) -> str:
 
 
 def _used(view: View, now: datetime) -> str:
-    return words_for(now - view.started_at) if view.started_at else "0:00"
+    """Of all runs; a pause between two of them does not count."""
+    started_at = view.plan.run_started_at or view.started_at
+    if started_at is None:
+        return "0:00"
+    return words_for(timedelta(seconds=view.plan.earlier_runs_s) + max(now - started_at, timedelta()))
 
 
 def end_words(estimate: Estimate | None) -> str:

@@ -6,13 +6,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tune_sa2va.errors import ResultsError
+from tune_sa2va.results.lock import run_times
 from tune_sa2va.results.records import read_epochs, read_trials
 from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.watch.view import Plan, View
 
 
 def plan_of(settings: SearchSettings) -> Plan:
-    """What a search was asked for."""
+    """What a search was asked for, and when its runs were."""
+    times = run_times(settings.folder)
     return Plan(
         name=settings.name,
         trials=settings.trials,
@@ -23,6 +25,8 @@ def plan_of(settings: SearchSettings) -> Plan:
         grace_period=settings.grace_period,
         reduction_factor=settings.reduction_factor,
         reruns=settings.num_reruns,
+        run_started_at=None if times is None else times.started_at,
+        earlier_runs_s=0.0 if times is None else times.earlier_s,
     )
 
 

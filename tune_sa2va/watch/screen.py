@@ -5,7 +5,6 @@ it was told: to read 300 trials of 15 epochs again takes 70 ms, at each event.
 """
 
 import dataclasses
-import itertools
 import math
 import threading
 from collections.abc import Mapping
@@ -26,9 +25,10 @@ from tune_sa2va.watch.gpus import Gpu, gpus_here
 from tune_sa2va.watch.live_table import end_words, show
 from tune_sa2va.watch.read import plan_of
 from tune_sa2va.watch.view import Epoch, View, epoch_of
+from tune_sa2va.words import count
 
 _GPU_POLL_S = 5.0
-_ENCODING_POLL_S, _POLLS_A_LINE = 2.0, 5
+_ENCODING_POLL_S = 2.0
 _FRAMES_PER_S = 1
 _NO_EPOCHS = pd.DataFrame()
 
@@ -38,7 +38,7 @@ class Screen:
 
     def __init__(self, settings: SearchSettings, *, quiet: bool = False, console: Console | None = None) -> None:
         self._settings, self._quiet = settings, quiet
-        self._console = console or Console(highlight=False, soft_wrap=True)
+        self._console = console or Console(highlight=False)
         self._plan = plan_of(settings)
         self._started_at = datetime.now(UTC)
         self._gpus: tuple[Gpu, ...] = ()
@@ -90,7 +90,7 @@ class Screen:
         trial = next(trial for trial in both if trial.trial_id == trial_id)
         best = "" if math.isnan(trial.best_val_dice) else f", best val Dice {trial.best_val_dice:.4f}"
         why = f": {reason}" if reason else ""
-        self._say(f"trial {trial_id}  {state} after {trial.epochs} epochs{best}{why}", wrong=bool(reason))
+        self._say(f"trial {trial_id}  {state} after {count(trial.epochs, 'epoch')}{best}{why}", wrong=bool(reason))
 
     def interrupted(self, trial_id: str, reason: str) -> None:
         """A trial lost its workers and will go on from its last checkpoint."""
@@ -111,7 +111,8 @@ class Screen:
 
     def _say(self, line: str, *, wrong: bool = False) -> None:
         if wrong or not self._quiet:
-            self._console.print(printable(line), markup=False)
+            # folded by the terminal, not by us
+            self._console.print(printable(line), markup=False, soft_wrap=True)
 
     def _read_epochs(self) -> None:
         done = self._read(read_epochs(self._settings.folder, None)).epochs
@@ -139,7 +140,8 @@ class Screen:
             encoding = Encoding(self._settings)
         except (UserError, OSError):  # the lanes find it, too, and end the search with it
             return
-        for poll in itertools.count():
+        is_said = False
+        while True:
             try:
                 present, total = encoding.count()
             except OSError:  # a file system that went away; the lanes find it, too
@@ -147,8 +149,9 @@ class Screen:
             if present == total or self._epochs or self._closed.is_set():
                 break
             self._state = f"encoding images once, {present:,} of {total:,}"
-            if self._live is None and poll % _POLLS_A_LINE == 0:
+            if self._live is None and not is_said:  # the table counts on, a log has no use for that
                 self._say(self._state)
+                is_said = True
             self._closed.wait(_ENCODING_POLL_S)
         self._state = "running"
 

@@ -23,11 +23,13 @@ _MEASURES = tuple(field.name for field in dataclasses.fields(EpochRecord) if fie
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outlets:
-    """quiet: only what goes wrong is printed while trials run. mlflow: a tracking URI. wandb: a project. Empty: off."""
+    """quiet: only what goes wrong is printed while trials run. mlflow: a tracking URI. wandb: a project. Empty: off.
+    report: report.html is made at the end."""
 
     quiet: bool = False
     mlflow: str = ""
     wandb: str = ""
+    report: bool = True
 
     def check(self) -> None:
         """Whether the packages are there, before Ray starts.

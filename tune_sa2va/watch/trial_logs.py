@@ -29,11 +29,12 @@ class TrialLogs:
 
     def epoch(self, trial_id: str, lane: str, record: Mapping[str, Any], decision: Decision | None) -> None:
         """A line, and one more for a warning or a decision of ASHA's."""
+        peak = f", peak {record['peak_gib']:.2f} GiB" if record["peak_gib"] else ""  # 0 on a CPU
         self._write(
             trial_id,
             f"epoch {record['epoch']}: val Dice {record['val_dice']:.4f}, IoU {record['val_iou']:.4f}, "
             f"loss {record['train_loss']:.4f}, lr {record['lr']:.3g}, {record['seconds']:.1f} s, "
-            f"{record['it_per_s']:.2f} it/s, peak {record['peak_gib']:.2f} GiB",
+            f"{record['it_per_s']:.2f} it/s{peak}",
         )
         if record["warning"]:
             self._write(trial_id, f"warning: {record['warning']}")

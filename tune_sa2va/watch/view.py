@@ -28,6 +28,10 @@ class Plan:
     reduction_factor: int = REDUCTION_FACTOR
     reruns: int = 0
     """At most so many confirm the best at the end."""
+    run_started_at: datetime | None = None
+    """When this run of the search, or the last one, began; None where an older tune_sa2va did not note it."""
+    earlier_runs_s: float = 0.0
+    """What the runs before it took: the time between two runs is nobody's."""
 
 
 @dataclass(frozen=True, slots=True)

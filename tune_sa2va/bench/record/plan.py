@@ -97,7 +97,7 @@ class RecordingPlan:
         """
         path = folder / PLAN_FILE
         mine = {name: getattr(self, name) for name in self.__slots__} | {"data": Path(self.data).name}
-        if path.exists() and (there := json.loads(path.read_text())) != mine:
+        if path.exists() and (there := json.loads(path.read_text(encoding="utf-8"))) != mine:
             differing = ", ".join(sorted(name for name in mine if there.get(name) != mine[name]))
             raise ResultsError(
                 f"{path}: is of a recording with another {differing}. Ask for the same, or name another --out."

@@ -1,5 +1,6 @@
 """What the terminal and summary.txt say at the end of a search."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from tests.results.test_test_scores import write_scores
 from tests.score.test_choice import Searched
 from tune_sa2va.results.test_scores import RECIPE, UNTUNED, read_locked_part
 from tune_sa2va.score.choice import choose
-from tune_sa2va.score.finish import _report
+from tune_sa2va.score.summary import summary
 
 
 def said(search: Searched, rows: tuple[str, ...], *, patients: int = 8, openings: int = 1) -> str:
@@ -18,7 +19,7 @@ def said(search: Searched, rows: tuple[str, ...], *, patients: int = 8, openings
     write_scores(folder, tp, [f"grp-{i % patients}" for i in range(8)], openings=openings)
     locked = read_locked_part(folder)
     assert locked is not None
-    return " ".join(_report(search.settings, choose(search.settings, None), locked).split())
+    return " ".join(summary(search.settings, choose(search.settings, None), locked).split())
 
 
 def test_the_recipe_itself_won_only_where_the_winner_aims_at_it(tmp_path: Path) -> None:
@@ -48,3 +49,22 @@ def test_few_patients_and_how_often_the_test_part_was_opened(tmp_path: Path, ope
     text = said(search, (UNTUNED, RECIPE, "winner"), patients=4, openings=openings)
     assert f"Test part, {words}: 8 images of 4 groups" in text
     assert "Too few patients to say whether the winner is better than the recipe or the untuned base: 4, and" in text
+
+
+def test_the_table_fits_80_columns_and_the_winner_has_one_name(tmp_path: Path) -> None:
+    search = Searched(tmp_path)
+    search.trial(0, 0.5)
+    search.trial(1, 0.8)
+    tp = {UNTUNED: list(range(40, 48)), RECIPE: list(range(60, 68)), "winner": list(range(70, 78))}
+    write_scores(search.settings.folder, tp, [f"grp-{i % 3}" for i in range(8)])
+    locked = read_locked_part(search.settings.folder)
+    assert locked is not None
+    chosen = choose(search.settings, None)
+    lines = summary(search.settings, chosen, locked).splitlines()
+    end = next(place for place, line in enumerate(lines) if line.startswith("Precision"))
+    assert max(map(len, lines[: end + 1])) <= 80
+    assert all("[" in line for line in lines if line.startswith(("Dice", "IoU", "Recall", "Precision")))
+    rerun = replace(chosen, winner=replace(chosen.winner, trial_id="0001-seed1"))
+    said = summary(search.settings, rerun, locked)
+    assert "Winner: 0001-seed1 (trial 0001 again with seed 1), " in said
+    assert "Winner: trial 0001, " in "\n".join(lines)
