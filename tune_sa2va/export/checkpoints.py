@@ -17,7 +17,7 @@ ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialCheckpoint:
-    """A trial's state after its best epoch, as it lies in the results folder.
+    """A trial's state after the epoch that it counts by (`results.best`), as it lies in the results folder.
 
     epoch, val_dice, can_win: as the search's tables have them. config: with what the trial changed on its way (a halved
     micro-batch). can_win: of the search and not failed; reruns win by their mean (`propose.confirmation`).

@@ -74,12 +74,13 @@ def _curves_reading(run: Run) -> str:
     winner, recipe = run.winner, run.recipe
     if winner is not None:
         said.append(
-            f"The winner, {winner['label']}, is best after epoch {winner['best_epoch']:.0f} "
+            f"The winner, {winner['label']}, counts by epoch {winner['best_epoch']:.0f} "
             f"with Val Dice {winner['best_val_dice']:.3f}."
         )
     if recipe is not None and pd.notna(recipe["best_val_dice"]) and run.recipe_id != run.winner_id:
         said.append(f"The recipe reached {recipe['best_val_dice']:.3f}.")
-    falling = run.scored[run.scored["last_val_dice"] < run.scored["best_val_dice"] - 0.01]
+    highest = run.scored["trial_id"].map(run.epochs.groupby("trial_id")["val_dice"].max())
+    falling = run.scored[run.scored["last_val_dice"] < highest - 0.01]
     if len(falling):
         said.append(f"{count(len(falling), 'trial')} ended more than 0.01 below the best it had been.")
     return " ".join(said)

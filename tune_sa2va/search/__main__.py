@@ -58,8 +58,8 @@ def main(
         ),
     ] = "tiny",
     space: Annotated[
-        str, typer.Option(help="What is searched: a YAML file, or the name of a shipped one (smoke, lora, wide).")
-    ] = "lora",
+        str, typer.Option(help="What is searched: a YAML file, or the name of a shipped one (smoke, lora, wide, deep).")
+    ] = "wide",
     trials: Annotated[int, typer.Option(help="Configurations to try. The first is the recipe done by hand.")] = 20,
     epochs: Annotated[int, typer.Option(help="Epochs of a trial that is not stopped early.")] = 15,
     folds: Annotated[

@@ -87,7 +87,7 @@ class Screen:
         self._take()
         both = (*self._view.trials, *self._view.reruns)
         trial = next(trial for trial in both if trial.trial_id == trial_id)
-        best = "" if math.isnan(trial.best_val_dice) else f", best val Dice {trial.best_val_dice:.4f}"
+        best = "" if math.isnan(trial.best_val_dice) else f", val Dice {trial.best_val_dice:.4f}"
         why = f": {reason}" if reason else ""
         self._say(f"trial {trial_id}  {state} after {trial.epochs} epochs{best}{why}", wrong=bool(reason))
 

@@ -106,7 +106,7 @@ class View:
 
     @property
     def best(self) -> TrialView | None:
-        """The trial with the best epoch so far, of those that can win."""
+        """The best trial so far, of those that can win."""
         can_win = [trial for trial in self.trials if trial.state != TrialState.FAILED]
         scored = [trial for trial in can_win if not math.isnan(trial.best_val_dice)]
         return max(scored, key=lambda trial: trial.best_val_dice, default=None)
