@@ -1,6 +1,7 @@
 """A view of a search as rich shows it, within 80 columns: a line a lane, what the search has so far above and below.
 
 "best there" is the best Val Dice of any trial at the epoch that this one has reached: what ASHA compares at a rung.
+With folds, "fold" is the one that trains now.
 """
 
 import math
@@ -37,10 +38,14 @@ def summary(view: View) -> str:
     to_come = view.plan.trials - len(view.trials) + counts[TrialState.WAITING]
     found = f"best Val Dice {best.best_val_dice:.4f} (trial {best.trial_id})" if best else "no epoch yet"
     return (
-        f"{found}; of {view.plan.trials} trials {counts[TrialState.COMPLETE]} complete, "
+        f"{found}; of {view.plan.trials} trials{_folds(view)} {counts[TrialState.COMPLETE]} complete, "
         f"{counts[TrialState.STOPPED]} stopped, {counts[TrialState.FAILED]} failed, "
         f"{counts[TrialState.RUNNING]} running, {max(to_come, 0)} to come{_confirmation(view)}"
     )
+
+
+def _folds(view: View) -> str:
+    return f" of {view.plan.folds} folds" if view.plan.folds > 1 else ""
 
 
 def _confirmation(view: View) -> str:
@@ -76,20 +81,34 @@ def words_for(time: timedelta) -> str:
 
 
 def _lanes(view: View, now: datetime) -> Table:
-    table = Table()
-    for header in ("lane", "trial", "epochs", "", "Val Dice", "best there", "s/epoch"):
+    table, has_folds = Table(), view.plan.folds > 1
+    for header in (
+        "lane",
+        "trial",
+        "epochs",
+        "",
+        *(["fold"] if has_folds else []),
+        "Val Dice",
+        "best there",
+        "s/epoch",
+    ):
         table.add_column(header, justify="left" if header in ("lane", "epochs") else "right", no_wrap=True)
     for trial in view.running:
-        table.add_row(trial.lane, *_cells(view, trial, now))
+        lane_trial_epochs, rest = [trial.lane, *_epochs(view, trial)], _scores(view, trial, now)
+        fold = [f"{view.folds_done.get(trial.trial_id, 0) + 1}/{view.plan.folds}"] if has_folds else []
+        table.add_row(*lane_trial_epochs, *fold, *rest)
     return table
 
 
-def _cells(view: View, trial: TrialView, now: datetime) -> list[RenderableType]:
-    own = view.epochs_of(trial.trial_id)
+def _epochs(view: View, trial: TrialView) -> list[RenderableType]:
     bar = ProgressBar(total=view.plan.epochs, completed=trial.epochs, width=_BAR_CELLS)
-    count = f"{trial.epochs}/{view.plan.epochs}"
+    return [trial.trial_id, bar, f"{trial.epochs}/{view.plan.epochs}"]
+
+
+def _scores(view: View, trial: TrialView, now: datetime) -> list[RenderableType]:
+    own = view.epochs_of(trial.trial_id)
     if not own:
-        return [trial.trial_id, bar, count, "", "", f"(for {words_for(now - trial.started_at)})"]
+        return ["", "", f"(for {words_for(now - trial.started_at)})"]
     last = own[-1]
     seconds = math.fsum(epoch.seconds for epoch in own) / len(own)
-    return [trial.trial_id, bar, count, f"{last.val_dice:.4f}", f"{view.best_at(last.epoch):.4f}", f"{seconds:.1f}"]
+    return [f"{last.val_dice:.4f}", f"{view.best_at(last.epoch):.4f}", f"{seconds:.1f}"]

@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -28,6 +28,8 @@ class Plan:
     reduction_factor: int = REDUCTION_FACTOR
     reruns: int = 0
     """At most so many confirm the best at the end."""
+    folds: int = 1
+    """Adapters that a trial trains."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +66,15 @@ class TrialView:
 class View:
     """The records of a search at one moment. Trials in the order in which they started, epochs as they ended.
 
-    trials: the search's own. reruns: of the best, which confirm them. epochs: of both.
+    trials: the search's own. reruns: of the best, which confirm them. epochs: of both. folds_done: of running trials
+    with folds, how many of the epoch under way.
     """
 
     plan: Plan
     trials: tuple[TrialView, ...]
     epochs: tuple[Epoch, ...]
     reruns: tuple[TrialView, ...] = ()
+    folds_done: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, plan: Plan, trials: pd.DataFrame, epochs: pd.DataFrame) -> "View":
