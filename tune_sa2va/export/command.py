@@ -23,7 +23,10 @@ app = typer.Typer(add_completion=False)
 def main(
     run: Annotated[Path, typer.Option(help="Results folder of a search, results/NAME; it may still be running.")],
     to: Annotated[Path, typer.Option(help="Folder to write; new, empty, or an earlier export.")],
-    trial: Annotated[str | None, typer.Option(help="A trial's id.", show_default="the best by Val Dice")] = None,
+    trial: Annotated[
+        str | None,
+        typer.Option(help="A trial's id.", show_default="what the search chose; before its end the best by Val Dice"),
+    ] = None,
     final: Annotated[
         FinalName | None,
         typer.Option(
