@@ -50,7 +50,7 @@ def test_with_folds_it_says_how_many_and_which_one_trains(folder: Path, capsys: 
         _, said = status(capsys, str(folder))
         _, plain = status(capsys, str(folder), "--json")
     assert "of 4 trials of 5 folds 0 complete" in said
-    assert "2/9" in said and "2/5" in said, "the second fold trains"
+    assert "2/9" in said and "2/5" in said and "Val Dice" in said, "the second fold trains; the table has room for all"
     values = json.loads(plain)
     assert values["folds"] == 5 and values["running"][0]["folds_done"] == 1
 

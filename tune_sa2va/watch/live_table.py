@@ -17,7 +17,7 @@ from tune_sa2va.watch.estimate import Estimate
 from tune_sa2va.watch.gpus import Gpu
 from tune_sa2va.watch.view import TrialView, View
 
-_BAR_CELLS = 10
+_BAR_CELLS, _BAR_CELLS_WITH_FOLDS = 10, 4
 
 
 def show(
@@ -101,7 +101,8 @@ def _lanes(view: View, now: datetime) -> Table:
 
 
 def _epochs(view: View, trial: TrialView) -> list[RenderableType]:
-    bar = ProgressBar(total=view.plan.epochs, completed=trial.epochs, width=_BAR_CELLS)
+    cells = _BAR_CELLS if view.plan.folds == 1 else _BAR_CELLS_WITH_FOLDS
+    bar = ProgressBar(total=view.plan.epochs, completed=trial.epochs, width=cells)
     return [trial.trial_id, bar, f"{trial.epochs}/{view.plan.epochs}"]
 
 
