@@ -65,7 +65,7 @@ def write_content(folder: Path, samples: Sequence[Sample]) -> None:
     Raises:
         DataError: a file is no longer there.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for sample in samples:
         content = content_of(sample)
         values = (image_code(sample), sample.text, sample.split, content.image_sha256, content.mask_sha256)
