@@ -120,8 +120,8 @@ def _about(folder: Path) -> tuple[TrialConfig, int] | None:
 def best_checkpoint(run: Path, trial_id: str | None = None) -> TrialCheckpoint:
     """The best checkpoint of the search, among trials that did not fail, or of one trial.
 
-    Of a search that chooses otherwise (by reruns, --confirm, or with folds, where the recipe may stand), the one that it
-    chose, once it has.
+    Of a search that chooses otherwise (by reruns, --confirm, or with folds, where the recipe may stand), the one that
+    it chose, once it has.
 
     Raises:
         UserError: there is none, or no such trial.

@@ -93,7 +93,8 @@ def main(
         str,
         typer.Option(
             help="At the end, run so many of the best configurations again, and the recipe with them, to the last "
-            "epoch and with new seeds: these runs decide. 0: none. auto: 3 at most, with no more epochs than it.",
+            "epoch and with new seeds: these runs decide. 0: none. auto: none, but with --time-budget 3 at most in the "
+            "time that trials leave.",
             metavar="auto|N",
         ),
     ] = "auto",
