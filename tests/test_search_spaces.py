@@ -55,7 +55,9 @@ def test_the_others_draw_every_field_of_every_trial(name: str) -> None:
 
 
 def test_the_default_searches_what_the_design_lists() -> None:
-    assert set(load_space("lora").dimensions) == {
+    from tune_sa2va.search.python_api import _DEFAULTS
+
+    assert set(load_space(_DEFAULTS["space"]).dimensions) == {
         "lora.r",
         "lora.alpha_over_r",
         "lora.dropout",
@@ -64,4 +66,8 @@ def test_the_default_searches_what_the_design_lists() -> None:
         "loss.bce",
         "loss.focal_alpha",
         "loss.focal_gamma",
+        "loss.lm",
+        "optimizer.weight_decay",
+        "optimizer.warmup_fraction",
+        "train.full_modules",
     }

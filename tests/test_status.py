@@ -14,8 +14,10 @@ import pytest
 
 from tests.watch.runs import settings_in, start
 from tune_sa2va.cli import run
+from tune_sa2va.results.fold_note import note_folds_done
 from tune_sa2va.results.lock import locked, note_end, run_times
 from tune_sa2va.results.records import RunRecords, TrialState
+from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.status import app
 
 
@@ -43,6 +45,19 @@ def test_a_running_search_shows_its_lanes(folder: Path, capsys: pytest.CaptureFi
     assert f"demo: running (process {os.getpid()} on" in said
     assert "best Val Dice 0.7000 (trial 0000)" in said and "1 stopped, 0 failed, 1 running, 2 to come" in said
     assert "2/9" in said and "ends about" in said
+
+
+def test_with_folds_it_says_how_many_and_which_one_trains(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = SearchSettings.load(folder).model_copy(update={"folds": 5})
+    settings.save(folder)
+    note_folds_done(settings.checkpoints, "0000", 3, 1)  # two epochs are recorded
+    with locked(folder):
+        _, said = status(capsys, str(folder))
+        _, plain = status(capsys, str(folder), "--json")
+    assert "of 4 trials of 5 folds 0 complete" in said
+    assert "2/9" in said and "2/5" in said and "Val Dice" in said, "the second fold trains; the table has room for all"
+    values = json.loads(plain)
+    assert values["folds"] == 5 and values["running"][0]["folds_done"] == 1
 
 
 def test_a_killed_search_says_how_to_go_on(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,7 +112,7 @@ def test_programs_get_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert code == 0 and told["state"] == "running"
     assert told["counts"] == {"running": 1, "stopped": 1}
     assert told["best"] == {"trial": "0000", "val_dice": 0.7}
-    assert told["running"] == [{"lane": "lane 1", "trial": "0000", "epochs": 2}]
+    assert told["running"] == [{"lane": "lane 1", "trial": "0000", "epochs": 2, "folds_done": 0}]
     assert len(told["ends_at"]) == 3
 
 

@@ -64,10 +64,19 @@ def as_values(view: "View", pulse: "SearchStatus", now: datetime) -> dict[str, A
         "state": str(pulse.life),
         "trials": view.plan.trials,
         "epochs": view.plan.epochs,
+        "folds": view.plan.folds,
         "counts": {str(state).lower(): number for state, number in sorted(view.counts.items())},
         "best": {"trial": best.trial_id, "val_dice": best.best_val_dice} if best else None,
         "reruns": {"at_most": view.plan.reruns, "ended": len(view.ended_reruns)},
-        "running": [{"lane": trial.lane, "trial": trial.trial_id, "epochs": trial.epochs} for trial in view.running],
+        "running": [
+            {
+                "lane": trial.lane,
+                "trial": trial.trial_id,
+                "epochs": trial.epochs,
+                "folds_done": view.folds_done.get(trial.trial_id, 0),
+            }
+            for trial in view.running
+        ],
         "started_at": view.started_at.isoformat() if view.started_at else None,
         "last_event_at": view.last_event_at.isoformat() if view.last_event_at else None,
         "ends_at": [time.isoformat() for time in (estimate.low, estimate.middle, estimate.high)] if estimate else None,

@@ -130,6 +130,11 @@ def test_probabilities_are_averaged(model: Sa2VA, members: tuple[Members, list[T
     torch.testing.assert_close(torch.sigmoid(attached.mean_logits(lambda: query(model))), mean)
 
 
+def test_one_member_can_be_asked_alone(model: Sa2VA, members: tuple[Members, list[Tensor]]) -> None:
+    attached, alone = members
+    assert torch.equal(attached.mean_logits(lambda: query(model), only=1), alone[1])
+
+
 def test_none_is_the_base_and_one_is_itself(model: Sa2VA, tmp_path: Path) -> None:
     base = query(model)
     assert torch.equal(Members.attach(model, []).mean_logits(lambda: query(model)), base)

@@ -1,5 +1,6 @@
 """The part that is scored is the search's own, whatever has become of the files' names, groups and masks since."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from tests.evaluate.tuned_folder import a_tuned
 from tune_sa2va.data import Sample, split_by_group
 from tune_sa2va.data.codes import image_code
 from tune_sa2va.data.known_images import KnownImages, read_content, write_content
+from tune_sa2va.data.parts import cut_into_folds
 from tune_sa2va.errors import UserError
 from tune_sa2va.evaluate.part import Part, choose_part
+from tune_sa2va.evaluate.tuned import Tuned
 
 GROUPS = ("a", "a", "b", "b", "c", "c", "d", "e", "f", "g")
 
@@ -96,3 +99,51 @@ def test_a_part_that_cannot_be_told(
     with pytest.raises(UserError, match=said):
         part(other, choose(known), "test")
     assert (part(other, choose(known)).name, part(other, choose(known)).samples) == ("all", other)
+
+
+@pytest.fixture
+def in_folds(searched: tuple[Sample, ...], tmp_path: Path) -> tuple[tuple[Sample, ...], KnownImages]:
+    samples = cut_into_folds(searched, 3, seed=0)
+    write_content(tmp_path, samples)
+    found = read_content(tmp_path)
+    assert found is not None
+    return samples, found
+
+
+def folded(final: str, fold: int | None = None) -> Tuned:
+    plain = a_tuned("f00")
+    split = plain.split.model_copy(update={"folds": 3})
+    return plain.model_copy(update={"final": final, "fold": fold, "split": split})
+
+
+def test_val_of_an_ensemble_is_every_image_by_the_adapter_of_its_fold(
+    in_folds: tuple[tuple[Sample, ...], KnownImages],
+) -> None:
+    samples, known = in_folds
+    bare = [dataclasses.replace(sample, fold=None, split=None) for sample in samples]
+    found = choose_part(bare, folded("ensemble"), known, "val", image_code)
+    assert found.out_of_fold and found.name == "val"
+    wanted = {image_code(sample): sample.fold for sample in samples if sample.split != "test"}
+    assert {image_code(sample): sample.fold for sample in found.samples} == wanted
+    assert set(wanted.values()) == {0, 1, 2}
+
+
+def test_val_of_one_fold_s_adapter_is_its_own_fold(in_folds: tuple[tuple[Sample, ...], KnownImages]) -> None:
+    samples, known = in_folds
+    found = choose_part(samples, folded("best-run", 1), known, "val", image_code)
+    assert codes(found.samples) == {image_code(sample) for sample in samples if sample.fold == 1}
+    assert found.note == "The images of fold 1, which this adapter was not trained on."
+
+
+@pytest.mark.parametrize("final", ["average", "refit"])
+def test_an_adapter_that_has_seen_all_images_has_no_val(
+    in_folds: tuple[tuple[Sample, ...], KnownImages], final: str
+) -> None:
+    samples, known = in_folds
+    with pytest.raises(UserError, match=f"final {final}. has seen every image outside the test part.* out of fold is"):
+        choose_part(samples, folded(final), known, "val", image_code)
+
+
+def test_what_says_no_folds_has_no_val_of_them(searched: tuple[Sample, ...], known: KnownImages) -> None:
+    with pytest.raises(UserError, match="does not say which image was in which fold"):
+        choose_part(searched, folded("ensemble"), known, "val", image_code)

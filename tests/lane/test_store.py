@@ -25,7 +25,9 @@ def checkpoint(folder: Path) -> tuple[Path]:
 
 
 def records(epochs: int) -> tuple[dict[str, Any], ...]:
-    return tuple({"epoch": number + 1, "val_dice": VAL_DICE[number], "folds_left": 0} for number in range(epochs))
+    return tuple(
+        {"epoch": number + 1, "val_dice": VAL_DICE[number], "folds": 5, "folds_left": 0} for number in range(epochs)
+    )
 
 
 def kept(trial: Path) -> list[int]:
@@ -57,6 +59,17 @@ def test_the_last_two_and_the_best_stay_once_training_goes_on(trial: Path, flush
     assert (newest.epoch, newest.records, newest.warning) == (5, records(5), "")
 
 
+def test_with_one_split_the_last_counts_so_no_earlier_one_stays(tmp_path: Path, flusher: Flusher) -> None:
+    folder, saved = tmp_path / "trial", checkpoint(tmp_path / "saved")
+    store = TrialStore(folder, CONFIG, flusher)
+    for epochs in range(1, 6):
+        flusher.begin()
+        store.save(tuple(record | {"folds": 1} for record in records(epochs)), saved)
+    flusher.begin()
+    flusher.settle()
+    assert kept(folder) == [4, 5]
+
+
 def test_a_cut_off_checkpoint_gives_way_to_the_one_before(trial: Path, flusher: Flusher) -> None:
     (trial / "checkpoint_0005" / OPTIMIZER_FILE).write_bytes(b"mom")
     newest = TrialStore(trial, CONFIG, flusher).newest()
@@ -80,7 +93,7 @@ def test_an_epoch_that_the_search_never_heard_of_takes_no_known_one_along(tmp_pa
     store = TrialStore(folder, CONFIG, flusher)
     dices = (0.9, 0.2, 0.3, 0.95)
     told = [
-        tuple({"epoch": e, "val_dice": d, "folds_left": 0} for e, d in enumerate(dices[:n], start=1))
+        tuple({"epoch": e, "val_dice": d, "folds": 5, "folds_left": 0} for e, d in enumerate(dices[:n], start=1))
         for n in range(1, 5)
     ]
     for records_so_far in told:
@@ -114,7 +127,10 @@ def test_a_trial_whose_micro_batches_were_halved_goes_on_and_another_does_not(tr
 def test_among_equal_epochs_the_first_stays(tmp_path: Path, flusher: Flusher) -> None:
     folder, saved = tmp_path / "trial", checkpoint(tmp_path / "saved")
     store = TrialStore(folder, CONFIG, flusher)
-    equal = tuple({"epoch": number, "val_dice": dice} for number, dice in enumerate((0.2, 0.9, 0.9, 0.9, 0.1), start=1))
+    equal = tuple(
+        {"epoch": number, "val_dice": dice, "folds": 5}
+        for number, dice in enumerate((0.2, 0.9, 0.9, 0.9, 0.1), start=1)
+    )
     for epochs in range(1, 6):
         flusher.begin()
         store.save(equal[:epochs], saved)

@@ -13,8 +13,9 @@ import pytest
 from tests.watch.runs import an_epoch
 from tune_sa2va.config import RECIPE, DataSettings, LaneSettings, ModelSettings, TrialConfig
 from tune_sa2va.lane import trainable as module
-from tune_sa2va.lane.messages import Command, Reply, RunEpoch, SaveTrial, StartTrial
+from tune_sa2va.lane.messages import Command, EndEpoch, Reply, RunEpoch, SaveTrial, StartTrial
 from tune_sa2va.lane.trainable import FAILURE_KIND, INFEASIBLE_GIB, OUT_OF_MEMORY, PAUSE, LaneTrainable
+from tune_sa2va.results.fold_note import read_folds_done
 
 pytestmark = pytest.mark.usefixtures("folders_for_refs")
 
@@ -160,3 +161,27 @@ def test_a_note_of_tunes_that_cannot_be_read_costs_no_trial(workers: Workers, tm
     trial = owner(tmp_path, 1)
     trial.load_checkpoint(str(checkpoint))
     assert trial.step()["epoch"] == 1
+
+
+def test_after_each_fold_it_is_noted_how_many_are_done_and_with_the_epoch_forgotten(
+    tmp_path: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three folds: two answers with counts alone, then the record."""
+    made, seen, folds = owner(tmp_path, 1), [], []
+
+    def ask(command: Command) -> Reply:
+        if isinstance(command, RunEpoch | EndEpoch) and len(folds) < 2:
+            folds.append(command)
+            return Reply(counts=([1, 0, 0, 1], None))
+        return plain(command)
+
+    def judge(_: Any, trial_id: str, epoch: int, counts: Any) -> str:
+        seen.append((epoch, read_folds_done(tmp_path / "checkpoints", trial_id, epoch)))
+        return ""
+
+    plain = workers.ask
+    monkeypatch.setattr(workers, "ask", ask)
+    made._judge = judge
+    assert made.step()["epoch"] == 1
+    assert seen == [(1, 1), (1, 2)]
+    assert read_folds_done(tmp_path / "checkpoints", "default", 1) == 0

@@ -12,7 +12,7 @@ CHOICE = "tune_sa2va/score/choice.py"
 STORE, SPACE = "tune_sa2va/lane/store.py", "tune_sa2va/space/search_space.py"
 TRAINABLE = "tune_sa2va/lane/trainable.py"
 
-T_RECORDS = ("tests/results/test_records.py",)
+T_RECORDS = ("tests/results/test_records.py", "tests/results/test_best.py")
 T_TRAINABLE = ("tests/lane/test_trainable.py",)
 T_SNAPSHOTS = ("tests/results/test_snapshots.py",)
 T_VAL_COUNTS = ("tests/results/test_val_counts.py",)
@@ -40,6 +40,8 @@ MUTANTS = (
     ),
     Mutant(BEST, '(record["val_dice"], -record["epoch"])', '(record["val_dice"], record["epoch"])', T_RECORDS),
     Mutant(BEST, '(record["val_dice"], -record["epoch"])', 'record["epoch"]', T_RECORDS),
+    Mutant(BEST, 'if all(record.get("folds", 1) == 1', 'if any(record.get("folds", 1) == 1', T_RECORDS),
+    Mutant(RECORDS, 'if row["state"] not in FINAL_STATES:', "if row:", T_RECORDS),
     Mutant(BEST, ' if not math.isnan(record["val_dice"])]', "]", T_RECORDS),
     Mutant(RECORDS, '"last_val_dice": rows[-1]["val_dice"]', '"last_val_dice": rows[0]["val_dice"]', T_RECORDS),
     Mutant(RECORDS, 'math.fsum(row["seconds"] for row in rows)', 'rows[-1]["seconds"]', T_RECORDS),

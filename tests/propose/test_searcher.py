@@ -71,8 +71,13 @@ def _storage(folder: Path) -> JournalStorage:
     return JournalStorage(JournalFileBackend(str(folder / JOURNAL_FILE)))
 
 
-def _epoch(number: int, val_dice: float) -> dict[str, float]:
-    return {METRIC: val_dice, "epoch": number, "training_iteration": 1}  # Tune's count begins anew after a restore
+def _epoch(number: int, val_dice: float, folds: int = 1) -> dict[str, float]:
+    return {
+        METRIC: val_dice,
+        "epoch": number,
+        "folds": folds,
+        "training_iteration": 1,
+    }  # Tune's count begins anew after a restore
 
 
 def _told(folder: Path) -> list[tuple[str, float | None, dict[int, float]]]:
@@ -81,16 +86,22 @@ def _told(folder: Path) -> list[tuple[str, float | None, dict[int, float]]]:
 
 
 @pytest.mark.parametrize(("reads_pruned", "state"), [(True, "PRUNED"), (False, "COMPLETE")])
-def test_told_is_the_best_epoch_and_that_a_trial_was_stopped(tmp_path: Path, reads_pruned: bool, state: str) -> None:
+def test_told_is_the_epoch_that_counts_and_that_a_trial_was_stopped(
+    tmp_path: Path, reads_pruned: bool, state: str
+) -> None:
+    """With folds the best, with one split the last."""
     search = _search(tmp_path, reads_pruned=reads_pruned)
-    for trial_id, dices in {"whole": (0.5, 0.7, 0.6), "stopped": (0.4, 0.3)}.items():
-        search.suggest(trial_id)
-        for epoch, val_dice in enumerate(dices[:-1], start=1):
-            search.on_trial_result(trial_id, _epoch(epoch, val_dice))
-        search.on_trial_complete(trial_id, _epoch(len(dices), dices[-1]))
+    for folds in (5, 1):
+        for trial_id, dices in {f"whole {folds}": (0.5, 0.7, 0.6), f"stopped {folds}": (0.4, 0.3)}.items():
+            search.suggest(trial_id)
+            for epoch, val_dice in enumerate(dices[:-1], start=1):
+                search.on_trial_result(trial_id, _epoch(epoch, val_dice, folds))
+            search.on_trial_complete(trial_id, _epoch(len(dices), dices[-1], folds))
     assert _told(tmp_path) == [
         ("COMPLETE", 0.7, {1: 0.5, 2: 0.7, 3: 0.7}),
         (state, 0.4, {1: 0.4, 2: 0.4}),
+        ("COMPLETE", 0.6, {1: 0.5, 2: 0.7, 3: 0.6}),
+        (state, 0.3, {1: 0.4, 2: 0.3}),
     ]
 
 
@@ -114,7 +125,7 @@ def test_what_tune_repeats_after_a_kill_is_told_once(tmp_path: Path) -> None:
     for epoch, val_dice in ((1, 0.5), (2, 0.4), (2, 0.4), (3, 0.6)):
         search.on_trial_result("again", _epoch(epoch, val_dice))
     search.on_trial_complete("again", _epoch(3, 0.6))
-    assert _told(tmp_path) == [("COMPLETE", 0.6, {1: 0.5, 2: 0.5, 3: 0.6})]
+    assert _told(tmp_path) == [("COMPLETE", 0.6, {1: 0.5, 2: 0.4, 3: 0.6})]
 
 
 def test_when_the_time_is_up_the_trials_under_way_are_over_for_the_sampler_too(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_a_row_a_trial_with_its_config_and_what_came_of_it(tmp_path: Path) -> No
         )
     assert list(trials["state"]) == ["COMPLETE", "STOPPED", "FAILED"]
     assert list(trials["epochs"]) == [3, 1, 0]
-    assert trials.loc["a", ["best_val_dice", "best_epoch", "last_val_dice", "seconds"]].tolist() == [0.7, 2, 0.6, 6.0]
+    assert trials.loc["a", ["best_val_dice", "best_epoch", "last_val_dice", "seconds"]].tolist() == [0.6, 3, 0.6, 6.0]
     assert trials.loc["b", "peak_gib"] == 7.5
     assert trials.loc["c", "failure"] == "train_loss is NaN in epoch 1" and math.isnan(trials.loc["c", "best_val_dice"])
     assert (trials["ended_at"] >= trials["started_at"]).all()
@@ -112,11 +112,26 @@ def test_a_resumed_search_goes_on_where_the_killed_one_was(tmp_path: Path) -> No
 
 def test_a_kill_between_the_two_files_loses_no_summary(tmp_path: Path) -> None:
     records = three_trials(tmp_path)
+    records.trial_started("d", 3, OTHER, "lane 0")
+    records.epoch("d", record(1, 0.9))
     before = (tmp_path / "trials.parquet").read_bytes()
-    records.epoch("b", record(2, 0.8))
+    records.epoch("d", record(2, 0.8))
     (tmp_path / "trials.parquet").write_bytes(before)
     RunRecords.open(tmp_path)
-    assert read_trials(tmp_path).loc[1, ["epochs", "best_val_dice"]].tolist() == [2, 0.8]
+    assert read_trials(tmp_path).loc[3, ["epochs", "best_val_dice"]].tolist() == [2, 0.8]
+
+
+def test_a_trial_that_is_over_keeps_its_row_whatever_counted_when_it_ended(tmp_path: Path) -> None:
+    """Its other checkpoints are gone, so another epoch cannot count any more."""
+    three_trials(tmp_path)
+    path = tmp_path / "trials.parquet"
+    table = pq.read_table(path)
+    older = table.set_column(table.column_names.index("best_epoch"), "best_epoch", pa.array([2, 1, None], pa.int64()))
+    pq.write_table(older, path)
+    before = read_trials(tmp_path)
+    RunRecords.open(tmp_path)
+    pd.testing.assert_frame_equal(read_trials(tmp_path), before)
+    assert before["best_epoch"].tolist()[:2] == [2, 1]
 
 
 def test_a_kill_while_writing_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,11 +319,11 @@ def test_what_is_not_kept_goes_with_its_epochs(tmp_path: Path) -> None:
     assert list(RunRecords.open(tmp_path).epochs()["trial_id"]) == ["b"]
 
 
-def test_the_first_of_equal_epochs_is_the_best(tmp_path: Path) -> None:
+def test_with_folds_the_best_epoch_counts_and_of_equal_ones_the_first(tmp_path: Path) -> None:
     """As the store keeps checkpoints and the export chooses."""
     records = RunRecords.open(tmp_path)
     records.trial_started("a", 0, RECIPE, "lane 0")
     for epoch, dice in enumerate((0.3, 0.7, 0.7), start=1):
-        records.epoch("a", record(epoch, dice, peak_gib=3.0 - epoch))
+        records.epoch("a", record(epoch, dice, peak_gib=3.0 - epoch, folds=5))
     found = read_trials(tmp_path).loc[0, ["best_val_dice", "best_epoch", "last_val_dice", "epochs", "peak_gib"]]
     assert found.tolist() == [0.7, 2, 0.7, 3, 2.0]

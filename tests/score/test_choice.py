@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.evaluate.tuned_folder import a_tuned
 from tests.score.counts import SPREAD, write_counts, write_names
 from tests.watch.runs import an_epoch, settings_in
 from tune_sa2va.config import TrialConfig
 from tune_sa2va.errors import UserError
+from tune_sa2va.evaluate.tuned import TUNED_FILE
 from tune_sa2va.export import best_checkpoint
 from tune_sa2va.propose.confirmation import read_confirmation
 from tune_sa2va.results.records import RunRecords, TrialState
@@ -81,10 +83,10 @@ def test_an_epoch_that_the_tables_do_not_know_is_not_exported(tmp_path: Path) ->
         best_checkpoint(search.settings.folder, "0001")
 
 
-def test_the_best_epoch_is_the_first_of_the_highest(tmp_path: Path) -> None:
+def test_with_one_split_the_last_epoch_with_a_score_is_exported(tmp_path: Path) -> None:
     search = Searched(tmp_path)
-    search.trial(0, 0.5, 0.8, float("nan"), 0.8, 0.7, on_disk=(2, 5))
-    assert choose(search.settings, None).winner.epoch == 2
+    search.trial(0, 0.5, 0.8, 0.7, float("nan"), on_disk=(2, 3, 4))
+    assert choose(search.settings, None).winner.epoch == 3
 
 
 def test_a_failed_trial_does_not_win_but_can_be_asked_for(tmp_path: Path) -> None:
@@ -107,6 +109,21 @@ def test_with_folds_the_recipe_stands_where_the_best_may_be_luck(tmp_path: Path)
     chosen = choose(search.settings.model_copy(update={"folds": 5}), None)
     assert chosen.winner.trial_id == "0000" and chosen.is_recipe and chosen.standing is not None
     assert "Nothing beats the recipe" in chosen.standing.words and "--trial 0001" in chosen.standing.words
+
+
+@pytest.mark.parametrize(("folds", "exported_again"), [(5, "0000"), (1, "0001")])
+def test_an_export_by_hand_takes_what_the_search_chose(tmp_path: Path, folds: int, exported_again: str) -> None:
+    """With folds that is not always the highest Val Dice: the recipe may stand."""
+    search = Searched(tmp_path)
+    search.trial(0, 0.60)
+    search.trial(1, 0.61)
+    folder = search.settings.folder
+    search.settings.model_copy(update={"folds": folds}).save(folder)
+    assert best_checkpoint(folder).trial_id == "0001", "before the search's end, the best so far"
+    (folder / "best_adapter").mkdir()
+    tuned = a_tuned("f00").model_copy(update={"trial": "0000"})
+    (folder / "best_adapter" / TUNED_FILE).write_text(tuned.to_json())
+    assert best_checkpoint(folder).trial_id == exported_again
 
 
 def test_where_all_failed_there_is_no_winner(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 There images are made up, features and all: no data set is needed. The numbers go to a JSON file and a table.
 `record` trains many configurations on a data set and keeps every image's counts; `replay` plays searches on them.
+`final` scores what a search with folds can export.
 """
 
 import json
@@ -234,6 +235,34 @@ def replay(
     from tune_sa2va.bench.replay.command import replay as play
 
     play(files, out, searches=searches)
+
+
+@app.command()
+def final(
+    data: Annotated[str, typer.Option(help="As the search's --data.")],
+    configurations: Annotated[Path, typer.Option(help="configurations.parquet of a recording.")],
+    numbers: Annotated[str, typer.Option(help="Of its configurations, with commas between.")] = "0",
+    out: Annotated[Path, typer.Option(help="Folder for pieces and table; one that is there goes on.")] = Path("final"),
+    model: Model = "tiny",
+    resplits: Annotated[int, typer.Option(min=1, help="Draws of the locked patients.")] = 8,
+    folds: Annotated[int, typer.Option(min=2, help="Adapters of each configuration.")] = 5,
+    epochs: Annotated[int, typer.Option(min=1, help="Of each training.")] = 15,
+    processes: Annotated[int, typer.Option(min=1, help="Side by side.")] = 1,
+    compiled: Annotated[bool, typer.Option(help="Compile layers, as lanes do; on a GPU.")] = True,
+) -> None:
+    """What each form of --final scores on locked images: one fold's adapter, the mean, the ensemble, a refit."""
+    from tune_sa2va.bench.final.command import final as measure
+
+    try:
+        chosen = [int(number) for number in numbers.split(",")]
+    except ValueError as error:
+        raise UserError(
+            f"--numbers {numbers}: must be whole numbers with commas between, for example 0,10,20."
+        ) from error
+    measure(
+        data, configurations, chosen, out,
+        model=model, resplits=resplits, folds=folds, epochs=epochs, processes=processes, compiled=compiled,
+    )  # fmt: skip
 
 
 def _fields(texts: list[str]) -> tuple[tuple[str, Any], ...]:

@@ -1,4 +1,4 @@
-"""`content.parquet`: what a search's images and masks hold, by hash, and the part of the split that each image is in.
+"""`content.parquet`: what a search's images and masks hold, by hash, and the part and fold that each image is in.
 
 A results folder keeps it, and an export takes a copy along, so that both can tell later, wherever the data lie then,
 which images a search knows and which files are no longer what they were. It holds no name.
@@ -20,7 +20,9 @@ from tune_sa2va.errors import DataError
 CONTENT_FILE = "content.parquet"
 
 _COLUMNS = ("image_code", "text", "split", "image_sha256", "mask_sha256")
-_SCHEMA = pa.schema([(name, pa.string()) for name in _COLUMNS], metadata={"schema_version": "1"})
+_WITHOUT_FOLDS = pa.schema([(name, pa.string()) for name in _COLUMNS], metadata={"schema_version": "1"})
+"""As searches wrote it before this column; with one split it says all there is to say."""
+_SCHEMA = pa.schema([*_WITHOUT_FOLDS, ("fold", pa.int64())], metadata={"schema_version": "2"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,8 @@ class KnownImage:
     text: str
     split: Split
     content: Content
+    fold: int | None = None
+    """None in the test part, with one split, and where an older tune_sa2va wrote the file."""
 
 
 class KnownImages:
@@ -39,11 +43,16 @@ class KnownImages:
     def __init__(self, images: Sequence[KnownImage]) -> None:
         self.images = tuple(images)
         self._parts = {known.content.image_sha256: known.split for known in images}
+        self._folds = {known.content.image_sha256: known.fold for known in images}
         self._masks = {(known.text, known.content) for known in images}
 
     def part_of(self, sample: Sample) -> Split | None:
         """The part that `sample`'s image was in, whatever it was asked for; None where the search did not know it."""
         return self._parts.get(content_of(sample).image_sha256)
+
+    def fold_of(self, sample: Sample) -> int | None:
+        """The fold whose adapter was not trained on `sample`'s image; None where there is none, or it is not known."""
+        return self._folds.get(content_of(sample).image_sha256)
 
     def has_mask_of(self, sample: Sample) -> bool:
         """Whether the search had this mask for this image and text."""
@@ -56,11 +65,11 @@ def write_content(folder: Path, samples: Sequence[Sample]) -> None:
     Raises:
         DataError: a file is no longer there.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for sample in samples:
         content = content_of(sample)
         values = (image_code(sample), sample.text, sample.split, content.image_sha256, content.mask_sha256)
-        rows.append(dict(zip(_COLUMNS, values, strict=True)))
+        rows.append(dict(zip(_COLUMNS, values, strict=True)) | {"fold": sample.fold})
     temporary = (folder / CONTENT_FILE).with_suffix(".tmp")
     pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), temporary)
     temporary.replace(folder / CONTENT_FILE)
@@ -80,7 +89,8 @@ def read_content(folder: Path) -> KnownImages | None:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path}: cannot be read ({str(error).splitlines()[0]}). {cure}") from error
-    rows: list[dict[str, Any]] = table.to_pylist() if table.schema.equals(_SCHEMA) else []
+    is_ours = any(table.schema.equals(schema) for schema in (_SCHEMA, _WITHOUT_FOLDS))
+    rows: list[dict[str, Any]] = table.to_pylist() if is_ours else []
     if not rows or any(row["split"] not in get_args(Split) for row in rows):
         raise DataError(f"{path}: does not hold what this tune_sa2va writes. {cure}")
     return KnownImages([_known(row) for row in rows])
@@ -88,4 +98,4 @@ def read_content(folder: Path) -> KnownImages | None:
 
 def _known(row: Mapping[str, Any]) -> KnownImage:
     content = Content(row["image_sha256"], row["mask_sha256"])
-    return KnownImage(row["image_code"], row["text"], row["split"], content)
+    return KnownImage(row["image_code"], row["text"], row["split"], content, row.get("fold"))

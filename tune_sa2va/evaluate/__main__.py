@@ -32,7 +32,8 @@ def main(
     part: Annotated[
         Literal["test", "val", "train", "all"] | None,
         typer.Option(
-            help="Part of the split that the adapter was made with.",
+            help="Part of the split that the adapter was made with. val of a search with folds: every image outside "
+            "the test part, by the adapter of an ensemble that was not trained on it.",
             show_default="test; all where no image is in it",
         ),
     ] = None,
@@ -123,7 +124,10 @@ def _score(
     settings = DataSettings(source=source, question=tuned.question, answer=tuned.answer)
     examples = Examples(part.samples, cache, prompter, settings, device).for_members(model, members)
     labels = [label(sample) for sample in part.samples]
-    return score_images(model, members, examples, labels, thresholds, prompter=prompter if generate else None)
+    return score_images(
+        model, members, examples, labels, thresholds,
+        prompter=prompter if generate else None, out_of_fold=part.out_of_fold,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

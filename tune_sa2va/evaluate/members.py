@@ -60,9 +60,17 @@ class Members:
         if len(self) > 1:
             self.enter(0)
 
-    def mean_logits(self, logits: Callable[[], Float[Tensor, "H W"]]) -> Float[Tensor, "H W"]:
-        """Logits of the mean of the members' probabilities; of one member, or of the base, what it gives itself."""
+    def mean_logits(
+        self, logits: Callable[[], Float[Tensor, "H W"]], *, only: int | None = None
+    ) -> Float[Tensor, "H W"]:
+        """Logits of the mean of the members' probabilities; of one member, or of the base, what it gives itself.
+
+        only: ask this member alone.
+        """
         if len(self) < 2:
+            return logits()
+        if only is not None:
+            self.enter(only)
             return logits()
         probabilities = []
         for number in range(len(self)):

@@ -1,7 +1,7 @@
 """Which images are scored: a part of the search's own split, its images told by what they hold."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tune_sa2va.data import Sample
@@ -21,11 +21,15 @@ _NO_LIST = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Part:
-    """name: `all` where the parts cannot be known. note: what a reader of the scores must know."""
+    """name: `all` where the parts cannot be known. note: what a reader of the scores must know.
+
+    out_of_fold: each sample, which knows its fold, is to be scored by that fold's adapter alone.
+    """
 
     name: PartName
     samples: tuple[Sample, ...]
     note: str
+    out_of_fold: bool = False
 
 
 def choose_part(
@@ -46,12 +50,41 @@ def choose_part(
             raise UserError(f"--part {asked}: {why} Leave it out to score all images.")
         return Part(name="all", samples=tuple(samples), note=why if tuned else "")
     name: PartName = asked or "test"
+    if name == "val" and tuned is not None and tuned.split.folds > 1:
+        return _val_of_folds(samples, tuned, known, label)
     chosen = [sample for sample in samples if known.part_of(sample) == name]
     if name == "all" or (not chosen and asked is None):
         return Part(name="all", samples=tuple(samples), note=_note_of_all(samples, known, label))
     if not chosen:
         raise UserError(f"--part {asked}: none of these images is in it. Leave it out to score all images.")
     return Part(name=name, samples=tuple(chosen), note=_note_of_part(samples, chosen, known, name, label))
+
+
+def _val_of_folds(samples: Sequence[Sample], tuned: Tuned, known: KnownImages, label: Label) -> Part:
+    """The images that some adapter of the export was not trained on: each is in one fold."""
+    if tuned.final in ("average", "refit"):
+        dice = tuned.metrics.val_default.dice.mean
+        raise UserError(
+            f"--part val: this adapter (--final {tuned.final}) has seen every image outside the test part. Its "
+            f"configuration's Dice out of fold is {dice:.4f} (tune_sa2va.json). Give --part test, or an export with "
+            "--final ensemble, which can be scored out of fold."
+        )
+    folds = {sample: known.fold_of(sample) for sample in samples}
+    if not any(image.fold is not None for image in known.images):
+        raise UserError("--part val: this export does not say which image was in which fold. Export the trial again.")
+    chosen = tuple(
+        replace(sample, fold=fold) for sample, fold in folds.items() if fold is not None and tuned.fold in (None, fold)
+    )
+    if not chosen:
+        raise UserError("--part val: none of these images is in it. Leave it out to score all images.")
+    if tuned.fold is not None:
+        note = f"The images of fold {tuned.fold}, which this adapter was not trained on."
+    else:
+        note = "Each image by the one adapter of the ensemble that was not trained on it."
+    redrawn = [sample for sample in chosen if not known.has_mask_of(sample)]
+    if redrawn:
+        note += f" Another mask or text than in the search: {_count(redrawn)} ({_named(redrawn, label)})."
+    return Part(name="val", samples=chosen, note=note, out_of_fold=True)
 
 
 def _note_of_all(samples: Sequence[Sample], known: KnownImages, label: Label) -> str:

@@ -47,15 +47,17 @@ def score_images(
     thresholds: Sequence[float],
     *,
     prompter: Prompter | None,
+    out_of_fold: bool = False,
 ) -> list[ImageScores]:
     """Scores of each example's mask, its answer given. labels: what the images are called in what is shown.
 
-    members: attached to the model. prompter: let the model write its own answer, too, and look for [SEG] (of an
-    ensemble, its first member); None leaves that out.
+    members: attached to the model. out_of_fold: each image by the member of its fold alone. prompter: let the model
+    write its own answer, too, and look for [SEG] (of an ensemble, its first member); None leaves that out.
     """
     scored = []
     for index, label in enumerate(tracked(labels, "scoring")):
-        logits = members.mean_logits(lambda index=index: predict(model, examples[index]))  # type: ignore[misc]
+        only = examples.samples[index].fold if out_of_fold else None
+        logits = members.mean_logits(lambda index=index: predict(model, examples[index]), only=only)  # type: ignore[misc]
         truth = examples.truth(index).numpy()
         masks = {threshold: (logits > logit_of(threshold)).cpu().numpy() for threshold in thresholds}
         wrote_seg = None

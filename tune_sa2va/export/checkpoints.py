@@ -17,7 +17,7 @@ ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialCheckpoint:
-    """A trial's state after its best epoch, as it lies in the results folder.
+    """A trial's state after the epoch that it counts by (`results.best`), as it lies in the results folder.
 
     epoch, val_dice, can_win: as the search's tables have them. config: with what the trial changed on its way (a halved
     micro-batch). can_win: of the search and not failed; reruns win by their mean (`propose.confirmation`).
@@ -120,7 +120,8 @@ def _about(folder: Path) -> tuple[TrialConfig, int] | None:
 def best_checkpoint(run: Path, trial_id: str | None = None) -> TrialCheckpoint:
     """The best checkpoint of the search, among trials that did not fail, or of one trial.
 
-    Of a search whose best were run again to confirm them (--confirm), the one that it chose, once it has.
+    Of a search that chooses otherwise (by reruns, --confirm, or with folds, where the recipe may stand), the one that
+    it chose, once it has.
 
     Raises:
         UserError: there is none, or no such trial.
@@ -130,7 +131,7 @@ def best_checkpoint(run: Path, trial_id: str | None = None) -> TrialCheckpoint:
         raise ResultsError(
             f"{run}: no trial has finished an epoch yet. Wait for the first one, or look at its failures."
         )
-    trial_id = _full_id(trial_id) if trial_id else _confirmed(run)
+    trial_id = _full_id(trial_id) if trial_id else _chosen(run)
     if trial_id is None:
         return best_of_search(run, checkpoints)
     own = [checkpoint for checkpoint in checkpoints if checkpoint.trial_id == trial_id]
@@ -161,9 +162,10 @@ def best_of_search(run: Path, checkpoints: Sequence[TrialCheckpoint]) -> TrialCh
     return best
 
 
-def _confirmed(run: Path) -> str | None:
-    """The trial that the search exported, where the highest score did not decide."""
-    tuned = read_tuned(run / "best_adapter") if SearchSettings.load(run).confirm else None
+def _chosen(run: Path) -> str | None:
+    """The trial that the search exported, where the highest score alone does not decide."""
+    settings = SearchSettings.load(run)
+    tuned = read_tuned(run / "best_adapter") if settings.confirm or (settings.folds or 1) > 1 else None
     return None if tuned is None else tuned.trial
 
 

@@ -24,7 +24,11 @@ def main(
     run: Annotated[Path, typer.Option(help="Results folder of a search, results/NAME; it may still be running.")],
     to: Annotated[Path, typer.Option(help="Folder to write; new, empty, or an earlier export.")],
     trial: Annotated[
-        str | None, typer.Option(help="A trial: 3 or 0003; a rerun: 0003-seed1.", show_default="the best by Val Dice")
+        str | None,
+        typer.Option(
+            help="A trial: 3 or 0003; a rerun: 0003-seed1.",
+            show_default="what the search chose; before its end the best by Val Dice",
+        ),
     ] = None,
     final: Annotated[
         FinalName | None,

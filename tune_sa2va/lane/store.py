@@ -125,7 +125,7 @@ class TrialStore:
 
 
 def prune_ended(folder: Path, best: int) -> None:
-    """Of a trial that is over, keep the adapter of its best epoch; nobody will train it further.
+    """Of a trial that is over, keep the adapter of the epoch that it counts by; nobody will train it further.
 
     best: as the search's tables have it. An epoch that they never heard of goes, however good it was; without the one
     that they name, everything stays.

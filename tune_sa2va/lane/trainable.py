@@ -27,6 +27,7 @@ from tune_sa2va.lane.group import Lane, LaneLostError, LaneNotOpenedError
 from tune_sa2va.lane.messages import Command, EndEpoch, FilesRef, Reply, RunEpoch, SaveTrial, StartTrial, pack_folder
 from tune_sa2va.lane.micro_batches import halved
 from tune_sa2va.lane.store import Flusher, Stored, TrialStore
+from tune_sa2va.results.fold_note import forget_folds, note_folds_done
 
 Judge = Callable[[Mapping[str, Any], str, int, Sequence[Sequence[int] | None]], str]
 Configure = Callable[[Mapping[str, Any]], TrialConfig]
@@ -130,7 +131,7 @@ class LaneTrainable(tune.Trainable):
             self._config = self._configure(self._values)
         except (ValueError, UserError) as error:
             return Reply(failure=str(error), kind=type(error).__name__)
-        self._store = TrialStore(self._storage_folder / "checkpoints" / self.trial_name, self._config, self._flusher)
+        self._store = TrialStore(self._checkpoints / self.trial_name, self._config, self._flusher)
         self._stored = self._store.newest()
         self._records = self._stored.records
         self._missed = deque(self._records[self._known_epochs :])
@@ -163,12 +164,17 @@ class LaneTrainable(tune.Trainable):
 
     def _run_folds(self) -> Reply:
         """The next epoch's record: after one answer, or with folds after one for each; fewer where it is given up."""
+        epoch, done = len(self._records) + 1, 0
         answer = self._ask(RunEpoch())
         while answer.counts:
-            reason = self._judge(self._values, self.trial_name, len(self._records) + 1, answer.counts)
+            done += 1
+            note_folds_done(self._checkpoints, self.trial_name, epoch, done)
+            reason = self._judge(self._values, self.trial_name, epoch, answer.counts)
             answer = self._ask(EndEpoch() if reason else RunEpoch())
             if reason and answer.record is not None:
                 answer.record["warning"] = "; ".join(filter(None, (answer.record["warning"], reason)))
+        if done:
+            forget_folds(self._checkpoints, self.trial_name)
         return answer
 
     def _end_lane(self) -> None:
@@ -178,6 +184,10 @@ class LaneTrainable(tune.Trainable):
         self._lane = None
         self._is_started = False
         self._stored = self._store.newest()
+
+    @property
+    def _checkpoints(self) -> Path:
+        return self._storage_folder / "checkpoints"
 
     def _start(self) -> Reply:
         if self._lane is None or not self._lane.alive:

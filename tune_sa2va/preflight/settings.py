@@ -145,13 +145,17 @@ def _sampler(name: str) -> SamplerName:
 
 
 def _confirm(flags: Flags, lanes: int) -> int:
-    """What is asked for; with `auto` as many as take no more epochs than the search is expected to, 3 at most.
+    """What is asked for; with `auto` none, unless a time budget may have some left when the trials are over.
 
-    The recipe runs again beside them. A search of few epochs confirms nothing.
+    The same epochs in more trials gain more than reruns do (docs/how-it-works.md). Within a time budget reruns come
+    after the trials, so they take nothing from them: 3 at most, and no more epochs than the search is expected to take.
+    The recipe runs again beside them.
     """
     asked = parse_confirm(flags.confirm)
     if asked is not None:
         return asked
+    if flags.time_budget_min is None:
+        return 0
     expected = expect(
         trials=flags.trials, epochs=flags.epochs, lanes=lanes, reduction_factor=flags.reduction_factor,
         grace_period=flags.grace_period, learns=flags.sampler != "random",

@@ -2,7 +2,7 @@
 
 A search takes the best of many scores, so its best is partly luck: of the seed, which decides the adapters' start and
 the order of the images. The best few therefore run again with other seeds, and the best mean wins. A rerun counts by
-its best epoch, as a trial of the search does.
+the same epoch as a trial of the search does (`results.best`).
 
 The adapter that is exported is that of the winner's best rerun. Not the one nearest to the mean: of two reruns both
 are equally near, and of more it would be a worse adapter for no reason. Its Val Dice is again the best of some; what
@@ -28,7 +28,7 @@ _SEED_LIMIT = 2**31
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rerun:
-    """One rerun. state: None where it has not started. val_dice: of its best epoch; NaN before the first."""
+    """One rerun. state: None where it has not started. val_dice: of the epoch that it counts by; NaN before one."""
 
     trial_id: str
     seed: int

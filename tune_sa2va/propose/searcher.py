@@ -166,11 +166,14 @@ class OptunaWithLimits(OptunaSearch):
         completed_trials_of(self).add(trial_id)
 
     def _report(self, trial_id: str, result: Mapping[str, Any]) -> None:
-        """The best so far, once an epoch: the result of a failure has none, and Tune repeats some."""
+        """What the trial counts by so far (`results.best`), once an epoch: the result of a failure has none, and Tune
+        repeats some."""
         known, best = self._told.get(trial_id, (0, 0.0))
         if (epoch := result.get("epoch", 0)) > known:
-            # The mean of some folds is told only where there is no other.
-            best = best if known and result.get("folds_left") else max(best, result[METRIC])
+            if result.get("folds", 1) + result.get("folds_left", 0) == 1:
+                best = result[METRIC]
+            else:  # the mean of some folds is told only where there is no other
+                best = best if known and result.get("folds_left") else max(best, result[METRIC])
             self._told[trial_id] = epoch, best
             optuna_trials_of(self)[trial_id].report(best, step=epoch)
 

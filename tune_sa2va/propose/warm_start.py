@@ -24,7 +24,7 @@ FILE_NAME = "inherited.json"
 
 
 class InheritedTrial(Frozen):
-    """A trial of the earlier search. val_dice: of its best epoch, which is what Optuna is told of trials.
+    """A trial of the earlier search. val_dice: of the epoch that it counts by.
 
     stopped_after: the last epoch of one that was stopped early; None for one that ran to the end.
     """

@@ -77,16 +77,17 @@ def _curves_reading(run: Run) -> str:
     said = [savings_reading(run, savings(run.trials, run.epochs))]
     winner, recipe = run.winner, run.recipe
     if winner is not None:
-        best = f"best after epoch {winner['best_epoch']:.0f} with Val Dice {winner['best_val_dice']:.3f}."
+        counts = f"counts by epoch {winner['best_epoch']:.0f} with Val Dice {winner['best_val_dice']:.3f}."
         is_rerun = run.exported_id != run.winner_id
         said.append(
-            f"The winner repeats {winner['label']}, which was {best}"
+            f"The winner repeats {winner['label']}, which {counts}"
             if is_rerun
-            else f"The winner, {winner['label']}, is {best}"
+            else f"The winner, {winner['label']}, {counts}"
         )
     if recipe is not None and pd.notna(recipe["best_val_dice"]) and run.recipe_id != run.winner_id:
         said.append(f"The recipe reached {recipe['best_val_dice']:.3f}.")
-    falling = run.scored[run.scored["last_val_dice"] < run.scored["best_val_dice"] - 0.01]
+    highest = run.scored["trial_id"].map(run.epochs.groupby("trial_id")["val_dice"].max())
+    falling = run.scored[run.scored["last_val_dice"] < highest - 0.01]
     if len(falling):
         said.append(f"{count(len(falling), 'trial')} ended more than 0.01 below the best it had been.")
     return " ".join(said)

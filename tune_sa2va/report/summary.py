@@ -273,7 +273,7 @@ def _trials_table(run: Run) -> dict[str, Any]:
         known = [row["label"], row["trial_id"], row["state"].lower(), best, row["epochs"], duration(row["seconds"])]
         counting = set(run.settings.search_space.counting(row))
         rows.append([*known, *(setting(row[path]) if path in counting else "–" for path in paths)])
-    return {"headings": ["trial", "id", "state", "best Val Dice", "epochs", "time", *paths], "rows": rows}
+    return {"headings": ["trial", "id", "state", "Val Dice", "epochs", "time", *paths], "rows": rows}
 
 
 def _config_rows(run: Run) -> list[tuple[str, str, str]]:

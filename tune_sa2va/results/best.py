@@ -6,12 +6,17 @@ from typing import Any
 
 
 def best_epoch(epochs: Iterable[Mapping[str, Any]]) -> int | None:
-    """The first epoch with the highest validation Dice; None where no epoch has one.
+    """With folds the first epoch with the highest validation Dice, with one split the last; None where none has one.
+
+    On the few images of one validation part the best of many epochs is mostly luck: `bench replay` shows that searches
+    gain more by the last (docs/how-it-works.md). Learning rates fall to 0, so it is rarely behind by much.
 
     epochs: records of one trial, with `epoch` and `val_dice`. One that was given up after some of its folds
     (`folds_left`) does not count.
     """
     whole = [record for record in epochs if not record.get("folds_left")]
     scored = [record for record in whole if not math.isnan(record["val_dice"])]
-    best = max(scored, key=lambda record: (record["val_dice"], -record["epoch"]), default=None)
-    return None if best is None else int(best["epoch"])
+    if all(record.get("folds", 1) == 1 for record in scored):
+        last = max(scored, key=lambda record: int(record["epoch"]), default=None)
+        return None if last is None else int(last["epoch"])
+    return int(max(scored, key=lambda record: (record["val_dice"], -record["epoch"]))["epoch"])

@@ -130,8 +130,10 @@ class RunRecords:
         epochs = {key: row for key, row in epochs.items() if key[0] in trials}
         records = cls(folder, trials, epochs)
         # An epoch's own row is written before its trial's summary: a kill between the two left the summary behind.
-        for trial_id in trials:
-            records._sum_up(trial_id)
+        # A trial that is over keeps its own, with the epoch whose checkpoint was kept.
+        for trial_id, row in trials.items():
+            if row["state"] not in FINAL_STATES:
+                records._sum_up(trial_id)
         records._write_epochs()
         records._write_trials()
         return records

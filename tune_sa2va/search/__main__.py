@@ -58,8 +58,8 @@ def main(
         ),
     ] = "tiny",
     space: Annotated[
-        str, typer.Option(help="What is searched: a YAML file, or the name of a shipped one (smoke, lora, wide).")
-    ] = "lora",
+        str, typer.Option(help="What is searched: a YAML file, or the name of a shipped one (smoke, lora, wide, deep).")
+    ] = "wide",
     trials: Annotated[int, typer.Option(help="Configurations to try. The first is the recipe done by hand.")] = 20,
     epochs: Annotated[int, typer.Option(help="Epochs of a trial that is not stopped early.")] = 15,
     folds: Annotated[
@@ -93,7 +93,8 @@ def main(
         str,
         typer.Option(
             help="At the end, run so many of the best configurations again, and the recipe with them, to the last "
-            "epoch and with new seeds: these runs decide. 0: none. auto: 3 at most, with no more epochs than it.",
+            "epoch and with new seeds: these runs decide. 0: none. auto: none, but with --time-budget 3 at most in the "
+            "time that trials leave.",
             metavar="auto|N",
         ),
     ] = "auto",

@@ -1,6 +1,7 @@
 """A view of a search as rich shows it, within 80 columns: a line a lane, what the search has so far above and below.
 
 "best there" is the best Val Dice of any trial at the epoch that this one has reached: what ASHA compares at a rung.
+With folds, "fold" is the one that trains now.
 """
 
 import math
@@ -16,7 +17,7 @@ from tune_sa2va.watch.estimate import Estimate
 from tune_sa2va.watch.gpus import Gpu
 from tune_sa2va.watch.view import TrialView, View
 
-_BAR_CELLS = 10
+_BAR_CELLS, _BAR_CELLS_WITH_FOLDS = 10, 4
 
 
 def show(
@@ -37,10 +38,14 @@ def summary(view: View) -> str:
     to_come = view.plan.trials - len(view.trials) + counts[TrialState.WAITING]
     found = f"best Val Dice {best.best_val_dice:.4f} (trial {best.trial_id})" if best else "no epoch yet"
     return (
-        f"{found}; of {view.plan.trials} trials {counts[TrialState.COMPLETE]} complete, "
+        f"{found}; of {view.plan.trials} trials{_folds(view)} {counts[TrialState.COMPLETE]} complete, "
         f"{counts[TrialState.STOPPED]} stopped, {counts[TrialState.FAILED]} failed, "
         f"{counts[TrialState.RUNNING]} running, {max(to_come, 0)} to come{_confirmation(view)}"
     )
+
+
+def _folds(view: View) -> str:
+    return f" of {view.plan.folds} folds" if view.plan.folds > 1 else ""
 
 
 def _confirmation(view: View) -> str:
@@ -80,20 +85,35 @@ def words_for(time: timedelta) -> str:
 
 
 def _lanes(view: View, now: datetime) -> Table:
-    table = Table()
-    for header in ("lane", "trial", "epochs", "", "Val Dice", "best there", "s/epoch"):
+    table, has_folds = Table(), view.plan.folds > 1
+    for header in (
+        "lane",
+        "trial",
+        "epochs",
+        "",
+        *(["fold"] if has_folds else []),
+        "Val Dice",
+        "best there",
+        "s/epoch",
+    ):
         table.add_column(header, justify="left" if header in ("lane", "epochs") else "right", no_wrap=True)
     for trial in view.running:
-        table.add_row(trial.lane, *_cells(view, trial, now))
+        lane_trial_epochs, rest = [trial.lane, *_epochs(view, trial)], _scores(view, trial, now)
+        fold = [f"{view.folds_done.get(trial.trial_id, 0) + 1}/{view.plan.folds}"] if has_folds else []
+        table.add_row(*lane_trial_epochs, *fold, *rest)
     return table
 
 
-def _cells(view: View, trial: TrialView, now: datetime) -> list[RenderableType]:
+def _epochs(view: View, trial: TrialView) -> list[RenderableType]:
+    cells = _BAR_CELLS if view.plan.folds == 1 else _BAR_CELLS_WITH_FOLDS
+    bar = ProgressBar(total=view.plan.epochs, completed=trial.epochs, width=cells)
+    return [trial.trial_id, bar, f"{trial.epochs}/{view.plan.epochs}"]
+
+
+def _scores(view: View, trial: TrialView, now: datetime) -> list[RenderableType]:
     own = view.epochs_of(trial.trial_id)
-    bar = ProgressBar(total=view.plan.epochs, completed=trial.epochs, width=_BAR_CELLS)
-    count = f"{trial.epochs}/{view.plan.epochs}"
     if not own:
-        return [trial.trial_id, bar, count, "", "", f"(for {words_for(now - trial.started_at)})"]
+        return ["", "", f"(for {words_for(now - trial.started_at)})"]
     last = own[-1]
     seconds = math.fsum(epoch.seconds for epoch in own) / len(own)
-    return [trial.trial_id, bar, count, f"{last.val_dice:.4f}", f"{view.best_at(last.epoch):.4f}", f"{seconds:.1f}"]
+    return [f"{last.val_dice:.4f}", f"{view.best_at(last.epoch):.4f}", f"{seconds:.1f}"]

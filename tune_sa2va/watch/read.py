@@ -1,11 +1,13 @@
 """The view of a search from its results folder."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tune_sa2va.errors import ResultsError
+from tune_sa2va.results.fold_note import read_folds_done
 from tune_sa2va.results.lock import run_times
 from tune_sa2va.results.records import read_epochs, read_trials
 from tune_sa2va.results.settings import SearchSettings
@@ -27,6 +29,7 @@ def plan_of(settings: SearchSettings) -> Plan:
         reruns=settings.num_reruns,
         run_started_at=None if times is None else times.started_at,
         earlier_runs_s=0.0 if times is None else times.earlier_s,
+        folds=settings.folds or 1,
     )
 
 
@@ -36,7 +39,17 @@ def read_view(folder: Path) -> View:
     Raises:
         UserError: not a results folder, or a file of another version.
     """
-    return View.of(plan_of(SearchSettings.load(folder)), read_trials(folder, None), read_epochs(folder, None))
+    settings = SearchSettings.load(folder)
+    view = View.of(plan_of(settings), read_trials(folder, None), read_epochs(folder, None))
+    return with_folds_done(view, settings.checkpoints)
+
+
+def with_folds_done(view: View, checkpoints: Path) -> View:
+    """The view with what lanes have noted of the epochs under way, where trials have folds."""
+    if view.plan.folds == 1:
+        return view
+    done = {trial.trial_id: read_folds_done(checkpoints, trial.trial_id, trial.epochs + 1) for trial in view.running}
+    return replace(view, folds_done=done)
 
 
 def _images(folder: Path) -> dict[str, int]:

@@ -23,7 +23,7 @@ from tune_sa2va.watch.encoding_progress import Encoding
 from tune_sa2va.watch.estimate import Estimate, estimate_end
 from tune_sa2va.watch.gpus import Gpu, gpus_here
 from tune_sa2va.watch.live_table import end_words, show
-from tune_sa2va.watch.read import plan_of
+from tune_sa2va.watch.read import plan_of, with_folds_done
 from tune_sa2va.watch.view import Epoch, View, epoch_of
 from tune_sa2va.words import count
 
@@ -88,7 +88,7 @@ class Screen:
         self._take()
         both = (*self._view.trials, *self._view.reruns)
         trial = next(trial for trial in both if trial.trial_id == trial_id)
-        best = "" if math.isnan(trial.best_val_dice) else f", best val Dice {trial.best_val_dice:.4f}"
+        best = "" if math.isnan(trial.best_val_dice) else f", val Dice {trial.best_val_dice:.4f}"
         why = f": {reason}" if reason else ""
         self._say(f"trial {trial_id}  {state} after {count(trial.epochs, 'epoch')}{best}{why}", wrong=bool(reason))
 
@@ -132,7 +132,8 @@ class Screen:
         return estimate_end(self._view, now, budget_ends_at=ends_at)
 
     def _picture(self) -> RenderableType:
-        return show(self._view, datetime.now(UTC), self._estimate, self._gpus, self._state, runs=True)
+        view = with_folds_done(self._view, self._settings.checkpoints)
+        return show(view, datetime.now(UTC), self._estimate, self._gpus, self._state, runs=True)
 
     def _watch_encoding(self) -> None:
         """Until all images are encoded, says how many are: it may take minutes before the first epoch."""

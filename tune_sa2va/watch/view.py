@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -32,6 +32,8 @@ class Plan:
     """When this run of the search, or the last one, began; None where an older tune_sa2va did not note it."""
     earlier_runs_s: float = 0.0
     """What the runs before it took: the time between two runs is nobody's."""
+    folds: int = 1
+    """Adapters that a trial trains."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +70,15 @@ class TrialView:
 class View:
     """The records of a search at one moment. Trials in the order in which they started, epochs as they ended.
 
-    trials: the search's own. reruns: of the best, which confirm them. epochs: of both.
+    trials: the search's own. reruns: of the best, which confirm them. epochs: of both. folds_done: of running trials
+    with folds, how many of the epoch under way.
     """
 
     plan: Plan
     trials: tuple[TrialView, ...]
     epochs: tuple[Epoch, ...]
     reruns: tuple[TrialView, ...] = ()
+    folds_done: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, plan: Plan, trials: pd.DataFrame, epochs: pd.DataFrame) -> "View":
@@ -110,7 +114,7 @@ class View:
 
     @property
     def best(self) -> TrialView | None:
-        """The trial with the best epoch so far, of those that can win."""
+        """The best trial so far, of those that can win."""
         can_win = [trial for trial in self.trials if trial.state != TrialState.FAILED]
         scored = [trial for trial in can_win if not math.isnan(trial.best_val_dice)]
         return max(scored, key=lambda trial: trial.best_val_dice, default=None)

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tune_sa2va.bench.replay.play import Outcome
-from tune_sa2va.bench.replay.table import read_rows, row_of, write_rows
+from tune_sa2va.bench.replay.table import row_of, write_rows
 
 
 def outcome(gain: float, *, is_recipe: bool = False) -> Outcome:
@@ -18,10 +18,5 @@ def test_worse_is_by_more_than_half_a_percent(tmp_path: Path) -> None:
     assert (row.worse, row.recipe, row.epochs) == (0.25, 0.25, 100)
     assert row.gain == pytest.approx(0.005)
     write_rows(tmp_path, [row])
-    assert read_rows(tmp_path) == [row]
     assert pq.read_table(tmp_path / "table.parquet").to_pylist()[0]["worse"] == 0.25
     assert "| rule | 4 | 25.0% | 0.0% | +0.0050 ± " in (tmp_path / "table.md").read_text()
-
-
-def test_without_a_table_there_are_no_rows(tmp_path: Path) -> None:
-    assert read_rows(tmp_path) == []

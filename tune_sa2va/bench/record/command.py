@@ -13,9 +13,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 
-from tune_sa2va.bench.record.pieces import CONFIGURATIONS_FILE, PIECES, gather, piece_path, run_seconds, write_recording
+from tune_sa2va.bench.record.pieces import (
+    CONFIGURATIONS_FILE,
+    PIECES,
+    SPACE_FILE,
+    gather,
+    piece_path,
+    run_seconds,
+    write_recording,
+)
 from tune_sa2va.bench.record.plan import RecordingPlan, Run, coded
 from tune_sa2va.durable import write_whole
+from tune_sa2va.space.search_space import load_space
 
 _UNCOMPILED = {"TORCHDYNAMO_DISABLE": "1"}
 _POLL_S = 1.0
@@ -100,3 +109,4 @@ def _write_tables(plan: RecordingPlan, folder: Path, runs: list[Run]) -> None:
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist(rows), sink, compression="zstd")
     write_whole(folder / CONFIGURATIONS_FILE, sink.getvalue().to_pybytes())
+    write_whole(folder / SPACE_FILE, load_space(plan.space).source.read_bytes())

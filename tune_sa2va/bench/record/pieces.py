@@ -15,6 +15,8 @@ from tune_sa2va.evaluate.metrics import Counts
 PIECES = "pieces"
 CONFIGURATIONS_FILE = "configurations.parquet"
 """Beside the recordings: a row a configuration."""
+SPACE_FILE = "space.yaml"
+"""Beside them, too: what the configurations were drawn from, as it was then."""
 
 _COUNTS = ("tp", "fp", "fn", "tn")
 _PIECE = pa.schema([("epoch", pa.int16()), ("sample", pa.int32()), *((part, pa.int32()) for part in _COUNTS)])

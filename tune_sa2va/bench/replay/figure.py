@@ -10,7 +10,7 @@ from tune_sa2va.bench.replay.table import Row
 from tune_sa2va.report.figure import Figure
 from tune_sa2va.report.static import write_figures
 
-_LINES = ("one split, best epoch, {} trials", "one split, last epoch, {} trials", "folds, last epoch, {} trials")
+_LINES = ("one split, best epoch, {} trials", "one split, last epoch, {} trials", "folds, {} trials")
 
 
 def write_figure(folder: Path, rows: Sequence[Row]) -> str:

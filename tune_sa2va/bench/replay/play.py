@@ -58,7 +58,7 @@ class _Running:
     epoch: int = 1
     fold: int = 0
     score: float = 0.0
-    """The best so far."""
+    """What the sampler is told: the best so far, or the last, as the rule counts trials."""
 
 
 @dataclass
@@ -185,7 +185,7 @@ class Play:
         if not is_whole:
             return not self._is_hopeless(running)
         score = float(self._means[0, configuration, epoch - 1])
-        running.score = max(running.score, score)
+        running.score = max(running.score, score) if self.rule.epoch == "best" else score
         self.finished[configuration] = epoch
         result = {"epoch": epoch, "val_dice": score}
         answer = self._asha.on_trial_result(None, running.tune, result)
@@ -226,7 +226,7 @@ class Play:
         """Configuration, (recorded seed, epoch) of each of its runs that count, and whether the recipe stood."""
         rule, whole = self.rule, self.recorded.num_epochs
         scores, part = self._scores, self._scoring
-        ran = {c: n for c, n in self.finished.items() if rule.epoch == "best" or n == whole}
+        ran = {c: n for c, n in self.finished.items() if rule.epoch != "whole" or n == whole}
         runs = {c: [(0, self._epoch_of(scores[0, c], n))] for c, n in ran.items()}
         if rule.confirm:
             ranked = sorted(runs, key=lambda c: -scores[0, c, runs[c][0][1] - 1].mean())
@@ -247,7 +247,7 @@ class Play:
 
     def _epoch_of(self, scores: Float[np.ndarray, "E N"], ran: int) -> int:
         """The epoch whose adapter stands for a run."""
-        return ran if self.rule.epoch == "last" else int(scores[:ran].mean(axis=-1).argmax()) + 1
+        return int(scores[:ran].mean(axis=-1).argmax()) + 1 if self.rule.epoch == "best" else ran
 
 
 def standard_error(differences: Float[np.ndarray, " N"], groups: Sequence[int]) -> float:

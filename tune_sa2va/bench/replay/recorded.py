@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from jaxtyping import Float, Int
 
-from tune_sa2va.bench.record.pieces import CONFIGURATIONS_FILE, read_recording
+from tune_sa2va.bench.record.pieces import CONFIGURATIONS_FILE, SPACE_FILE, read_recording
 from tune_sa2va.errors import ResultsError
 from tune_sa2va.space.search_space import Kind, SearchSpace, encode, load_space
 
@@ -54,7 +54,7 @@ def without_full(recorded: Recorded, module: str) -> Recorded:
 
 
 def read_recorded(path: Path) -> Recorded:
-    """A recording with the table of configurations beside it.
+    """A recording, with the table of configurations and the space beside it.
 
     Raises:
         ResultsError: a file cannot be read, or a run is not there to its last epoch.
@@ -71,7 +71,7 @@ def read_recorded(path: Path) -> Recorded:
             "Finish it with `python -m tune_sa2va.bench record`."
         )
     images = frame.drop_duplicates("image_code").set_index("image_code").loc[list(wide.columns)]
-    space = load_space(about["space"])
+    space = load_space(path.parent / SPACE_FILE)
     points = tuple(_read_points(path.parent / CONFIGURATIONS_FILE, space))
     return Recorded(
         name=about["data"],

@@ -16,8 +16,9 @@ class Rule:
     ASHA's cutoff to be stopped. hopeless: level of `schedule.hopeless_folds`, after each fold from epoch
     `hopeless_from` on; the trial to beat is the best so far. confirm: finalists that run again with the next seed, and
     the recipe beside them. confirm_on_folds: they are scored on all searched images, by an adapter a fold, and these
-    scores alone decide. epoch: whose adapter stands for a trial; "last" leaves out trials that were stopped. level: of
-    `score.beats_recipe`; None exports the best, whatever it is.
+    scores alone decide. epoch: whose adapter and score stand for a trial. "best": its best; "last": the last that it
+    reached; "whole": that of trials that ran to their end, and the others cannot win. level: of `score.beats_recipe`;
+    None exports the best, whatever it is.
     """
 
     trials: int = 24
@@ -30,7 +31,7 @@ class Rule:
     hopeless_from: int = 1
     confirm: int = 0
     confirm_on_folds: bool = False
-    epoch: Literal["best", "last"] = "best"
+    epoch: Literal["best", "last", "whole"] = "best"
     level: float | None = None
     test: PairedTest = "signed_rank"
     locked_share: float = 0.15

@@ -65,12 +65,6 @@ def write_rows(folder: Path, rows: Sequence[Row]) -> None:
     write_whole(folder / "table.md", markdown(rows).encode())
 
 
-def read_rows(folder: Path) -> list[Row]:
-    """The rows of `table.parquet`; none where there is no such file."""
-    path = folder / "table.parquet"
-    return [Row(**row) for row in pq.read_table(path).to_pylist()] if path.exists() else []
-
-
 def markdown(rows: Sequence[Row]) -> str:
     """A table a recording."""
     said = []

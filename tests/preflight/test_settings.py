@@ -1,0 +1,26 @@
+"""What the flags leave open, decided before the start."""
+
+from pathlib import Path
+
+import pytest
+
+from tune_sa2va.preflight.flags import Flags
+from tune_sa2va.preflight.settings import resolve_settings
+
+
+def confirmed(out: Path, confirm: str, time_budget_min: float | None) -> int:
+    return resolve_settings(
+        Flags(
+            data=None, allow_outside=False, model="tiny", space="smoke", out=out, name="x", trials=20, epochs=15,
+            confirm=confirm, seeds=2, warm_start=None, folds="1", final="auto", grace_period=1, reduction_factor=3,
+            time_budget_min=time_budget_min, sampler="tpe", seed=0, gpus=0, gpus_per_trial=1, lanes=1,
+            max_disk_gib=None, cache_limit_gib=None, memory="auto", address=None, storage=None,
+        )
+    ).confirm  # fmt: skip
+
+
+@pytest.mark.parametrize(("asked", "minutes", "wanted"), [("auto", None, 0), ("auto", 60.0, 2), ("3", None, 3)])
+def test_by_itself_a_search_confirms_only_in_time_that_trials_leave(
+    tmp_path: Path, asked: str, minutes: float | None, wanted: int
+) -> None:
+    assert confirmed(tmp_path, asked, minutes) == wanted

@@ -1,0 +1,128 @@
+"""All configurations on all resplits, by several processes on one device, and the table of what each form scores."""
+
+import json
+import multiprocessing
+import os
+import queue
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pyarrow.parquet as pq
+from rich.console import Console
+
+from tune_sa2va.bench.final.forms import FormsBench
+from tune_sa2va.bench.report import show, write_json
+from tune_sa2va.config import RECIPE, TrialConfig
+from tune_sa2va.data import check, open_dataset
+from tune_sa2va.durable import write_whole
+from tune_sa2va.errors import TrialFailure, UserError
+from tune_sa2va.evaluate.tuned import FinalName
+
+PIECES = "pieces"
+_POLL_S = 1.0
+
+
+def final(
+    data: str, configurations: Path, numbers: Sequence[int], out: Path,
+    *, model: str, resplits: int, folds: int, epochs: int, processes: int, compiled: bool,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Make what is missing in `out`, a file a configuration and resplit, and the table of all that is there.
+
+    Raises:
+        UserError: no such configuration.
+    """
+    configs = {number: config.replace({"train.epochs": epochs}) for number, config in _read(configurations, numbers)}
+    (out / PIECES).mkdir(parents=True, exist_ok=True)
+    # Resplit by resplit, so that a part of it is of use.
+    tasks = [(number, seed) for seed in range(resplits) for number in numbers]
+    todo = [task for task in tasks if not _piece(out, *task).exists()]
+    if todo:
+        _work(data, model, configs, todo, out, folds=folds, processes=processes, compiled=compiled)
+    pieces = [json.loads(path.read_text()) for task in tasks if (path := _piece(out, *task)).exists()]
+    rows = summed_up(pieces)
+    write_json(out / "final.json", {"data": Path(data).name, "folds": folds, "epochs": epochs, "rows": rows})
+    show(
+        f"{Path(data).name}: {len(pieces)} of {len(tasks)} configurations and resplits, {folds} folds, {epochs} epochs",
+        rows, ("form", "dice", "beside average", "standard error", "worse by 0.005"),
+    )  # fmt: skip
+    return rows
+
+
+def summed_up(pieces: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row a form: mean locked Dice, its mean paired difference to `average`, with the standard error over resplits
+    (whose configurations share their patients), and the share of cases that are worse than it by more than 0.005."""
+    rows = []
+    for form in get_args(FinalName):
+        seeds: dict[int, list[float]] = {}
+        for piece in pieces:
+            seeds.setdefault(piece["resplit"], []).append(piece["dice"][form] - piece["dice"]["average"])
+        means, every = [float(np.mean(own)) for own in seeds.values()], [d for own in seeds.values() for d in own]
+        error = float(np.std(means, ddof=1) / np.sqrt(len(means))) if len(means) > 1 else None
+        rows.append(
+            {
+                "form": form,
+                "dice": float(np.mean([piece["dice"][form] for piece in pieces])) if pieces else None,
+                "beside average": float(np.mean(every)) if every else None,
+                "standard error": error,
+                "worse by 0.005": float(np.mean(np.array(every) < -0.005)) if every else None,
+            }
+        )
+    return rows
+
+
+def _read(path: Path, numbers: Sequence[int]) -> list[tuple[int, TrialConfig]]:
+    known = {row.pop("configuration"): row for row in pq.read_table(path).to_pylist()}
+    if missing := [number for number in numbers if number not in known]:
+        raise UserError(f"{path}: has no configuration {missing[0]}. Give numbers from {min(known)} to {max(known)}.")
+    return [(number, RECIPE.replace(known[number])) for number in numbers]
+
+
+def _piece(out: Path, configuration: int, resplit: int) -> Path:
+    return out / PIECES / f"c{configuration:03d}-r{resplit:03d}.json"
+
+
+def _work(
+    data: str, model: str, configs: dict[int, TrialConfig], todo: list[tuple[int, int]], out: Path,
+    *, folds: int, processes: int, compiled: bool,
+) -> None:  # fmt: skip
+    context = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA
+    waiting = context.Queue()
+    for task in todo:
+        waiting.put(task)
+    before = os.environ.get("TORCHDYNAMO_DISABLE")
+    if not compiled:
+        os.environ["TORCHDYNAMO_DISABLE"] = "1"  # read when the processes import torch
+    workers = [
+        context.Process(target=_process, args=(data, model, configs, waiting, out, folds)) for _ in range(processes)
+    ]
+    try:
+        for worker in workers:
+            worker.start()
+    finally:
+        if not compiled:
+            os.environ.pop("TORCHDYNAMO_DISABLE")
+            os.environ.update({} if before is None else {"TORCHDYNAMO_DISABLE": before})
+    for worker in workers:
+        worker.join()
+    waiting.cancel_join_thread()
+
+
+def _process(data: str, model: str, configs: dict[int, TrialConfig], waiting: Any, out: Path, folds: int) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    bench = FormsBench.open(data, model, check(open_dataset(data)).samples, list(configs.values()))
+    while True:
+        try:
+            number, seed = waiting.get(timeout=_POLL_S)
+        except queue.Empty:
+            return
+        try:
+            dice = bench.scores(configs[number], folds=folds, seed=seed)
+        except TrialFailure as failure:
+            Console().print(f"configuration {number}, resplit {seed} failed: {failure}")
+            continue
+        found = {"configuration": number, "resplit": seed, "dice": dice}
+        write_whole(_piece(out, number, seed), json.dumps(found).encode())
