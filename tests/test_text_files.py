@@ -2,8 +2,6 @@
 
 import ast
 import io
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,11 +61,3 @@ def test_a_terminal_shows_a_question_mark_for_what_it_has_not(monkeypatch: pytes
     cli._replace_what_cannot_be_shown()
     cli.say_error("血管.png: cannot be read")
     assert raw.getvalue() == b"error[flags]: ??.png: cannot be read\n"
-
-
-def test_help_is_shown_in_a_locale_of_ascii() -> None:
-    """With the boxes that Typer draws around it."""
-    plain = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    call = [sys.executable, "-m", "tune_sa2va.data", "--help"]
-    shown = subprocess.run(call, capture_output=True, env=os.environ | plain, timeout=120)
-    assert shown.returncode == 0 and b"check" in shown.stdout, shown.stderr

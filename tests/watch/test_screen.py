@@ -3,6 +3,7 @@
 import io
 import re
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -55,13 +56,13 @@ def test_a_terminal_has_a_table_of_the_lanes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("width", [80, 120, 130])
-def test_the_picture_of_a_terminal_is_not_cut(tmp_path: Path, width: int) -> None:
+def test_the_picture_of_a_terminal_is_not_cut(tmp_path: Path, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = settings_in(tmp_path)
     start(RunRecords.open(settings.folder), 0)
     out = io.StringIO()
-    console = Console(file=out, force_terminal=True, width=width, height=40, highlight=False, color_system=None)
-    screen = Screen(settings, console=console)
-    screen.close()
+    terminal = partial(Console, file=out, force_terminal=True, width=width, height=40, color_system=None)
+    monkeypatch.setattr(module, "Console", terminal)
+    Screen(settings).close()
     said = " ".join(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue()).split())
     assert "of 4 trials 0 complete, 0 stopped, 0 failed, 1 running, 3 to come" in said
     assert "end not known before the first epoch (the model loads, and images are encoded once)" in said
