@@ -26,6 +26,7 @@ from tune_sa2va.export.checkpoints import best_checkpoint
 from tune_sa2va.propose.confirmation import best_configurations
 from tune_sa2va.results.records import TrialKind, read_epochs, read_trials
 from tune_sa2va.results.settings import SearchSettings
+from tune_sa2va.space.rerun import called
 
 pytestmark = pytest.mark.timeout(600)  # a whole search, with lanes to open and images to encode
 
@@ -155,7 +156,8 @@ def test_the_best_ran_again_to_the_end_and_the_best_mean_is_exported(ran: Ran) -
     best = reruns[reruns["parent"] == means.idxmax()].sort_values("best_val_dice")["trial_id"].iloc[-1]
     exported = json.loads((ran.folder / "best_adapter" / "tune_sa2va.json").read_text())
     assert exported["trial"] == best == best_checkpoint(ran.folder).trial_id
-    assert f"Winner: trial {best}" in ran.output
+    assert f"Winner: {called(best)}, " in ran.output
+    assert (ran.folder / "report.html").is_file()
 
 
 def test_the_next_trial_starts_within_a_second(ran: Ran) -> None:
