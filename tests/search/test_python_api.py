@@ -11,7 +11,7 @@ import tune_sa2va.search as search_package
 from tune_sa2va import search
 from tune_sa2va.errors import DataError, UserError
 from tune_sa2va.search.__main__ import main as command
-from tune_sa2va.search.python_api import _DEFAULTS
+from tune_sa2va.search.python_api import _DEFAULTS, _results
 
 
 def test_it_has_the_settings_of_the_command() -> None:
@@ -49,3 +49,11 @@ def test_faulty_data_are_an_exception(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"1 faults, first .*a\.png.*tune_sa2va\.data check"):
         search(data=tmp_path / "data", gpus=0, out=tmp_path / "results")
     assert not (tmp_path / "results").exists()
+
+
+def test_a_signal_that_ended_the_search_ends_the_process(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as left:
+        _results(143, tmp_path)
+    assert left.value.code == 143
+    with pytest.raises(KeyboardInterrupt):
+        _results(130, tmp_path)
