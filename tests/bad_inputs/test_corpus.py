@@ -3,6 +3,7 @@
 import hashlib
 import re
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv("RAY_TMPDIR", tempfile.gettempdir())  # of which only the length of names is looked at
     monkeypatch.setenv("TUNE_SA2VA_CACHE", str(tmp_path / "cache"))
     return tmp_path
 

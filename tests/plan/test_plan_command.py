@@ -46,7 +46,7 @@ def folder_of_images(folder: Path, count: int, *, broken: tuple[str, ...] = ()) 
 def test_it_has_the_flags_of_the_search() -> None:
     theirs = inspect.signature(search_command).parameters
     mine = inspect.signature(main).parameters
-    assert set(theirs) - set(mine) == {"context", "resume", "quiet", "mlflow", "wandb", "report"}
+    assert set(theirs) - set(mine) == {"context", "resume", "trust", "quiet", "mlflow", "wandb", "report"}
     assert all(mine[name].annotation == theirs[name].annotation for name in set(theirs) & set(mine))
     assert set(mine) - set(theirs) == {"no_probe", "card", "as_json"}
 

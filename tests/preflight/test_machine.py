@@ -74,7 +74,7 @@ def as_nobody(look: Callable[[], tuple[Finding, ...]]) -> tuple[Finding, ...]:
 
 def test_the_doctor_says_the_same() -> None:
     subjects = [finding.subject for finding in doctor.check_machine({})]
-    assert [finding.subject for finding in doctor.what_ray_needs()] == subjects[-4:]
+    assert [finding.subject for finding in doctor.what_ray_needs()] == subjects[-5:]
     assert "home folder" in subjects
 
 

@@ -29,14 +29,14 @@ def a_search(folder: Path, space: dict[str, Any], *, data: str = "d1", **changed
 
 
 def add(folder: Path, *trials: dict[str, Any], state: TrialState = TrialState.STOPPED) -> None:
-    """Trials with these fields; the n-th had Val Dice 0.5 + n / 100, and 0.4 after its last epoch."""
+    """Trials with these fields; the n-th had Val Dice 0.4, and 0.5 + n / 100 after its last epoch."""
     records = RunRecords.open(folder)
     for values in trials:
         number = len(records.trials())
         trial_id = f"{number:04d}"
         records.trial_started(trial_id, number, RECIPE.replace(values), "lane 1")
-        records.epoch(trial_id, an_epoch(1, 0.5 + number / 100))
-        records.epoch(trial_id, an_epoch(2, 0.4))
+        records.epoch(trial_id, an_epoch(1, 0.4))
+        records.epoch(trial_id, an_epoch(2, 0.5 + number / 100))
         records.trial_ended(trial_id, state, "NaN" if state is TrialState.FAILED else "")
 
 

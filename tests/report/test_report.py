@@ -356,7 +356,7 @@ def test_a_rerun_that_won_has_one_name(tmp_path: Path) -> None:
     (folder / "best_adapter" / "tune_sa2va.json").write_text('{"trial": "t03-seed1", "epoch": 4}')
     text = told(page(folder))
     assert "The winner is t03-seed1 (trial t03 again with seed 1): " in text
-    assert "The winner repeats trial t03, which was best after epoch 4" in text
+    assert "The winner repeats trial t03, which counts by epoch 4" in text
 
 
 def test_a_row_that_both_searches_share_is_said_once(run: Path, tmp_path: Path) -> None:

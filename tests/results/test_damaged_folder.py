@@ -19,6 +19,7 @@ from tune_sa2va.export.checkpoints import best_checkpoint, copy_checked
 from tune_sa2va.preflight.resumption import examine_results
 from tune_sa2va.report.gallery import gallery
 from tune_sa2va.report.load import load_run
+from tune_sa2va.report.test_images import TestImages
 from tune_sa2va.results.load import load_results
 from tune_sa2va.results.mending import find_mends
 from tune_sa2va.results.records import RunRecords, read_epochs, read_trials
@@ -46,7 +47,8 @@ def look(run: Path) -> object:
 
 def report(run: Path) -> object:
     """What a report reads; its figures and its page are made of that."""
-    return gallery(load_run(run, show_names=False))
+    found = load_run(run, show_names=False)
+    return gallery(found, TestImages.of(found))
 
 
 def export(run: Path) -> object:

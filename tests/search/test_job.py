@@ -11,6 +11,7 @@ from tests.watch.runs import settings_in, start
 from tune_sa2va.config import DataSettings
 from tune_sa2va.data.images import load_image
 from tune_sa2va.data.split_file import write_split
+from tune_sa2va.interruption import Interruptions
 from tune_sa2va.report.stale import mark_as_older
 from tune_sa2va.results.records import RunRecords, TrialState
 from tune_sa2va.results.settings import SearchSettings
@@ -56,7 +57,7 @@ def test_images_that_are_gone_pause_the_search_in_one_sentence(
     samples = making.data_set(tmp_path / "data")
     settings = settings_in(tmp_path).model_copy(update={"data": DataSettings(source=str(tmp_path / "data"))})
     write_split(settings.folder, samples)
-    with job._interruptions_as_codes(settings) as code:
+    with job._interruptions_as_codes(settings, Interruptions()) as code:
         samples[0].image.unlink()
         load_image(samples[0].image)
     said = capsys.readouterr().err

@@ -78,7 +78,7 @@ def test_one_is_an_epoch_and_several_are_epochs(tmp_path: Path) -> None:
         records.trial_ended(trial, TrialState.STOPPED)
         screen.ended(trial, TrialState.STOPPED)
     screen.close()
-    assert "STOPPED after 1 epoch, best" in out.getvalue() and "STOPPED after 2 epochs, best" in out.getvalue()
+    assert "STOPPED after 1 epoch, val" in out.getvalue() and "STOPPED after 2 epochs, val" in out.getvalue()
 
 
 def test_a_log_says_once_that_images_are_encoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
