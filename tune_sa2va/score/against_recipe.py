@@ -44,7 +44,8 @@ class Standing:
             return f"Trial {self.best_run} beats the recipe: {told}."
         return (
             f"Nothing beats the recipe, so the recipe's adapter is exported. The best is {self.best_run}: {told}, "
-            f"which may be luck. Its adapter can be had: python -m tune_sa2va.export --trial {self.best_run}."
+            "which may be luck. Its adapter can be had: python -m tune_sa2va.export --run RESULTS "
+            f"--trial {self.best_run} --to DIR."
         )
 
 
