@@ -77,7 +77,7 @@ def main(
         typer.Option(
             help="What of the winner is exported. best-run: the adapter of one training. average: the mean of its "
             "folds' adapters, one adapter of so many times the rank. ensemble: all of them. refit: one trained again "
-            "on all images but the test part. auto: average with folds.",
+            "on all images but the test part. auto: refit with folds.",
             metavar="auto|best-run|average|ensemble|refit",
         ),
     ] = "auto",
