@@ -6,7 +6,7 @@ RECORDS, SNAPSHOTS = "tune_sa2va/results/records.py", "tune_sa2va/results/snapsh
 VAL_COUNTS = "tune_sa2va/results/val_counts.py"
 SEARCHER, RERUNS, WARM = (f"tune_sa2va/propose/{n}.py" for n in ("searcher", "rerun_searcher", "warm_start"))
 ASHA, RUNGS, FAILURES = (f"tune_sa2va/schedule/{n}.py" for n in ("asha", "rungs", "repeated_failure"))
-QUEUE, CAPACITY = (f"tune_sa2va/schedule/{n}.py" for n in ("lane_queue", "lane_capacity"))
+QUEUE, CAPACITY = (f"tune_sa2va/schedule/{n}.py" for n in ("asha_in_lanes", "lane_capacity"))
 BEST, BUDGET = "tune_sa2va/results/best.py", "tune_sa2va/schedule/time_budget.py"
 CHOICE = "tune_sa2va/score/choice.py"
 STORE, SPACE = "tune_sa2va/lane/store.py", "tune_sa2va/space/search_space.py"
@@ -68,8 +68,8 @@ MUTANTS = (
     Mutant(SNAPSHOTS, "            self._bytes = 0\n", "            self._bytes = 1\n", T_SNAPSHOTS),
     Mutant(TRAINABLE, "self._paused(answer.failure) if answer.kind == DATA_GONE else ", "", T_TRAINABLE),
     Mutant(TRAINABLE, "and opened_again < _FEATURES_AGAIN", "and opened_again < 1", T_TRAINABLE),
-    Mutant(STORE, "{best_epoch(records), best_epoch(records[:-1])}", "{best_epoch(records)}", T_STORE),
-    Mutant(STORE, "{best_epoch(records), best_epoch(records[:-1])}", "{best_epoch(records[:-1])}", T_STORE),
+    Mutant(STORE, "best = best_epoch(records[:-1])", "best = best_epoch(records)", T_STORE),
+    Mutant(STORE, "best = best_epoch(records[:-1])", "best = None", T_STORE),
     Mutant(STORE, "{epoch, epoch - 1} |", "{epoch} |", T_STORE),
     Mutant(STORE, "!= objective(self._config)", "!= self._config", T_STORE),
     Mutant(STORE, "                shutil.rmtree(self._folder)", "                pass", T_STORE),

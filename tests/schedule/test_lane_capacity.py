@@ -7,8 +7,8 @@ from ray.tune.experiment import Trial
 
 from tune_sa2va.config import DataSettings, ModelSettings
 from tune_sa2va.results.settings import SearchSettings
+from tune_sa2va.schedule.asha_in_lanes import AshaInLanes
 from tune_sa2va.schedule.lane_capacity import lanes_that_fit
-from tune_sa2va.schedule.lane_queue import AshaInLanes
 
 
 def _settings(**changes: Any) -> SearchSettings:

@@ -10,7 +10,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
 from tune_sa2va.schedule.asha import AshaSparingTheRecipe
-from tune_sa2va.schedule.lane_queue import AshaInLanes
+from tune_sa2va.schedule.asha_in_lanes import AshaInLanes
 from tune_sa2va.space.rerun import RERUN_OF, RERUN_SEED
 
 GO_ON, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP

@@ -31,7 +31,7 @@ def searched(out: Path, failures: int, *, trials: int, confirm: int = 0) -> Sear
 
 def test_after_equal_failures_it_is_said_and_exits_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = searched(tmp_path, 5, trials=20)
-    assert job._account(settings, "the last 5 trials failed alike") == 1
+    assert job._say_what_is_missing(settings, "the last 5 trials failed alike") == 1
     said = capsys.readouterr().err
     assert "14 of 20 trials never started, because the last 5 trials failed alike (loss 5 is not finite)." in said
     assert f"--resume {settings.folder}" in said
@@ -43,7 +43,7 @@ def test_the_last_line_shows_control_characters_of_a_reason(
     settings = settings_in(tmp_path, trials=1)
     records = RunRecords.open(settings.folder)
     records.trial_ended(start(records, 0), TrialState.FAILED, "a\x1b[2J.png: cannot be read")
-    assert job._account(settings.model_copy(update={"trials": 2}), "the last trial failed") == 1
+    assert job._say_what_is_missing(settings.model_copy(update={"trials": 2}), "the last trial failed") == 1
     (settings.folder / "lock.json").write_text("{}")
     monkeypatch.setattr(job.tuner, "run", lambda *_, **__: job.tuner.Ending(pause_reason="", give_up_reason=""))
     assert job._run(settings, Outlets(quiet=True, mlflow="", wandb=""), None, resuming=False) == 1
@@ -66,19 +66,19 @@ def test_images_that_are_gone_pause_the_search_in_one_sentence(
 
 
 def test_where_all_ran_nothing_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert job._account(searched(tmp_path, 5, trials=6), "the last 5 trials failed alike") == 0
+    assert job._say_what_is_missing(searched(tmp_path, 5, trials=6), "the last 5 trials failed alike") == 0
     assert capsys.readouterr().err == ""
 
 
 def test_a_spent_time_budget_is_said_and_no_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = searched(tmp_path, 1, trials=9).model_copy(update={"time_budget_s": 90.0})
-    assert job._account(settings, "") == 0
+    assert job._say_what_is_missing(settings, "") == 0
     said = capsys.readouterr().err
     assert "The time budget of 1.5 min was spent" in said and "7 of 9 trials never started" in said
 
 
 def test_reruns_that_never_started_are_missing_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert job._account(searched(tmp_path, 0, trials=1, confirm=1), "") == 1
+    assert job._say_what_is_missing(searched(tmp_path, 0, trials=1, confirm=1), "") == 1
     assert "2 of 2 reruns never started" in capsys.readouterr().err
 
 

@@ -102,10 +102,10 @@ class TrialStore:
         except OSError:
             shutil.rmtree(unfinished, ignore_errors=True)  # a full disk should not stay so for our leavings
             raise
-        # The best without this epoch, too: where the time budget ends the search now, Tune never hears of this one, and
-        # the tables name the other.
-        bests = {best_epoch(records), best_epoch(records[:-1])}
-        self._flusher.note(self._folder, epoch, {epoch, epoch - 1} | {best for best in bests if best is not None})
+        # The best of those before: where the time budget ends the search now, Tune never hears of this epoch, and the
+        # tables name that one. If this epoch is the best, it is the last, too.
+        best = best_epoch(records[:-1])
+        self._flusher.note(self._folder, epoch, {epoch, epoch - 1} | ({best} if best is not None else set()))
 
     def newest(self) -> Stored:
         """The last epoch whose checkpoint is whole; earlier ones where a later one is damaged."""

@@ -33,11 +33,11 @@ Judge = Callable[[Mapping[str, Any], str, int, Sequence[Sequence[int] | None]], 
 Configure = Callable[[Mapping[str, Any]], TrialConfig]
 
 _ON_THE_HEAD_NODE = {"node:__internal_head__": 0.001}
-"""What an owner asks Tune for: a share of what only Ray's head node has. It takes no CPU from workers, as it sleeps
-while they work; and the loss of another node costs the lanes whose workers are there, and no owner of others."""
+"""What an owner asks Tune for: a share of what only Ray's head node has. Owners sit there so that they survive the loss
+of any other node. They take no CPU from workers, as they sleep while those work."""
 
 LANE_FAILURE = "lane_failure"
-"""Key of a result whose failure would be every other trial's too."""
+"""Key of a result: the lane itself could not open, so every trial would fail."""
 
 FAILURE_KIND = "failure_kind"
 """Key of a failed result: what went wrong, the same word however the sentence differs."""
@@ -106,8 +106,8 @@ class LaneTrainable(tune.Trainable):
         if not self._is_restored and (problem := self._restore()):
             return self._failed(problem)
         try:
-            if self._missed:
-                return self._result(self._missed.popleft())
+            if self._epochs_tune_lacks:
+                return self._result(self._epochs_tune_lacks.popleft())
             if self._records and self._is_last(self._records[-1]):
                 # Killed after the last epoch's checkpoint and before Tune wrote the end: the last result stands.
                 return {RESULT_DUPLICATE: True, DONE: True}
@@ -126,7 +126,7 @@ class LaneTrainable(tune.Trainable):
             return self._paused(self._disk_is_full)
 
     def _restore(self) -> Reply | None:
-        """Finds out where the trial is; an answer where its point of the space is no configuration."""
+        """Finds out where the trial is; a failure where the sampled point is no valid configuration."""
         try:
             self._config = self._configure(self._values)
         except (ValueError, UserError) as error:
@@ -134,12 +134,12 @@ class LaneTrainable(tune.Trainable):
         self._store = TrialStore(self._checkpoints / self.trial_name, self._config, self._flusher)
         self._stored = self._store.newest()
         self._records = self._stored.records
-        self._missed = deque(self._records[self._known_epochs :])
+        self._epochs_tune_lacks = deque(self._records[self._known_epochs :])
         self._is_restored = True
         return None
 
     def _run_epoch(self) -> Reply:
-        """The next epoch's record; where memory runs out, once more with half the micro-batch, as long as it goes.
+        """The next epoch's record; where memory runs out, with micro-batches halved until they fit or are odd.
 
         Once more as well where features in the cache were damaged: a lane that opens encodes what is not there, and the
         open one has let its encoders go.
@@ -163,7 +163,7 @@ class LaneTrainable(tune.Trainable):
             self._stored = self._store.newest()
 
     def _run_folds(self) -> Reply:
-        """The next epoch's record: after one answer, or with folds after one for each; fewer where it is given up."""
+        """The next epoch's record: one reply without folds; with folds one each, until the judge gives the trial up."""
         epoch, done = len(self._records) + 1, 0
         answer = self._ask(RunEpoch())
         while answer.counts:
@@ -243,7 +243,7 @@ class LaneTrainable(tune.Trainable):
         """The last result of a trial that cannot go on.
 
         Its value is finite: with NaN or none the Optuna trial would stay RUNNING for ever. It has no epoch, so that
-        ASHA leaves it out where it takes the measure of the others.
+        ASHA does not count it at any rung.
         """
         self._is_started = False
         result = {
@@ -257,7 +257,7 @@ class LaneTrainable(tune.Trainable):
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Notes how far Tune knows the trial."""
-        epochs = len(self._records) - len(self._missed)
+        epochs = len(self._records) - len(self._epochs_tune_lacks)
         (Path(checkpoint_dir) / _NOTE).write_text(json.dumps({"epoch": epochs}), encoding="utf-8")
 
     def load_checkpoint(self, checkpoint: str) -> None:

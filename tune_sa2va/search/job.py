@@ -1,4 +1,4 @@
-"""A search from its first trial to its last line: run it, or go on with it; export and score the winner."""
+"""A search from the command to its exit code: run it or go on with it, then have `score.finish` export the winner."""
 
 import contextlib
 import io
@@ -113,7 +113,7 @@ def _run(settings: SearchSettings, outlets: Outlets, mirror: Mirror | None, *, r
     if outlets.report:
         _write_report(settings)
     note_end(settings.folder)
-    return _account(settings, ending.give_up_reason)
+    return _say_what_is_missing(settings, ending.give_up_reason)
 
 
 def _write_report(settings: SearchSettings) -> None:
@@ -132,7 +132,7 @@ def _write_report(settings: SearchSettings) -> None:
     typer.echo(f"Report: {folder / REPORT_FILE}")
 
 
-def _account(settings: SearchSettings, given_up: str) -> int:
+def _say_what_is_missing(settings: SearchSettings, given_up: str) -> int:
     """Says which of the trials that were asked for did not run, and why; gives back the exit code."""
     missing = missing_words(settings)
     if not missing:
@@ -192,6 +192,6 @@ def _interruptions_as_codes(settings: SearchSettings, interruptions: Interruptio
 
 
 def _resume_hint(settings: SearchSettings) -> str:
-    cluster = ["--address", settings.address] if settings.address else []  # --resume does not keep it
+    cluster = ["--address", settings.address] if settings.address else []  # --resume does not read it from search.yaml
     words = ["python", "-m", "tune_sa2va.search", "--resume", str(settings.folder), *cluster]
     return f"Go on with: {shlex.join(words)}"

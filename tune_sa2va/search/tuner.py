@@ -18,9 +18,9 @@ from tune_sa2va.propose.searcher import METRIC, proposals
 from tune_sa2va.results.records import RunRecords, read_epochs
 from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.results.snapshots import Snapshots
+from tune_sa2va.schedule.asha_in_lanes import AshaInLanes
 from tune_sa2va.schedule.fold_judge import FoldJudge
 from tune_sa2va.schedule.lane_capacity import LaneCapacity
-from tune_sa2va.schedule.lane_queue import AshaInLanes
 from tune_sa2va.schedule.repeated_failure import StopOnRepeatedFailure
 from tune_sa2va.schedule.time_budget import TimeBudget
 from tune_sa2va.search.recorder import Recorder, trial_id_of
