@@ -10,7 +10,12 @@ from tune_sa2va.bench.replay.table import Row
 from tune_sa2va.report.figure import Figure
 from tune_sa2va.report.static import write_figures
 
-_LINES = ("one split, best epoch, {} trials", "one split, last epoch, {} trials", "folds, {} trials")
+_LINES = {
+    "one split, best epoch, {} trials": {"dash": "dash", "color": "#b5651d"},
+    "one split, last epoch, {} trials": {"dash": "solid", "color": "#1f77b4"},
+    "folds, {} trials": {"dash": "dot", "color": "#444444"},
+}
+"""Rules that differ in the number of trials alone, joined by a line of this look."""
 
 
 def write_figure(folder: Path, rows: Sequence[Row]) -> str:
@@ -20,15 +25,15 @@ def write_figure(folder: Path, rows: Sequence[Row]) -> str:
     for place, recording in enumerate(recordings, start=1):
         mine = [row for row in rows if row.recording == recording]
         plot.add_trace(_points(mine, with_scale=place == 1), row=place, col=1)
-        for line in _LINES:
-            start, end = line.split("{}")
+        for rule, look in _LINES.items():
+            start, end = rule.split("{}")
             along = sorted(
                 (row for row in mine if row.rule.startswith(start) and row.rule.endswith(end)),
                 key=lambda row: row.epochs,
             )
             trace = go.Scatter(
                 x=[row.epochs for row in along], y=[row.gain for row in along], mode="lines", showlegend=place == 1,
-                name=start.rstrip(", ") + ", more trials", line={"dash": "dot" if "folds" in start else "solid"},
+                name=start.rstrip(", ") + ", more trials", line=look,
             )  # fmt: skip
             plot.add_trace(trace, row=place, col=1)
         plot.update_xaxes(type="log", title_text="epochs of all adapters", row=place, col=1)
@@ -53,8 +58,7 @@ def _points(rows: Sequence[Row], *, with_scale: bool) -> go.Scatter:
         marker={
             "size": 9,
             "color": [100 * row.worse for row in rows],
-            "colorscale": "RdYlGn",
-            "reversescale": True,
+            "colorscale": "Cividis",
             "cmin": 0,
             "cmax": 15,
             "showscale": with_scale,
