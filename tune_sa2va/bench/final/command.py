@@ -40,7 +40,7 @@ def final(
     todo = [task for task in tasks if not _piece(out, *task).exists()]
     if todo:
         _work(data, model, configs, todo, out, folds=folds, processes=processes, compiled=compiled)
-    pieces = [json.loads(path.read_text()) for task in tasks if (path := _piece(out, *task)).exists()]
+    pieces = [json.loads(path.read_text(encoding="utf-8")) for task in tasks if (path := _piece(out, *task)).exists()]
     rows = summed_up(pieces)
     write_json(out / "final.json", {"data": Path(data).name, "folds": folds, "epochs": epochs, "rows": rows})
     show(
