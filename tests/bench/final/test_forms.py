@@ -1,4 +1,4 @@
-"""The forms of an export beside each other, on trainings of one epoch."""
+"""The forms of an export beside each other, on trainings of two epochs."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from tune_sa2va.data.procedural.folder import write_folder
 @pytest.mark.slow  # three trainings of the tiny model and 18 predictions: half a minute
 def test_every_form_is_scored_on_the_locked_images_and_the_base_is_as_before(tmp_path: Path) -> None:
     write_folder(tmp_path, "leg", 12, 64, 0)
-    config = RECIPE.replace({"train.epochs": 1, "optimizer.lr": 1e-3, "lora.r": 4})
+    config = RECIPE.replace({"train.epochs": 2, "optimizer.lr": 3e-3, "lora.r": 4})
     bench = FormsBench.open(str(tmp_path), "tiny", check(open_dataset(tmp_path)).samples, [config])
     first = bench.scores(config, folds=2, seed=0)
     assert set(first) == {"best-run", "average", "ensemble", "refit"}

@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from tune_sa2va.bench.record.resident import ResidentEngine, ResidentImages
-from tune_sa2va.cache.place import features_folder
-from tune_sa2va.config import DataSettings, LaneSettings, ModelSettings, TrialConfig
+from tune_sa2va.bench.record.resident import ResidentEngine, ResidentImages, open_resident
+from tune_sa2va.config import TrialConfig
 from tune_sa2va.data import Sample, split_by_group
 from tune_sa2va.data.parts import cut_into_folds
 from tune_sa2va.evaluate.members import Members
@@ -23,9 +21,7 @@ from tune_sa2va.evaluate.metrics import count, mean_scores
 from tune_sa2va.evaluate.predict import predict, to_device
 from tune_sa2va.evaluate.tuned import FinalName
 from tune_sa2va.model.average import average_adapters
-from tune_sa2va.model.encoding import release_encoders
 from tune_sa2va.train.trial import Trial
-from tune_sa2va.train.workbench import open_examples, open_model
 
 LOCKED = 0.3
 """Of the images: twice a search's, since forms of one configuration differ by little."""
@@ -38,28 +34,12 @@ class FormsBench:
     engine: ResidentEngine
     images: ResidentImages
     samples: tuple[Sample, ...]
-    device: torch.device
 
     @classmethod
     def open(cls, data: str, model: str, samples: tuple[Sample, ...], configs: Sequence[TrialConfig]) -> "FormsBench":
         """Loads the model and the features; encodes what the feature cache lacks."""
-        on_gpu = torch.cuda.is_available()
-        device = torch.device("cuda", 0) if on_gpu else torch.device("cpu")
-        settings = LaneSettings(
-            model=ModelSettings(model=model, precision="bf16" if on_gpu else "fp32"),
-            data=DataSettings(source=data),
-            feature_cache=features_folder(),
-            raw_high_res=any("mask_decoder" in config.train.full_modules for config in configs),
-            num_workers=1,
-            use_gpu=on_gpu,
-            max_rank=max(config.lora.r for config in configs) if on_gpu else None,
-            any_dropout=any(config.lora.dropout > 0 for config in configs),
-        )
-        base = open_model(settings.model, device)
-        images = ResidentImages.load(open_examples(base, settings, samples, device), device)
-        release_encoders(base)
-        engine = ResidentEngine(base, max_rank=settings.max_rank, any_dropout=settings.any_dropout)
-        return cls(engine, images, samples, device)
+        engine, images = open_resident(data, model, samples, configs)
+        return cls(engine, images, samples)
 
     def scores(self, config: TrialConfig, *, folds: int, seed: int) -> dict[FinalName, float]:
         """Mean Dice of each form on the locked images at 0.5. seed: of the resplit; the training's is the config's.
@@ -109,7 +89,7 @@ class FormsBench:
             counts = []
             for number in numbers:
                 example = self.images.examples[number]
-                there = to_device(example, self.device)
+                there = to_device(example, self.engine.device)
                 logits = members.mean_logits(lambda there=there: predict(model, there))  # type: ignore[misc]
                 counts.append(count((logits > 0).cpu().numpy(), example.truth.numpy()))
         finally:

@@ -12,13 +12,17 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from tune_sa2va.config import Augment
+from tune_sa2va.cache.place import features_folder
+from tune_sa2va.config import Augment, DataSettings, LaneSettings, ModelSettings, TrialConfig
+from tune_sa2va.data import Sample
 from tune_sa2va.errors import SpaceError
 from tune_sa2va.evaluate.batch import Batch, Collator, Shape
 from tune_sa2va.evaluate.examples import Examples
 from tune_sa2va.evaluate.predict import Example, to_device
+from tune_sa2va.model.encoding import release_encoders
 from tune_sa2va.train.engine import Engine
 from tune_sa2va.train.feed import Fed, Feed
+from tune_sa2va.train.workbench import open_examples, open_model
 
 _FEATURES = ("image_tokens", "embed", "high_res_1", "high_res_0")
 
@@ -111,3 +115,25 @@ class _ResidentFeed(Feed):
 
 def _together(tensors: Sequence[Tensor]) -> Tensor:
     return tensors[0][None] if len(tensors) == 1 else torch.stack(list(tensors))
+
+
+def open_resident(
+    data: str, model: str, samples: Sequence[Sample], configs: Sequence[TrialConfig]
+) -> tuple[ResidentEngine, ResidentImages]:
+    """The base model, laid out for all of `configs`, and the images' features; encodes what the feature cache lacks."""
+    on_gpu = torch.cuda.is_available()
+    device = torch.device("cuda", 0) if on_gpu else torch.device("cpu")
+    settings = LaneSettings(
+        model=ModelSettings(model=model, precision="bf16" if on_gpu else "fp32"),
+        data=DataSettings(source=data),
+        feature_cache=features_folder(),
+        raw_high_res=any("mask_decoder" in config.train.full_modules for config in configs),
+        num_workers=1,
+        use_gpu=on_gpu,
+        max_rank=max(config.lora.r for config in configs) if on_gpu else None,
+        any_dropout=any(config.lora.dropout > 0 for config in configs),
+    )
+    base = open_model(settings.model, device)
+    images = ResidentImages.load(open_examples(base, settings, samples, device), device)
+    release_encoders(base)
+    return ResidentEngine(base, max_rank=settings.max_rank, any_dropout=settings.any_dropout), images

@@ -10,14 +10,11 @@ import torch
 
 from tune_sa2va.bench.record.pieces import write_piece
 from tune_sa2va.bench.record.plan import RecordingPlan, Run, of_fold, with_seed
-from tune_sa2va.bench.record.resident import ResidentEngine, ResidentImages
-from tune_sa2va.cache.place import features_folder
-from tune_sa2va.config import DataSettings, LaneSettings, ModelSettings, TrialConfig
+from tune_sa2va.bench.record.resident import ResidentEngine, ResidentImages, open_resident
+from tune_sa2va.config import TrialConfig
 from tune_sa2va.errors import TrialFailure
 from tune_sa2va.evaluate.metrics import Counts
-from tune_sa2va.model.encoding import release_encoders
 from tune_sa2va.train.trial import Trial
-from tune_sa2va.train.workbench import open_examples, open_model
 
 log = logging.getLogger(__name__)
 
@@ -34,24 +31,8 @@ class RecordingBench:
     @classmethod
     def open(cls, plan: RecordingPlan) -> "RecordingBench":
         """Load the model and the images' features; encodes what the feature cache lacks, as every process does."""
-        on_gpu = torch.cuda.is_available()
-        device = torch.device("cuda", 0) if on_gpu else torch.device("cpu")
-        configs = plan.configs()
-        settings = LaneSettings(
-            model=ModelSettings(model=plan.model, precision="bf16" if on_gpu else "fp32"),
-            data=DataSettings(source=plan.data),
-            feature_cache=features_folder(),
-            raw_high_res=any("mask_decoder" in config.train.full_modules for config in configs),
-            num_workers=1,
-            use_gpu=on_gpu,
-            max_rank=max(config.lora.r for config in configs) if on_gpu else None,
-            any_dropout=any(config.lora.dropout > 0 for config in configs),
-        )
-        model = open_model(settings.model, device)
-        samples = plan.samples()
-        images = ResidentImages.load(open_examples(model, settings, samples, device), device)
-        release_encoders(model)
-        engine = ResidentEngine(model, max_rank=settings.max_rank, any_dropout=settings.any_dropout)
+        samples, configs = plan.samples(), plan.configs()
+        engine, images = open_resident(plan.data, plan.model, samples, configs)
         return cls(engine, images, plan.fold_of(samples), tuple(configs))
 
     def epochs(self, run: Run) -> Iterator[list[Counts]]:
