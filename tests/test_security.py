@@ -12,13 +12,11 @@ import ray
 import torch
 from ray._private import services
 
-import tune_sa2va
+from tests.package_sources import found_in_modules
 from tune_sa2va.data import open_dataset
 from tune_sa2va.errors import CheckpointError, UserError
 from tune_sa2va.search.cluster import start_own_ray
 from tune_sa2va.space.strict_yaml import read_yaml
-
-PACKAGE = Path(tune_sa2va.__file__).parent
 
 _MODULES = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 _BUILTINS = {"eval", "exec", "compile", "__import__"}
@@ -65,12 +63,7 @@ def dangers(source: str) -> Iterator[str]:
 
 
 def test_no_module_of_ours_runs_code_from_data() -> None:
-    found = [
-        f"{path.relative_to(PACKAGE)}, {danger}"
-        for path in sorted(PACKAGE.rglob("*.py"))
-        for danger in dangers(path.read_text(encoding="utf-8"))
-    ]
-    assert found == []
+    assert found_in_modules(dangers) == []
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,12 @@ import ast
 import io
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-import tune_sa2va
+from tests.package_sources import found_in_modules
 from tune_sa2va import cli
 
-PACKAGE = Path(tune_sa2va.__file__).parent
 _TEXT_METHODS = {"read_text": 0, "write_text": 1}
 
 
@@ -34,12 +32,7 @@ def without_encoding(source: str) -> Iterator[str]:
 
 
 def test_every_file_is_opened_in_utf_8() -> None:
-    found = [
-        f"{path.relative_to(PACKAGE)}, {fault}"
-        for path in sorted(PACKAGE.rglob("*.py"))
-        for fault in without_encoding(path.read_text(encoding="utf-8"))
-    ]
-    assert found == []
+    assert found_in_modules(without_encoding) == []
 
 
 @pytest.mark.parametrize(
