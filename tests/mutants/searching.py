@@ -141,6 +141,7 @@ MUTANTS = (
     Mutant(FAILURES, "if self._kind == LANE_FAILURE:", "if False:", T_FAILURES),
     Mutant(BUDGET, "- self._began_s >= self._seconds", "- self._began_s > 2 * self._seconds", T_BUDGET),
     Mutant(BUDGET, '"_began_s": None', '"_began_s": self._began_s', T_BUDGET),
+    Mutant(BUDGET, "self._has_result and ", "", T_BUDGET),
     Mutant(CAPACITY, "workers += int(min(here,", "workers += int(max(here,", T_LANES),
     Mutant(CAPACITY, "return workers // settings.lane.num_workers", "return workers", T_LANES),
     Mutant(QUEUE, "Trial.PENDING if place < room else Trial.PAUSED", "Trial.PENDING", T_LANES),

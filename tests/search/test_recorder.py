@@ -112,8 +112,8 @@ def test_it_says_why_no_further_trial_starts(settings: SearchSettings) -> None:
     trials = [a_trial(settings, number) for number in range(9)]
     resumed = recorder(settings, trials)
     for trial in trials[3:8]:
-        assert resumed.given_up == ""
+        assert resumed.give_up_reason == ""
         resumed.on_trial_start(0, trials, trial)
         failed = {"val_dice": 0.0, "failure": "loss is not finite", "traceback": "", FAILURE_KIND: "NaN"}
         resumed.on_trial_result(0, trials, trial, failed)
-    assert resumed.given_up == "the last 5 trials failed alike"
+    assert resumed.give_up_reason == "the last 5 trials failed alike"

@@ -66,7 +66,8 @@ KNOWN = {
     "RTX4090": ("NVIDIA GeForce RTX 4090", 23.5),
     "RTX3090": ("NVIDIA GeForce RTX 3090", 23.6),
 }
-"""Kind -> torch's name of the card, and the GiB that CUDA gives of it."""
+"""Kind -> torch's name of the card, and the GiB that CUDA gives of it. Seen for H100 and H200; the others are what is
+usual for cards that are sold with so much memory."""
 _TAKEN_GIB = 0.5
 """Of an empty card, by the driver."""
 

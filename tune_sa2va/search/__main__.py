@@ -85,7 +85,7 @@ def main(
         float | None,
         typer.Option(
             "--time-budget",
-            help="Minutes after which no trial goes on; a resumed search has as many again.",
+            help="Minutes after which no trial goes on, once there is a result; a resumed search has as many again.",
             show_default="no limit",
         ),
     ] = None,

@@ -24,7 +24,6 @@ from tune_sa2va.results.lock import locked, note_end
 from tune_sa2va.results.mending import find_mends
 from tune_sa2va.results.records import read_trials
 from tune_sa2va.results.settings import SearchSettings
-from tune_sa2va.results.snapshots import Snapshots
 from tune_sa2va.score.finish import finish
 from tune_sa2va.search import tuner
 from tune_sa2va.search.cluster import cluster
@@ -56,13 +55,13 @@ def resume(settings: SearchSettings, outlets: Outlets) -> int:
     """Goes on with a search where it was; gives back the exit code.
 
     Raises:
-        UserError: another process runs it, its folder has no state that is whole, or the cluster cannot be had.
+        UserError: another process runs it, its folder has no state that is whole (`preflight.resumption` asks that
+            before), or the cluster cannot be had.
     """
     with signals_as_interrupts() as interruptions, locked(settings.folder):
         for mend in find_mends(settings):
             typer.echo(printable(mend.words), err=True)
             mend.make()
-        Snapshots(settings.folder).newest()
         with cluster(settings):
             interruptions.take()  # Ray has its own handlers, which end the process on the spot
             settings.save(settings.folder)
@@ -132,15 +131,15 @@ def _write_report(settings: SearchSettings) -> None:
     typer.echo(f"Report: {folder / REPORT_FILE}")
 
 
-def _say_what_is_missing(settings: SearchSettings, given_up: str) -> int:
+def _say_what_is_missing(settings: SearchSettings, give_up_reason: str) -> int:
     """Says which of the trials that were asked for did not run, and why; gives back the exit code."""
     missing = missing_words(settings)
     if not missing:
         return DONE
-    if given_up:
+    if give_up_reason:
         failure = printable(read_trials(settings.folder, kind=None).query("failure != ''")["failure"].iloc[-1])
         typer.echo(
-            f"Not all that was asked for ran: {missing}, because {given_up} ({failure.rstrip('.')}). Cure that. "
+            f"Not all that was asked for ran: {missing}, because {give_up_reason} ({failure.rstrip('.')}). Cure that. "
             f"{_resume_hint(settings)}",
             err=True,
         )

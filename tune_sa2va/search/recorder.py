@@ -54,7 +54,7 @@ class Recorder(tune.Callback):
         """decisions: ASHA's last one on each trial, as they come. mirror: keeps a copy. quiet: see `Screen`."""
         self.pause_reason = ""
         """Why the search should be resumed later; empty as long as nothing is in its way."""
-        self.given_up = ""
+        self.give_up_reason = ""
         """Why no further trial is started; empty as long as trials do not fail alike."""
         self._failures = EqualFailures()
         self._settings = settings
@@ -132,7 +132,7 @@ class Recorder(tune.Callback):
         if not result["failure"] and self._is_known(trial, result["epoch"]):
             return
         if result["failure"]:
-            self.given_up = self.given_up or self._failures.words
+            self.give_up_reason = self.give_up_reason or self._failures.words
             self._end(trial_id_of(trial), TrialState.FAILED, result["failure"], result["traceback"])
             return
         record = {name: result[name] for name in _EPOCH_FIELDS}

@@ -69,7 +69,7 @@ def run(settings: SearchSettings, outlets: Outlets, mirror: Mirror | None, *, re
             recorder.finish()
         finally:
             recorder.close()  # the terminal whole, before anybody says more: Tune leaves us out after Ctrl-C
-    return Ending(pause_reason=recorder.pause_reason, give_up_reason=recorder.given_up)
+    return Ending(pause_reason=recorder.pause_reason, give_up_reason=recorder.give_up_reason)
 
 
 def _scheduler(settings: SearchSettings, lane_capacity: LaneCapacity, *, resuming: bool) -> AshaInLanes:
