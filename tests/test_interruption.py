@@ -101,7 +101,7 @@ def test_a_closed_terminal_is_not_written_to() -> None:
     ours, theirs = pty.openpty()
     process = subprocess.Popen([sys.executable, "-c", TALKS], stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
-    assert os.read(ours, 2) == b"up"
-    os.close(ours)
+    with os.fdopen(ours, "rb", buffering=0) as terminal:  # closed only once the line is whole, else its writer fails
+        assert terminal.readline() == b"up\r\n"
     process.send_signal(signal.SIGHUP)  # the kernel sends it to the session's leader, which this process is not
     assert process.wait(30) == 129
