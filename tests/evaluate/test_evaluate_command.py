@@ -3,16 +3,27 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from click.testing import Result
 from typer.testing import CliRunner
 
 from tests.evaluate.tuned_folder import IMAGES, Made, make, split_samples
+from tune_sa2va.cache.place import features_folder
+from tune_sa2va.cache.store import FeatureCache
+from tune_sa2va.config import DataSettings
 from tune_sa2va.data.codes import image_code
 from tune_sa2va.data.procedural.folder import write_folder
 from tune_sa2va.errors import UserError
 from tune_sa2va.evaluate.__main__ import app
+from tune_sa2va.evaluate.examples import Examples
+from tune_sa2va.evaluate.metrics import count
+from tune_sa2va.evaluate.predict import predict
 from tune_sa2va.evaluate.scores import SegShare
+from tune_sa2va.evaluate.threshold import DEFAULT_THRESHOLD, GRID, logit_of
+from tune_sa2va.evaluate.tuned_model import find_tuned
+from tune_sa2va.model.prompt import Prompter
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +67,42 @@ def test_other_data_is_scored_whole(made: Made, tmp_path: Path) -> None:
 def test_a_base_has_no_split(made: Made) -> None:
     done = evaluate("--data", made.data, "--part", "test")
     assert isinstance(done.exception, UserError) and "no split is recorded" in str(done.exception)
+
+
+def test_a_base_is_scored_on_the_parts_of_a_search_at_a_threshold_of_its_own(made: Made) -> None:
+    """Chosen on val, whichever part is scored; looked for here among masks, there in histograms."""
+    found = {}
+    for part in ("test", "val"):
+        done = evaluate("--data", made.data, "--split-of", made.adapter, "--part", part, "--json")
+        assert done.exit_code == 0, done.output
+        found[part] = json.loads(done.stdout)
+        wanted = [image_code(sample) for sample in split_samples(made.data) if sample.split == part]
+        assert [image["image"] for image in found[part]["images"]] == wanted != []
+    at = [[scores["threshold"] for scores in found[part]["scores"]] for part in ("test", "val")]
+    assert at[0] == at[1] and at[0][0] == DEFAULT_THRESHOLD and len(at[0]) == 2
+    dices = {threshold: val_dice_of_the_base(made, threshold) for threshold in GRID}
+    assert dices[at[0][1]] == max(dices.values()) > dices[DEFAULT_THRESHOLD]
+
+
+def val_dice_of_the_base(made: Made, threshold: float) -> float:
+    base = find_tuned("tiny", None, any_base=False)
+    model = base.load_base(torch.device("cpu"))
+    cache = FeatureCache(features_folder(), base.folder, torch.float32, raw_high_res=False)
+    val = [sample for sample in split_samples(made.data) if sample.split == "val"]
+    settings = DataSettings(source=str(made.data))
+    examples = Examples(val, cache, Prompter(base.folder), settings, torch.device("cpu"))
+    masks = [(predict(model, examples[index]) > logit_of(threshold)).numpy() for index in range(len(val))]
+    return float(np.mean([count(mask, examples.truth(index).numpy()).dice for index, mask in enumerate(masks)]))
+
+
+def test_parts_of_another_search_are_not_for_a_model_that_has_its_own(made: Made, tmp_path: Path) -> None:
+    done = evaluate("--adapter", made.adapter, "--data", made.data, "--split-of", made.adapter)
+    assert isinstance(done.exception, UserError) and "brings the parts of its own search" in str(done.exception)
+    done = evaluate("--data", made.data, "--split-of", tmp_path)
+    assert isinstance(done.exception, UserError) and "no content.parquet in it" in str(done.exception)
+    write_folder(tmp_path / "other", "leg", 2, 96, 9)
+    done = evaluate("--data", tmp_path / "other", "--split-of", made.adapter)
+    assert isinstance(done.exception, UserError) and "no threshold can be chosen" in str(done.exception)
 
 
 def test_the_base_still_writes_seg(made: Made) -> None:

@@ -14,7 +14,7 @@ from tune_sa2va.data.codes import image_code
 from tune_sa2va.data.known_images import KnownImages, read_content, write_content
 from tune_sa2va.data.parts import cut_into_folds
 from tune_sa2va.errors import UserError
-from tune_sa2va.evaluate.part import Part, choose_part
+from tune_sa2va.evaluate.part import Part, choose_part, validated_of
 from tune_sa2va.evaluate.tuned import Tuned
 
 GROUPS = ("a", "a", "b", "b", "c", "c", "d", "e", "f", "g")
@@ -39,6 +39,20 @@ def codes(samples: Any, part: str | None = None) -> set[str]:
 
 def part(samples: tuple[Sample, ...], known: KnownImages | None, asked: Any = None) -> Part:
     return choose_part(samples, a_tuned("f00"), known, asked, image_code)
+
+
+def test_a_base_takes_the_parts_of_a_search_whose_trials_have_folds(tmp_path: Path) -> None:
+    """Nothing was trained: every image outside the test part is one to validate on, whole and without a warning."""
+    samples = cut_into_folds(split_by_group(grouped_set(tmp_path / "data", GROUPS), (0.4, 0.3, 0.3), seed=1), 3, seed=1)
+    write_content(tmp_path, samples)
+    known = read_content(tmp_path)
+    assert known is not None
+    searched = {image_code(sample) for sample in samples if sample.split != "test"}
+    found = choose_part(samples, None, known, "val", image_code)
+    assert codes(found.samples) == codes(validated_of(samples, known)) == searched and not found.out_of_fold
+    assert codes(choose_part(samples, None, known, None, image_code).samples) == codes(samples, "test")
+    whole = choose_part(samples, None, known, "all", image_code)
+    assert whole.note == f"{len(searched)} of these {len(samples)} images are outside that search's test part."
 
 
 @pytest.mark.parametrize("asked", ["train", "val", "test"])

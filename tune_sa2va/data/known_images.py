@@ -44,6 +44,9 @@ class KnownImages:
         self.images = tuple(images)
         self._parts = {known.content.image_sha256: known.split for known in images}
         self._folds = {known.content.image_sha256: known.fold for known in images}
+        self._validated = {
+            known.content.image_sha256 for known in images if known.split == "val" or known.fold is not None
+        }
         self._masks = {(known.text, known.content) for known in images}
 
     def part_of(self, sample: Sample) -> Split | None:
@@ -53,6 +56,10 @@ class KnownImages:
     def fold_of(self, sample: Sample) -> int | None:
         """The fold whose adapter was not trained on `sample`'s image; None where there is none, or it is not known."""
         return self._folds.get(content_of(sample).image_sha256)
+
+    def validates(self, sample: Sample) -> bool:
+        """Whether the search scored its trials on `sample`'s image: it is in val, or in a fold."""
+        return content_of(sample).image_sha256 in self._validated
 
     def has_mask_of(self, sample: Sample) -> bool:
         """Whether the search had this mask for this image and text."""

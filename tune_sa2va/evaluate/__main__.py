@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from tune_sa2va.data_flags import AbsentTargets, GroupBy, Labels, Outlines
+from tune_sa2va.errors import UserError
 
 if TYPE_CHECKING:
-    from tune_sa2va.evaluate.part import Label, Part
-    from tune_sa2va.evaluate.scores import ImageScores
+    from tune_sa2va.data.known_images import KnownImages
+    from tune_sa2va.evaluate.part import Label
     from tune_sa2va.evaluate.tuned_model import TunedModel
 
 app = typer.Typer(add_completion=False)
@@ -37,6 +38,13 @@ def main(
             show_default="test; all where no image is in it",
         ),
     ] = None,
+    split_of: Annotated[
+        Path | None,
+        typer.Option(
+            help="For a base, which has no split of its own: a results folder, or an adapter, of a search. The base is "
+            "scored on its test part, and a threshold chosen for it on what was validated on there."
+        ),
+    ] = None,
     generate: Annotated[
         bool, typer.Option("--generate", help="See, too, whether the model still writes [SEG] by itself.")
     ] = False,
@@ -58,7 +66,8 @@ def main(
     """Score a model's masks on a data set: overlap, centre lines, distance and topology, with bootstrap intervals.
 
     Scores are given at 0.5 and at the threshold that was chosen on the validation part. The adapter brings along which
-    image was in which part of the search, by content: images of it are known again under other names and groups.
+    image was in which part of the search, by content: images of it are known again under other names and groups. To
+    hold the untuned base against it, leave --adapter out and give --split-of.
     """
     from tune_sa2va.data import check, open_dataset  # heavy imports wait, so that --help is quick
     from tune_sa2va.data.rules import Rules
@@ -72,62 +81,46 @@ def main(
 
     from tune_sa2va.cache.again import with_sound_features
     from tune_sa2va.data.codes import image_code
-    from tune_sa2va.data.known_images import read_content
-    from tune_sa2va.evaluate.part import choose_part
+    from tune_sa2va.evaluate.part import choose_part, validated_of
     from tune_sa2va.evaluate.scores import SegShare
     from tune_sa2va.evaluate.show import print_scores, to_plain
-    from tune_sa2va.evaluate.threshold import DEFAULT_THRESHOLD
     from tune_sa2va.evaluate.tuned_model import find_tuned
+    from tune_sa2va.evaluate.work import evaluate
 
     tuned = find_tuned(model, adapter, any_base=any_base)
     label: Label = (lambda sample: sample.name) if show_names else image_code
-    known = read_content(adapter or tuned.folder) if tuned.tuned else None
-    chosen = choose_part(report.samples, tuned.tuned, known, part, label)
-    thresholds = tuple(dict.fromkeys((DEFAULT_THRESHOLD, tuned.threshold)))
-    images = with_sound_features(lambda: _score(tuned, chosen, thresholds, str(data), label, generate=generate))
+    known = _images_of_the_search(tuned, adapter, split_of)
+    part_of_data = choose_part(report.samples, tuned.tuned, known, part, label)
+    validated = validated_of(report.samples, known) if split_of and known else ()
+    done = with_sound_features(
+        lambda: evaluate(tuned, part_of_data, validated, source=str(data), label=label, generate=generate)
+    )
     if as_json:
-        print(json.dumps(to_plain(chosen, images, thresholds), indent=2, allow_nan=False))
+        print(json.dumps(to_plain(part_of_data, done.images, done.thresholds), indent=2, allow_nan=False))
     else:
-        print_scores(chosen, images, thresholds)
-    share = SegShare.of(images)
+        print_scores(part_of_data, done.images, done.thresholds, chosen_on=len(validated))
+    share = SegShare.of(done.images)
     if share is not None and share.is_broken:
         raise typer.Exit(1)
 
 
-def _score(
-    tuned: "TunedModel",
-    part: "Part",
-    thresholds: tuple[float, ...],
-    source: str,
-    label: "Label",
-    *,
-    generate: bool,
-) -> "list[ImageScores]":
-    from tune_sa2va.cache.fill import fill
-    from tune_sa2va.cache.place import features_folder
-    from tune_sa2va.cache.progress import shown_progress
-    from tune_sa2va.cache.store import FeatureCache, pictures
-    from tune_sa2va.config import DataSettings
-    from tune_sa2va.evaluate.examples import Examples
-    from tune_sa2va.evaluate.scores import score_images
-    from tune_sa2va.evaluate.tuned_model import the_device
-    from tune_sa2va.model.prompt import Prompter
+def _images_of_the_search(tuned: "TunedModel", adapter: Path | None, split_of: Path | None) -> "KnownImages | None":
+    """None where neither the model nor `--split-of` tells of a search's images."""
+    from tune_sa2va.data.known_images import CONTENT_FILE, read_content
 
-    device = the_device()
-    model = tuned.load_base(device)
-    raw = "mask_decoder" in tuned.full_modules  # its own convolutions project the finer levels
-    cache = FeatureCache(features_folder(), tuned.folder, model.no_mem_embed.dtype, raw_high_res=raw)
-    with shown_progress() as on_progress:
-        fill(cache, model, pictures(part.samples, "none"), on_progress=on_progress)
-    members = tuned.attach(model)
-    prompter = Prompter(tuned.folder)
-    settings = DataSettings(source=source, question=tuned.question, answer=tuned.answer)
-    examples = Examples(part.samples, cache, prompter, settings, device).for_members(model, members)
-    labels = [label(sample) for sample in part.samples]
-    return score_images(
-        model, members, examples, labels, thresholds,
-        prompter=prompter if generate else None, out_of_fold=part.out_of_fold,
-    )  # fmt: skip
+    if split_of is None:
+        return read_content(adapter or tuned.folder) if tuned.tuned else None
+    if tuned.tuned:
+        raise UserError(
+            f"--split-of {split_of}: this model brings the parts of its own search along. Leave the flag out."
+        )
+    known = read_content(split_of)
+    if known is None:
+        raise UserError(
+            f"--split-of {split_of}: must be a search's results folder, or an adapter that a search exported; there is "
+            f"no {CONTENT_FILE} in it."
+        )
+    return known
 
 
 if __name__ == "__main__":

@@ -37,8 +37,8 @@ def choose_part(
 ) -> Part:
     """`asked`, or by default the test part of the search; all images where none of the search's test images is here.
 
-    tuned: what the model says of its search; None for one that comes from none. known: the images of that search.
-    label: what an image is called in the note.
+    tuned: what the model says of its search; None for one that comes from none. known: the images of that search, or
+    of the one whose parts the user asked for. label: what an image is called in the note.
 
     Raises:
         UserError: a part is asked for that the model does not know, or that has no image here.
@@ -47,14 +47,20 @@ def choose_part(
     if known is None:
         why = _NO_LIST if tuned else "no split is recorded with this model, as it is no export of a search."
         if asked not in (None, "all"):
-            raise UserError(f"--part {asked}: {why} Leave it out to score all images.")
+            raise UserError(
+                f"--part {asked}: {why} Leave it out to score all images, or name a search whose parts count: "
+                "--split-of results/NAME."
+            )
         return Part(name="all", samples=tuple(samples), note=why if tuned else "")
     name: PartName = asked or "test"
     if name == "val" and tuned is not None and tuned.split.folds > 1:
         return _val_of_folds(samples, tuned, known, label)
-    chosen = [sample for sample in samples if known.part_of(sample) == name]
+    if name == "val":
+        chosen = [sample for sample in samples if known.validates(sample)]
+    else:
+        chosen = [sample for sample in samples if known.part_of(sample) == name]
     if name == "all" or (not chosen and asked is None):
-        return Part(name="all", samples=tuple(samples), note=_note_of_all(samples, known, label))
+        return Part(name="all", samples=tuple(samples), note=_note_of_all(samples, tuned, known, label))
     if not chosen:
         raise UserError(f"--part {asked}: none of these images is in it. Leave it out to score all images.")
     return Part(name=name, samples=tuple(chosen), note=_note_of_part(samples, chosen, known, name, label))
@@ -87,8 +93,10 @@ def _val_of_folds(samples: Sequence[Sample], tuned: Tuned, known: KnownImages, l
     return Part(name="val", samples=chosen, note=note, out_of_fold=True)
 
 
-def _note_of_all(samples: Sequence[Sample], known: KnownImages, label: Label) -> str:
+def _note_of_all(samples: Sequence[Sample], tuned: Tuned | None, known: KnownImages, label: Label) -> str:
     seen = [sample for sample in samples if known.part_of(sample) in ("train", "val")]
+    if seen and tuned is None:
+        return f"{len(seen)} of these {len(samples)} images are outside that search's test part."
     if seen:
         return (
             f"{len(seen)} of these {len(samples)} images were trained or validated on in the search "
@@ -124,3 +132,19 @@ def _count(samples: Sequence[Sample]) -> str:
 def _named(samples: Sequence[Sample], label: Label) -> str:
     names = list(dict.fromkeys(label(sample) for sample in samples))
     return f"{', '.join(names[:_NAMED])}{', ...' if len(names) > _NAMED else ''}"
+
+
+def validated_of(samples: Sequence[Sample], known: KnownImages) -> tuple[Sample, ...]:
+    """Those that the search scored its trials on, by which a threshold may be chosen.
+
+    Raises:
+        UserError: none is here.
+        DataError: a file is gone.
+    """
+    validated = tuple(sample for sample in samples if known.validates(sample))
+    if not validated:
+        raise UserError(
+            "--split-of: none of these images was validated on in that search, so no threshold can be chosen. Give "
+            "--data the search's own images, or leave --split-of out to score all images at 0.5."
+        )
+    return validated

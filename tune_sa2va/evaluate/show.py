@@ -19,11 +19,18 @@ _HEADINGS = dict(
 _WORST = 10
 
 
-def print_scores(part: Part, images: Sequence[ImageScores], thresholds: Sequence[float]) -> None:
-    """Means with intervals, the worst images, and what the model wrote."""
+def print_scores(part: Part, images: Sequence[ImageScores], thresholds: Sequence[float], *, chosen_on: int = 0) -> None:
+    """Means with intervals, the worst images, and what the model wrote.
+
+    chosen_on: by how many images the last threshold was chosen just now; 0: the model brought it along.
+    """
     console = Console(highlight=False, soft_wrap=True)
     if part.note:
         console.print(Text(part.note))
+    if chosen_on:
+        console.print(
+            Text(f"Threshold {thresholds[-1]:g}: chosen by Dice on the search's {chosen_on} validated images.")
+        )
     num_groups = len({image.group for image in images})
     title = f"{part.name}: {len(images)} images of {num_groups} groups, mean [95% bootstrap interval over groups]"
     table = Table(title=title, title_justify="left")
