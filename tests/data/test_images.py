@@ -1,5 +1,6 @@
 """Image and mask files of every kind that users have, and files that are not fit to be read."""
 
+import gzip
 import pickle
 import struct
 from pathlib import Path
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tune_sa2va.data import NotTwoValuedError, SizeMismatchError, image_size, load_image, load_mask
+from tune_sa2va.data import NotTwoValuedError, SizeMismatchError, decoding, image_size, load_image, load_mask
 from tune_sa2va.errors import DataError
 
 from .making import SHAPE, picture, png_header_of, rectangle_mask, save
@@ -225,6 +226,23 @@ class TestLoadImage:
         path = (tmp_path / "a.webp").rename(tmp_path / "a.png")
         with pytest.raises(DataError):
             load_image(path)
+
+    def test_a_packed_picture_is_read_as_far_as_a_picture_can_be_large(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+        path = tmp_path / "a.ppm.gz"
+        path.write_bytes(gzip.compress(b"P6 7 5 255 " + pixels.tobytes()))
+        assert np.array_equal(load_image(path), pixels) and image_size(path) == (5, 7)
+        path.write_bytes(path.read_bytes()[:-20])
+        for read in (load_image, image_size):
+            with pytest.raises(DataError, match="cannot be read as an image"):
+                read(path)
+        monkeypatch.setattr(decoding, "MAX_PIXELS", 10)
+        path.write_bytes(gzip.compress(b"P6 2 2 255 " + bytes(100)))
+        for read in (load_image, image_size):
+            with pytest.raises(DataError, match="unpacks to more than 10 pixels"):
+                read(path)
 
     def test_pages(self, tmp_path: Path) -> None:
         tifffile.imwrite(tmp_path / "a.tif", np.stack([picture(0), picture(1)]), photometric="minisblack")

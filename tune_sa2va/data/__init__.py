@@ -2,7 +2,8 @@
 
 from tune_sa2va.data.check import CheckReport, check
 from tune_sa2va.data.dataset import Dataset, Fault, Problem, Severity
-from tune_sa2va.data.decoding import IMAGE_SUFFIXES, MAX_PIXELS, image_size
+from tune_sa2va.data.decoding import MAX_PIXELS, image_size
+from tune_sa2va.data.endings import IMAGE_SUFFIXES
 from tune_sa2va.data.fingerprint import fingerprint
 from tune_sa2va.data.images import NotTwoValuedError, load_image, load_mask
 from tune_sa2va.data.outlines import rasterise

@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from tune_sa2va.data.dataset import Fault, Problem
+from tune_sa2va.data.endings import image_stem
 from tune_sa2va.data.looks import ALIKE_FROM, Looks
 from tune_sa2va.data.readers.naming import group_from_name
 from tune_sa2va.data.sample import Sample
@@ -153,11 +154,11 @@ def _numbered_groups(samples: Iterable[Sample]) -> Iterator[Problem]:
     """Groups taken from file names that differ in a last number alone: frames or views of one patient, perhaps."""
     of_stem: dict[str, dict[str, str]] = defaultdict(dict)
     for sample in samples:
-        case = PurePosixPath(sample.name).stem.removesuffix("_0000")  # as nnU-Net calls it
+        case = image_stem(PurePosixPath(sample.name)).removesuffix("_0000")  # as nnU-Net calls it
         if sample.group not in (group_from_name(sample.name), case) or _patient_of(sample.group):
             continue
         path = PurePosixPath(sample.group)
-        stem = re.sub(r"\d+$", "", path.stem if sample.group == sample.name else path.name)
+        stem = re.sub(r"\d+$", "", image_stem(path) if sample.group == sample.name else path.name)
         if any(map(str.isalpha, stem)):
             of_stem[str(path.with_name(stem))].setdefault(sample.group, sample.name)
     for groups in of_stem.values():

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tune_sa2va.data.content import file_hash
+from tune_sa2va.data.endings import image_stem
 from tune_sa2va.data.sample import Sample
 from tune_sa2va.errors import DataGoneError
 from tune_sa2va.printable import printable
@@ -74,7 +75,7 @@ def spellings(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
         codes.pop(name, None)
     for row in rows:  # after groups: the image is more than its group, where one is called like the other
         path = PurePosixPath(row["name"])
-        codes |= dict.fromkeys((path.stem, path.name, row["name"]), row["image_code"])
+        codes |= dict.fromkeys((image_stem(path), path.name, row["name"]), row["image_code"])
     shown = {printable(spelling): code for spelling, code in codes.items()}  # as `repr` has it in messages
     return {spelling: code for spelling, code in (shown | codes).items() if len(spelling) >= SHORTEST_HIDDEN}
 

@@ -2,7 +2,7 @@
 
 - Only JPEG, PNG, TIFF, BMP, GIF and PPM decoders are ever started, whatever a file's name says; the others in Pillow
   run interpreters (EPS) or are rarely fuzzed, and data sets are downloaded from strangers. DICOM goes by its ending,
-  to pydicom.
+  to pydicom; so does a packed Netpbm file, which is unpacked in memory as far as a picture can be large.
 - The size in the header is checked against `MAX_PIXELS` before a pixel is decoded.
 - A file with several pages or frames is refused: which one the mask belongs to would be a guess.
 - TIFF has layouts that Pillow (13.0) takes for others without a word: of colour in planes, one after the other, it
@@ -10,20 +10,19 @@
   refused.
 """
 
+import gzip
+import io
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import tifffile
 from jaxtyping import UInt8
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
 
-from tune_sa2va.data.dicom import DICOM_SUFFIXES, dicom_size, frames_of
+from tune_sa2va.data.dicom import dicom_size, frames_of
+from tune_sa2va.data.endings import DICOM_SUFFIXES, PACKED_SUFFIXES, image_ending
 from tune_sa2va.errors import DataError, DataGoneError
-
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm", ".pbm"} | DICOM_SUFFIXES
-)
-"""File name endings that we read, in lower case."""
 
 MAX_PIXELS = 2**26
 """Largest height x width that is decoded (67 million pixels, 8192 x 8192: 0.2 GB as RGB)."""
@@ -47,7 +46,7 @@ def decode(path: Path) -> Image.Image:
     try:
         # Opened here and not by name: Pillow (13.0) maps a named TIFF into memory with height and width swapped where
         # its orientation turns it, and shears the picture.
-        with path.open("rb") as file, Image.open(file, formats=_DECODERS) as image:
+        with _opened(path) as file, Image.open(file, formats=_DECODERS) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise _too_large(path, f"{width} x {height} pixels")
@@ -79,14 +78,32 @@ def image_size(path: Path) -> tuple[int, int]:
     if path.suffix.lower() in DICOM_SUFFIXES:
         return dicom_size(path)[1:]
     try:
-        with path.open("rb") as file, Image.open(file, formats=_DECODERS) as image:
+        with _opened(path) as file, Image.open(file, formats=_DECODERS) as image:
             width, height = image.size
             if isinstance(image, TiffImagePlugin.TiffImageFile):  # whose size is the turned one
                 width, height = image.tag_v2[TiffImagePlugin.IMAGEWIDTH], image.tag_v2[TiffImagePlugin.IMAGELENGTH]
             is_turned = image.getexif().get(ExifTags.Base.Orientation, 1) in _QUARTER_TURNED
+    except DataError:
+        raise
     except Exception as error:  # as in `decode`
         raise _unreadable(path, error) from error
     return (width, height) if is_turned else (height, width)
+
+
+def _opened(path: Path) -> BinaryIO:
+    """The file's bytes, unpacked where its ending says that it is packed.
+
+    Raises:
+        DataError: there is more in it than the largest picture has.
+    """
+    if image_ending(path) not in PACKED_SUFFIXES:
+        return path.open("rb")
+    most = 6 * MAX_PIXELS  # 16-bit RGB
+    with gzip.open(path) as packed:
+        content = packed.read(most + 1)
+    if len(content) > most:
+        raise DataError(f"{path}: unpacks to more than {MAX_PIXELS} pixels (8192 x 8192) need. Scale the image down.")
+    return io.BytesIO(content)
 
 
 def _only_frame(path: Path) -> Image.Image:

@@ -16,10 +16,10 @@ import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
 from tune_sa2va.data.codes import file_code
+from tune_sa2va.data.endings import DICOM_SUFFIXES
 from tune_sa2va.data.png import to_png
 from tune_sa2va.errors import DataError, UserError
 
-DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
 IMAGES, GROUPS_FILE = "images", "patients.csv"
 
 _MAX_PIXELS, _MAX_FRAMES = 2**26, 100_000

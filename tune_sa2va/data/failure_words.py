@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tune_sa2va.config import DataSettings
 from tune_sa2va.data.codes import SHORTEST_HIDDEN, hide, spellings
-from tune_sa2va.data.decoding import IMAGE_SUFFIXES
+from tune_sa2va.data.endings import IMAGE_SUFFIXES, image_stem
 from tune_sa2va.data.sample import Label, Polygons, Sample
 from tune_sa2va.data.split_file import Names
 from tune_sa2va.printable import printable, printable_lines
@@ -46,7 +46,7 @@ class FailureWords:
             if not isinstance(sample.mask, Polygons):
                 files.append(sample.mask.file if isinstance(sample.mask, Label) else sample.mask)
             for file in files:
-                for spelling in (str(file), printable(str(file)), file.name, file.stem):
+                for spelling in (str(file), printable(str(file)), file.name, image_stem(file)):
                     if len(spelling) >= SHORTEST_HIDDEN:
                         codes.setdefault(spelling, code_of[sample.name, sample.text])
         return cls(codes)

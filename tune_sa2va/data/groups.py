@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from tune_sa2va.data.dataset import Dataset, Fault, Problem
+from tune_sa2va.data.endings import image_stem
 from tune_sa2va.data.readers.limits import MAX_CELL_LETTERS, MAX_ROWS, check_size, too_many
 from tune_sa2va.data.readers.naming import plain
 from tune_sa2va.data.sample import Sample
@@ -87,7 +88,7 @@ def _from_table(path: Path) -> Callable[[str], str | None]:
 
     def of(name: str) -> str | None:
         file = PurePosixPath(plain(name))
-        return next((patients[key] for key in (str(file), file.name, file.stem) if key in patients), None)
+        return next((patients[key] for key in (str(file), file.name, image_stem(file)) if key in patients), None)
 
     return of
 

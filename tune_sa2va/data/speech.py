@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from tune_sa2va.data.check import CheckReport
 from tune_sa2va.data.codes import SHORTEST_HIDDEN, file_code, group_codes, hide, image_code
 from tune_sa2va.data.dataset import Problem
+from tune_sa2va.data.endings import image_stem
 from tune_sa2va.data.sample import Label, Polygons, Sample
 from tune_sa2va.errors import DataError
 from tune_sa2va.printable import printable
@@ -57,7 +58,7 @@ def _codes_of_samples(samples: Iterable[Sample]) -> dict[str, str]:
     table = dict(group_codes(there))
     for name, sample in {sample.name: sample for sample in there}.items():
         code, path = image_code(sample), PurePosixPath(name)
-        table |= {name: code, path.name: code, path.stem: code}
+        table |= {name: code, path.name: code, image_stem(path): code}
         if not isinstance(sample.mask, Polygons):
             table[(sample.mask.file if isinstance(sample.mask, Label) else sample.mask).name] = code
     return table

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, UInt8
 
+from tune_sa2va.data.endings import image_stem
 from tune_sa2va.data.png import to_png
 from tune_sa2va.durable import write_whole
 from tune_sa2va.errors import UserError
@@ -67,7 +68,7 @@ def check_place(folder: Path) -> None:
 
 def mask_name(file: Path) -> str:
     """Of the mask and of the overlay of an image file."""
-    return f"{file.stem}.png"
+    return f"{image_stem(file)}.png"
 
 
 def overlay(picture: UInt8[np.ndarray, "H W 3"], mask: Bool[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W 3"]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tune_sa2va.data import IMAGE_SUFFIXES, Severity, load_image
+from tune_sa2va.data.endings import image_ending, image_stem
 from tune_sa2va.data.looks import faults_of, look_at
 from tune_sa2va.errors import DataError
 
@@ -41,7 +42,7 @@ def _images_in(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+        if image_ending(path) in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
     )
 
 
@@ -57,9 +58,9 @@ def _same_names(files: Sequence[Path]) -> list[str]:
     """Images whose masks would be one file; names that differ in case alone are one on some disks."""
     of_stem: defaultdict[str, list[Path]] = defaultdict(list)
     for path in files:
-        of_stem[path.stem.casefold()].append(path)
+        of_stem[image_stem(path).casefold()].append(path)
     return [
-        f"{', '.join(map(str, paths))}: their masks would all be called {paths[0].stem}.png. "
+        f"{', '.join(map(str, paths))}: their masks would all be called {image_stem(paths[0])}.png. "
         "Rename all but one, or give them in runs of their own."
         for paths in of_stem.values()
         if len(paths) > 1

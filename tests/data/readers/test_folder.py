@@ -47,7 +47,7 @@ class TestFolder:
         save(tmp_path / "images" / "patient 2" / "b.png", picture(1))
         assert faults(open_dataset(tmp_path)) == [(Fault.BAD_ENTRY, "images/patient 2")]
 
-    @pytest.mark.parametrize("ending", [".webp", ".HEIC", ".nii", ".ppm.gz"])
+    @pytest.mark.parametrize("ending", [".webp", ".HEIC", ".nii", ".png.gz"])
     def test_pictures_of_kinds_that_are_not_read_are_errors(self, tmp_path: Path, ending: str) -> None:
         save_pair(tmp_path, "a.png", 0)
         for folder in ("images", "masks"):

@@ -9,7 +9,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from tune_sa2va.data.dataset import Dataset, Fault, Problem
-from tune_sa2va.data.decoding import IMAGE_SUFFIXES
+from tune_sa2va.data.endings import IMAGE_SUFFIXES, image_stem
 from tune_sa2va.data.labels import labels_of_nnunet
 from tune_sa2va.data.readers.naming import (
     IMAGES,
@@ -84,7 +84,7 @@ def read_folder(root: Path, *, allow_outside: bool = False) -> Dataset:
 def _by_stem(paths: list[Path]) -> dict[str, list[Path]]:
     stems: dict[str, list[Path]] = defaultdict(list)
     for path in paths:
-        stems[plain(path.stem)].append(path)
+        stems[plain(image_stem(path))].append(path)
     return dict(stems)
 
 
@@ -92,7 +92,7 @@ def _by_image_stem(paths: list[Path], image_stems: frozenset[str]) -> dict[str, 
     """Mask files under the stem of their image. An image that is itself called `NAME_mask` keeps its own mask."""
     stems: dict[str, list[Path]] = defaultdict(list)
     for path in paths:
-        stem = plain(path.stem)
+        stem = plain(image_stem(path))
         if stem not in image_stems:
             stem = next((stem.removesuffix(ending) for ending in _MASK_ENDINGS if stem.endswith(ending)), stem)
         stems[stem].append(path)

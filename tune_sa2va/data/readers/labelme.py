@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tune_sa2va.data.dataset import Dataset, Fault, Problem
+from tune_sa2va.data.endings import image_stem
 from tune_sa2va.data.readers.annotations import EntryError, outline_of
 from tune_sa2va.data.readers.json_file import load_json
 from tune_sa2va.data.readers.limits import MAX_CELL_LETTERS, MAX_POINTS, MAX_ROWS, too_many
@@ -146,5 +147,5 @@ def _picture(path: Path, content: dict[str, Any]) -> Path:
         for spelling in (named, named.replace("\\", "/")):
             if is_file(found := as_on_disk(Path(os.path.normpath(folder / spelling)))):
                 return found
-    same_stem = [image for image in image_files(folder) if image.stem == path.stem]
+    same_stem = [image for image in image_files(folder) if image_stem(image) == path.stem]
     return same_stem[0] if same_stem else folder / path.with_suffix(".png").name

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tune_sa2va.data.dataset import Fault, Problem
-from tune_sa2va.data.decoding import IMAGE_SUFFIXES
+from tune_sa2va.data.endings import IMAGE_SUFFIXES, image_ending
 from tune_sa2va.data.sample import Sample
 
 IMAGES = "images"
@@ -72,12 +72,12 @@ def is_file(path: Path) -> bool:
 
 def image_files(folder: Path) -> list[Path]:
     """The image files directly in `folder`, in order of name. Hidden files are left out (macOS leaves `._NAME.png`)."""
-    return [path for path in _files(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
+    return [path for path in _files(folder) if image_ending(path) in IMAGE_SUFFIXES]
 
 
 def unread_files(root: Path, folder: Path) -> list[Problem]:
     """A problem for each file directly in `folder` that is no image by its ending; an error where it looks like one."""
-    return [_unread_problem(root, path) for path in _files(folder) if path.suffix.lower() not in IMAGE_SUFFIXES]
+    return [_unread_problem(root, path) for path in _files(folder) if image_ending(path) not in IMAGE_SUFFIXES]
 
 
 def _unread_problem(root: Path, path: Path) -> Problem:

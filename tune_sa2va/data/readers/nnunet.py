@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tune_sa2va.data.dataset import Dataset, Fault, Problem
+from tune_sa2va.data.endings import image_ending, image_stem
 from tune_sa2va.data.labels import labels_of_nnunet
 from tune_sa2va.data.readers.json_file import load_json
 from tune_sa2va.data.readers.naming import (
@@ -55,13 +56,13 @@ def read_nnunet(root: Path, *, allow_outside: bool) -> Dataset:
     if ending.endswith((".nii.gz", ".nii", ".mha", ".nrrd")):
         raise DataError(f"{root}: holds volumes ({ending}), and pictures are read. Save their slices as PNG.")
     files = image_files(root / IMAGES_TR)
-    if [path for path in files if path.stem.endswith("_0001")]:
+    if [path for path in files if image_stem(path).endswith("_0001")]:
         number = len(channels) if isinstance(channels, dict) else 2
         raise DataError(f"{root}: its cases have {number} files each, and one is read. Save each as one RGB picture.")
-    maps = {plain(path.stem): path for path in image_files(root / LABELS_TR)}
+    maps = {plain(image_stem(path)): path for path in image_files(root / LABELS_TR)}
     samples, problems = list[Sample](), [*unread_files(root, root / IMAGES_TR), *unread_files(root, root / LABELS_TR)]
     for path in files:
-        case, name = plain(path.stem).removesuffix(_FIRST_CHANNEL), name_in(root, path)
+        case, name = plain(image_stem(path)).removesuffix(_FIRST_CHANNEL), name_in(root, path)
         found = maps.pop(case, None)
         if found is None:
             message = f"Wanted {LABELS_TR}/{case} with the ending of an image. Add it."
@@ -69,10 +70,12 @@ def read_nnunet(root: Path, *, allow_outside: bool) -> Dataset:
         elif not allow_outside and (outside := [each for each in (path, found) if leads_out(root, each)]):
             problems.append(outside_problem(name, name_in(root, outside[0])))
         else:
-            group = group_from_name(f"{case}{path.suffix}").removesuffix(path.suffix)
+            group = group_from_name(f"{case}{image_ending(path)}").removesuffix(image_ending(path))
             samples += labels.of(Sample(name=name, image=path, mask=found, group=group), found)
     for path in maps.values():
-        message = f"No image in {IMAGES_TR}/ is called {path.stem}{_FIRST_CHANNEL}. Add it, or remove the label map."
-        names = (f"{path.stem}{_FIRST_CHANNEL}",)
+        message = (
+            f"No image in {IMAGES_TR}/ is called {image_stem(path)}{_FIRST_CHANNEL}. Add it, or remove the label map."
+        )
+        names = (f"{image_stem(path)}{_FIRST_CHANNEL}",)
         problems.append(Problem(fault=Fault.EXTRA_MASK, file=name_in(root, path), message=message, names=names))
     return Dataset(root=root, samples=in_order(samples), problems=tuple(problems))

@@ -2,7 +2,8 @@
 
 DRIVE: `training/` and `test/`, each with `images/21_training.tif` and `1st_manual/21_manual1.gif`; test images whose
 truth is there are the test part, as in all that is published. Its `mask/` is the field of view, and no truth.
-STARE: `im0001.ppm` with the first observer's `im0001.ah.ppm`, beside it or in `labels-ah/`, unpacked.
+STARE: `im0001.ppm` with the first observer's `im0001.ah.ppm`, beside it or in `labels-ah/`; each packed
+(`.ppm.gz`), as it is distributed, or unpacked.
 CHASE_DB1: `Image_01L.jpg` with the first observer's `Image_01L_1stHO.png` beside it; both eyes of a child are a group.
 """
 
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tune_sa2va.data.dataset import Dataset, Fault, Problem
+from tune_sa2va.data.endings import image_stem
 from tune_sa2va.data.readers.naming import (
     group_from_name,
     image_files,
@@ -49,7 +51,9 @@ def read_retinal(root: Path, *, allow_outside: bool) -> Dataset | None:
         read = [place for folder in folders for place in (folder / "images", folder / _MANUAL)]
         unlabelled = [root / "test" / "images"] if root / "test" not in folders else []
         pairs += [
-            _Pair(image=image, truth=None, group=image.stem) for place in unlabelled for image in image_files(place)
+            _Pair(image=image, truth=None, group=image_stem(image))
+            for place in unlabelled
+            for image in image_files(place)
         ]
     else:
         pairs = list(_by_observer(root))
@@ -70,14 +74,16 @@ def read_retinal(root: Path, *, allow_outside: bool) -> Dataset | None:
 
 
 def _drive(folder: Path) -> Iterator[_Pair]:
-    truths = {found[1]: path for path in image_files(folder / _MANUAL) if (found := _DRIVE_TRUTH.match(path.stem))}
+    truths = {
+        found[1]: path for path in image_files(folder / _MANUAL) if (found := _DRIVE_TRUTH.match(image_stem(path)))
+    }
     for image in image_files(folder / "images"):
-        found = _DRIVE_STEM.match(image.stem)
+        found = _DRIVE_STEM.match(image_stem(image))
         if found:
             is_test = found[2] == "test"
             yield _Pair(image=image, truth=truths.get(found[1]), group=found[1], split="test" if is_test else None)
         else:
-            yield _Pair(image=image, truth=None, group=image.stem)
+            yield _Pair(image=image, truth=None, group=image_stem(image))
 
 
 def _by_observer(root: Path) -> Iterator[_Pair]:
@@ -86,14 +92,14 @@ def _by_observer(root: Path) -> Iterator[_Pair]:
     for folder in _STARE_LABELS:
         for path in image_files(root / folder):
             for ending in _FIRST_OBSERVERS:
-                if path.stem.endswith(ending):
-                    truths.setdefault(path.stem.removesuffix(ending), path)
+                if image_stem(path).endswith(ending):
+                    truths.setdefault(image_stem(path).removesuffix(ending), path)
     if not truths:
         return
     for folder in _STARE_FOLDERS:
         for image in image_files(root / folder):
-            if image.stem.endswith((*_FIRST_OBSERVERS, *_SECOND_OBSERVERS)):
+            if image_stem(image).endswith((*_FIRST_OBSERVERS, *_SECOND_OBSERVERS)):
                 continue
-            child = _CHASE.match(image.stem)
+            child = _CHASE.match(image_stem(image))
             group = child[1] if child else group_from_name(name_in(root, image))
-            yield _Pair(image=image, truth=truths.get(image.stem), group=group)
+            yield _Pair(image=image, truth=truths.get(image_stem(image)), group=group)
