@@ -24,6 +24,7 @@ from tune_sa2va.distribution import package_version
 from tune_sa2va.errors import UserError
 from tune_sa2va.interruption import INTERRUPTED
 from tune_sa2va.printable import printable
+from tune_sa2va.utf8 import ensure_utf8_mode
 
 COMMANDS = {
     "search": ("tune_sa2va.search.__main__", "Tune LoRA fine-tuning on your vessel images: the main job."),
@@ -46,6 +47,7 @@ COMMANDS = {
 
 def main() -> NoReturn:
     """Entry point of `tune-sa2va`."""
+    ensure_utf8_mode()
     _replace_what_cannot_be_shown()
     arguments = sys.argv[1:]
     if arguments == ["--version"]:
@@ -72,6 +74,7 @@ def run(app: typer.Typer, arguments: list[str] | None = None, *, program: str | 
     A `UserError`, a flag or argument that the command does not take, and a file that the system does not let us read or
     write are printed as one sentence, exit code 2. Anything else is our own mistake and keeps its traceback.
     """
+    ensure_utf8_mode()
     _replace_what_cannot_be_shown()
     command = get_command(app)
     debug = _DebugFlag(command)

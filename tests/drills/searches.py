@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -78,6 +79,7 @@ class Ground:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=environment | (extra or {}),
+                preexec_fn=signals_as_at_a_prompt,
             )
         self._searches.append(search)
         return search
@@ -88,6 +90,12 @@ class Ground:
 
     def _log(self, name: str) -> Path:
         return self.folder / f"{name}.log"
+
+
+def signals_as_at_a_prompt() -> None:
+    """Before a program begins: drills that run in the background, or under nohup, ignore what a user would send."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def finish(process: psutil.Popen, *, within_s: float = 900) -> int:

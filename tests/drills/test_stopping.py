@@ -21,7 +21,15 @@ import optuna
 import psutil
 import pytest
 
-from tests.drills.searches import Ground, family, finish, is_gone, num_epochs, wait_until
+from tests.drills.searches import (
+    Ground,
+    family,
+    finish,
+    is_gone,
+    num_epochs,
+    signals_as_at_a_prompt,
+    wait_until,
+)
 from tune_sa2va.propose.searcher import journal_of
 from tune_sa2va.results.records import FINAL_STATES, read_trials
 
@@ -87,7 +95,7 @@ def in_a_terminal(ground: Ground, name: str, columns: int) -> Iterator[tuple[psu
     flags += ["--trials", "2", "--epochs", "9", "--lanes", "1", "--folds", "1", "--out", str(ground.folder / "results")]
     search = psutil.Popen(
         [sys.executable, "-m", "tune_sa2va.search", *flags, "--name", name],
-        preexec_fn=lambda: os.login_tty(theirs),
+        preexec_fn=lambda: (os.login_tty(theirs), signals_as_at_a_prompt()),
         env=os.environ | {"TUNE_SA2VA_CACHE": str(ground.folder / "cache"), "TERM": "xterm"},
     )
     os.close(theirs)
@@ -152,7 +160,7 @@ def test_a_search_in_another_locale_comes_to_its_end(ground: Ground, language: s
     made = subprocess.run(["localedef", "-i", language, "-f", charset, str(place / f"{language}.{charset}")])
     if made.returncode > 1:  # 1: warnings
         pytest.skip(f"localedef does not make {language}.{charset}")
-    extra = {"LOCPATH": str(place), "LC_ALL": f"{language}.{charset}", "PYTHONUTF8": "0", "PYTHONIOENCODING": ""}
+    extra = {"LOCPATH": str(place), "LC_ALL": f"{language}.{charset}"}
     name = f"locale-{charset}"
     search = ground.start(name, trials=1, epochs=1, extra=extra)
     assert finish(search) == 0, (ground.folder / f"{name}.log").read_bytes().decode(errors="replace")

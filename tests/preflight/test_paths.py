@@ -1,7 +1,6 @@
 """A folder whose name is one in the locale and another in UTF-8 is refused before anything is written."""
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,9 +15,8 @@ def test_names_in_utf_8_are_right() -> None:
 
 def test_a_latin_1_locale_spells_them_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsencode", lambda path: str(path).encode("latin-1"))
-    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "iso8859-1")
     check_spelling("--out", Path("/data/vessels"))
-    with pytest.raises(UserError, match=r"--out /data/Gefäße: .* the locale's iso8859-1\. Start with PYTHONUTF8=1"):
+    with pytest.raises(UserError, match=r"--out /data/Gefäße: .* not UTF-8"):
         check_spelling("--out", Path("/data/Gefäße"))
 
 
