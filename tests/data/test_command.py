@@ -42,7 +42,7 @@ def test_warnings_alone_exit_0(tmp_path: Path) -> None:
     save_pair(tmp_path, "b.png", 1, np.zeros(SHAPE, dtype=bool))
     result = run(tmp_path)
     assert result.exit_code == 0
-    assert "0 errors, 1 warnings" in result.output
+    assert "0 errors, 1 warning" in result.output
     assert "images/b.png" in result.output
 
 

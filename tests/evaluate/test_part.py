@@ -52,7 +52,7 @@ def test_a_base_takes_the_parts_of_a_search_whose_trials_have_folds(tmp_path: Pa
     assert codes(found.samples) == codes(validated_of(samples, known)) == searched and not found.out_of_fold
     assert codes(choose_part(samples, None, known, None, image_code).samples) == codes(samples, "test")
     whole = choose_part(samples, None, known, "all", image_code)
-    assert whole.note == f"{len(searched)} of these {len(samples)} images are outside that search's test part."
+    assert whole.note == f"Outside that search's test part: {len(searched)} of {len(samples)} images."
 
 
 @pytest.mark.parametrize("asked", ["train", "val", "test"])
@@ -95,7 +95,7 @@ def test_images_that_are_gone_and_masks_that_were_redrawn_are_said(
 def test_all_images_with_some_that_were_trained_on(searched: tuple[Sample, ...], known: KnownImages) -> None:
     found = part(searched, known, "all")
     seen = len(searched) - len(codes(searched, "test"))
-    assert found.note.startswith(f"{seen} of these {len(searched)} images were trained or validated on in the search")
+    assert found.note.startswith(f"Trained or validated on in the search: {seen} of {len(searched)} images")
     assert part(tuple(sample for sample in searched if sample.split == "test"), known, "all").note == ""
 
 

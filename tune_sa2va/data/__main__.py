@@ -12,6 +12,7 @@ from tune_sa2va.data.readers import open_dataset
 from tune_sa2va.data.rules import Rules
 from tune_sa2va.data.show import print_report, to_plain
 from tune_sa2va.data_flags import AbsentTargets, CodesOrNames, GroupBy, Labels, Outlines
+from tune_sa2va.words import count
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -78,7 +79,7 @@ def frames_command(
     from tune_sa2va.data.dicom import write_frames
 
     files, frames = write_frames(sources, to)
-    typer.echo(f"{to}: {frames} frames of {files} files.")
+    typer.echo(f"{to}: {count(frames, 'frame')} of {count(files, 'file')}.")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from tune_sa2va.data.readers.limits import MAX_CELL_LETTERS, MAX_ROWS, check_siz
 from tune_sa2va.data.readers.naming import plain
 from tune_sa2va.data.sample import Sample
 from tune_sa2va.errors import DataError, UserError
+from tune_sa2va.words import count
 
 _COLUMNS = ["name", "patient"]
 
@@ -74,7 +75,7 @@ def _left_out(rule: GroupRule, names: Sequence[str]) -> list[Problem]:
     if not names:
         return []
     number = len(set(names))
-    message = f"--group-by {rule.said!r} finds no patient for {number} images, this one first. Widen it."
+    message = f"--group-by {rule.said!r} finds no patient for {count(number, 'image')}, this one first. Widen it."
     return [Problem(fault=Fault.NO_GROUP, file=names[0], message=message)]
 
 

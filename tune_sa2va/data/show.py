@@ -17,6 +17,7 @@ from tune_sa2va.data.speech import Speech
 from tune_sa2va.data.split import split_by_group
 from tune_sa2va.errors import DataError
 from tune_sa2va.printable import printable
+from tune_sa2va.words import count
 
 _NAMED = 3
 
@@ -84,7 +85,9 @@ def to_plain(report: CheckReport, *, seed: int, codes: bool | None) -> dict[str,
 
 
 def _problem_table(report: CheckReport, speech: Speech) -> Table:
-    table = Table(title=f"{len(report.errors)} errors, {len(report.warnings)} warnings", title_justify="left")
+    table = Table(
+        title=f"{count(len(report.errors), 'error')}, {count(len(report.warnings), 'warning')}", title_justify="left"
+    )
     for header in ("severity", "file", "problem", "what to do"):
         table.add_column(header, overflow="fold")
     for problem in report.problems:
@@ -162,7 +165,7 @@ def _counts_of_part(parts: Parts, part: str) -> dict[str, int]:
 
 
 def _group_table(report: CheckReport, parts: Parts, speech: Speech) -> Table:
-    table = Table(title=f"{report.num_groups} groups", title_justify="left")
+    table = Table(title=count(report.num_groups, "group"), title_justify="left")
     for header in ("group", "images", "part", "which"):
         table.add_column(header, overflow="fold")
     part_of = {sample.group: str(sample.split) for sample in parts.samples}

@@ -20,6 +20,7 @@ from tune_sa2va.data.readers import open_dataset
 from tune_sa2va.data.rules import Rules
 from tune_sa2va.data.sample import Sample, Split
 from tune_sa2va.errors import DataError, DataGoneError
+from tune_sa2va.words import count
 
 Names = Sequence[Mapping[str, Any]]
 """Rows of `names.parquet`: image_code, group_code, text, split, fold, name, group."""
@@ -91,7 +92,7 @@ def find_samples(names: Names, data: DataSettings) -> tuple[Sample, ...]:
     found = {(s.name, s.text): s for s in dataset.samples}
     if absent := [row["name"] for row in names if (row["name"], row["text"]) not in found]:
         raise DataGoneError(
-            f"{data.source}: {len(absent)} images of {NAMES_FILE} are gone, {absent[0]} among them. "
+            f"{data.source}: gone are {count(len(absent), 'image')} of {NAMES_FILE}, {absent[0]} among them. "
             "Put them back, or start anew."
         )
     if strange := [row["split"] for row in names if row["split"] not in get_args(Split)]:

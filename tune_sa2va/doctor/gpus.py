@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from tune_sa2va.doctor.finding import Finding, Severity
 from tune_sa2va.nvidia_smi import query
+from tune_sa2va.words import count
 
 _OLDEST_WITH_BF16 = (8, 0)
 _SMALLEST_GIB = 20.0
@@ -59,7 +60,7 @@ def judge_gpus(state: GpuState) -> list[Finding]:
             else "Install torch for CUDA: see https://pytorch.org/get-started/locally."
         )
         return [*findings, Finding(Severity.FAIL, "CUDA", f"the driver has cards but {reason}", cure)]
-    findings.append(Finding(Severity.OK, "CUDA", f"{state.cuda}, {len(state.gpus)} GPUs"))
+    findings.append(Finding(Severity.OK, "CUDA", f"{state.cuda}, {count(len(state.gpus), 'GPU')}"))
     return [*findings, *(_judge_gpu(number, gpu) for number, gpu in enumerate(state.gpus))]
 
 

@@ -8,6 +8,7 @@ from tune_sa2va.data import Sample
 from tune_sa2va.data.known_images import KnownImages
 from tune_sa2va.errors import UserError
 from tune_sa2va.evaluate.tuned import Tuned
+from tune_sa2va.words import count
 
 PartName = Literal["test", "val", "train", "all"]
 Label = Callable[[Sample], str]
@@ -89,17 +90,17 @@ def _val_of_folds(samples: Sequence[Sample], tuned: Tuned, known: KnownImages, l
         note = "Each image by the one adapter of the ensemble that was not trained on it."
     redrawn = [sample for sample in chosen if not known.has_mask_of(sample)]
     if redrawn:
-        note += f" Another mask or text than in the search: {_count(redrawn)} ({_named(redrawn, label)})."
+        note += f" Another mask or text than in the search: {count(len(redrawn), 'image')} ({_named(redrawn, label)})."
     return Part(name="val", samples=chosen, note=note, out_of_fold=True)
 
 
 def _note_of_all(samples: Sequence[Sample], tuned: Tuned | None, known: KnownImages, label: Label) -> str:
     seen = [sample for sample in samples if known.part_of(sample) in ("train", "val")]
     if seen and tuned is None:
-        return f"{len(seen)} of these {len(samples)} images are outside that search's test part."
+        return f"Outside that search's test part: {len(seen)} of {count(len(samples), 'image')}."
     if seen:
         return (
-            f"{len(seen)} of these {len(samples)} images were trained or validated on in the search "
+            f"Trained or validated on in the search: {len(seen)} of {count(len(samples), 'image')} "
             f"({_named(seen, label)}), so the scores are too good."
         )
     if any(known.part_of(sample) for sample in samples):
@@ -113,20 +114,18 @@ def _note_of_part(
     sentences = []
     if unknown := [sample for sample in samples if known.part_of(sample) is None]:
         sentences.append(
-            f"Left out: {_count(unknown)} that the search does not know ({_named(unknown, label)}); --part all scores "
-            "them, too."
+            f"Left out: {count(len(unknown), 'image')} that the search does not know ({_named(unknown, label)}); "
+            "--part all scores them, too."
         )
     wanted = {image.content.image_sha256 for image in known.images if image.split == name}
     absent = len(wanted) - len({sample.image for sample in chosen})
     if absent > 0:
         sentences.append(f"Not here: {absent} of the search's {len(wanted)} {name} images.")
     if redrawn := [sample for sample in chosen if not known.has_mask_of(sample)]:
-        sentences.append(f"Another mask or text than in the search: {_count(redrawn)} ({_named(redrawn, label)}).")
+        sentences.append(
+            f"Another mask or text than in the search: {count(len(redrawn), 'image')} ({_named(redrawn, label)})."
+        )
     return " ".join(sentences)
-
-
-def _count(samples: Sequence[Sample]) -> str:
-    return f"{len(samples)} image{'' if len(samples) == 1 else 's'}"
 
 
 def _named(samples: Sequence[Sample], label: Label) -> str:

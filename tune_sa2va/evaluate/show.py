@@ -12,6 +12,7 @@ from tune_sa2va.evaluate.bootstrap import Interval
 from tune_sa2va.evaluate.part import Part
 from tune_sa2va.evaluate.scores import MEASURES, ImageScores, SegShare, TextDice, means, of_texts
 from tune_sa2va.printable import printable
+from tune_sa2va.words import count
 
 _HEADINGS = dict(
     zip(MEASURES, ("Dice", "IoU", "recall", "precision", "clDice", "HD95, px", "Betti error"), strict=True)
@@ -32,7 +33,8 @@ def print_scores(part: Part, images: Sequence[ImageScores], thresholds: Sequence
             Text(f"Threshold {thresholds[-1]:g}: chosen by Dice on the search's {chosen_on} validated images.")
         )
     num_groups = len({image.group for image in images})
-    title = f"{part.name}: {len(images)} images of {num_groups} groups, mean [95% bootstrap interval over groups]"
+    counted = f"{count(len(images), 'image')} of {count(num_groups, 'group')}"
+    title = f"{part.name}: {counted}, mean [95% bootstrap interval over groups]"
     table = Table(title=title, title_justify="left")
     table.add_column("measure")
     for threshold in thresholds:

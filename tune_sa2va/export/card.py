@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from tune_sa2va.evaluate.tuned import MEASURES, FinalName, MeanScore, PartScores, Tuned
 from tune_sa2va.results.test_scores import TextScores
+from tune_sa2va.words import count
 
 _USE_ADAPTER = """```python
 from peft import PeftModel
@@ -46,8 +47,8 @@ Found by tune_sa2va: trial {literal(tuned.trial)}, epoch {tuned.epoch}.{_choice(
 {tuned.split.seed}{_folds(tuned)}
 - LoRA: r={lora.r}, alpha={lora.lora_alpha:g}, dropout {lora.dropout:g} on {literal(", ".join(lora.target_modules))};
   trained in full: {literal(", ".join(train.full_modules) or "none")}
-- Training: {train.epochs} epochs planned, AdamW, learning rate {tuned.config.optimizer.lr:.3g}; the whole configuration
-  is in `tune_sa2va.json`
+- Training: {count(train.epochs, "epoch")} planned, AdamW, learning rate {tuned.config.optimizer.lr:.3g}; the whole
+  configuration is in `tune_sa2va.json`
 - Question: {literal(tuned.question)}; answer: {literal(tuned.answer)}
 - Mask: sigmoid > {tuned.threshold:g}, chosen on the validation part; Sa2VA's own threshold is 0.5
 

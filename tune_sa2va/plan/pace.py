@@ -16,6 +16,7 @@ from tune_sa2va.data.sample import Split
 from tune_sa2va.data.split_file import Names, read_names, write_split
 from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.train.workbench import Workbench
+from tune_sa2va.words import count
 
 STEPS = 20
 _TRAIN_IMAGES, _VAL_IMAGES = 10, 5
@@ -88,7 +89,7 @@ def _run(settings: SearchSettings, lane: LaneSettings, names: Names) -> Pace:
         train_s=sum(record.train_seconds for record in records) / (len(records) * len(bench.train)),
         val_s=sum(record.val_seconds for record in records) / (len(records) * len(bench.val)),
         peak_gib=max(record.peak_gib for record in records),
-        source=f"measured here now: {len(records) * len(bench.train)} steps on {len(bench.train)} images"
+        source=f"measured here now: {len(records) * len(bench.train)} steps on {count(len(bench.train), 'image')}"
         + ("" if lane.use_gpu else f", {lane.cpus_per_worker} of {os.cpu_count()} cores"),
     )
 

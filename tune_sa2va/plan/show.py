@@ -14,6 +14,7 @@ from tune_sa2va.plan.forecast import Forecast
 from tune_sa2va.plan.room import Room
 from tune_sa2va.printable import printable
 from tune_sa2va.results.settings import SearchSettings
+from tune_sa2va.words import count
 
 
 def to_plain(forecast: Forecast) -> dict[str, Any]:
@@ -68,10 +69,10 @@ def _rows(forecast: Forecast) -> Iterator[tuple[str, str]]:
     yield "model", f"{settings.model.model} in {settings.model.precision}"
     if forecast.images:
         parts = ", ".join(f"{number} {part}" for part, number in forecast.images.items())
-        yield "data", f"{settings.data.source}: {parts} ({forecast.groups} groups)"
+        yield "data", f"{settings.data.source}: {parts} ({count(forecast.groups, 'group')})"
         yield "folds", _folds(settings)
     yield "lanes", _lanes(settings)
-    yield "trials", f"{settings.trials} of at most {settings.epochs} epochs, proposed by {settings.sampler}"
+    yield "trials", f"{settings.trials} of at most {count(settings.epochs, 'epoch')}, proposed by {settings.sampler}"
     if settings.warm_start is not None:
         yield "", f"which starts with the trials of {settings.warm_start}"
     rungs = ", ".join(f"{trials:.0f} reach epoch {epoch}" for epoch, trials in expected.rungs.items())
@@ -82,7 +83,7 @@ def _rows(forecast: Forecast) -> Iterator[tuple[str, str]]:
         f"about {expected.epochs:.0f} ({low} to {high}) of {settings.trials * settings.epochs} without stops",
     )
     if settings.confirm:
-        more = f"{settings.num_reruns} reruns, {settings.num_reruns * settings.epochs} epochs more"
+        more = f"{count(settings.num_reruns, 'rerun')}, {count(settings.num_reruns * settings.epochs, 'epoch')} more"
         yield "confirm", f"the best {settings.confirm} and the recipe again: {more}"
     if forecast.room is not None:
         yield from _room_rows(settings, forecast.room)
@@ -111,8 +112,8 @@ def _folds(settings: SearchSettings) -> str:
 
 def _lanes(settings: SearchSettings) -> str:
     if settings.gpus:
-        return f"{settings.lanes}, each on {settings.gpus_per_trial} of {settings.gpus} GPUs"
-    return f"{settings.lanes} on CPUs, {settings.cpus_per_worker} threads each"
+        return f"{settings.lanes}, each on {settings.gpus_per_trial} of {count(settings.gpus, 'GPU')}"
+    return f"{settings.lanes} on CPUs, {count(settings.cpus_per_worker, 'thread')} each"
 
 
 def _room_rows(settings: SearchSettings, room: Room) -> Iterator[tuple[str, str]]:

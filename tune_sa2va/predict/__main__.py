@@ -10,6 +10,7 @@ import typer
 
 from tune_sa2va.errors import UserError
 from tune_sa2va.printable import printable
+from tune_sa2va.words import count
 
 app = typer.Typer(add_completion=False)
 
@@ -77,7 +78,9 @@ def main(
     for file in without_seg:
         typer.echo(f"warning: {printable(str(file))}: the model wrote no [SEG], so its mask is empty.", err=True)
     said = f", {len(without_seg)} of them empty because no [SEG] was written" if without_seg else ""
-    typer.echo(f"{to}: {len(pictures.files)} masks and overlays at threshold {predictor.threshold:g}{said}.")
+    typer.echo(
+        f"{to}: masks and overlays of {count(len(pictures.files), 'image')} at threshold {predictor.threshold:g}{said}."
+    )
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from tune_sa2va.results.environment import read_environment
 from tune_sa2va.results.records import TrialState, read_trials
 from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.space.search_space import SearchSpace, encode
+from tune_sa2va.words import count
 
 FILE_NAME = "inherited.json"
 
@@ -97,7 +98,7 @@ def inherit(settings: SearchSettings, earlier: Path, folder: Path) -> Inherited:
     if is_other_base := there.base_model.sha256 != here.base_model.sha256:
         differences.append("with another base model")
     if old.epochs != settings.epochs:
-        differences.append(f"with {old.epochs} epochs a trial in place of {settings.epochs}")
+        differences.append(f"with {count(old.epochs, 'epoch')} a trial in place of {settings.epochs}")
     then, now = (space.base.flat() for space in (old.search_space, settings.search_space))
     if fixed := [path for path in now if then[path] != now[path]]:
         differences.append(f"with other fixed values of {', '.join(fixed)}")

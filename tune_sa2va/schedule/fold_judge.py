@@ -18,6 +18,7 @@ from tune_sa2va.results.records import read_epochs
 from tune_sa2va.results.val_counts import read_val_dice
 from tune_sa2va.schedule.hopeless_folds import is_hopeless
 from tune_sa2va.space.rerun import RERUN_OF
+from tune_sa2va.words import count
 
 LEVEL = 0.01
 """Chance of giving up a trial that is no worse."""
@@ -68,6 +69,6 @@ class FoldJudge:
         if not mine or not is_hopeless(np.array(mine), np.array(to_beat), groups, level=LEVEL):
             return ""
         return (
-            f"after {len(mine)} images of {len(set(groups))} groups val Dice is {np.mean(mine):.4f} against "
-            f"{np.mean(to_beat):.4f} of trial {best}, so the other folds were not trained"
+            f"after {count(len(mine), 'image')} of {count(len(set(groups)), 'group')} val Dice is {np.mean(mine):.4f} "
+            f"against {np.mean(to_beat):.4f} of trial {best}, so the other folds were not trained"
         )

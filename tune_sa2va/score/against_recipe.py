@@ -17,6 +17,7 @@ from tune_sa2va.results.records import read_trials
 from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.results.val_counts import read_val_dice
 from tune_sa2va.score.beats_recipe import beats_recipe
+from tune_sa2va.words import count
 
 LEVEL = 0.05
 """Chance of exporting, in the place of the recipe, what is no better than it."""
@@ -38,7 +39,7 @@ class Standing:
         found = self.comparison.difference
         told = (
             f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}] Dice beside the recipe, on {self.num_images} "
-            f"images of {found.num_groups} groups that its adapters were not trained on"
+            f"images of {count(found.num_groups, 'group')} that its adapters were not trained on"
         )
         if self.is_beaten:
             return f"Trial {self.best_run} beats the recipe: {told}."

@@ -16,6 +16,7 @@ from tune_sa2va.internals.ray_private import ray_in_own_session, ray_on_loopback
 from tune_sa2va.preflight.shared_storage import check_on_head, check_shared
 from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.schedule.lane_capacity import lanes_that_fit
+from tune_sa2va.words import count
 
 _DASHBOARD_PORTS = range(8265, 8365)
 """Ray's own first; below those that the kernel gives to connections, which Ray itself uses by the dozen."""
@@ -115,7 +116,7 @@ def _check_room(settings: SearchSettings) -> None:
     if room < settings.lanes:
         each = f"{settings.cpus_per_worker} CPU{' and a GPU' if settings.gpus else ''}"
         raise DeviceError(
-            f"--address {settings.address}: the search needs room for {settings.lanes} lanes, each "
+            f"--address {settings.address}: the search needs room for {count(settings.lanes, 'lane')}, each "
             f"{settings.lane.num_workers} times {each}; the nodes have it for {room}. Lower --gpus or --lanes."
         )
 

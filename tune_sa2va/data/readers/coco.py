@@ -20,6 +20,7 @@ from tune_sa2va.data.readers.nothing import says_nothing
 from tune_sa2va.data.run_lengths import unpacked
 from tune_sa2va.data.sample import Polygons, Runs, Sample
 from tune_sa2va.errors import DataError
+from tune_sa2va.words import count
 
 _LISTS = ("images", "annotations", "categories")
 
@@ -73,7 +74,7 @@ def read_coco(path: Path, content: Mapping[str, Any], *, allow_outside: bool, ke
                 name=name, image=found, mask=mask, group=group or group_from_name(name), text=text
             )
     if stray := sum(len(of_text) for key, of_text in drawn.items() if key not in seen):
-        message = f"The annotations of {stray} masks name images that are not listed. List them, or remove these."
+        message = f"{count(stray, 'mask')} of images that are not listed. List the images, or remove the annotations."
         problems.append(Problem(fault=Fault.BAD_ENTRY, file=path.name, message=message))
     return Dataset(root=root, samples=in_order(samples.values()), problems=tuple(problems))
 
