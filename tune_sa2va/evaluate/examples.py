@@ -13,7 +13,7 @@ import torch
 from tune_sa2va.cache.key import image_hash
 from tune_sa2va.cache.store import FeatureCache
 from tune_sa2va.config import Augment, DataSettings
-from tune_sa2va.data import Sample, load_image, load_truth
+from tune_sa2va.data import Sample, image_size, load_image, load_truth
 from tune_sa2va.data.variants import Variant, laid_out, variant_in
 from tune_sa2va.data.views import view_in
 from tune_sa2va.evaluate.members import Members
@@ -100,7 +100,7 @@ class Examples:
         """The vessels of an image, on the CPU."""
         if index not in self._truths:
             sample = self.samples[index]
-            height, width, _ = load_image(sample.image).shape
+            height, width = image_size(sample.image)
             self._truths[index] = torch.from_numpy(load_truth(sample, height, width))
         return self._truths[index]
 
