@@ -103,10 +103,11 @@ def finish(process: psutil.Popen, *, within_s: float = 900) -> int:
     return int(process.wait(within_s))
 
 
-def wait_until(true: Callable[[], bool], *, within_s: float = 600, what: str) -> None:
-    """Looks ten times a second. On a machine with other work a search takes minutes to begin."""
+def wait_until(true: Callable[[], bool], *, within_s: float = 600, what: str, of: psutil.Popen | None = None) -> None:
+    """Looks ten times a second. On a machine with other work a search takes minutes to begin. of: who must live."""
     deadline = time.monotonic() + within_s
     while not true():
+        assert of is None or of.poll() is None, f"the search ended before: {what}"
         assert time.monotonic() < deadline, f"after {within_s} s still not: {what}"
         time.sleep(0.1)
 
