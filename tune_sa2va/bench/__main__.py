@@ -2,7 +2,7 @@
 
 There images are made up, features and all: no data set is needed. The numbers go to a JSON file and a table.
 `record` trains many configurations on a data set and keeps every image's counts; `replay` plays searches on them.
-`final` scores what a search with folds can export.
+`final` scores what a search with folds can export. `study` holds whole searches against the recipe over several seeds.
 """
 
 import json
@@ -263,6 +263,40 @@ def final(
         data, configurations, chosen, out,
         model=model, resplits=resplits, folds=folds, epochs=epochs, processes=processes, compiled=compiled,
     )  # fmt: skip
+
+
+@app.command()
+def study(
+    data: Annotated[str, typer.Option(help="As the search's --data.")],
+    out: Annotated[Path, typer.Option(help="Folder of the study; one that is there goes on.")],
+    model: Model = "tiny",
+    seeds: Annotated[int, typer.Option(min=1, help="Each is one of split, sampler and training together.")] = 5,
+    trials: Annotated[int, typer.Option(min=1, help="Of each search.")] = 24,
+    epochs: Annotated[int, typer.Option(min=1, help="Of a trial at most.")] = 15,
+    row: Annotated[
+        list[str] | None, typer.Option(help="A search to make; may be given again.", show_default="all of them")
+    ] = None,
+    gpus: Annotated[int, typer.Option(min=0, help="As the search's --gpus.")] = 0,
+    lanes: Annotated[int, typer.Option(min=1, help="Without GPUs: lanes on the CPU.")] = 2,
+    processes: Annotated[int, typer.Option(min=1, help="Searches side by side.")] = 1,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.0, help="Stop in order after so many; call again to go on.")
+    ] = None,
+    unet_epochs: Annotated[int, typer.Option(min=0, help="Of the U-Net, which needs MONAI; 0: none.")] = 200,
+) -> None:
+    """What the tool finds on a data set beside the usual recipe: searches by several rules, a table and figures."""
+    from tune_sa2va.bench.study.cells import StudyPlan
+    from tune_sa2va.bench.study.command import study as make
+    from tune_sa2va.bench.study.rows import SEARCHES
+
+    known = [each.key for each in SEARCHES]
+    if strange := [key for key in row or [] if key not in known]:
+        raise UserError(f"--row {strange[0]}: must be one of {', '.join(known)}.")
+    plan = StudyPlan(
+        data=data, model=model, seeds=seeds, trials=trials, epochs=epochs, rows=tuple(row) if row else tuple(known)
+    )
+    place = ["--gpus", str(gpus)] if gpus else ["--gpus", "0", "--lanes", str(lanes)]
+    make(plan, out, place=place, processes=processes, minutes=minutes, unet_epochs=unet_epochs)
 
 
 def _fields(texts: list[str]) -> tuple[tuple[str, Any], ...]:

@@ -1,0 +1,90 @@
+"""The figures of a study: what is gained with time, and what is gained in each seed."""
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from tune_sa2va.bench.study.outcome import Outcome
+from tune_sa2va.bench.study.rows import NAMES
+from tune_sa2va.bench.study.table import Row
+from tune_sa2va.report.figure import BLUE, GREEN, GREY, ORANGE, RED, Figure, frame
+
+_COLOURS = {"random": GREY, "tpe": ORANGE, "tpe-asha": RED, "defaults": BLUE, "deep": GREEN}
+_POINTS = 200
+
+
+def study_figures(outcome: Outcome, rows: list[Row]) -> list[Figure]:
+    """Both."""
+    return [_anytime(outcome.curves), _differences(outcome.scores, rows)]
+
+
+def _anytime(curves: pd.DataFrame) -> Figure:
+    """Median over seeds, and the range between them, of the best so far."""
+    traces: list[go.Scatter | go.Bar] = []
+    for key, colour in _COLOURS.items():
+        own = [curve for _, curve in curves[curves["key"] == key].groupby("seed")] if len(curves) else []
+        if not own:
+            continue
+        hours = np.linspace(0.0, max(curve["hours"].iloc[-1] for curve in own), _POINTS)
+        gains = np.array([_at(curve, hours) for curve in own])
+        known = ~np.isnan(gains).any(axis=0)
+        x, low, high = hours[known], gains[:, known].min(axis=0), gains[:, known].max(axis=0)
+        band = {"fill": "toself", "opacity": 0.15, "line": {"width": 0}, "fillcolor": colour, "hoverinfo": "skip"}
+        traces += [
+            go.Scatter(
+                x=[*x, *x[::-1]], y=[*high, *low[::-1]], mode="lines", showlegend=False, legendgroup=key, **band
+            ),
+            go.Scatter(
+                x=x, y=np.median(gains[:, known], axis=0), mode="lines", name=NAMES[key], legendgroup=key,
+                line={"color": colour, "shape": "hv"},
+            ),
+        ]  # fmt: skip
+    plot = frame(traces, height=420)
+    plot.update_xaxes(title_text="hours of a GPU, or of a lane of CPUs")
+    plot.update_yaxes(title_text="best Val Dice so far, minus the recipe's")
+    return Figure(
+        key="anytime",
+        title="What is gained with time",
+        reading="Median over seeds of the best trial so far, with the range between seeds.",
+        plot=plot if traces else None,
+    )
+
+
+def _at(curve: pd.DataFrame, hours: np.ndarray) -> np.ndarray:
+    """The best so far at each of `hours`; NaN before the first epoch has ended."""
+    places = np.searchsorted(curve["hours"].to_numpy(), hours, side="right") - 1
+    return np.where(places < 0, np.nan, curve["gain"].to_numpy()[np.maximum(places, 0)])
+
+
+def _differences(scores: pd.DataFrame, rows: list[Row]) -> Figure:
+    """The mean with its interval, and a small point a seed."""
+    shown = [row for row in rows if row.key != "recipe"][::-1]
+    names = [NAMES[row.key] for row in shown]
+    traces: list[go.Scatter | go.Bar] = []
+    gains = scores.assign(gain=scores["dice"] - scores["recipe_dice"]).groupby(["key", "seed"])["gain"].mean()
+    for row, name in zip(shown, names, strict=True):
+        own = gains[row.key]
+        traces.append(
+            go.Scatter(
+                x=own.tolist(), y=[name] * len(own), mode="markers", showlegend=False,
+                marker={"color": GREY, "size": 6}, text=[f"seed {seed}" for seed in own.index],
+            )
+        )  # fmt: skip
+    traces.append(
+        go.Scatter(
+            x=[row.gain for row in shown], y=names, mode="markers", name="mean [95% over patients]",
+            marker={"color": BLUE, "size": 10, "symbol": "diamond"},
+            error_x={
+                "array": [row.high - row.gain for row in shown], "arrayminus": [row.gain - row.low for row in shown],
+            },
+        )
+    )  # fmt: skip
+    plot = frame(traces, height=90 + 40 * len(shown))
+    plot.add_vline(x=0.0, line={"color": GREY, "dash": "dot"})
+    plot.update_xaxes(title_text="Dice on the locked patients, minus the recipe's of the same search")
+    return Figure(
+        key="differences",
+        title="What each row gains on the locked patients",
+        reading="Points are seeds; the diamond is their mean with its interval over patients.",
+        plot=plot if shown else None,
+    )

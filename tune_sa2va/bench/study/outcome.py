@@ -1,0 +1,92 @@
+"""What the searches of a study left: scores of every locked image, and how the best came about in time.
+
+All images and groups are codes, which are the same for every search on a data set.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from tune_sa2va.bench.study.cells import Cell, StudyPlan, cells_of, ensemble_scores, is_done
+from tune_sa2va.bench.study.rows import BY_HAND, ENSEMBLE, FOLDED, UNET
+from tune_sa2va.results.load import Results, load_results
+from tune_sa2va.results.test_scores import RECIPE, UNTUNED, WINNER
+
+MEASURES = ("dice", "cl_dice", "hd95_px", "betti_error")
+_KEYS = ["image_code", "text"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """scores: a row a seed, key (of `rows.NAMES`) and locked image with MEASURES at threshold 0.5, and the Dice of the
+    recipe that it is held against, `recipe_dice`. curves: a row a search and epoch in the order of their ends:
+    `hours` of lanes so far, `gain` of the best trial so far over the recipe's last epoch, by Val Dice.
+    """
+
+    scores: pd.DataFrame
+    curves: pd.DataFrame
+
+
+def read_outcome(plan: StudyPlan, folder: Path) -> Outcome:
+    """Of the searches that are done. A search's own recipe is what its rows are held against; the untuned base and the
+    U-Net are held against the recipe by hand."""
+    scores, curves = [], []
+    for cell in cells_of(plan):
+        if not is_done(folder, cell):
+            continue
+        results = load_results(folder / cell.name)
+        rows = _rows_of(results, folder, cell)
+        scores += [found.assign(seed=cell.seed, key=key) for key, found in rows.items()]
+        curves.append(_curve(results).assign(seed=cell.seed, key=cell.row.key))
+    empty = pd.DataFrame(columns=["seed", "key", *_KEYS, "group_code", *MEASURES, "recipe_dice"])
+    return Outcome(
+        scores=pd.concat(scores, ignore_index=True)[empty.columns] if scores else empty,
+        curves=pd.concat(curves, ignore_index=True) if curves else pd.DataFrame(),
+    )
+
+
+def unet_scores(folder: Path, seed: int) -> Path:
+    """The file with the U-Net's scores on the locked part: a list of rows."""
+    return folder / f"{UNET}-{seed}.json"
+
+
+def _rows_of(results: Results, folder: Path, cell: Cell) -> dict[str, pd.DataFrame]:
+    """Key -> a row a locked image."""
+    found = {str(row): own.set_index(_KEYS) for row, own in results.test_scores.groupby("row")}
+    recipe = found.get(RECIPE, found[WINNER])  # the recipe has no row of its own where it won
+    rows = {cell.row.key: found[WINNER]}
+    if cell.row.key == BY_HAND:
+        rows |= {"recipe": recipe, "untuned": found[UNTUNED]}
+        if (path := unet_scores(folder, cell.seed)).is_file():
+            rows[UNET] = pd.DataFrame(json.loads(path.read_text(encoding="utf-8"))).set_index(_KEYS)
+    if cell.row.key == FOLDED and (path := ensemble_scores(folder, cell.seed)).is_file():
+        rows[ENSEMBLE] = _of_evaluation(path).join(recipe["group_code"])
+    return {
+        key: own[["group_code", *MEASURES]].join(recipe["dice"].rename("recipe_dice")).reset_index()
+        for key, own in rows.items()
+    }
+
+
+def _of_evaluation(path: Path) -> pd.DataFrame:
+    """What `evaluate --json` printed, at its first threshold, which is 0.5."""
+    images = json.loads(path.read_text(encoding="utf-8"))["images"]
+    rows = [
+        {"image_code": image["image"], "text": image["text"]} | {name: image["scores"][0][name] for name in MEASURES}
+        for image in images
+    ]
+    return pd.DataFrame(rows).set_index(_KEYS).astype(float)
+
+
+def _curve(results: Results) -> pd.DataFrame:
+    epochs = results.epochs.sort_values("ended_at", kind="stable")
+    recipe = results.epochs[results.epochs["trial_id"] == "0000"].sort_values("epoch")["val_dice"].iloc[-1]
+    per_lane = results.settings.gpus_per_trial if results.settings.gpus else 1
+    return pd.DataFrame(
+        {
+            "hours": (epochs["seconds"].cumsum() * per_lane / 3600).to_numpy(),
+            "gain": (epochs["val_dice"].cummax() - recipe).to_numpy(),
+            "epochs": epochs["folds"].cumsum().to_numpy(),
+        }
+    )

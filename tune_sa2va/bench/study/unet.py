@@ -1,0 +1,117 @@
+"""A plain U-Net on the same images: what segments vessels without any foundation model.
+
+MONAI's network and its 2D tutorial's recipe (unet_training_dict.py of Project-MONAI/tutorials): channels 16 to 256 with
+two residual units, Dice loss, Adam with 1e-3, crops of 96 x 96 around vessel and background alike, turns by quarters,
+sliding windows for whole images. Here it is trained for more epochs, as there are few images, and the epoch that is
+best on the validation part counts.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tune_sa2va.data import Sample, load_image, load_truth
+from tune_sa2va.data.codes import group_codes, image_code
+from tune_sa2va.errors import UserError
+from tune_sa2va.evaluate.distance import hausdorff_95
+from tune_sa2va.evaluate.metrics import count
+from tune_sa2va.evaluate.topology import betti_error, cl_dice
+
+EPOCHS = 200
+_CROP, _CROPS_AN_IMAGE, _BATCH, _LR, _OVERLAP = 96, 4, 2, 1e-3, 0.25
+
+
+def unet_rows(samples: Sequence[Sample], *, epochs: int, seed: int, device: torch.device) -> list[dict[str, Any]]:
+    """Scores at 0.5 of each test image, by the epoch that was best on val; samples know their parts.
+
+    Raises:
+        UserError: MONAI is not installed.
+    """
+    try:
+        import monai
+        from monai.inferers import sliding_window_inference
+        from monai.losses import DiceLoss
+        from monai.networks.nets import UNet
+    except ImportError as error:
+        raise UserError("The U-Net needs MONAI. Install it: pip install monai.") from error
+    monai.utils.set_determinism(seed)
+    parts = {part: [_pair(sample) for sample in samples if sample.split == part] for part in ("train", "val", "test")}
+    net: nn.Module = UNet(
+        spatial_dims=2, in_channels=3, out_channels=1, channels=(16, 32, 64, 128, 256), strides=(2, 2, 2, 2),
+        num_res_units=2,
+    ).to(device)  # fmt: skip
+    optimizer, loss_of = torch.optim.Adam(net.parameters(), _LR), DiceLoss(sigmoid=True)
+
+    def found(image: Tensor) -> np.ndarray:
+        logits: Any = sliding_window_inference(image[None].to(device), (_CROP, _CROP), 4, net, overlap=_OVERLAP)
+        mask: np.ndarray = (logits[0, 0] > 0).cpu().numpy()
+        return mask
+
+    crops = _crops()
+    best, kept = -1.0, copy.deepcopy(net.state_dict())
+    for _ in range(epochs):
+        net.train()
+        order = torch.randperm(len(parts["train"])).tolist()
+        for start in range(0, len(order), _BATCH):
+            cut = [crop for place in order[start : start + _BATCH] for crop in crops(dict(parts["train"][place]))]
+            image, truth = (torch.stack([crop[key] for crop in cut]).to(device) for key in ("image", "truth"))
+            optimizer.zero_grad()
+            loss_of(net(image), truth).backward()
+            optimizer.step()
+        net.eval()
+        with torch.no_grad():
+            dice = float(np.mean([count(found(pair["image"]), _truth(pair)).dice for pair in parts["val"]]))
+        if dice > best:
+            best, kept = dice, copy.deepcopy(net.state_dict())
+    net.load_state_dict(kept)
+    net.eval()
+    groups, test = group_codes(samples), [sample for sample in samples if sample.split == "test"]
+    with torch.no_grad():
+        return [
+            {"image_code": image_code(sample), "group_code": groups[sample.group], "text": sample.text}
+            | _scores(found(pair["image"]), _truth(pair))
+            for sample, pair in zip(test, parts["test"], strict=True)
+        ]
+
+
+def _crops() -> Any:
+    from monai.transforms import Compose, RandCropByPosNegLabeld, RandRotate90d, SpatialPadd
+
+    keys = ["image", "truth"]
+    return Compose(
+        [
+            SpatialPadd(keys, spatial_size=(_CROP, _CROP)),
+            RandCropByPosNegLabeld(
+                keys, label_key="truth", spatial_size=(_CROP, _CROP), pos=1, neg=1, num_samples=_CROPS_AN_IMAGE
+            ),
+            RandRotate90d(keys, prob=0.5),
+        ]
+    )
+
+
+def _pair(sample: Sample) -> dict[str, Tensor]:
+    """Image in [0, 1] (3 H W) and truth in {0, 1} (1 H W)."""
+    pixels = load_image(sample.image)
+    truth = load_truth(sample, *pixels.shape[:2])
+    image = torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
+    return {"image": image, "truth": torch.from_numpy(truth)[None].float()}
+
+
+def _truth(pair: dict[str, Tensor]) -> np.ndarray:
+    truth: np.ndarray = pair["truth"][0].numpy() > 0.5
+    return truth
+
+
+def _scores(mask: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    counts = count(mask, truth)
+    return asdict(counts) | {
+        "dice": counts.dice,
+        "cl_dice": cl_dice(mask, truth),
+        "hd95_px": hausdorff_95(mask, truth),
+        "betti_error": betti_error(mask, truth),
+    }
