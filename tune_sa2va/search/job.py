@@ -104,7 +104,7 @@ def _run(settings: SearchSettings, outlets: Outlets, mirror: Mirror | None, *, r
         return PAUSED
     if not any(settings.checkpoints.glob("*/checkpoint_*")):
         failures = sorted(set(read_trials(settings.folder)["failure"]) - {""})
-        reason = f", first for this reason: {printable(failures[0])}" if failures else ""
+        reason = f", first for this reason: {printable(failures[0]).rstrip('.')}" if failures else ""
         typer.echo(f"No trial finished an epoch{reason}. {settings.folder}/trials.parquet has all reasons.", err=True)
         note_end(settings.folder)
         return NOTHING_SUCCEEDED
