@@ -160,3 +160,16 @@ def test_the_pause_between_two_runs_is_not_time_used(tmp_path: Path, capsys: pyt
         assert times is not None and times.earlier_s == pytest.approx(90, abs=1)
         said = status(capsys, str(settings.folder))[1]
     assert re.search(r"time used 1:3\d;", said)
+
+
+def test_a_damaged_table_does_not_keep_the_lock_from_who_mends_it(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    RunRecords.open(settings.folder)
+    with locked(settings.folder):
+        pass
+    file = settings.folder / "lock.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"earlier_runs_s": 40.0}))
+    (settings.folder / "trials.parquet").write_bytes(b"")
+    with locked(settings.folder):
+        times = run_times(settings.folder)
+    assert times is not None and times.earlier_s == 40.0

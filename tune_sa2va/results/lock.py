@@ -70,11 +70,17 @@ def run_times(folder: Path) -> RunTimes | None:
 
 
 def _used_s(folder: Path) -> float:
-    """Seconds of all runs so far, each from its start to what it recorded last: a kill leaves no other sign."""
+    """Seconds of all runs so far, each from its start to what it recorded last: a kill leaves no other sign.
+
+    Where a table is damaged, which is mended under this lock, the last run's are not known and not counted.
+    """
     before = run_times(folder)
     if before is None:
         return 0.0
-    trials, epochs = read_trials(folder, None), read_epochs(folder, None)
+    try:
+        trials, epochs = read_trials(folder, None), read_epochs(folder, None)
+    except ResultsError:
+        return before.earlier_s
     recorded = pd.concat([trials["started_at"], trials["ended_at"], epochs["ended_at"]]).dropna()
     last = recorded.max().to_pydatetime() if len(recorded) else before.started_at
     return before.earlier_s + max((last - before.started_at).total_seconds(), 0.0)
