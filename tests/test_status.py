@@ -1,4 +1,4 @@
-"""Where a search is, told from its files: running, ended, interrupted, on another machine."""
+"""The progress of a search, read from its files: running, ended, interrupted, on another machine."""
 
 import json
 import os

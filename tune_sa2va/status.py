@@ -1,4 +1,4 @@
-"""`python -m tune_sa2va.status results/NAME`: where a search is, from its files alone, from any shell that sees them.
+"""`python -m tune_sa2va.status results/NAME`: the progress of a search, read from its files only.
 
 Exit codes: 0 running or ended, 3 neither (killed or interrupted: it can be resumed), 2 wrong use.
 """
@@ -23,13 +23,14 @@ _NOT_RUNNING = 3
 @app.command()
 def main(
     run: Annotated[Path, typer.Argument(help="Results folder of a search.")],
-    as_json: Annotated[bool, typer.Option("--json", help="For programs: one JSON object.")] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Show it again every 2 s until the search ends.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh every 2 s until the search ends.")] = False,
 ) -> None:
-    """Show where a search is: its lanes, its best trial, how many trials were stopped or failed, and when it will end.
+    """Show the progress of a search: its lanes, its best trial, how many trials were stopped or failed, and when it
+    will end.
 
-    It reads only the files of the results folder, so that it works from another shell, from another machine that sees
-    the folder, and after the end.
+    It reads only the files of the results folder. So it works from another shell, from another machine that sees the
+    folder, and after the end.
     """
     import json
 
@@ -53,7 +54,7 @@ def main(
 
 
 def as_values(view: "View", pulse: "SearchStatus", now: datetime) -> dict[str, Any]:
-    """The same as plain values; times in ISO 8601, UTC."""
+    """The progress as plain values for JSON. Times are ISO 8601 in UTC; None where they are not known."""
     from tune_sa2va.watch.estimate import estimate_end
     from tune_sa2va.watch.search_status import Life
 

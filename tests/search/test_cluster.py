@@ -1,4 +1,4 @@
-"""Joining a cluster that does not let us in; and searches that start together take different dashboard ports."""
+"""A cluster that refuses the search is reported; searches that start together take different dashboard ports."""
 
 import socket
 from pathlib import Path
@@ -14,12 +14,12 @@ from tune_sa2va.search.cluster import _dashboard, _free_port, _join
 @pytest.mark.parametrize(
     ("reason", "cure"),
     [
-        ("RPC error: InvalidAuthToken: token is missing", r"wants a token\. Put its .* RAY_AUTH_MODE=token\."),
-        ("Version mismatch: Ray 2.59.0", r"cannot be joined \(no way in\)\. It must be the same Ray"),
+        ("RPC error: InvalidAuthToken: token is missing", r"wants a token\. Copy its .* RAY_AUTH_MODE=token\."),
+        ("Version mismatch: Ray 2.59.0", r"cannot be joined \(no way in\)\. It must run the same versions of Ray"),
     ],
 )
 def test_a_cluster_that_does_not_let_us_in(reason: str, cure: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As Ray raises it: the reason is in the cause of the cause."""
+    """Ray raises it so: the reason is in the cause of the cause."""
 
     def init(**_: object) -> NoReturn:
         try:

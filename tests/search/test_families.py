@@ -1,4 +1,4 @@
-"""A whole search on a base of each family, to the checked adapter and a merged checkpoint."""
+"""A whole search on a base of each model family, up to the checked adapter and a merged checkpoint."""
 
 import json
 import os

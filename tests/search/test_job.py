@@ -1,4 +1,4 @@
-"""What a search says of trials that were asked for and did not run, and its exit code."""
+"""What a search prints about requested trials that did not run, and its exit code."""
 
 import re
 import sys
@@ -20,7 +20,7 @@ from tune_sa2va.watch.trackers import Outlets
 
 
 def searched(out: Path, failures: int, *, trials: int, confirm: int = 0) -> SearchSettings:
-    """The recipe ran, then so many failed."""
+    """The settings of a search in which the recipe ran, then `failures` trials failed."""
     settings = settings_in(out, trials=trials, confirm=confirm)
     records = RunRecords.open(settings.folder)
     records.trial_ended(start(records, 0, 0.5), TrialState.COMPLETE)
@@ -62,7 +62,7 @@ def test_images_that_are_gone_pause_the_search_in_one_sentence(
         load_image(samples[0].image)
     said = capsys.readouterr().err
     assert code == [job.PAUSED] and said.count("\n") == 1
-    assert re.match(r"Paused: img-[0-9a-f]{10}: there is no such file. Put it back. Go on with: .+ --resume ", said)
+    assert re.match(r"Paused: img-[0-9a-f]{10}: there is no such file. Put it back. Resume with: .+ --resume ", said)
 
 
 def test_where_all_ran_nothing_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

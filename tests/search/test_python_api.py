@@ -1,4 +1,4 @@
-"""`tune_sa2va.search(...)`: the command's settings as keywords, and its errors as exceptions."""
+"""`tune_sa2va.search(...)`: the command's flags are keywords, and its errors are exceptions."""
 
 import inspect
 from pathlib import Path

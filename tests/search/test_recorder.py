@@ -1,4 +1,4 @@
-"""What a resumed search leaves as it was. Tune's calls are made by hand; records, logs and checkpoints are real."""
+"""What a resumed search leaves unchanged. The test makes Tune's calls; records, logs and checkpoints are real."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -36,7 +36,7 @@ def settings(tmp_path: Path) -> SearchSettings:
 
 
 def recorder(settings: SearchSettings, trials: list[Any]) -> Recorder:
-    """Of the resumed search; Tune's state is older than the records, so it has every trial as under way."""
+    """The recorder of the resumed search. Tune's state is older than the records: there every trial is running."""
     made = Recorder(settings, Snapshots(settings.folder), {}, lambda: 2, None, quiet=True)
     made.setup()
     made.on_step_begin(0, trials)
@@ -90,7 +90,7 @@ def test_a_trial_that_goes_on_this_time_is_taken_up(settings: SearchSettings) ->
 
 
 def test_at_the_end_the_disk_has_what_the_tables_name(settings: SearchSettings, tmp_path: Path) -> None:
-    """The time is up: a lane has kept epoch 3 of trial 2, which is the best, and nobody has heard of it."""
+    """The time is up: a lane has stored epoch 3 of trial 2, which is the best, and Tune was not told of it."""
     staging = tmp_path / "staging"
     staging.mkdir()
     (staging / "experiment_state-x.json").write_text("{}")

@@ -43,7 +43,7 @@ space:
 
 @dataclass(frozen=True)
 class Ran:
-    """A finished search: what it said, what it left, and the processes of its workers seen on the way."""
+    """A finished search: its output, its results folder, and its worker processes seen while it ran."""
 
     folder: Path
     output: str
@@ -161,7 +161,7 @@ def test_the_best_ran_again_to_the_end_and_the_best_mean_is_exported(ran: Ran) -
 
 
 def test_the_next_trial_starts_within_a_second(ran: Ran) -> None:
-    """From the record of a trial's last epoch to the start of the next one's first epoch in the same lane."""
+    """The time from the record of a trial's last epoch to the start of the next trial's first epoch in that lane."""
     first = read_epochs(ran.folder).groupby("trial_id").first()
     last = read_epochs(ran.folder).groupby("trial_id").last()
     began = first["ended_at"] - pd.to_timedelta(first["seconds"], unit="s")

@@ -1,7 +1,8 @@
-"""The main job: flags and space in, Ray and Optuna put together, records out.
+"""The main job: takes flags and a search space, runs Ray Tune with Optuna, and writes records.
 
-The package can be called, as notebooks do: `from tune_sa2va import search; results = search(data="frames")`. A function
-of its name would be hidden by the package as soon as any module of it is imported.
+The package itself can be called, which is how notebooks start a search: `from tune_sa2va import search;
+results = search(data="frames")`. A function named `search` in `tune_sa2va` would not do: importing any module of this
+package would replace it with the package.
 """
 
 import sys
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 class _CallablePackage(ModuleType):
     def __call__(self, **settings: Any) -> "Results":
-        """`tune_sa2va.search.python_api.search`."""
+        """Calls `tune_sa2va.search.python_api.search`."""
         from tune_sa2va.search.python_api import search
 
         return search(**settings)

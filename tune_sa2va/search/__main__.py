@@ -1,8 +1,8 @@
 """The main job: `python -m tune_sa2va.search` tunes LoRA fine-tuning of a Sa2VA on vessel images.
 
-Exit codes: 0 done; 1 faulty data, no trial succeeded, or trials are missing that were asked for; 2 wrong use; 75 paused
-(the disk is full, images are gone, no node is left that can hold a lane, or the copy at --storage is not complete); 130
-interrupted by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP. After 75 and those, --resume goes on.
+Exit codes: 0 done; 1 faulty data, no trial succeeded, or some requested trials did not run; 2 wrong use; 75 paused (the
+disk is full, images are gone, no remaining node can hold a lane, or the copy at --storage is incomplete); 130
+interrupted by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP. After 75, 130, 143 and 129, --resume continues the search.
 """
 
 from collections.abc import Collection, Mapping
@@ -26,10 +26,10 @@ KEPT_FROM_THE_SEARCH = (
     *("time_budget_min", "sampler", "warm_start", "seed", "folds", "grace_period", "reduction_factor", "final"),
     *("gpus", "gpus_per_trial", "lanes", "cache_limit_gib", "memory", "out", "name", "storage"),
 )
-"""Flags that --resume does not take: a search that changes on the way is not one search."""
+"""Flags that --resume refuses: all trials of a search share these settings, or they could not be compared."""
 
 CHANGED_BY_RESUME = ("trials", "confirm", "seeds")
-"""Flags by which --resume asks for more of the same search."""
+"""Flags with which --resume extends the search."""
 
 
 @app.callback(invoke_without_command=True)
@@ -44,7 +44,7 @@ def main(
         ),
     ] = None,
     allow_outside: Annotated[
-        bool, typer.Option("--allow-outside", help="Take images and masks that lie outside the data set's folder, too.")
+        bool, typer.Option("--allow-outside", help="Also accept images and masks outside the data set's folder.")
     ] = False,
     group_by: GroupBy = None,
     outlines: Outlines = None,
@@ -58,26 +58,30 @@ def main(
         ),
     ] = "tiny",
     space: Annotated[
-        str, typer.Option(help="What is searched: a YAML file, or the name of a shipped one (smoke, lora, wide, deep).")
+        str, typer.Option(help="Search space: a YAML file, or the name of a shipped one (smoke, lora, wide, deep).")
     ] = "wide",
-    trials: Annotated[int, typer.Option(help="Configurations to try. The first is the recipe done by hand.")] = 20,
+    trials: Annotated[
+        int, typer.Option(help="Configurations to try. The first is the recipe: the settings people use by hand.")
+    ] = 20,
     epochs: Annotated[int, typer.Option(help="Epochs of a trial that is not stopped early.")] = 15,
     folds: Annotated[
         str,
         typer.Option(
-            help="Adapters that a trial trains, each without one fold of the patients, who then score it. "
-            "1: one split into train and val. auto: 1 where val can tell 0.005 of Dice apart, else 5.",
+            help="Adapters per trial. Each is trained without one fold of the patients and scored on that fold. "
+            "1: one split into train and val. auto: 1 if val has enough patients to resolve 0.005 of Dice, else 5.",
             metavar="auto|1|K",
         ),
     ] = "auto",
     grace_period: Annotated[int, typer.Option(help="Epochs before a trial may be stopped early.")] = 1,
-    reduction_factor: Annotated[int, typer.Option(help="Where trials are compared, the best of so many goes on.")] = 3,
+    reduction_factor: Annotated[
+        int, typer.Option(help="ASHA's reduction factor: at each rung about one trial in this many continues.")
+    ] = 3,
     final: Annotated[
         str,
         typer.Option(
-            help="What of the winner is exported. best-run: the adapter of one training. average: the mean of its "
-            "folds' adapters, one adapter of so many times the rank. ensemble: all of them. refit: one trained again "
-            "on all images but the test part. auto: refit with folds.",
+            help="How the winner is exported. best-run: the adapter of one training. average: the mean of its folds' "
+            "adapters, as one adapter whose rank is multiplied by the number of folds. ensemble: all of them. refit: "
+            "one adapter, trained again on all images outside the test part. auto: refit with folds, else best-run.",
             metavar="auto|best-run|average|ensemble|refit",
         ),
     ] = "auto",
@@ -85,48 +89,51 @@ def main(
         float | None,
         typer.Option(
             "--time-budget",
-            help="Minutes after which no trial goes on, once there is a result; a resumed search has as many again.",
+            help="Minutes after which all trials are stopped, but not before the first result. A resumed search gets "
+            "the full budget again.",
             show_default="no limit",
         ),
     ] = None,
     confirm: Annotated[
         str,
         typer.Option(
-            help="At the end, run so many of the best configurations again, and the recipe with them, to the last "
-            "epoch and with new seeds: these runs decide. 0: none. auto: none, but with --time-budget 3 at most in the "
-            "time that trials leave.",
+            help="At the end, train this many of the best configurations, and the recipe, again to the last epoch with "
+            "new seeds; these reruns decide the winner. 0: none. auto: none, or with --time-budget up to 3 in the time "
+            "left after the trials.",
             metavar="auto|N",
         ),
     ] = "auto",
-    seeds: Annotated[int, typer.Option(help="How often --confirm runs each of them again.")] = 2,
+    seeds: Annotated[
+        int, typer.Option(help="Reruns of each configuration with --confirm, each with its own seed.")
+    ] = 2,
     sampler: Annotated[
         str, typer.Option(help="How new configurations are proposed: tpe, gp, cmaes or random.")
     ] = "tpe",
     warm_start: Annotated[
         Path | None,
         typer.Option(
-            help="Results folder of an earlier search of the same fields, on these data or others: the sampler starts "
-            "with what it found, and images of that search keep their part.",
+            help="Results folder of an earlier search over the same fields, on the same or other data. The sampler "
+            "starts with its trials, and its images keep their parts.",
             show_default=False,
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the sampler, the split and the training.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of the sampler, the split and the training.")] = 0,
     gpus: Annotated[
         int | None, typer.Option(help="GPUs to use; 0 runs on the CPU.", show_default="all of this machine")
     ] = None,
     gpus_per_trial: Annotated[int, typer.Option(help="GPUs that share one trial's batch.")] = 1,
     lanes: Annotated[
-        int | None, typer.Option(help="Trials at a time on CPUs.", show_default="one a core, 4 at most")
+        int | None, typer.Option(help="Concurrent trials on CPUs.", show_default="one per core, at most 4")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder of all results.")] = Path("results"),
+    out: Annotated[Path, typer.Option(help="Folder for the results of all searches.")] = Path("results"),
     name: Annotated[
         str | None, typer.Option(help="Name of this search: results go to OUT/NAME.", show_default="date and time")
     ] = None,
     storage: Annotated[
         str | None,
         typer.Option(
-            help="Keep a copy of the results at URI/NAME, too: s3://, gs://, hdfs:// or file:///. Nodes need not share "
-            "--out then, and any machine can go on by --resume URI/NAME.",
+            help="Keep a copy of the results at URI/NAME: s3://, gs://, hdfs:// or file:///. Nodes then need not share "
+            "--out, and any machine can continue the search with --resume URI/NAME.",
             metavar="URI",
             show_default="no copy",
         ),
@@ -134,9 +141,8 @@ def main(
     resume: Annotated[
         str | None,
         typer.Option(
-            help="Go on with the search in this results folder, with the settings it was started with; "
-            "with --trials N, to N trials in all; with --confirm, to reruns of its best. A copy's URI/NAME is "
-            "fetched to OUT/NAME first.",
+            help="Continue the search in this results folder with its original settings. --trials N extends it to N "
+            "trials in total; --confirm adds reruns of its best. The URI/NAME of a copy is fetched to OUT/NAME first.",
             metavar="FOLDER|URI",
             show_default=False,
         ),
@@ -145,25 +151,26 @@ def main(
         bool,
         typer.Option(
             "--trust",
-            help="With --resume: go on in a folder that is not yours or that others may write: it is run as a program.",
+            help="With --resume: accept a folder that is not yours or that others can write. Resuming can run code "
+            "stored in it.",
         ),
     ] = False,
     max_disk_gib: Annotated[
         float | None,
         typer.Option(
-            "--max-disk", help="GiB that the results folder may take; then the search pauses.", show_default="no limit"
+            "--max-disk", help="GiB of the results folder above which the search pauses.", show_default="no limit"
         ),
     ] = None,
     cache_limit_gib: Annotated[
         float | None,
         typer.Option(
-            "--cache-limit", help="GiB that all feature caches of a node may take together.", show_default="no limit"
+            "--cache-limit", help="GiB that all feature caches of a node may take in total.", show_default="no limit"
         ),
     ] = None,
     memory: Annotated[
         str,
         typer.Option(
-            help="auto: gradient checkpointing where a step would not fit on the cards otherwise; "
+            help="Gradient checkpointing. auto: only if a step would not fit on the GPUs without it; "
             "fast: never; checkpoint: always."
         ),
     ] = "auto",
@@ -171,20 +178,20 @@ def main(
         str | None, typer.Option(help="A running Ray cluster to use (HOST:PORT or auto).", show_default=False)
     ] = None,
     quiet: Annotated[
-        bool, typer.Option("--quiet", help="While trials run, print only what goes wrong. The result is printed.")
+        bool, typer.Option("--quiet", help="While trials run, print only problems. The result is still printed.")
     ] = False,
     mlflow: Annotated[
         str,
-        typer.Option(help="Tell MLflow, too: its tracking URI. Needs the package mlflow.", show_default="off"),
+        typer.Option(help="Also log to MLflow, at this tracking URI. Needs the package mlflow.", show_default="off"),
     ] = "",
     wandb: Annotated[
         str,
         typer.Option(
-            help="Tell Weights & Biases, too: the project's name. Needs the package wandb.", show_default="off"
+            help="Also log to Weights & Biases, in this project. Needs the package wandb.", show_default="off"
         ),
     ] = "",
     report: Annotated[
-        bool, typer.Option("--report/--no-report", help="Make report.html at the end, anew after a resumption.")
+        bool, typer.Option("--report/--no-report", help="Write report.html at the end, and again after a resumption.")
     ] = True,
 ) -> None:
     """Search for the best LoRA settings of a Sa2VA on your vessel images, and export the best adapter.
@@ -195,7 +202,7 @@ def main(
     if context.invoked_subcommand is not None:
         return
     from tune_sa2va.preflight.flags import Flags
-    from tune_sa2va.watch.trackers import Outlets  # heavy imports wait, so that --help is quick
+    from tune_sa2va.watch.trackers import Outlets  # heavy imports are inside functions, so that --help is quick
 
     flags = Flags.of(context.params)
     outlets = Outlets(quiet=quiet, mlflow=mlflow, wandb=wandb, report=report)
@@ -229,7 +236,7 @@ def _search(flags: "Flags", outlets: "Outlets", codes: bool | None) -> int:
     if report.problems or not samples:
         print_report(report, seed=settings.data.split_seed, codes=codes)
     if not samples:
-        typer.echo("Nothing was started: cure the errors above first.", err=True)
+        typer.echo("Nothing was started: fix the errors above first.", err=True)
         return 1
     return job.start(fit_memory(with_folds(settings, samples), flags.memory, report.sizes_px), samples, outlets)
 
@@ -241,7 +248,7 @@ def _resume(settings: "SearchSettings", outlets: "Outlets") -> int:
 
 
 def kept_by_resume(resume: str) -> tuple[str, ...]:
-    """The flags of KEPT_FROM_THE_SEARCH; less --out for a copy, which has to be fetched somewhere."""
+    """The flags that --resume refuses. For the URI of a copy --out is allowed: it says where the copy is fetched to."""
     from tune_sa2va.storage.place import is_uri
 
     return tuple(key for key in KEPT_FROM_THE_SEARCH if not (key == "out" and is_uri(resume)))
@@ -250,13 +257,13 @@ def kept_by_resume(resume: str) -> tuple[str, ...]:
 def changed_settings(
     flags: "Flags", resume: str, kept: Collection[str], changes: Mapping[str, Any], *, trust: bool
 ) -> "SearchSettings":
-    """The settings of the search that is gone on with, with what a resumption may change; a copy is fetched first.
+    """The settings of a search to resume, with the permitted changes applied. A copy is fetched first.
 
-    resume: a results folder, or the URI of a copy. kept: flags that were given and that a search keeps. changes: those
-    of CHANGED_BY_RESUME that were given. trust: take a folder that others could have written.
+    resume: a results folder, or the URI of a copy. kept: the flags of `kept_by_resume` that were given. changes: the
+    values of those of CHANGED_BY_RESUME that were given. trust: accept a folder that others could have written.
 
     Raises:
-        UserError: there are such flags, a change is none that can be, or the search cannot go on.
+        UserError: `kept` is not empty, a change is not possible, or the search cannot be resumed.
     """
     from tune_sa2va.preflight.flags import check_numbers, parse_confirm
     from tune_sa2va.preflight.machine import check_machine_here
@@ -268,7 +275,8 @@ def changed_settings(
 
     if kept:
         raise UserError(
-            f"--resume keeps the settings of the search and does not take {', '.join(kept)}. Leave out, or start anew."
+            f"--resume keeps the settings of the search and does not take {', '.join(kept)}. Leave that out, or start "
+            "a new search."
         )
     check_numbers(flags)
     check_machine_here(flags.address)
@@ -278,7 +286,10 @@ def changed_settings(
     examine_results(settings)
     changed: dict[str, Any] = {"address": flags.address, "max_disk_gib": flags.max_disk_gib or settings.max_disk_gib}
     if (trials := changes.get("trials", settings.trials)) < settings.trials:
-        raise UserError(f"--trials {trials}: the search was asked for {settings.trials}; it can only be extended.")
+        raise UserError(
+            f"--trials {trials}: the search already has {settings.trials}, and can only be extended. Ask for "
+            f"{settings.trials} or more."
+        )
     if (confirm := changes.get("confirm")) is not None and parse_confirm(str(confirm)) is not None:
         changed["confirm"] = int(confirm)
     if "seeds" in changes:

@@ -1,4 +1,4 @@
-"""Ray for the length of a search: a cluster of our own on this machine, or the running one that the user names."""
+"""Ray for the duration of a search: started on this machine, or a running cluster that the user names."""
 
 import logging
 import os
@@ -19,35 +19,35 @@ from tune_sa2va.schedule.lane_capacity import lanes_that_fit
 from tune_sa2va.words import count
 
 _DASHBOARD_PORTS = range(8265, 8365)
-"""Ray's own first; below those that the kernel gives to connections, which Ray itself uses by the dozen."""
+"""Starts at Ray's default. The range lies below the ephemeral ports, dozens of which Ray itself occupies."""
 
 _QUIET = {
-    "RAY_AIR_NEW_OUTPUT": "0",  # the other output prints tables whatever the verbosity
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints tables at any verbosity
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # CSV, JSON and TensorBoard copies of our records
-    "TUNE_GLOBAL_CHECKPOINT_S": "0.5",  # a trial that no saved state knows is proposed again after a kill
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # it waits for the epochs under way, which may take minutes
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # these would copy our records to CSV, JSON and TensorBoard files
+    "TUNE_GLOBAL_CHECKPOINT_S": "0.5",  # after a kill, a trial that no saved state contains is proposed again
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Tune's handler waits for running epochs, which may take minutes
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",  # nothing of ours goes out
+    "RAY_USAGE_STATS_ENABLED": "0",  # send nothing over the network
 }
 
 _RAY_COMMAND = str(Path(sys.executable).with_name("ray"))
-"""Beside this Python, which need not be on the PATH."""
+"""The `ray` command next to this Python executable; its folder need not be on the PATH."""
 
 _RAY_SILENT: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 
 
 @contextmanager
 def cluster(settings: SearchSettings) -> Iterator[None]:
-    """Ray, up for the length of the block: a cluster of our own, or the running one at `settings.address`.
+    """Runs the block with Ray up: started here, or the running cluster at `settings.address`.
 
     Raises:
-        UserError: no cluster at the address, one that is too small, or one whose nodes cannot keep the results.
+        UserError: no cluster is at the address, it is too small, or its nodes cannot keep the results.
     """
     if settings.address is None:
         workers = settings.lanes * settings.lane.num_workers
-        # CPUs are bookkeeping here: as many as the workers have threads.
+        # To Ray, CPUs are only a count for placement: one for each thread of the workers.
         context = start_own_ray(num_cpus=workers * settings.cpus_per_worker, num_gpus=settings.gpus)
     else:
         check_reachable(settings.address)
@@ -68,17 +68,17 @@ def cluster(settings: SearchSettings) -> Iterator[None]:
 
 
 def _dashboard(address: str) -> str:
-    """Where it is, and what it asks for: Ray makes a token for each user, and its dashboard lets nobody in without."""
+    """The line that tells where the dashboard is and how to log in. Ray asks for a token, one per user."""
     if os.environ.get("RAY_AUTH_MODE") == "disabled":
         return f"Ray dashboard: http://{address}"
     return f"Ray dashboard: http://{address} (log in with what this prints: {_RAY_COMMAND} get-auth-token)"
 
 
 def start_own_ray(*, num_cpus: int, num_gpus: int) -> Any:
-    """Starts Ray on this machine, all of whose processes listen on 127.0.0.1 alone; gives back Ray's context."""
+    """Starts Ray on this machine and returns its context. All its processes listen on 127.0.0.1 only."""
     silence_ray()
     with _free_port() as port, ray_on_loopback(), ray_in_own_session():
-        # Ray Train's clean-up of a stopped lane asks the dashboard, and with two clusters on a host asks the wrong one.
+        # When a lane stops, Ray Train queries the dashboard. With two clusters on a host it would query the wrong one.
         os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
         return ray.init(
             address="local",
@@ -92,7 +92,7 @@ def start_own_ray(*, num_cpus: int, num_gpus: int) -> Any:
 
 
 def _join(address: str) -> Any:
-    """Connects to a running cluster; gives back Ray's context."""
+    """Connects to a running cluster and returns Ray's context."""
     try:
         return ray.init(address=address, runtime_env={"env_vars": _QUIET}, **_RAY_SILENT)
     except (ConnectionError, RuntimeError, ray.exceptions.AuthenticationError) as error:
@@ -101,36 +101,41 @@ def _join(address: str) -> Any:
             causes.append(cause)
         if any("InvalidAuthToken" in str(cause) for cause in causes):
             raise DeviceError(
-                f"--address {address}: this Ray cluster wants a token. Put its ~/.ray/auth_token here, too, and start "
-                "the search with RAY_AUTH_MODE=token."
+                f"--address {address}: this Ray cluster wants a token. Copy its ~/.ray/auth_token to this machine and "
+                "start the search with RAY_AUTH_MODE=token."
             ) from error
         reason = " ".join(str(error).split()).rstrip(".")
         raise DeviceError(
-            f"--address {address}: the Ray cluster cannot be joined ({reason}). It must be the same Ray and Python."
+            f"--address {address}: the Ray cluster cannot be joined ({reason}). It must run the same versions of Ray "
+            "and Python as this machine."
         ) from error
 
 
 def _check_room(settings: SearchSettings) -> None:
-    """Whether a running cluster can hold the lanes; one without room would wait for ever."""
+    """Checks that a running cluster has room for all lanes; without it Ray would wait forever."""
     room = lanes_that_fit(settings, [node for node in ray.nodes() if node["Alive"]])
     if room < settings.lanes:
         each = f"{settings.cpus_per_worker} CPU{' and a GPU' if settings.gpus else ''}"
         raise DeviceError(
             f"--address {settings.address}: the search needs room for {count(settings.lanes, 'lane')}, each "
-            f"{settings.lane.num_workers} times {each}; the nodes have it for {room}. Lower --gpus or --lanes."
+            f"{settings.lane.num_workers} times {each}; the nodes have room for {room}. Lower --gpus or --lanes."
         )
 
 
 def silence_ray() -> None:
-    """No pages of Ray's own on a normal run. Before `ray.init`, since its processes inherit the environment."""
+    """Keeps Ray from printing on a normal run. Call it before `ray.init`, whose processes inherit the environment."""
     os.environ.update(_QUIET)
     logging.getLogger("ray").setLevel(logging.ERROR)
-    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # names failed trials, which we have recorded
+    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # it lists failed trials, which are in our records
     silence_lost_nodes()
 
 
 def check_reachable(address: str) -> None:
-    """Whether anything answers at HOST:PORT; Ray itself would try for minutes and then abort the process."""
+    """Checks that something answers at HOST:PORT; Ray itself would try for minutes and then abort the process.
+
+    Raises:
+        UserError: nothing answers.
+    """
     if address == "auto":
         return
     host, _, port = address.rpartition(":")
@@ -144,13 +149,13 @@ def check_reachable(address: str) -> None:
 
 @contextmanager
 def _free_port() -> Iterator[int]:
-    """A port for the dashboard, which no other search takes for the length of the block.
+    """A port for the dashboard that no other search takes during the block.
 
-    Ray listens there seconds after we looked, and gives up where another process was quicker. So each search claims its
-    port first, by a socket with a name in place of a file: the kernel takes it back with the process.
+    Ray listens on the port seconds after this check, and gives up if another process was quicker. So each search first
+    claims its port by binding an abstract Unix socket, which the kernel releases when the process ends.
 
     Raises:
-        UserError: all are taken.
+        UserError: all ports are taken.
     """
     for port in _DASHBOARD_PORTS:
         with socket.socket(socket.AF_UNIX) as claim, socket.socket() as probe:
@@ -163,6 +168,6 @@ def _free_port() -> Iterator[int]:
             yield port
             return
     raise DeviceError(
-        f"no port of 127.0.0.1 is free for Ray's dashboard, from {_DASHBOARD_PORTS[0]} to {_DASHBOARD_PORTS[-1]}. "
-        "End what listens there: ss -ltnp shows it."
+        f"Ray's dashboard needs a port of 127.0.0.1 from {_DASHBOARD_PORTS[0]} to {_DASHBOARD_PORTS[-1]}, and none is "
+        "free. Stop a process that listens there: ss -ltnp lists them."
     )

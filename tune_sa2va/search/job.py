@@ -1,4 +1,4 @@
-"""A search from the command to its exit code: run it or go on with it, then have `score.finish` export the winner."""
+"""A search from the command to its exit code: start or resume it, then let `score.finish` export the winner."""
 
 import contextlib
 import io
@@ -33,43 +33,43 @@ from tune_sa2va.storage.results_copy import ResultsCopy
 from tune_sa2va.watch.trackers import Outlets
 
 DONE, NOTHING_SUCCEEDED, PAUSED = 0, 1, 75
-"""Exit codes; 75 is sysexits' EX_TEMPFAIL: try again later. And those of `interruption`, where a signal ended it."""
+"""Exit codes. 75 is EX_TEMPFAIL of sysexits: try again later. After a signal `interruption` gives the exit code."""
 INCOMPLETE = 1
-"""Trials that were asked for did not run. What the others found is exported and scored all the same."""
+"""Some requested trials did not run. The result of the others is exported and scored all the same."""
 
 
 def start(settings: SearchSettings, samples: tuple[Sample, ...], outlets: Outlets) -> int:
-    """A new search on `samples`; gives back the exit code.
+    """Runs a new search on `samples` and returns the exit code.
 
     Raises:
-        UserError: the results folder or the cluster cannot be had.
+        UserError: the results folder cannot be made, or the cluster cannot be started or joined.
     """
     with signals_as_interrupts() as interruptions, cluster(settings):
-        interruptions.take()  # Ray has its own handlers, which end the process on the spot
+        interruptions.take()  # Ray installed its own handlers, which end the process at once
         make_results_folder(settings, samples)
         with locked(settings.folder):
             return _run_and_copy(settings, outlets, interruptions, resuming=False)
 
 
 def resume(settings: SearchSettings, outlets: Outlets) -> int:
-    """Goes on with a search where it was; gives back the exit code.
+    """Resumes a search where it stopped and returns the exit code.
 
     Raises:
-        UserError: another process runs it, its folder has no state that is whole (`preflight.resumption` asks that
-            before), or the cluster cannot be had.
+        UserError: another process runs it, its folder has no intact state (`preflight.resumption` checks that first),
+            or the cluster cannot be started or joined.
     """
     with signals_as_interrupts() as interruptions, locked(settings.folder):
         for mend in find_mends(settings):
             typer.echo(printable(mend.words), err=True)
             mend.make()
         with cluster(settings):
-            interruptions.take()  # Ray has its own handlers, which end the process on the spot
+            interruptions.take()  # Ray installed its own handlers, which end the process at once
             settings.save(settings.folder)
             return _run_and_copy(settings, outlets, interruptions, resuming=True)
 
 
 def _run_and_copy(settings: SearchSettings, outlets: Outlets, interruptions: Interruptions, *, resuming: bool) -> int:
-    """Runs the search and, however it ends, brings its copy up to date; gives back the exit code."""
+    """Runs the search, brings its copy up to date however the search ends, and returns the exit code."""
     mirror = None if settings.storage is None else _mirror(settings, settings.storage)
     fault = ""
     try:
@@ -78,7 +78,7 @@ def _run_and_copy(settings: SearchSettings, outlets: Outlets, interruptions: Int
     finally:
         if mirror is not None and (fault := mirror.end()):
             typer.echo(
-                f"--storage {settings.storage}: the copy of {settings.folder} is not complete ({fault}). Cure that. "
+                f"--storage {settings.storage}: the copy of {settings.folder} is not complete ({fault}). Fix that. "
                 f"{_resume_hint(settings)}",
                 err=True,
             )
@@ -97,14 +97,14 @@ def _run(settings: SearchSettings, outlets: Outlets, mirror: Mirror | None, *, r
     if (inherited := read_inherited(settings.folder)) is not None:
         typer.echo(inherited.words)
     if resuming and settings.time_budget_s is not None:
-        typer.echo(f"The time budget of {settings.time_budget_s / 60:g} min counts anew from now.")
+        typer.echo(f"The time budget of {settings.time_budget_s / 60:g} min starts again now.")
     ending = tuner.run(settings, outlets, mirror, resume=resuming)
     if ending.pause_reason:
         typer.echo(f"Paused: {printable(ending.pause_reason)} {_resume_hint(settings)}", err=True)
         return PAUSED
     if not any(settings.checkpoints.glob("*/checkpoint_*")):
         failures = sorted(set(read_trials(settings.folder)["failure"]) - {""})
-        reason = f", first for this reason: {printable(failures[0]).rstrip('.')}" if failures else ""
+        reason = f"; one of the reasons: {printable(failures[0]).rstrip('.')}" if failures else ""
         typer.echo(f"No trial finished an epoch{reason}. {settings.folder}/trials.parquet has all reasons.", err=True)
         note_end(settings.folder)
         return NOTHING_SUCCEEDED
@@ -116,47 +116,45 @@ def _run(settings: SearchSettings, outlets: Outlets, mirror: Mirror | None, *, r
 
 
 def _write_report(settings: SearchSettings) -> None:
-    """The page of the search, as it ended. The results are whole without it: what is in its way is said, no more."""
+    """Writes report.html. The results are complete without it, so a failure is printed and does not end the search."""
     folder = settings.folder
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             write_report(folder, folder / REPORT_FILE, show_names=False, pictures=True, static=False)
-    except Exception as error:  # plotly may be missing, a picture may be gone: any kind
+    except Exception as error:  # of any kind: plotly may be missing, an image may be gone
         reason = str(error).strip().rstrip(".") or type(error).__name__
-        typer.echo(
-            f"{REPORT_FILE} was not made ({reason}). Cure that: python -m tune_sa2va.report {shlex.quote(str(folder))}",
-            err=True,
-        )
+        command = f"python -m tune_sa2va.report {shlex.quote(str(folder))}"
+        typer.echo(f"{REPORT_FILE} was not made ({reason}). Fix that, then run: {command}", err=True)
         return
     typer.echo(f"Report: {folder / REPORT_FILE}")
 
 
 def _say_what_is_missing(settings: SearchSettings, give_up_reason: str) -> int:
-    """Says which of the trials that were asked for did not run, and why; gives back the exit code."""
+    """Prints how many requested trials did not run, and why. Returns the exit code."""
     missing = missing_words(settings)
     if not missing:
         return DONE
     if give_up_reason:
         failure = printable(read_trials(settings.folder, kind=None).query("failure != ''")["failure"].iloc[-1])
         typer.echo(
-            f"Not all that was asked for ran: {missing}, because {give_up_reason} ({failure.rstrip('.')}). Cure that. "
+            f"The search is incomplete: {missing}, because {give_up_reason} ({failure.rstrip('.')}). Fix that. "
             f"{_resume_hint(settings)}",
             err=True,
         )
         return INCOMPLETE
     if settings.time_budget_s is not None:
         typer.echo(
-            f"The time budget of {settings.time_budget_s / 60:g} min was spent before all that was asked for ran: "
-            f"{missing}. With as much time again: {_resume_hint(settings)}",
+            f"The time budget of {settings.time_budget_s / 60:g} min was spent before the search was complete: "
+            f"{missing}. A resumed search gets the full budget again. {_resume_hint(settings)}",
             err=True,
         )
         return DONE
-    typer.echo(f"Not all that was asked for ran: {missing}. {_resume_hint(settings)}", err=True)
+    typer.echo(f"The search is incomplete: {missing}. {_resume_hint(settings)}", err=True)
     return INCOMPLETE
 
 
 def missing_words(settings: SearchSettings) -> str:
-    """How many trials and reruns a search has been asked for, and never started; empty where there is none."""
+    """How many of the requested trials and reruns never started, in words; empty if all did."""
     trials = len(read_trials(settings.folder))
     said = [f"{settings.trials - trials} of {settings.trials} trials"] if trials < settings.trials else []
     confirmation = read_confirmation(settings)
@@ -168,8 +166,11 @@ def missing_words(settings: SearchSettings) -> str:
 
 @contextlib.contextmanager
 def _interruptions_as_codes(settings: SearchSettings, interruptions: Interruptions) -> Iterator[list[int]]:
-    """An empty list to which the block appends its exit code; after Ctrl-C, a signal to end, a full disk or images
-    that are gone it is appended here."""
+    """Yields an empty list to which the block appends its exit code.
+
+    If the block ends by Ctrl-C, a termination signal, a full disk or missing images instead, this prints why and
+    appends the exit code itself.
+    """
     code: list[int] = []
     try:
         yield code
@@ -181,7 +182,7 @@ def _interruptions_as_codes(settings: SearchSettings, interruptions: Interruptio
         words = FailureWords.of(read_names(settings.folder), settings.data)
         typer.echo(f"Paused: {words.sentence(str(error))} {_resume_hint(settings)}", err=True)
         code.append(PAUSED)
-    except Exception as error:  # of any library that writes a file
+    except Exception as error:  # a full disk is reported differently by every library that writes a file
         if not is_full(error):
             raise
         typer.echo(
@@ -193,4 +194,4 @@ def _interruptions_as_codes(settings: SearchSettings, interruptions: Interruptio
 def _resume_hint(settings: SearchSettings) -> str:
     cluster = ["--address", settings.address] if settings.address else []  # --resume does not read it from search.yaml
     words = ["python", "-m", "tune_sa2va.search", "--resume", str(settings.folder), *cluster]
-    return f"Go on with: {shlex.join(words)}"
+    return f"Resume with: {shlex.join(words)}"

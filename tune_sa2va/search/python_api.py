@@ -1,4 +1,4 @@
-"""A search from Python, in this process: the command's settings as keywords, its errors as exceptions."""
+"""A search from Python, in this process: the command's flags are keywords, its errors are exceptions."""
 
 import inspect
 from difflib import get_close_matches
@@ -21,25 +21,24 @@ from tune_sa2va.watch.trackers import Outlets
 _DEFAULTS = {
     name: parameter.default for name, parameter in inspect.signature(command).parameters.items() if name != "context"
 }
-"""The command's parameters: declared once, there."""
-
+"""Every parameter of the command and its default. They are declared once, there."""
 
 _TEXTS = ("data", "model", "space", "folds", "confirm", "resume", "storage")
-"""Settings that the command takes as text, though Python may have a path or a number for them."""
+"""Settings that the command takes as text. From Python they may also be given as a path or a number."""
 
 
 def search(**settings: Any) -> Results:
-    """Runs a search, or with `resume` goes on with one; prints as the command does, and gives back its results.
+    """Runs a search, or resumes one if `resume` is given, and returns its results. Prints what the command prints.
 
     settings: as `python -m tune_sa2va.search --help` lists them, with units in the names: data, model, space, trials,
     epochs, folds, time_budget_min, sampler, seed, gpus, lanes, out, name, storage, max_disk_gib, confirm, seeds,
     warm_start, resume ...
 
     Raises:
-        TypeError: no such setting.
-        UserError: what the command says in one sentence before it exits with 1, 2 or 75.
-        KeyboardInterrupt: the kernel was interrupted; `resume` goes on.
-        SystemExit: a signal asked the process to end; `resume` goes on, too.
+        TypeError: there is no such setting.
+        UserError: wherever the command prints one sentence and exits with 1, 2 or 75.
+        KeyboardInterrupt: the kernel was interrupted; the search can be resumed.
+        SystemExit: a signal asked the process to end; the search can be resumed.
     """
     for name in settings.keys() - _DEFAULTS.keys():
         near = get_close_matches(name, _DEFAULTS, n=1, cutoff=0.0)[0]
@@ -66,7 +65,7 @@ def search(**settings: Any) -> Results:
 
 
 def _plain(name: str, value: Any) -> Any:
-    """Paths as the command has them, and texts."""
+    """The value in the type that the command takes: a path, a text, or as it is."""
     if name in ("out", "warm_start") and value is not None:
         return Path(value)
     return str(value) if name in _TEXTS and value is not None else value
@@ -78,13 +77,13 @@ def _results(code: int, folder: Path) -> Results:
     if code >= 128:  # a signal asked the whole process to end
         raise SystemExit(code)
     if code == job.PAUSED:
-        raise UserError(f"{folder}: not at its end, for the reason printed above. Then go on: resume={str(folder)!r}.")
+        raise UserError(f"{folder}: paused, for the reason printed above. Fix that, then resume={str(folder)!r}.")
     results = load_results(folder)
     if code == job.NOTHING_SUCCEEDED and results.epochs.empty:
         raise UserError(f"{folder}: no trial finished an epoch. Its trials.parquet has the reasons.")
     if code == job.INCOMPLETE:
         raise UserError(
-            f"{folder}: {job.missing_words(results.settings)}, for the reason printed above. What the others found is "
-            f"there (load_results). Cure that, and go on: resume={str(folder)!r}."
+            f"{folder}: {job.missing_words(results.settings)}, for the reason printed above. The results so far can be "
+            f"loaded (load_results). Fix that, then resume={str(folder)!r}."
         )
     return results

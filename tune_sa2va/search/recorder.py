@@ -1,6 +1,6 @@
-"""The one listener that Tune calls: what happens in a search goes to the records and to the screen, as it happens.
+"""The callback of Ray Tune: passes every event of a search to the records, the screen and the other listeners.
 
-It also keeps what Tune's state cannot say: snapshots of that state (`snapshots`), and which checkpoints may go.
+It also takes snapshots of Tune's state (`results.snapshots`), and deletes checkpoints once no snapshot needs them.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ from tune_sa2va.watch.tensorboard import TensorBoardFiles
 from tune_sa2va.watch.trial_logs import TrialLogs
 
 _NO_LANE_S = 60.0
-"""How long a search waits for a node when none that is up can hold a lane."""
+"""Seconds that a search waits for a node while no live node can hold a lane."""
 
 _EPOCH_FIELDS = tuple(field.name for field in dataclasses.fields(EpochRecord))
 
@@ -51,11 +51,12 @@ class Recorder(tune.Callback):
         *,
         quiet: bool,
     ) -> None:
-        """decisions: ASHA's last one on each trial, as they come. mirror: keeps a copy. quiet: see `Screen`."""
+        """decisions: trial id -> ASHA's latest decision; the scheduler updates it. mirror: keeps the copy, None for no
+        copy. quiet: see `Screen`."""
         self.pause_reason = ""
-        """Why the search should be resumed later; empty as long as nothing is in its way."""
+        """Why the search has to pause and be resumed later; empty while it can run."""
         self.give_up_reason = ""
-        """Why no further trial is started; empty as long as trials do not fail alike."""
+        """Why no further trial is started; empty unless several trials in a row failed alike."""
         self._failures = EqualFailures()
         self._settings = settings
         self._snapshots = snapshots
@@ -70,15 +71,15 @@ class Recorder(tune.Callback):
         self._to_prune: set[str] = set()
         self._staging: Path | None = None
         self._over: dict[str, int] = {}
-        """Trials that ended before a kill, but after the last state that Tune had saved: it runs them to their end
-        again, from what the lane's store tells. Their rows, lanes, times and logs stay. With their epochs."""
+        """Trial id -> recorded epochs, of trials that ended before a kill but after Tune last saved its state. Tune
+        runs them to their end again, replaying epochs from the lane's store; their records stay unchanged."""
         self._numbers: dict[str, int] = {}
         self._lanes: dict[str, str] = {}
         self._lane_of: dict[str, str] = {}
         self._open: tuple[Screen | Listener, ...] = ()
 
     def setup(self, *args: Any, **info: Any) -> None:
-        """Before the first trial, of a new search or of a resumed one."""
+        """Called before the first trial of a new or resumed search."""
         settings = self._settings
         self._records = RunRecords.open(settings.folder)
         self._val_counts = ValCounts(settings.folder)
@@ -90,14 +91,14 @@ class Recorder(tune.Callback):
             self._mirror.begin()
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        """Before each event; before the first we learn which trials of an earlier run Tune knows."""
+        """Called before each event; the first call tells which trials of earlier runs are in Tune's state."""
         if not self._is_restored:
             self._restore(trials)
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        """After each event, and after Tune has saved its state if it was time to."""
+        """Called after each event, and after Tune has saved its state if a save was due."""
         if trials and self._snapshots.take(Path(trials[0].storage.experiment_driver_staging_path)):
-            # Only now: a trial whose end no snapshot knows would be taken up again, and need its checkpoint.
+            # Not earlier: after a kill, a trial whose end no snapshot contains continues, and needs its checkpoint.
             self._prune()
             if self._mirror is not None:
                 self._mirror.begin()
@@ -105,7 +106,7 @@ class Recorder(tune.Callback):
         self._watch_lanes()
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """A trial has a lane, for the first time or again."""
+        """Called when a trial gets a lane, for the first time or again."""
         self._numbers.setdefault(trial_id_of(trial), _place_of(trial))
         actor = str(trial.temporary_state.ray_actor)
         self._lane_of[trial_id_of(trial)] = self._lanes.setdefault(actor, f"lane {len(self._lanes) + 1}")
@@ -118,14 +119,14 @@ class Recorder(tune.Callback):
         parent = trial.config.get(RERUN_OF)
         self._records.trial_started(trial_id_of(trial), number, config, lane, parent=parent)
         self._screen.started(trial_id_of(trial))
-        known = int((trial.last_result or {}).get("epoch", 0))  # Tune tells all later ones again
+        known = int((trial.last_result or {}).get("epoch", 0))  # Tune reports all later ones again
         for listener in self._listeners:
             listener.started(trial_id_of(trial), lane, config, known)
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        """A trial has an epoch more, or cannot go on."""
+        """Called when a trial has finished an epoch, has failed, or asks for a pause."""
         if result.get(PAUSE):
             self._pause(result[PAUSE])
         self._failures.note(result)
@@ -145,7 +146,7 @@ class Recorder(tune.Callback):
             listener.epoch(trial_id_of(trial), lane, record, new_decision)
 
     def _is_known(self, trial: Trial, epoch: int) -> bool:
-        """An epoch that the records have of a trial that is over: it stays as it was. A new one takes the trial up."""
+        """Whether the epoch is a replay of a trial in `_over`. A later epoch is new, and the trial runs again."""
         known = self._over.get(trial_id_of(trial))
         if known is None:
             return False
@@ -155,27 +156,27 @@ class Recorder(tune.Callback):
         return epoch <= known
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """A trial is over: Tune calls it TERMINATED whether it ran all epochs or ASHA stopped it."""
+        """Called when a trial is over. Tune calls it TERMINATED whether it ran all epochs or was stopped."""
         last = trial.last_result or {}
         whole = last.get("epoch", 0) >= self._settings.epochs and not last.get("folds_left")
         self._end(trial_id_of(trial), TrialState.COMPLETE if whole else TrialState.STOPPED)
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """A trial lost its workers and will be tried again."""
+        """Called when a trial lost its workers and will be retried."""
         if trial_id_of(trial) not in self._numbers or trial_id_of(trial) in self._over:
-            return  # its lane never came up, or it is only told again
+            return  # its lane never came up, or its epochs are only replayed
         self._records.trial_ended(trial_id_of(trial), TrialState.WAITING)
         self._screen.interrupted(trial_id_of(trial), _reason(trial))
         for listener in self._listeners:
             listener.interrupted(trial_id_of(trial), self._lane_of[trial_id_of(trial)], _reason(trial))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """A trial lost its workers too often."""
+        """Called when a trial lost its workers too often."""
         self._end(trial_id_of(trial), TrialState.FAILED, _reason(trial), str(trial.get_error() or ""))
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
-        """What is still under way now, the time budget has stopped."""
-        if sys.exception() is None:  # Tune also comes here when a search breaks off: its trials are to go on
+        """Called at the end. Trials that are still running were stopped by the time budget."""
+        if sys.exception() is None:  # Tune calls this after an exception, too; then the trials must stay resumable
             self._staging = Path(trials[0].storage.experiment_driver_staging_path) if trials else None
             if not self._is_restored:
                 self._restore(trials)
@@ -184,19 +185,19 @@ class Recorder(tune.Callback):
         self.close()
 
     def close(self) -> None:
-        """However the search ends; a second time, or before there is something to close, does nothing."""
+        """Closes all listeners, however the search ends. Does nothing before `setup` and the second time."""
         for listener in self._open:
             listener.close()
         self._open = ()
 
     def finish(self) -> None:
-        """After Tune is done with the search and no lane is left: what the last snapshot did not know may go, too."""
+        """Takes a last snapshot and deletes what it makes unneeded, once Tune is done and no lane is left."""
         if self._staging is not None:
             self._snapshots.take(self._staging)
             self._prune()
 
     def _prune(self) -> None:
-        """Of trials that have ended, and that the newest snapshot knows as ended."""
+        """Deletes unneeded checkpoints of trials that have ended, and that the newest snapshot records as ended."""
         bests = self._records.best_epochs()
         for trial_id in self._to_prune:
             if (best := bests.get(trial_id)) is not None:
@@ -204,7 +205,7 @@ class Recorder(tune.Callback):
         self._to_prune.clear()
 
     def _restore(self, trials: list[Trial]) -> None:
-        """A trial that Tune's state does not know is proposed again: what we had of it goes."""
+        """Aligns the records with Tune's restored state. A trial missing there is proposed again: its rows go."""
         self._is_restored = True
         self._records.keep_only({trial_id_of(trial) for trial in trials})
         self._ended = {trial_id_of(trial) for trial in trials if trial.is_finished()}
@@ -215,7 +216,7 @@ class Recorder(tune.Callback):
                 self._over[trial_id] = int(row["epochs"])
 
     def _pause(self, reason: str) -> None:
-        """Leaves Tune as Ctrl-C does: the trials under way stay so, in Tune's state, for a resumed search."""
+        """Leaves Tune as Ctrl-C does: running trials stay so in Tune's state, and a resumed search continues them."""
         self.pause_reason = reason
         raise KeyboardInterrupt
 
@@ -225,7 +226,9 @@ class Recorder(tune.Callback):
             return
         used_gib = folder_bytes(self._settings.folder) / 2**30
         if used_gib > limit_gib:
-            self._pause(f"{self._settings.folder} takes {used_gib:.2f} GiB, --max-disk allows {limit_gib:g}.")
+            self._pause(
+                f"{self._settings.folder} takes {used_gib:.2f} GiB, and --max-disk allows {limit_gib:g}. Raise it."
+            )
 
     def _watch_lanes(self) -> None:
         lanes = self._lane_capacity()
@@ -233,7 +236,7 @@ class Recorder(tune.Callback):
             self._screen.lanes(lanes, before=self._lanes_known)
             self._lanes_known, self._lanes_changed_at_s = lanes, time.monotonic()
         if not lanes and time.monotonic() - self._lanes_changed_at_s > _NO_LANE_S:
-            self._pause("No node that is left in the cluster has room for a lane. Bring nodes back.")
+            self._pause("No node left in the cluster has room for a lane. Bring nodes back.")
 
     def _end(self, trial_id: str, state: TrialState, failure: str = "", traceback: str = "") -> None:
         if trial_id in self._ended or trial_id not in self._numbers:
@@ -241,7 +244,7 @@ class Recorder(tune.Callback):
         self._ended.add(trial_id)
         self._to_prune.add(trial_id)
         if self._over.pop(trial_id, None) is not None:
-            return  # the records, and all who listen, have had this end before
+            return  # records and listeners already have this end
         self._records.trial_ended(trial_id, state, failure)
         self._screen.ended(trial_id, state, failure)
         for listener in self._listeners:
@@ -249,12 +252,12 @@ class Recorder(tune.Callback):
 
 
 def trial_id_of(trial: Trial) -> str:
-    """The trial's place among the proposed ones, "0000" for the recipe, as it is called in the records.
+    """The trial's id in the records: its place among the proposed trials, "0000" for the recipe.
 
-    A rerun is called by its trial and seed, "0003-seed1".
+    The id of a rerun is that of its trial with the seed, "0003-seed1".
 
-    Not Tune's own id, which is drawn anew: a trial that is proposed again after a kill, because no snapshot knew it,
-    has the same place and finds its checkpoints.
+    Tune's own id is random and would not do: a trial that is proposed again after a kill, because no snapshot contains
+    it, has the same place and so finds its checkpoints.
     """
     if RERUN_OF in trial.config:
         return rerun_id(trial.config[RERUN_OF], trial.config[RERUN_SEED])
@@ -262,11 +265,11 @@ def trial_id_of(trial: Trial) -> str:
 
 
 def _place_of(trial: Trial) -> int:
-    """From 0; Tune's tag starts with the place, from 1."""
+    """The trial's place among the proposed trials, from 0. Tune's tag starts with the place, from 1."""
     return int(trial.experiment_tag.split("_")[0]) - 1
 
 
 def _reason(trial: Trial) -> str:
-    """Why a lane was lost, in one line: the last of Ray's pages."""
+    """Why a lane was lost: the last line of Ray's error."""
     lines = [line.strip() for line in str(trial.get_error() or "").splitlines() if line.strip()]
-    return lines[-1] if lines else "the workers died without a word"
+    return lines[-1] if lines else "the workers died without an error message"

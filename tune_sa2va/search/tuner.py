@@ -1,8 +1,8 @@
-"""Puts Optuna, ASHA and the lanes together and lets Ray Tune run the search: the loop is Tune's, not ours.
+"""Puts Optuna, ASHA and the lanes together, and lets Ray Tune run the search.
 
-Trials run in lanes (`tune_sa2va.lane`); what happens is recorded by `search.recorder.Recorder`. `tune.run` and not
-`tune.Tuner`, which reads the searcher and the number of trials of a resumed search from a pickle, so that
-`--resume --trials N` would do nothing.
+Trials run in lanes (`tune_sa2va.lane`); `search.recorder.Recorder` records what happens. This uses `tune.run`, because
+`tune.Tuner` reads the searcher and the number of trials of a resumed search from a pickle, and so would ignore
+`--resume --trials N`.
 """
 
 import warnings
@@ -30,9 +30,9 @@ from tune_sa2va.watch.trackers import Outlets
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ending:
-    """Why a search is over before its last trial; both empty where it ran them all, or its time was up.
+    """Why a search ended before its last trial; both are empty if all trials ran or the time budget was spent.
 
-    pause_reason: what to cure before the search is resumed (a full disk, lost nodes). give_up_reason: why each further
+    pause_reason: what to fix before the search is resumed (a full disk, lost nodes). give_up_reason: why every further
     trial would fail as the last ones did.
     """
 
@@ -41,16 +41,16 @@ class Ending:
 
 
 LOST_LANE_RETRIES = 2
-"""How often a trial may lose its workers. Tune never repeats a trial that failed on its own account."""
+"""How often a trial that lost its workers is retried. Tune never retries a trial that failed by itself."""
 
 
 def run(settings: SearchSettings, outlets: Outlets, mirror: Mirror | None, *, resume: bool) -> Ending:
-    """Runs or resumes the search, inside `cluster`, until its trials, its time or the user ends it.
+    """Runs or resumes the search until its trials are done, its time is spent or the user interrupts it.
 
-    mirror: is told when there is a new state to copy.
+    Call it inside `search.cluster.cluster`. mirror: is told when there is a new state to copy; None for no copy.
 
     Raises:
-        KeyboardInterrupt: the user's Ctrl-C; the search can be resumed.
+        KeyboardInterrupt: the user pressed Ctrl-C; the search can be resumed.
     """
     snapshots = Snapshots(settings.folder)
     resuming = resume and snapshots.restore(settings.tune_folder)
@@ -68,7 +68,7 @@ def run(settings: SearchSettings, outlets: Outlets, mirror: Mirror | None, *, re
         else:
             recorder.finish()
         finally:
-            recorder.close()  # the terminal whole, before anybody says more: Tune leaves us out after Ctrl-C
+            recorder.close()  # restores the terminal before more is printed; after Ctrl-C Tune does not call us
     return Ending(pause_reason=recorder.pause_reason, give_up_reason=recorder.give_up_reason)
 
 
@@ -76,9 +76,9 @@ def _scheduler(settings: SearchSettings, lane_capacity: LaneCapacity, *, resumin
     return AshaInLanes(
         settings.search_space.recipe_point(),
         read_epochs(settings.folder) if resuming else None,
-        lanes_to_keep=settings.lanes if settings.confirm else 0,  # reruns follow, and shall find lanes open
+        lanes_to_keep=settings.lanes if settings.confirm else 0,  # reruns follow, and need open lanes
         lane_capacity=lane_capacity,
-        time_attr="epoch",  # Tune's own count starts again after a restore
+        time_attr="epoch",  # Tune's own count restarts after a restore
         metric=METRIC,
         mode="max",
         max_t=settings.epochs,
@@ -121,7 +121,7 @@ def _run(
         resume=resuming,
         max_failures=LOST_LANE_RETRIES,
         raise_on_failed_trial=False,
-        # Trials ask for each checkpoint themselves, a note of some bytes each: see `lane.store`.
+        # Trials ask for each checkpoint themselves. To Tune it is a note of a few bytes: see `lane.store`.
         checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         trial_name_creator=trial_id_of,
         trial_dirname_creator=trial_id_of,
