@@ -81,8 +81,8 @@ FLAGS = [
     _search("--time-budget", "nan", "--gpus", "0", says=("--time-budget must be above 0",)),
     _search("--time-budget", "-5", "--gpus", "0", says=("--time-budget must be above 0 minutes, got -5",)),
     _search("--seed", "-1", "--gpus", "0", says=("--seed must be from 0 to 2147483647, got -1",)),
-    _search("--name", "../elsewhere", "--gpus", "0", says=("--name may have letters", "'../elsewhere'")),
-    _search("--name", "x" * 101, "--gpus", "0", says=("--name may have letters", "at most 100")),
+    _search("--name", "../elsewhere", "--gpus", "0", says=("--name must be 1 to 100 letters", "'../elsewhere'")),
+    _search("--name", "x" * 101, "--gpus", "0", says=("--name must be 1 to 100 letters", "x" * 101)),
     _search("--sampler", "tpu", "--gpus", "0", says=("--sampler must be one of tpe", "got 'tpu'")),
     _search("--gpus", "-1", says=("--gpus must be 0 or more",)),
     _search("--gpus", "4096", says=("--gpus 4096: this machine has", "Ask for at most")),
@@ -103,7 +103,11 @@ FLAGS = [
             ("file:///" + "x" * 5000, ("cannot be written", "Check the address")),
         )
     ),
-    Case(name="search --storage that holds the results", make=_storage_of_results, says=("itself", "another place")),
+    Case(
+        name="search --storage that holds the results",
+        make=_storage_of_results,
+        says=("overlaps the results folder", "another place"),
+    ),
     Case(name="search --storage with that name", make=_storage_taken, says=("holds mine already", "--resume file:///")),
     Case(name="search --resume of a copy that is there", make=_fetched_before, says=("mine exists", "another --out")),
     _plain("search", "--resume", "file:///nowhere/x", says=("file:///nowhere/x: holds no copy", "Give the URI")),

@@ -1,4 +1,4 @@
-"""Which cards a search would get, from what nvidia-smi says."""
+"""The cards that a search would get, from the output of nvidia-smi."""
 
 from pathlib import Path
 
@@ -20,9 +20,9 @@ LISTED = """\
         (None, [78.125, 2.0]),
         ("1,0", [2.0, 78.125]),
         ("GPU-ab", [2.0]),
-        ("GPU-a", []),  # two cards begin so
+        ("GPU-a", []),  # the start of two UUIDs
         ("0,7,1", [78.125]),
-        ("2", []),  # cut into instances: torch has to be asked
+        ("2", []),  # split into MIG instances: torch has to be asked
         ("2,0", []),
         ("", []),
         ("-1", []),

@@ -1,4 +1,4 @@
-"""The most demanding trial of a space, and checkpointing where it would not fit otherwise."""
+"""The most demanding trial of a space, and gradient checkpointing if it would not fit otherwise."""
 
 from pathlib import Path
 

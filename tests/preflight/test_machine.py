@@ -1,4 +1,4 @@
-"""What Ray needs of the machine is asked before anything is written, and one sentence names the variable to set."""
+"""What Ray needs from the machine is checked before anything is written; one sentence names the variable to set."""
 
 import json
 import os
@@ -44,7 +44,8 @@ def test_a_missing_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be another user")
 def test_what_another_user_has_made() -> None:
-    """/tmp/ray of who ran Ray here first; a home folder that is root's, as in a container with --user."""
+    """/tmp/ray belongs to the user who ran Ray here first, and the home folder to root, as in a container with
+    --user."""
     with tempfile.TemporaryDirectory(dir="/tmp") as name:  # pytest's own folders are closed to others
         folder = Path(name)
         folder.chmod(0o755)
@@ -57,7 +58,7 @@ def test_what_another_user_has_made() -> None:
 
 
 def as_nobody(look: Callable[[], tuple[Finding, ...]]) -> tuple[Finding, ...]:
-    """What another user sees, in a process of theirs: a fork, as they may not start this Python."""
+    """What another user sees, from a process of that user. It is a fork, since that user may not start this Python."""
     ours, theirs = os.pipe()
     child = os.fork()
     if child == 0:

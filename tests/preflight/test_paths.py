@@ -1,4 +1,4 @@
-"""A folder whose name is one in the locale and another in UTF-8 is refused before anything is written."""
+"""A folder whose name is not UTF-8 is refused before anything is written."""
 
 import os
 from pathlib import Path

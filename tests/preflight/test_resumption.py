@@ -1,4 +1,4 @@
-"""A search goes on with what it began with: other content under the same names is refused in one sentence."""
+"""A search resumes only with the content it started with: changed content under the same names is refused."""
 
 import shutil
 from collections.abc import Callable
@@ -56,7 +56,7 @@ def other_base(search: SearchSettings) -> None:
 
 
 def without_content(change: Callable[[SearchSettings], None]) -> Callable[[SearchSettings], None]:
-    """As a search has it that an older tune_sa2va began."""
+    """A results folder as an older tune_sa2va left it."""
 
     def both(search: SearchSettings) -> None:
         (search.folder / CONTENT_FILE).unlink()
@@ -91,14 +91,14 @@ def test_nothing_has_changed(search: SearchSettings) -> None:
 @pytest.mark.parametrize(
     ("change", "error", "said"),
     [
-        (other_images, DataError, r"4 images \((images/\S+, ){3}\.\.\.\) hold something else than when the search"),
+        (other_images, DataError, r"4 images \((images/\S+, ){3}\.\.\.\) changed since the search"),
         (other_mask, DataError, r"data: 1 mask \(images/LiWei2\S+\) hold"),
         (
             lambda search: (other_images(search), other_mask(search)),
             DataError,
             r"4 images \(.+, \.\.\.\) and 1 mask \(.+\) hold",
         ),
-        (other_base, CheckpointError, r"not the base model that the search began with .+model\.safetensors differ"),
+        (other_base, CheckpointError, r"not the base model that the search started with .+model\.safetensors differ"),
         (without_content(other_images), DataError, r"4 images \(images/"),
         (without_content(other_mask), DataError, r"some masks are not those"),
         (with_content_damaged(other_images), DataError, r"4 images \(images/"),

@@ -1,4 +1,4 @@
-"""What the flags leave open, decided before the start."""
+"""Settings that the flags leave open are decided before the start."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""With a copy elsewhere, results lie on the head node alone, so a search is driven there."""
+"""With a copy elsewhere, results lie on the head node only, so the search must be started there."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""A results folder that others could have written is not run without `--trust`."""
+"""A results folder that others could have written is not resumed without `--trust`."""
 
 import os
 import pwd
@@ -26,14 +26,14 @@ def run(tmp_path: Path) -> Path:
 
 
 def test_ones_own_folder_is_trusted(run: Path) -> None:
-    (run / "logs" / "0000.log").chmod(0o666)  # nobody runs that
+    (run / "logs" / "0000.log").chmod(0o666)  # never unpickled
     check_trust(run)
 
 
 @pytest.mark.parametrize("name", [".", "ray", "ray/snapshots", "ray/snapshots/000001", SEARCHER, "ray/tune/0000"])
 def test_what_everybody_may_write_is_not(run: Path, name: str) -> None:
     (run / name).chmod((run / name).stat().st_mode | stat.S_IWOTH)
-    with pytest.raises(ResultsError, match=r"can be written by everybody, and --resume runs .+ --trust"):
+    with pytest.raises(ResultsError, match=r"can be written by everybody, and --resume can run code .+ --trust"):
         check_trust(run)
 
 

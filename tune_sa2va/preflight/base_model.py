@@ -1,15 +1,17 @@
-"""The base model that a user names, examined before anything starts: a lane would find out minutes later."""
+"""The base model that a user names, checked before anything starts; a lane would report a fault minutes later."""
 
 from pathlib import Path
 
 
 def examine_model(model: str) -> str:
-    """A preset's name, or an absolute folder: workers have other working directories.
+    """The name of a preset as it is, or the absolute path of a checkpoint's folder.
+
+    The path is absolute because workers have other working directories.
 
     Raises:
-        CheckpointError: no such model, or its weights or its tokenizer cannot be used.
+        CheckpointError: there is no such model, or its weights or tokenizer cannot be used.
     """
-    from tune_sa2va.model.checkpoint import check_weights  # imports torch: after the cheap checks of other flags
+    from tune_sa2va.model.checkpoint import check_weights  # imports torch, so it comes after cheap checks
     from tune_sa2va.model.dims import read_dims
     from tune_sa2va.model.locate import model_folder, preset_names
     from tune_sa2va.model.prompt import Prompter

@@ -1,7 +1,7 @@
-"""The GPUs of this machine and their free memory, without taking any of it.
+"""The GPUs of this machine and their free memory, read without taking any of it.
 
-Asked through torch, each card would hold half a GiB for this process's CUDA context as long as the search runs. So
-`nvidia-smi` is asked, and torch only where that does not answer for every card.
+If torch were asked, each GPU would hold half a GiB for this process's CUDA context as long as the search runs. So
+`nvidia-smi` is asked, and torch only if `nvidia-smi` does not answer for every GPU.
 """
 
 import os
@@ -25,7 +25,7 @@ class Card:
 
 
 def cards(settings: SearchSettings) -> tuple[Card, ...]:
-    """The GPUs of this machine that lanes would get; none where a cluster's would be taken."""
+    """The GPUs of this machine that lanes would get; empty on CPUs, and for a cluster at --address."""
     if not settings.gpus or settings.address:
         return ()
     told = visible(query(*_FIELDS) or [], os.environ)[: settings.gpus]
@@ -33,16 +33,17 @@ def cards(settings: SearchSettings) -> tuple[Card, ...]:
 
 
 def visible(listed: Sequence[Sequence[str]], environment: Mapping[str, str]) -> tuple[Card, ...]:
-    """The cards of the driver's list (`_FIELDS`) that CUDA_VISIBLE_DEVICES lets through, in its order.
+    """The cards in the driver's list (`_FIELDS`) that CUDA_VISIBLE_DEVICES selects, in its order.
 
-    It names them by number or by the start of their UUID. The first one that is not told ends them.
+    The variable names cards by number or by the start of their UUID. The result ends before the first card that is
+    unknown, ambiguous or has no memory figures.
     """
     found: dict[str, Card | None] = {}
     for index, uuid, name, *mib in listed:
         try:
             free, total = (float(word) / 1024 for word in mib)
             found[f"{index} {uuid}"] = Card(name, free, total)
-        except ValueError:  # "[N/A]": a card cut into instances
+        except ValueError:  # "[N/A]": a card split into MIG instances
             found[f"{index} {uuid}"] = None
     chosen = list(found.values())
     if (wanted := environment.get("CUDA_VISIBLE_DEVICES")) is not None:
@@ -66,17 +67,17 @@ KNOWN = {
     "RTX4090": ("NVIDIA GeForce RTX 4090", 23.5),
     "RTX3090": ("NVIDIA GeForce RTX 3090", 23.6),
 }
-"""Kind -> torch's name of the card, and the GiB that CUDA gives of it. Seen for H100 and H200; the others are what is
-usual for cards that are sold with so much memory."""
+"""Kind -> torch's name of the card, and its total memory in GiB as CUDA reports it. Read from an H100 and an H200; the
+others are typical values for cards of that size."""
 _TAKEN_GIB = 0.5
-"""Of an empty card, by the driver."""
+"""Memory that the driver takes on an otherwise empty card."""
 
 
 def card_of(kind: str) -> Card:
-    """A card that is not here, by a name of `KNOWN` or its GiB of memory, with nobody else on it.
+    """A card that is not in this machine and that nothing else uses. kind: a name of `KNOWN`, or GiB of memory.
 
     Raises:
-        UserError: it is neither.
+        UserError: `kind` is neither.
     """
     if (known := KNOWN.get(kind.upper())) is not None:
         name, total = known
@@ -86,7 +87,7 @@ def card_of(kind: str) -> Card:
     except ValueError:
         total = 0.0
     if not 1 <= total <= 10_000:
-        raise DeviceError(f"--card must be one of {', '.join(KNOWN)}, or GiB of memory from 1, got {kind!r}.")
+        raise DeviceError(f"--card must be one of {', '.join(KNOWN)}, or GiB of memory from 1 to 10000, got {kind!r}.")
     return Card(f"a card of {total:g} GiB", total - _TAKEN_GIB, total)
 
 

@@ -1,4 +1,4 @@
-"""The place for a copy of the results (`--storage`): whether it can be written, and holds nothing of another search."""
+"""Checks of the place for a copy of the results (`--storage`): it is writable and holds no other search."""
 
 from pathlib import Path
 
@@ -7,16 +7,18 @@ from tune_sa2va.results.settings import SearchSettings
 
 
 def examine_place(uri: str | None, out: Path, name: str) -> str | None:
-    """The URI, once the place is known to take a copy of OUT/NAME."""
+    """The URI, after checking that a copy of OUT/NAME can be kept there; None as it is.
+
+    Raises:
+        UserError: it cannot be read or written, it lies inside the results folder, or URI/NAME is taken.
+    """
     if uri is None:
         return None
     from tune_sa2va.storage.place import Place, join, one_line
 
     parent, place = Place.open("--storage", uri), Place.open("--storage", join(uri, name))
     if (local := place.local) is not None and (out / name in (local, *local.parents) or local in (out / name).parents):
-        raise ResultsError(
-            f"--storage {uri}: {local} is in the results folder {out / name} itself. Name another place."
-        )
+        raise ResultsError(f"--storage {uri}: {local} overlaps the results folder {out / name}. Choose another place.")
     parent.check_writable("--storage")
     try:
         is_taken = bool(place.sizes())
@@ -24,17 +26,17 @@ def examine_place(uri: str | None, out: Path, name: str) -> str | None:
         raise ResultsError(f"--storage {uri}: cannot be read ({one_line(error)}). Check who may read there.") from error
     if is_taken:
         raise ResultsError(
-            f"--storage {uri}: holds {name} already. Choose another --name, or go on with that search by "
+            f"--storage {uri}: holds {name} already. Choose another --name, or continue that search with "
             f"--resume {place.uri}."
         )
     return uri
 
 
 def examine_copy(settings: SearchSettings, storage: str) -> None:
-    """Whether the copy at `storage` can be written, and is one of this search.
+    """Checks that the copy at `storage` can be written and belongs to this search.
 
     Raises:
-        UserError: it cannot, or is another's.
+        UserError: it cannot be read or written, or belongs to another search.
     """
     from tune_sa2va.storage.place import Place, join, one_line
     from tune_sa2va.storage.results_copy import ResultsCopy

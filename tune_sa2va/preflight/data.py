@@ -1,4 +1,4 @@
-"""The images of a search: where they are, every fault in them, and their parts."""
+"""The images of a search: where they are, their faults, and how they are split into parts and folds."""
 
 import os
 from collections.abc import Sequence
@@ -16,27 +16,27 @@ from tune_sa2va.propose.inherited_split import split_after
 from tune_sa2va.results.settings import SearchSettings
 
 _FINAL_OF_FOLDS: FinalName = "refit"
-"""What is exported of a search with folds where nothing else is asked for: on locked patients it scored best
-(results/replay/README.md, `bench final`), and it has the rank that its configuration says."""
+"""What `--final auto` exports with folds. It scored best on locked patients (results/replay/README.md, `bench final`),
+and the adapter has the rank of its configuration."""
 
 _BUILTIN_IMAGES, _BUILTIN_SIZE_PX, _BUILTIN_SEED = 40, 256, 0
 
 
 def data_source(data: str | None) -> Path:
-    """The folder or list that `--data` names, absolute; the built-in images, made where they are missing, for None.
+    """The absolute path of what `--data` names; for None the folder of the built-in images, written if missing.
 
     Raises:
         UserError: the built-in images cannot be written.
     """
     if data is not None:
         given = os.path.expanduser(data)  # noqa: PTH111
-        return Path(given).absolute()  # not resolved: a link to a list stays in its folder
+        return Path(given).absolute()  # links are not resolved: paths in a linked list are relative to the link
     folder = cache_folder() / "builtin" / f"{DEMO_FAMILY}-{_BUILTIN_IMAGES}x{_BUILTIN_SIZE_PX}-{_BUILTIN_SEED}"
     if not folder.exists():
         try:
             write_folder(folder, DEMO_FAMILY, count=_BUILTIN_IMAGES, size=_BUILTIN_SIZE_PX, seed=_BUILTIN_SEED)
         except (DataError, OSError) as error:
-            # Another search that started now may have been first; its images are the same.
+            # Another search that started at the same time may have been first; it writes the same images.
             if not (folder / "manifest.csv").is_file():
                 raise UserError(
                     f"{folder}: the built-in images cannot be written ({error}). Set {CACHE_VARIABLE}."
@@ -45,12 +45,12 @@ def data_source(data: str | None) -> Path:
 
 
 def examine_data(settings: SearchSettings) -> tuple[CheckReport, tuple[Sample, ...]]:
-    """The check of all images, and their samples with parts and folds; none where the check found errors.
+    """Checks all images. Returns the report, and the samples with their parts and folds; none if there are errors.
 
-    After a warm start the images of the earlier search keep their parts.
+    With a warm start the images of the earlier search keep their parts.
 
     Raises:
-        DataError: no data set there, or it cannot be split, or not into so many folds.
+        DataError: there is no data set, or it cannot be split, or not into that many folds.
     """
     data = settings.data
     report = check(open_dataset(data.source, allow_outside=data.allow_outside, rules=Rules.of(data)))
@@ -66,10 +66,10 @@ def examine_data(settings: SearchSettings) -> tuple[CheckReport, tuple[Sample, .
 
 
 def with_folds(settings: SearchSettings, samples: Sequence[Sample]) -> SearchSettings:
-    """The settings with the number of folds that the samples of `examine_data` are in, and what is exported of them.
+    """The settings with `auto` resolved for `folds` and `final`. samples: those of `examine_data`.
 
     Raises:
-        UserError: something is to be made of several adapters, and a trial has one.
+        UserError: `final` needs the adapters of several folds, and there is one split.
     """
     folds, final = num_folds(samples), settings.final
     if final == "auto":
@@ -79,13 +79,13 @@ def with_folds(settings: SearchSettings, samples: Sequence[Sample]) -> SearchSet
 
 
 def check_final(final: str, folds: int | None) -> None:
-    """Whether so many folds have what `final` is made of; None: the images decide how many.
+    """Checks that `final` can be made from `folds` folds. folds: None while the images have not decided it.
 
     Raises:
-        UserError: something is to be made of several adapters, and a trial has one.
+        UserError: `final` needs the adapters of several folds, and there is one split.
     """
     if folds == 1 and final in ("average", "ensemble"):
         raise UserError(
-            f"--final {final} is made of the adapters of several folds, and with one split a trial has one adapter. "
-            "Ask for --folds 5, or for --final best-run."
+            f"--final {final} needs the adapters of several folds, and with one split a trial has one adapter. "
+            "Use --folds 5 or --final best-run."
         )

@@ -1,4 +1,4 @@
-"""How many GPUs, lanes and threads a search takes, and whether this machine has them."""
+"""How many GPUs, lanes and threads a search uses, and whether this machine has them."""
 
 import os
 
@@ -9,18 +9,22 @@ _MAX_CPU_LANES, _MAX_THREADS_ON_GPU = 4, 4
 
 
 def devices(flags: Flags, *, elsewhere: bool = False) -> tuple[int, int]:
-    """GPUs and lanes. elsewhere: the GPUs are another machine's, of which only --gpus says how many they are."""
+    """The numbers of GPUs and of lanes. elsewhere: the GPUs are in another machine, and --gpus tells how many.
+
+    Raises:
+        UserError: the flags contradict each other, or this machine has fewer GPUs.
+    """
     if flags.gpus_per_trial < 1:
         raise DeviceError(f"--gpus-per-trial must be 1 or more, got {flags.gpus_per_trial}.")
     if flags.gpus is not None and flags.gpus < 0:
         raise DeviceError(f"--gpus must be 0 or more, got {flags.gpus}.")
     if flags.address is not None and flags.gpus is None:
-        raise DeviceError("--address needs --gpus: how many of the cluster's GPUs the search may take (0 for CPUs).")
+        raise DeviceError("--address needs --gpus: the number of the cluster's GPUs to use (0 runs on CPUs).")
     gpus = flags.gpus
     if elsewhere and not gpus:
-        raise DeviceError("--card needs --gpus: how many of such cards the search would take.")
+        raise DeviceError("--card needs --gpus: the number of such cards the search would use.")
     if flags.address is None and gpus != 0 and not elsewhere:
-        import torch  # takes seconds, so only where GPUs are asked for
+        import torch  # takes seconds, so only when GPUs may be used
 
         here = torch.cuda.device_count()
         if gpus is not None and gpus > here:
@@ -34,20 +38,19 @@ def devices(flags: Flags, *, elsewhere: bool = False) -> tuple[int, int]:
         return 0, _cpu_lanes(flags)
     if flags.lanes is not None:
         raise DeviceError(
-            "--lanes is for searches on CPUs; on GPUs there are --gpus / --gpus-per-trial lanes. Leave it out."
+            "--lanes is for searches on CPUs; on GPUs the number of lanes is --gpus / --gpus-per-trial. Leave it out."
         )
     if gpus % flags.gpus_per_trial:
         raise DeviceError(
-            f"--gpus {gpus} cannot be shared out by {flags.gpus_per_trial} a trial. "
-            f"Make --gpus a multiple of --gpus-per-trial."
+            f"--gpus must be a multiple of --gpus-per-trial {flags.gpus_per_trial}, got {gpus}. Change one of them."
         )
     return gpus, gpus // flags.gpus_per_trial
 
 
 def cpus_per_worker(flags: Flags, lanes: int, gpus: int) -> int:
-    """Threads of a worker: a fair share of this machine; of another one we only know that it is not ours.
+    """Threads per worker: an equal share of this machine's CPUs; 1 on a cluster, whose machines are unknown.
 
-    A worker on a GPU gets few: its threads only stack batches, and more of them wait in a loop for each other.
+    A worker on a GPU gets few: its threads only assemble batches, and more of them would spin waiting for each other.
     """
     if flags.address is not None:
         return 1

@@ -1,4 +1,4 @@
-"""The command line of a search as it was given, and the limits of its numbers."""
+"""The command line of a search as given, and the limits of its numbers."""
 
 import math
 from collections.abc import Mapping
@@ -10,12 +10,13 @@ from tune_sa2va.config import Absent, MemoryMode, OutlineRule
 from tune_sa2va.errors import UserError
 
 MAX_FOLDS = 20
-"""Beyond it each fold costs a whole training more, and gives hardly one more image to train on."""
+"""Beyond it, another fold costs another whole training but gives each adapter hardly any more training images."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Flags:
-    """The command line as given; None where a flag was left out and its default depends on the machine."""
+    """The command line as given. None: the flag was left out, and is off or has a default that depends on the
+    machine."""
 
     data: str | None
     allow_outside: bool
@@ -50,15 +51,15 @@ class Flags:
 
     @classmethod
     def of(cls, parameters: Mapping[str, Any]) -> "Flags":
-        """Out of a command's parameters, which have the names of the fields; others among them do not matter."""
+        """The flags among a command's parameters, which have the same names; other parameters are ignored."""
         return cls(**{field.name: parameters[field.name] for field in fields(cls)})
 
 
 def check_numbers(flags: Flags) -> None:
-    """Whether the numbers among the flags lie where they may.
+    """Checks the ranges of all numbers among the flags, and the choice of --memory.
 
     Raises:
-        UserError: one does not.
+        UserError: one is out of range.
     """
     for flag, value in (("--trials", flags.trials), ("--epochs", flags.epochs)):
         if not 1 <= value <= 10_000:
@@ -89,7 +90,7 @@ def parse_folds(given: str) -> int | None:
     """The number of folds that --folds asks for; None for `auto`.
 
     Raises:
-        UserError: it is neither.
+        UserError: it is neither `auto` nor a number from 1 to MAX_FOLDS.
     """
     if given == "auto":
         return None
@@ -99,10 +100,10 @@ def parse_folds(given: str) -> int | None:
 
 
 def parse_confirm(given: str) -> int | None:
-    """How many configurations --confirm asks to run again; None for `auto`.
+    """The number of configurations that --confirm asks to run again; None for `auto`.
 
     Raises:
-        UserError: it is neither.
+        UserError: it is neither `auto` nor a number from 0 to 100.
     """
     if given == "auto":
         return None

@@ -1,4 +1,4 @@
-"""Whether the trials of a search fit on its cards, and whether gradient checkpointing makes them fit."""
+"""Whether the trials of a search fit on its GPUs, and whether they need gradient checkpointing to fit."""
 
 from collections.abc import Sequence
 from typing import Any, get_args
@@ -11,7 +11,7 @@ from tune_sa2va.train.memory import MemoryEstimate, choose_checkpointing, estima
 
 
 def fit_memory(settings: SearchSettings, memory: str, sizes_px: Sequence[tuple[int, int]]) -> SearchSettings:
-    """The settings with gradient checkpointing chosen for the cards of this machine; as they are where it has none.
+    """The settings with gradient checkpointing chosen for this machine's GPUs; unchanged if none of them is used.
 
     memory: a `MemoryMode`. sizes_px: (height, width) of the images.
     """
@@ -25,7 +25,10 @@ def fit_memory(settings: SearchSettings, memory: str, sizes_px: Sequence[tuple[i
 def lane_memory(
     settings: SearchSettings, memory: str, sizes_px: Sequence[tuple[int, int]], free_gib: float
 ) -> tuple[bool, MemoryEstimate]:
-    """Whether lanes with so much memory use checkpointing, and what the most demanding trial takes then."""
+    """Whether lanes use gradient checkpointing, and the memory estimate of the most demanding trial with that choice.
+
+    memory: a `MemoryMode`. sizes_px: (height, width) of the images. free_gib: free memory of the fullest GPU.
+    """
     mode: MemoryMode = next(known for known in get_args(MemoryMode) if known == memory)
     config, folder = largest_config(settings), model_folder(settings.model.model)
 
@@ -43,7 +46,7 @@ def lane_memory(
 
 
 def largest_config(settings: SearchSettings) -> TrialConfig:
-    """The trial of the space that takes the most memory."""
+    """A configuration that takes as much memory as any in the space: the largest value of each field that matters."""
     space = settings.search_space
     widest: tuple[FullModule, ...] = max(space.possible("train.full_modules"), key=len)
     paths = ["lora.r", "lora.dropout", "encoder.r", "loss.lm", "loss.cldice", "loss.focal_tversky"]
@@ -60,7 +63,7 @@ def _highest(settings: SearchSettings, path: str) -> float:
 
 
 def _telling(sizes_px: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The sizes that may take the most memory: the most pixels, and the widest and tallest shapes."""
+    """The sizes that may take the most memory: most pixels, tallest shape and widest shape, without duplicates."""
     distinct = sorted(set(sizes_px))
     by = (lambda size: size[0] * size[1], lambda size: size[0] / size[1], lambda size: size[1] / size[0])
     return list(dict.fromkeys(max(distinct, key=measure) for measure in by))

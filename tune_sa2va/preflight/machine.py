@@ -1,4 +1,4 @@
-"""What Ray needs of this machine, asked of the doctor before a search begins."""
+"""What Ray needs from this machine, checked by `doctor` before a search starts."""
 
 from tune_sa2va.doctor.finding import Severity
 from tune_sa2va.doctor.machine import what_ray_needs
@@ -6,10 +6,10 @@ from tune_sa2va.errors import DeviceError
 
 
 def check_machine_here(address: str | None) -> None:
-    """Whether Ray can start here, or join the cluster at `address`.
+    """Checks that Ray can start here (address: None) or join the cluster at `address`.
 
     Raises:
-        UserError: something of this machine is in the way.
+        UserError: this machine lacks something that Ray needs.
     """
     for finding in what_ray_needs(starts=address is None):
         if finding.severity is Severity.FAIL:

@@ -1,7 +1,7 @@
-"""Whether the names of folders are ones that all who open them can spell.
+"""Whether folder names are UTF-8, as Arrow, safetensors and Ray expect.
 
-Arrow, safetensors and Ray spell a path in UTF-8. A folder that was named under Latin-1 or GBK, in other letters than
-ASCII's, is not there for them, and trials would be trained before the first table fails.
+They encode paths in UTF-8. A folder with non-ASCII letters that was named under Latin-1 or GBK does not exist for them,
+and without this check trials would be trained before the first table fails to be written.
 """
 
 import os
@@ -11,7 +11,7 @@ from tune_sa2va.errors import UserError
 
 
 def check_spelling(flag: str, path: Path) -> None:
-    """Whether a path's bytes are UTF-8.
+    """Checks that the bytes of a path are UTF-8. flag: what gave the path, for the message.
 
     Raises:
         UserError: they are not.
@@ -22,5 +22,5 @@ def check_spelling(flag: str, path: Path) -> None:
     except UnicodeEncodeError:
         pass
     raise UserError(
-        f"{flag} {path}: its name is not UTF-8, in which tables are written. Use a folder with a name in ASCII letters."
+        f"{flag} {path}: the name must be UTF-8 for tables to be written, and it is not UTF-8. Use a name in ASCII."
     )

@@ -1,4 +1,4 @@
-"""Where a search writes: whether the folder can be made, and making it with the files that a search starts with."""
+"""The results folder of a new search: checks that it can be made, and makes it with its first files."""
 
 import os
 import re
@@ -16,19 +16,19 @@ from tune_sa2va.results.settings import SearchSettings
 
 
 def out_and_name(flags: Flags) -> tuple[Path, str]:
-    """The absolute folder of all results, and the name of this search: the time where none was given."""
+    """The absolute folder of all results, and the name of this search: date and time if none was given."""
     out = Path(os.path.expanduser(flags.out)).resolve()  # noqa: PTH111 (Path.expanduser raises for unknown users)
     return out, flags.name if flags.name is not None else time.strftime("%Y%m%d-%H%M%S")
 
 
 def check_folder(out: Path, name: str) -> None:
-    """Whether OUT/NAME is a name, is not taken, and can be made.
+    """Checks that `name` is valid and that OUT/NAME is not taken and can be made.
 
     Raises:
-        UserError: it is not one of these.
+        UserError: one of these does not hold.
     """
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", name) or name.strip(".") == "":
-        raise UserError(f"--name may have letters, digits and . _ - (at most 100), got {name!r}.")
+        raise UserError(f"--name must be 1 to 100 letters, digits and . _ -, and not only dots, got {name!r}.")
     if (out / name).exists():
         raise UserError(_name_used(out / name))
     nearest = next(folder for folder in (out, *out.parents) if folder.exists())
@@ -41,10 +41,10 @@ def check_folder(out: Path, name: str) -> None:
 def make_results_folder(settings: SearchSettings, samples: tuple[Sample, ...]) -> None:
     """Makes the results folder with `search.yaml`, `environment.json`, `names.parquet` and `split.parquet`.
 
-    With a warm start also `inherited.json`.
+    With a warm start it also has `inherited.json`.
 
     Raises:
-        UserError: the folder cannot be made, or another search took the name meanwhile.
+        UserError: the folder cannot be made, or another search has taken the name since `check_folder`.
     """
     from tune_sa2va.model.locate import model_folder
 
@@ -59,7 +59,7 @@ def make_results_folder(settings: SearchSettings, samples: tuple[Sample, ...]) -
         if settings.warm_start is not None:
             write_inherited(unfinished, inherit(settings, settings.warm_start, unfinished))
         settings.save(unfinished)
-        unfinished.rename(settings.folder)  # whole or not at all; fails where another search's files are
+        unfinished.rename(settings.folder)  # atomic; fails if another search's folder is there
     except OSError as error:
         shutil.rmtree(unfinished, ignore_errors=True)
         if settings.folder.exists():
@@ -68,4 +68,4 @@ def make_results_folder(settings: SearchSettings, samples: tuple[Sample, ...]) -
 
 
 def _name_used(folder: Path) -> str:
-    return f"{folder} exists already. Choose another --name, or go on with that search by --resume {folder}."
+    return f"{folder} exists already. Choose another --name, or continue that search with --resume {folder}."

@@ -1,4 +1,4 @@
-"""Whether an interrupted search can go on: model, images, masks, tables and copy are there, whole, and the same."""
+"""Whether an interrupted search can be resumed: model, images, masks, tables and copy are intact and unchanged."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,16 +23,16 @@ from tune_sa2va.results.snapshots import Snapshots
 from tune_sa2va.results.test_scores import read_locked_part
 
 _NAMED = 3
-_CURE = "Put back what the search began with, or start a new search."
+_CURE = "Put back what the search started with, or start a new search."
 
 
 def examine_results(settings: SearchSettings) -> None:
-    """Whether a search can go on: its base model, its images, its tables and its storage are there, and whole, or can
-    be made again (`results.mending`).
+    """Checks that a search can be resumed: its base model, images, tables and storage are intact, or can be restored
+    (`results.mending`).
 
     Raises:
-        UserError: one is not, Ray could not start, or the model, an image or a mask holds something else than when the
-            search began.
+        UserError: one of them is missing or damaged, or the content of the model, an image or a mask has changed since
+            the search started.
     """
     package_version()
     check_spelling("--resume", settings.folder)
@@ -59,13 +59,17 @@ def _check_model(folder: Path, environment: Environment) -> None:
     changed = sorted(name for name in {*then, *now} if then.get(name) != now.get(name))
     which = f"; of its files, {_named(changed)} differ" if then else ""
     raise CheckpointError(
-        f"{folder}: is not the base model that the search began with (SHA-256 {wanted[:12]}... then, {found[:12]}... "
-        f"now{which}). {_CURE}"
+        f"{folder}: is not the base model that the search started with (SHA-256 {wanted[:12]}... then, "
+        f"{found[:12]}... now{which}). {_CURE}"
     )
 
 
 def _check_content(settings: SearchSettings, samples: Sequence[Sample], environment: Environment) -> None:
-    """Compares what the files hold; a search that an older tune_sa2va began knows its images, and no single mask."""
+    """Compares the content of images and masks with what was recorded at the start.
+
+    A search of an older tune_sa2va has no `content.parquet`. Then images are compared one by one by their codes, and
+    masks only as a whole by the data set's fingerprint.
+    """
     known = _known_content(settings.folder)
     if known is not None:
         if len(known.images) != len(samples):
@@ -82,11 +86,11 @@ def _check_content(settings: SearchSettings, samples: Sequence[Sample], environm
     codes = [row["image_code"] for row in known_names(settings)]
     _refuse(settings.data.source, [s for s, code in zip(samples, codes, strict=True) if image_code(s) != code], [])
     if fingerprint(samples) != environment.data_fingerprint:
-        raise DataError(f"{settings.data.source}: some masks are not those that the search began with. {_CURE}")
+        raise DataError(f"{settings.data.source}: some masks are not those that the search started with. {_CURE}")
 
 
 def _known_content(folder: Path) -> KnownImages | None:
-    """None where it is damaged, too: images have their codes, and masks the fingerprint."""
+    """None if there is no `content.parquet` or it is damaged: codes and fingerprint are compared instead."""
     try:
         return read_content(folder)
     except DataError:
@@ -96,8 +100,8 @@ def _known_content(folder: Path) -> KnownImages | None:
 def _check_inherited(settings: SearchSettings) -> None:
     if settings.warm_start is not None and read_inherited(settings.folder) is None:
         raise ResultsError(
-            f"{settings.folder / INHERITED_FILE}: is gone; it says what the sampler was told of the earlier search. "
-            "Put back a copy of it, or start a new search."
+            f"{settings.folder / INHERITED_FILE}: is missing; it records what the sampler was told of the earlier "
+            "search. Put back a copy of it, or start a new search."
         )
 
 
@@ -108,7 +112,7 @@ def _refuse(source: str, images: Sequence[Sample], masks: Sequence[Sample]) -> N
         if samples
     ]
     if changed:
-        raise DataError(f"{source}: {' and '.join(changed)} hold something else than when the search began. {_CURE}")
+        raise DataError(f"{source}: {' and '.join(changed)} changed since the search started. {_CURE}")
 
 
 def _named(names: Sequence[str]) -> str:

@@ -1,6 +1,6 @@
-"""Flags in, the settings of a search out: every fault of a flag found before Ray starts and before anything is written.
+"""Turns flags into the settings of a search, and finds their faults before Ray starts or anything is written.
 
-`resolve_settings` stops at the first fault; `faults` lists all of them, as `python -m tune_sa2va.plan` shows them.
+`resolve_settings` stops at the first fault; `faults` lists all of them, for `python -m tune_sa2va.plan`.
 """
 
 import os
@@ -33,9 +33,9 @@ _MOST_CONFIRMED = 3
 
 
 def resolve_settings(flags: Flags, *, elsewhere: bool = False) -> SearchSettings:
-    """The search that the flags ask for; `elsewhere` as for `devices`.
+    """The settings of the search that the flags ask for. elsewhere: as in `devices`.
 
-    Writes nothing but, without --data, the built-in images to the cache.
+    Writes nothing, except for the built-in images to the cache if --data is not given.
 
     Raises:
         UserError: a flag, the space file or the model cannot be used.
@@ -85,7 +85,7 @@ def resolve_settings(flags: Flags, *, elsewhere: bool = False) -> SearchSettings
 
 
 def faults(flags: Flags, *, elsewhere: bool = False) -> list[str]:
-    """Everything that `resolve_settings` would refuse, where it stops at the first."""
+    """The messages of all faults in the flags, of which `resolve_settings` raises only the first."""
     checks: tuple[Callable[[], object], ...] = (
         package_version,
         lambda: check_numbers(flags),
@@ -126,7 +126,7 @@ def _data(flags: Flags) -> DataSettings:
 
 
 def _check_spellings(flags: Flags) -> None:
-    """Of every folder that the search writes to, and of the images'."""
+    """Checks the spelling of every folder that the search writes to, and of --data."""
     check_spelling("--out", out_and_name(flags)[0])
     check_spelling(CACHE_VARIABLE, cache_folder())
     if flags.data is not None:
@@ -145,11 +145,11 @@ def _sampler(name: str) -> SamplerName:
 
 
 def _confirm(flags: Flags, lanes: int) -> int:
-    """What is asked for; with `auto` none, unless a time budget may have some left when the trials are over.
+    """The number of configurations to run again; for `auto` 0, unless there is a time budget.
 
-    The same epochs in more trials gain more than reruns do (docs/how-it-works.md). Within a time budget reruns come
-    after the trials, so they take nothing from them: 3 at most, and no more epochs than the search is expected to take.
-    The recipe runs again beside them.
+    The same epochs spent on more trials gain more than reruns do (docs/how-it-works.md). Under a time budget reruns
+    come after the trials and so cost them nothing. Then `auto` is at most 3, and the reruns, those of the recipe
+    included, take no more epochs than the trials are expected to take.
     """
     asked = parse_confirm(flags.confirm)
     if asked is not None:
@@ -165,7 +165,8 @@ def _confirm(flags: Flags, lanes: int) -> int:
 
 
 def _final(flags: Flags) -> FinalName | Literal["auto"]:
-    """Looked at before the data, as far as the flags decide: the built-in images are written to be opened."""
+    """The value of --final, checked as far as the flags decide. That comes before the data is opened, because opening
+    may write the built-in images."""
     for known in ("auto", *get_args(FinalName)):
         if flags.final == known:
             check_final(known, parse_folds(flags.folds))
@@ -174,7 +175,7 @@ def _final(flags: Flags) -> FinalName | Literal["auto"]:
 
 
 def _warm_start(flags: Flags) -> Path | None:
-    """The earlier search's folder, absolute, once its trials are known to be of use."""
+    """The absolute folder of the earlier search, after checking that its trials can be used; None without one."""
     if flags.warm_start is None:
         return None
     usable_trials(flags.warm_start, load_space(flags.space))
@@ -186,5 +187,5 @@ def _may_train_mask_decoder(space: SearchSpace) -> bool:
 
 
 def _widest_augment(space: SearchSpace) -> Augment:
-    """The `data.augment` that shows images in the most ways; it takes in the others."""
+    """The `data.augment` of the space with the most variants of an image; it includes those of the others."""
     return max(space.possible("data.augment"), key=lambda augment: len(variants_of(augment)))

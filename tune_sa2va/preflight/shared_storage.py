@@ -1,7 +1,7 @@
-"""Whether results outlive the node they are written on: it shares their folder with others, or keeps a copy elsewhere.
+"""Checks that results on a cluster survive the loss of a node: all nodes share the folder, or a copy is kept elsewhere.
 
-Only Ray's head node and the one that drives the search read and write the results folder. But results on the disk of
-one node of many are lost with it, so a folder that only some nodes see is refused unless there is a copy.
+Only Ray's head node and the node that drives the search read and write the results folder. But results on the disk of
+one node are lost with that node, so a folder that not all nodes share is refused unless there is a copy.
 """
 
 import contextlib
@@ -15,14 +15,16 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tune_sa2va.errors import DeviceError
 
 _ANSWER_S = 120.0
-"""How long a node may take: the first Python process there starts from a cold disk."""
+"""Seconds that a node may take to answer: the first Python process there starts from a cold disk."""
 
 
 def check_on_head(storage: str) -> None:
-    """Whether this process is on the head node, where lanes keep checkpoints: with a copy, none other need see them.
+    """Checks that this process runs on the head node, where lanes keep checkpoints.
+
+    With a copy (`storage`, a URI), no other node needs to see the results folder.
 
     Raises:
-        UserError: it is on another one.
+        UserError: it runs on another node.
     """
     here = ray.get_runtime_context().get_node_id()
     for node in ray.nodes():
@@ -35,10 +37,12 @@ def check_on_head(storage: str) -> None:
 
 
 def check_shared(out: Path) -> None:
-    """Writes a token into `out`, has every other node answer it beside it, and takes both away. In a running Ray.
+    """Checks that all nodes share `out`. Needs a running Ray.
+
+    Writes a token into the folder, has every other node write an answer next to it, and deletes all of them.
 
     Raises:
-        UserError: a node does not see the folder or cannot write into it, so it is not one that the nodes share.
+        UserError: a node does not see the folder or cannot write into it.
     """
     here = ray.get_runtime_context().get_node_id()
     others = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] != here]
@@ -56,7 +60,7 @@ def check_shared(out: Path) -> None:
                 raise DeviceError(
                     f"--out {out}: node {node['NodeManagerAddress']} of the cluster {fault}, and results on the disk "
                     "of one node are lost with it. Choose a folder on storage that all nodes share, at the same path, "
-                    "or have a copy kept elsewhere by --storage URI."
+                    "or keep a copy elsewhere with --storage URI."
                 )
     finally:
         for file in out.glob(f"{token.name}*"):
@@ -73,7 +77,7 @@ def _ask(node_id: str, token: Path) -> ray.ObjectRef:
 
 
 def _answer(token: Path, answer: Path) -> str:
-    """On another node: what is in the way there, or nothing."""
+    """Runs on another node: writes the answer and returns why that is impossible; empty if it worked."""
     try:
         if token.read_text(encoding="utf-8") != token.name:
             return "sees another folder there"

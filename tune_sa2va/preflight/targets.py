@@ -1,4 +1,4 @@
-"""The modules that a search space gives adapters: every choice held against the model, before a trial meets it."""
+"""The modules that a search space trains: every choice is checked against the model before the search starts."""
 
 from itertools import product
 
@@ -9,13 +9,14 @@ from tune_sa2va.space.search_space import SearchSpace
 
 
 def examine_targets(settings: SearchSettings) -> None:
-    """Whether each choice of `lora.target_modules` can be trained, beside each of `train.full_modules`; and whether the
-    model's vision tower takes what `encoder.vision` names.
+    """Checks that each choice of `lora.target_modules` can be trained together with each of `train.full_modules`, and
+    that the model's vision tower has the modules that `encoder.vision` names.
 
     Raises:
-        SpaceError: one names no module, one that gets no adapter, or one that no loss reaches; its trials would fail.
+        SpaceError: a choice names no module, a module that gets no adapter, or one that no loss reaches. Its trials
+            would fail.
     """
-    from tune_sa2va.model.checkpoint import outline_of  # imports torch: after the cheap checks of flags
+    from tune_sa2va.model.checkpoint import outline_of  # imports torch, so it comes after cheap checks
     from tune_sa2va.model.locate import model_folder
     from tune_sa2va.model.reach import is_reached
     from tune_sa2va.model.targets import find_encoder_targets, find_targets
@@ -37,7 +38,7 @@ def examine_targets(settings: SearchSettings) -> None:
         unreached = [target.reference for target in found if not is_reached(target.native, lm_loss=lm_loss)]
         if unreached:
             raise SpaceError(
-                f"{where}: no loss reaches {unreached[0]}, so a trial that trains it ends at once. Leave it out."
+                f"{where}: no loss reaches {unreached[0]}, so a trial that trains it would fail. Leave it out."
             )
 
 

@@ -1,4 +1,4 @@
-"""Whether a results folder is this user's own. `--resume` opens Ray's state in it, pickles, which can run any code."""
+"""Whether a results folder is the user's own: `--resume` unpickles Ray's state in it, and a pickle can run any code."""
 
 import grp
 import os
@@ -14,27 +14,28 @@ _TUNE = "ray/tune"
 
 
 def check_trust(folder: Path) -> None:
-    """Whether what `--resume` opens in a results folder is this user's, and nobody else may write it.
+    """Checks that everything `--resume` unpickles in a results folder belongs to this user and that nobody else can
+    write it.
 
     Raises:
-        ResultsError: somebody else could have put a program there.
+        ResultsError: somebody else could have put code there.
     """
     for path in _opened(folder):
-        # Of a link its own owner, and whatever it leads to.
+        # Of a link both count: its own owner, and the file it points to.
         found = [path.lstat(), *([path.stat()] if path.is_symlink() and path.exists() else [])]
         if reason := next(filter(None, (distrust(each, os.geteuid()) for each in found)), ""):
             raise ResultsError(
-                f"{path}: {reason}, and --resume runs what it finds there (SECURITY.md). If you know who wrote it, "
-                f"give --trust; else take the rights away: chmod -R go-w {folder}."
+                f"{path}: {reason}, and --resume can run code stored there (SECURITY.md). If you trust everyone who "
+                f"could write it, give --trust; else remove their access: chmod -R go-w {folder}."
             )
 
 
 def distrust(found: os.stat_result, user: int) -> str:
-    """Why a file or folder may hold what `user` did not write; empty where it may not."""
+    """Why others than `user` could have written a file or folder, as the end of a sentence; empty if they could not."""
     if found.st_uid != user:
         return f"belongs to {_name(found.st_uid)}"
     if stat.S_ISLNK(found.st_mode):
-        return ""  # its own rights are nothing
+        return ""  # the mode of a link has no meaning
     if found.st_mode & stat.S_IWOTH:
         return "can be written by everybody"
     if found.st_mode & stat.S_IWGRP and not _is_private(found.st_gid, user):
@@ -43,7 +44,8 @@ def distrust(found: os.stat_result, user: int) -> str:
 
 
 def _opened(folder: Path) -> Iterator[Path]:
-    """The folder and those below it whose files Ray reads, with these: whoever can write one can change the others."""
+    """The files that Ray reads and every folder above them up to `folder`; whoever can write a folder can replace what
+    is in it."""
     yield folder
     for top in (folder / "ray", *(folder / place for place in (SNAPSHOTS, _TUNE))):
         if top.is_dir():
@@ -53,7 +55,8 @@ def _opened(folder: Path) -> Iterator[Path]:
 
 
 def _is_private(group: int, user: int) -> bool:
-    """Whether a group is the user's own, which many systems make with him: of his name, with nobody else in it."""
+    """Whether a group is the user's private group, which many systems create with the user: same name, no other
+    member."""
     try:
         own, found = pwd.getpwuid(user), grp.getgrgid(group)
     except KeyError:
