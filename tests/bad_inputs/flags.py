@@ -75,7 +75,7 @@ FLAGS = [
     _search("--resume", "results/mine", "--folds", "5", says=("--resume keeps", "does not take --folds")),
     Case(name="more folds than groups", make=_few_groups, says=("15 folds need at least 15 groups", "fewer folds")),
     _search("--final", "best", "--gpus", "0", says=("--final must be one of auto, best-run", "got 'best'")),
-    _search("--folds", "1", "--final", "average", "--gpus", "0", says=("--final average", "Ask for --folds 5")),
+    _search("--folds", "1", "--final", "average", "--gpus", "0", says=("--final average", "Use --folds 5")),
     _search("--grace-period", "9", "--epochs", "3", "--gpus", "0", says=("from 1 to --epochs 3, got 9",)),
     _search("--reduction-factor", "1", "--gpus", "0", says=("--reduction-factor must be from 2 to 100, got 1",)),
     _search("--time-budget", "nan", "--gpus", "0", says=("--time-budget must be above 0",)),

@@ -92,11 +92,11 @@ def test_nothing_has_changed(search: SearchSettings) -> None:
     ("change", "error", "said"),
     [
         (other_images, DataError, r"4 images \((images/\S+, ){3}\.\.\.\) changed since the search"),
-        (other_mask, DataError, r"data: 1 mask \(images/LiWei2\S+\) hold"),
+        (other_mask, DataError, r"data: 1 mask \(images/LiWei2\S+\) changed"),
         (
             lambda search: (other_images(search), other_mask(search)),
             DataError,
-            r"4 images \(.+, \.\.\.\) and 1 mask \(.+\) hold",
+            r"4 images \(.+, \.\.\.\) and 1 mask \(.+\) changed",
         ),
         (other_base, CheckpointError, r"not the base model that the search started with .+model\.safetensors differ"),
         (without_content(other_images), DataError, r"4 images \(images/"),
@@ -104,7 +104,7 @@ def test_nothing_has_changed(search: SearchSettings) -> None:
         (with_content_damaged(other_images), DataError, r"4 images \(images/"),
         (with_content_damaged(other_mask), DataError, r"some masks are not those"),
         (other_data_and_no_names, DataError, r"names.parquet: cannot be read"),
-        (without_inherited, ResultsError, r"inherited.json: is gone"),
+        (without_inherited, ResultsError, r"inherited.json: is missing"),
         (lambda search: (search.folder / "environment.json").write_text("{"), ResultsError, "environment.json: cannot"),
     ],
 )

@@ -22,5 +22,5 @@ def check_spelling(flag: str, path: Path) -> None:
     except UnicodeEncodeError:
         pass
     raise UserError(
-        f"{flag} {path}: the name must be UTF-8 for tables to be written, and it is not UTF-8. Use a name in ASCII."
+        f"{flag} {path}: tables need a folder name in UTF-8, and this name is not UTF-8. Use one with an ASCII name."
     )
