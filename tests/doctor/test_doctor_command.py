@@ -1,4 +1,4 @@
-"""The command: a line a check within 80 columns, the same as JSON, exit 1 when something fails."""
+"""The command prints one line per check within 80 columns, the same as JSON, and exits with 1 if a check fails."""
 
 import json
 from pathlib import Path

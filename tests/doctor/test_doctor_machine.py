@@ -1,4 +1,4 @@
-"""What the machine lacks is said with a cure, at the limit and beyond it."""
+"""What the machine lacks is reported with a cure, at the limit and beyond it."""
 
 import os
 import resource
@@ -57,7 +57,7 @@ def test_memory(gib: float, severity: Severity) -> None:
 @pytest.mark.parametrize(
     ("limit_gib", "memory_gib", "found"),
     [
-        (6, 20, "ulimit -v allows a process 6.0 GiB of addresses, and Ray's reserve 11 GiB"),
+        (6, 20, "ulimit -v allows a process 6.0 GiB of address space, and Ray's processes reserve 11 GiB"),
         (12, 20, ""),
         (12, 100, "reserve 35 GiB"),
     ],

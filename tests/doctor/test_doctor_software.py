@@ -1,4 +1,4 @@
-"""Versions against what is asked for and against the lock; GPUs in each state that users meet."""
+"""Installed versions against the requirements and the lock file; GPUs in each state that users meet."""
 
 import pytest
 from packaging.requirements import Requirement

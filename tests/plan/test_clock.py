@@ -1,4 +1,4 @@
-"""The time from a pace that is given, added up by hand."""
+"""The duration of a search for a given pace, compared with sums made by hand."""
 
 from pathlib import Path
 
@@ -29,22 +29,22 @@ def flags(out: Path, **changed: object) -> Flags:
 
 
 def test_the_sum(tmp_path: Path) -> None:
-    hours = predict(resolve_settings(flags(tmp_path)), IMAGES, EXPECTED, PACE)
-    assert hours.starting == pytest.approx(LANE_START_S + 5 + 120 * 0.5 / 2)
-    assert hours.training == pytest.approx(12 * 100 * 0.1)
-    assert hours.validation == pytest.approx(12 * 20 * 0.02)
-    assert hours.between_trials == pytest.approx(8 / 2 * 0.25)
-    assert hours.scoring == pytest.approx(5 + 10 * (0.5 + 3 * 0.02))
-    assert hours.low < hours.total < hours.high and not hours.cut_short
-    moving = hours.training + hours.validation + hours.between_trials
-    assert hours.high - hours.total == pytest.approx(0.5 * moving)
+    seconds = predict(resolve_settings(flags(tmp_path)), IMAGES, EXPECTED, PACE)
+    assert seconds.starting == pytest.approx(LANE_START_S + 5 + 120 * 0.5 / 2)
+    assert seconds.training == pytest.approx(12 * 100 * 0.1)
+    assert seconds.validation == pytest.approx(12 * 20 * 0.02)
+    assert seconds.between_trials == pytest.approx(8 / 2 * 0.25)
+    assert seconds.scoring == pytest.approx(5 + 10 * (0.5 + 3 * 0.02))
+    assert seconds.low < seconds.total < seconds.high and not seconds.cut_short
+    moving = seconds.training + seconds.validation + seconds.between_trials
+    assert seconds.high - seconds.total == pytest.approx(0.5 * moving)
 
 
 def test_with_folds_every_image_is_scored_and_trained_on_by_all_but_one(tmp_path: Path) -> None:
-    hours = predict(resolve_settings(flags(tmp_path, folds="5")), {"val": 120, "test": 10}, EXPECTED, PACE)
-    assert hours.starting == pytest.approx(LANE_START_S + 5 + 120 * 0.5 / 2)
-    assert hours.training == pytest.approx(12 * 4 * 120 * 0.1)
-    assert hours.validation == pytest.approx(12 * 120 * 0.02)
+    seconds = predict(resolve_settings(flags(tmp_path, folds="5")), {"val": 120, "test": 10}, EXPECTED, PACE)
+    assert seconds.starting == pytest.approx(LANE_START_S + 5 + 120 * 0.5 / 2)
+    assert seconds.training == pytest.approx(12 * 4 * 120 * 0.1)
+    assert seconds.validation == pytest.approx(12 * 120 * 0.02)
 
 
 def test_a_time_budget_is_told(tmp_path: Path) -> None:

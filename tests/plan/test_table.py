@@ -1,4 +1,4 @@
-"""Benchmarks are taken for a plan only where card, model and image size are alike."""
+"""A plan uses a benchmark only if its card, model and image size match."""
 
 import json
 from pathlib import Path

@@ -1,1 +1,1 @@
-"""Whether this machine can run a search: versions, GPUs, Ray's needs, room; and a cure for what it lacks."""
+"""Checks whether this machine can run a search (versions, GPUs, disk, memory, Ray), with a cure for each fault."""

@@ -1,6 +1,6 @@
-"""`python -m tune_sa2va.doctor`: is this machine ready? A line a check, with a cure for each that fails. No network.
+"""`python -m tune_sa2va.doctor`: is this machine ready? Prints one line per check, with a cure for each that fails.
 
-Exit codes: 0 ready (maybe with warnings), 1 something would make every search fail.
+It uses no network. Exit codes: 0 ready, possibly with warnings; 1 something would make every search fail.
 """
 
 import json
@@ -17,11 +17,11 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def main(
-    out: Annotated[Path, typer.Option(help="Folder where results would go.")] = Path("results"),
-    quick: Annotated[bool, typer.Option("--quick", help="Leave out starting Ray, which takes seconds.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of lines.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder for the results of all searches.")] = Path("results"),
+    quick: Annotated[bool, typer.Option("--quick", help="Do not try to start Ray, which takes seconds.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of lines.")] = False,
 ) -> None:
-    """Check Python, packages, GPUs, disk, memory and what Ray needs; say how to cure what is wrong."""
+    """Check Python, packages, GPUs, disk, memory and what Ray needs; tell how to fix what is wrong."""
     findings = examine(out, quick=quick)
     severity = worst(findings)
     if as_json:
@@ -32,9 +32,9 @@ def main(
 
 
 def examine(out: Path, *, quick: bool) -> list[Finding]:
-    """All checks of this machine; the quick ones first."""
+    """The findings of all checks, in the order they are printed. quick: do not start Ray."""
     from tune_sa2va.cache.place import cache_folder
-    from tune_sa2va.doctor.gpus import check_gpus  # heavy imports wait, so that --help is quick
+    from tune_sa2va.doctor.gpus import check_gpus  # heavy imports are inside functions, so that --help is quick
     from tune_sa2va.doctor.machine import check_machine
     from tune_sa2va.doctor.ray_start import check_ray
     from tune_sa2va.doctor.software import check_installed, check_packages, check_python
@@ -51,7 +51,7 @@ def examine(out: Path, *, quick: bool) -> list[Finding]:
 
 
 def show(findings: list[Finding]) -> None:
-    """A line a finding, cures below, folded to the width of the terminal."""
+    """Prints one line per finding with its cure below it, wrapped to the width of the terminal, and the counts."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -1,11 +1,11 @@
-"""What one check found."""
+"""The result of one check."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Severity(StrEnum):
-    """OK: as it should be. WARN: it runs, slower or not everything. FAIL: no search can run."""
+    """OK: as it should be. WARN: searches run, but slowly or not all of them. FAIL: no search can run."""
 
     OK = "OK"
     WARN = "WARN"
@@ -14,7 +14,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line. found: what is there; cure: what to do about it, empty where the severity is OK."""
+    """One line of the report. found: what is there. cure: what to do about it; empty if the severity is OK."""
 
     severity: Severity
     subject: str
@@ -23,6 +23,6 @@ class Finding:
 
 
 def worst(findings: list[Finding]) -> Severity:
-    """The gravest severity of all."""
+    """The most severe of the findings' severities; OK if there are none."""
     order = list(Severity)
     return max((finding.severity for finding in findings), key=order.index, default=Severity.OK)

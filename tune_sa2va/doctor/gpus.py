@@ -1,4 +1,4 @@
-"""The GPUs as torch sees them, and the driver as `nvidia-smi` does."""
+"""The GPUs as torch sees them, and the driver as `nvidia-smi` reports it."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from tune_sa2va.words import count
 
 _OLDEST_WITH_BF16 = (8, 0)
 _SMALLEST_GIB = 20.0
-"""Below it the 8B model does not fit: its weights alone are 15 GiB."""
+"""With less free memory the 8B model does not fit: its weights alone take 15 GiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +23,10 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class GpuState:
-    """driver_lines: what `nvidia-smi` lists, a card a line; None where there is no such command, or it fails.
+    """The driver, torch's CUDA and the cards of a machine.
 
-    cuda: the CUDA version that torch was built with, None for a build without. error: why torch cannot use the cards.
+    driver_lines: one line of `nvidia-smi` per card; None if the command is missing or fails. cuda: the CUDA version
+    that torch was built with; None for a CPU build. error: why torch cannot use the cards; empty if it can.
     """
 
     driver_lines: tuple[str, ...] | None
@@ -35,27 +36,27 @@ class GpuState:
 
 
 def check_gpus() -> list[Finding]:
-    """Looks at this machine."""
+    """The findings about driver, CUDA and each card of this machine."""
     return judge_gpus(_look())
 
 
 def judge_gpus(state: GpuState) -> list[Finding]:
-    """The lines about driver, CUDA and each card."""
+    """The findings about driver, CUDA and each card of a machine in this state."""
     if state.driver_lines is None:
         return [
             Finding(
                 Severity.WARN,
                 "GPU",
                 "no NVIDIA driver: nvidia-smi is missing or fails",
-                "Searches run on the CPU, which is enough for --model tiny only. With a GPU: install its driver; in a "
-                "container: docker run --gpus all.",
+                "Searches run on the CPU, which is only enough for --model tiny. To use a GPU, install its driver; in "
+                "a container: docker run --gpus all.",
             )
         ]
     findings = [Finding(Severity.OK, "driver", "; ".join(state.driver_lines) or "no card")]
     if not state.gpus:
         reason = state.error or (f"torch with CUDA {state.cuda} sees none" if state.cuda else "torch is a CPU build")
         cure = (
-            "Update the driver to one for this CUDA, and check CUDA_VISIBLE_DEVICES."
+            "Update the driver to one that supports this CUDA version, and check CUDA_VISIBLE_DEVICES."
             if state.cuda
             else "Install torch for CUDA: see https://pytorch.org/get-started/locally."
         )
@@ -77,12 +78,12 @@ def _judge_gpu(number: int, gpu: Gpu) -> Finding:
 
 
 def _look() -> GpuState:
-    import torch  # takes seconds: after the checks that need none of it
+    import torch  # takes seconds, so it comes after the checks that do not need it
 
     cuda = torch.version.cuda
     try:
         gpus = tuple(_gpu(number) for number in range(torch.cuda.device_count()))
-    except RuntimeError as error:  # a driver too old, a card in another process's exclusive mode
+    except RuntimeError as error:  # the driver is too old, or another process uses the card exclusively
         return GpuState(_driver_lines(), cuda, (), str(error).splitlines()[0])
     return GpuState(_driver_lines(), cuda, gpus)
 

@@ -1,4 +1,4 @@
-"""What Ray and the lanes need of the machine: room on disks and in shared memory, open files, memory, a local port."""
+"""What Ray and the lanes need from the machine: disk space, shared memory, open files, memory and a local port."""
 
 import os
 import resource
@@ -15,19 +15,19 @@ _SHM_OK_GIB = 1.0
 _DISK_OK_GIB, _DISK_LEAST_GIB = 20.0, 2.0
 _MEMORY_OK_GIB, _MEMORY_LEAST_GIB = 8.0, 2.0
 _SOCKET_PATH_LIMIT = 107
-"""Bytes of a Unix socket's path on Linux; Ray puts its sockets in its session folder."""
+"""Longest path of a Unix socket on Linux, in bytes; Ray puts its sockets into its session folder."""
 _HOME_CURE = (
     "Set HOME to a folder of yours that can be written, for example export HOME=/tmp/home, and make that folder."
 )
 _STORE_SHARE = 0.3
-"""Of the machine's memory: Ray's object store, which each of its processes maps whole."""
+"""Share of the machine's memory for Ray's object store, which each of Ray's processes maps as a whole."""
 _BESIDE_STORE_GIB = 5.0
-"""What its raylet reserves besides: 11 GiB in all on a machine of 23 (Ray 2.60)."""
+"""Address space that a raylet reserves in addition: 11 GiB in total on a machine with 23 GiB of memory (Ray 2.60)."""
 _RAY_SOCKET = "/ray/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store"
 
 
 def check_machine(folders: dict[str, Path]) -> list[Finding]:
-    """Looks at this machine. folders: what goes where; each need not exist yet."""
+    """The findings about this machine. folders: what is stored -> its folder, which need not exist yet."""
     return [
         *(judge_disk(name, folder, _free_gib(folder)) for name, folder in folders.items()),
         judge_shared_memory(_shared_memory_gib()),
@@ -37,7 +37,7 @@ def check_machine(folders: dict[str, Path]) -> list[Finding]:
 
 
 def what_ray_needs(*, starts: bool = True) -> list[Finding]:
-    """Looks at what Ray cannot do without. starts: it has to start here, and not only to join a cluster."""
+    """The findings about what Ray requires. starts: Ray has to start here; False if it only joins a cluster."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return [
         judge_open_files(soft, hard),
@@ -49,26 +49,26 @@ def what_ray_needs(*, starts: bool = True) -> list[Finding]:
 
 
 def ray_folder(environment: Mapping[str, str]) -> Path:
-    """Where Ray makes its folder `ray`, as it looks for the place."""
+    """The folder in which Ray makes its folder `ray`, found by Ray's own rule."""
     return Path(environment.get("RAY_TMPDIR") or environment.get("TMPDIR") or "/tmp")
 
 
 def judge_disk(name: str, folder: Path, free_gib: float | None) -> Finding:
-    """The line about the disk that `folder` is or will be on; None: it cannot be written."""
+    """The finding about the disk that `folder` is or will be on. free_gib: None if the folder cannot be written."""
     subject = f"disk, {name}"
     if free_gib is None:
-        cure = "Choose another folder (--out; TUNE_SA2VA_CACHE for caches), or its rights."
+        cure = "Choose another folder (--out; TUNE_SA2VA_CACHE for caches), or change its permissions."
         return Finding(Severity.FAIL, subject, f"{folder} cannot be written", cure)
     found = f"{free_gib:.1f} GiB free at {folder}"
     if free_gib >= _DISK_OK_GIB:
         return Finding(Severity.OK, subject, found)
     severity = Severity.WARN if free_gib >= _DISK_LEAST_GIB else Severity.FAIL
     cure = "Make room, or choose a folder on another disk (--out; TUNE_SA2VA_CACHE for caches)."
-    return Finding(severity, subject, found, f"{cure} python -m tune_sa2va.plan says how much a search takes.")
+    return Finding(severity, subject, found, f"{cure} python -m tune_sa2va.plan tells how much a search takes.")
 
 
 def judge_shared_memory(size_gib: float | None) -> Finding:
-    """The line about /dev/shm, where Ray keeps objects; None: there is none."""
+    """The finding about /dev/shm, where Ray keeps objects. size_gib: None if it does not exist."""
     if size_gib is not None and size_gib >= _SHM_OK_GIB:
         return Finding(Severity.OK, "shared memory", f"/dev/shm has {size_gib:.1f} GiB")
     found = "/dev/shm is missing" if size_gib is None else f"/dev/shm has {size_gib * 1024:.0f} MiB"
@@ -76,9 +76,10 @@ def judge_shared_memory(size_gib: float | None) -> Finding:
 
 
 def judge_open_files(soft: int, hard: int) -> Finding:
-    """The line about `ulimit -n`: each of Ray's processes keeps connections to many others."""
+    """The finding about `ulimit -n`: each of Ray's processes keeps connections to many others."""
     if soft == resource.RLIM_INFINITY or soft >= _OPEN_FILES_OK:
-        return Finding(Severity.OK, "open files", "no limit" if soft == resource.RLIM_INFINITY else f"{soft} a process")
+        found = "no limit" if soft == resource.RLIM_INFINITY else f"{soft} per process"
+        return Finding(Severity.OK, "open files", found)
     severity = Severity.WARN if soft >= _OPEN_FILES_LEAST else Severity.FAIL
     reachable = hard == resource.RLIM_INFINITY or hard >= _OPEN_FILES_OK
     cure = (
@@ -86,42 +87,42 @@ def judge_open_files(soft: int, hard: int) -> Finding:
         if reachable
         else f"Raise the limit (nofile {_OPEN_FILES_OK} in /etc/security/limits.conf; docker run --ulimit nofile=...)."
     )
-    return Finding(severity, "open files", f"{soft} a process", cure)
+    return Finding(severity, "open files", f"{soft} per process", cure)
 
 
 def judge_address_space(limit_bytes: int, memory_bytes: int) -> Finding:
-    """The line about `ulimit -v` on a machine of so much memory: each of Ray's processes maps its object store."""
+    """The finding about `ulimit -v` on a machine with `memory_bytes`: each of Ray's processes maps its object store."""
     if limit_bytes == resource.RLIM_INFINITY:
         return Finding(Severity.OK, "address space", "no limit")
     limit_gib = limit_bytes / _GIB
     needed_gib = _STORE_SHARE * memory_bytes / _GIB + _BESIDE_STORE_GIB
     if limit_gib >= needed_gib:
-        return Finding(Severity.OK, "address space", f"{limit_gib:.0f} GiB a process")
+        return Finding(Severity.OK, "address space", f"{limit_gib:.0f} GiB per process")
     found = (
-        f"ulimit -v allows a process {limit_gib:.1f} GiB of addresses, and Ray's reserve {needed_gib:.0f} GiB on this "
-        "machine"
+        f"ulimit -v allows a process {limit_gib:.1f} GiB of address space, and Ray's processes reserve "
+        f"{needed_gib:.0f} GiB on this machine"
     )
     return Finding(Severity.FAIL, "address space", found, "ulimit -v unlimited, in the shell that starts the search.")
 
 
 def judge_memory(available_gib: float) -> Finding:
-    """The line about main memory."""
+    """The finding about main memory."""
     found = f"{available_gib:.1f} GiB available"
     if available_gib >= _MEMORY_OK_GIB:
         return Finding(Severity.OK, "memory", found)
     severity = Severity.WARN if available_gib >= _MEMORY_LEAST_GIB else Severity.FAIL
     return Finding(
-        severity, "memory", found, "End other processes, or use fewer --lanes: each is a process of its own."
+        severity, "memory", found, "End other processes, or use fewer --lanes: each lane is a separate process."
     )
 
 
 def judge_ray_folder(folder: Path) -> Finding:
-    """The line about the folder of Ray's sessions: it must take files, and its sockets' paths must not be too long."""
+    """The finding about the folder of Ray's sessions: it must be writable, and its sockets' paths not too long."""
     longest = len(os.fsencode(f"{folder}{_RAY_SOCKET}"))
     if longest > _SOCKET_PATH_LIMIT:
-        found = f"{folder}: sockets in it get names of {longest} bytes, {_SOCKET_PATH_LIMIT} at most"
+        found = f"{folder}: paths of sockets in it take {longest} bytes, and may take {_SOCKET_PATH_LIMIT} at most"
         return Finding(Severity.FAIL, "Ray's folder", found, "Set RAY_TMPDIR to a short path, such as /tmp.")
-    sessions = folder / "ray"  # may be there, and another user's: the first one who ran Ray here
+    sessions = folder / "ray"  # may belong to another user: the first one who ran Ray here
     if _free_gib(sessions) is None:
         cure = "Set RAY_TMPDIR to a short path of your own, such as /tmp/ray-$USER, and make that folder."
         return Finding(Severity.FAIL, "Ray's folder", f"{sessions} cannot be written by you", cure)
@@ -129,7 +130,10 @@ def judge_ray_folder(folder: Path) -> Finding:
 
 
 def judge_home(environment: Mapping[str, str], home: Path | None) -> Finding:
-    """The line about the home folder, where Ray keeps its token. None: there is none (a container's --user)."""
+    """The finding about the home folder, where Ray keeps its token.
+
+    home: None if there is none, as in a container with --user.
+    """
     if environment.get("RAY_AUTH_MODE") == "disabled" or {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & environment.keys():
         return Finding(Severity.OK, "home folder", "not needed: Ray's token is elsewhere")
     if home is not None and _free_gib(home / ".ray") is not None:
@@ -146,7 +150,7 @@ def _check_port() -> Finding:
             client.settimeout(5)
             client.connect(server.getsockname())
     except OSError as error:
-        cure = "Ray's processes speak over 127.0.0.1: allow it in the firewall or sandbox, and unset proxies for it."
+        cure = "Ray's processes connect over 127.0.0.1: allow it in the firewall or sandbox, and unset proxies for it."
         return Finding(Severity.FAIL, "local network", f"127.0.0.1 cannot be reached ({error})", cure)
     return Finding(Severity.OK, "local network", "127.0.0.1 answers")
 
@@ -160,7 +164,7 @@ def _home() -> Path | None:
 
 
 def _free_gib(folder: Path) -> float | None:
-    """Free room where `folder` is or will be made; None where it cannot be written."""
+    """Free space on the disk where `folder` is or will be made; None if it cannot be written."""
     nearest = next(each for each in (folder, *folder.parents) if each.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         return None
@@ -177,7 +181,7 @@ def _memory_bytes() -> int:
 
 
 def _available_gib() -> float:
-    """Memory that new processes may take: what the kernel calls available, and what the container's limit leaves."""
+    """Memory that new processes can take: the kernel's MemAvailable, or what the container's limit leaves if less."""
     lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in lines}
     available = kilobytes["MemAvailable"] * 1024

@@ -1,4 +1,4 @@
-"""Whether Ray starts here: the very call of a search, in a process of its own, with one CPU and no GPU."""
+"""Whether Ray starts here: makes the same call as a search, in a separate process, with one CPU and no GPU."""
 
 import subprocess
 import sys
@@ -14,16 +14,16 @@ _START = (
 
 
 def check_ray() -> Finding:
-    """Starts Ray and stops it again."""
+    """The finding about starting and stopping Ray, which takes seconds."""
     started = time.monotonic()
-    cure = "Ray's own log, in /tmp/ray/session_latest/logs, says what it lacks."
+    cure = "Read Ray's logs, in /tmp/ray/session_latest/logs, for the reason."
     try:
-        done = subprocess.run(  # noqa: S603 - our own words only
+        done = subprocess.run(  # noqa: S603 - no argument comes from outside
             [sys.executable, "-c", _START], capture_output=True, encoding="utf-8", errors="replace", timeout=_LIMIT_S
         )
     except subprocess.TimeoutExpired:
         return Finding(Severity.FAIL, "Ray", f"did not start within {_LIMIT_S} s", cure)
     if done.returncode != 0:
-        said = done.stderr.strip().splitlines() or ["it said nothing"]
+        said = done.stderr.strip().splitlines() or ["it printed no error"]
         return Finding(Severity.FAIL, "Ray", f"does not start: {said[-1][:300]}", cure)
     return Finding(Severity.OK, "Ray", f"starts and stops in {time.monotonic() - started:.0f} s")

@@ -1,4 +1,4 @@
-"""Python and the packages: against what the package asks for, and against the versions that were tested together."""
+"""Compares Python and the installed packages with the requirements and with the versions tested together."""
 
 import platform
 import sys
@@ -17,14 +17,14 @@ from tune_sa2va.doctor.finding import Finding, Severity
 from tune_sa2va.errors import UserError
 
 LOCK_FILE = Path(tune_sa2va.__file__).parents[1] / "requirements.lock"
-"""Beside the package in a checkout; an installed package has none."""
+"""Next to the package in a checkout; an installed package has none."""
 
 _NAMED = 4
-"""How many packages a line names before it only counts them."""
+"""Number of packages that a line names; it counts the rest."""
 
 
 def check_installed() -> Finding:
-    """Whether the package itself is installed: what it needs is known by that alone."""
+    """The finding about this package itself: only an installed package has metadata that lists its requirements."""
     try:
         return Finding(Severity.OK, "tune_sa2va", package_version())
     except UserError as error:
@@ -33,19 +33,19 @@ def check_installed() -> Finding:
 
 
 def check_python() -> Finding:
-    """Against `requires-python`."""
+    """The finding about this Python, compared with `requires-python`."""
     return judge_python(platform.python_version(), metadata.metadata(_DISTRIBUTION)["Requires-Python"])
 
 
 def judge_python(version: str, wanted: str) -> Finding:
-    """The line about a Python of this version."""
+    """The finding about a Python of this version. wanted: a version specifier."""
     if Version(version) in SpecifierSet(wanted):
         return Finding(Severity.OK, "Python", f"{version} ({sys.executable})")
     return Finding(Severity.FAIL, "Python", f"{version}, wanted {wanted}", f"Make an environment with Python {wanted}.")
 
 
 def check_packages() -> list[Finding]:
-    """What the package needs, and the lock file where there is one."""
+    """The findings about the required packages, and about the lock file if there is one."""
     requirements = [Requirement(text) for text in metadata.requires(_DISTRIBUTION) or []]
     needed = [one for one in requirements if one.marker is None or one.marker.evaluate({"extra": ""})]
     findings = [judge_requirements(needed, {one.name: _version(one.name) for one in needed})]
@@ -56,7 +56,7 @@ def check_packages() -> list[Finding]:
 
 
 def judge_requirements(needed: list[Requirement], installed: Mapping[str, str | None]) -> Finding:
-    """The line about the packages that must be there. None: not installed."""
+    """The finding about the required packages. installed: name -> version, None if it is not installed."""
     bad = []
     for requirement in needed:
         version = installed[requirement.name]
@@ -65,18 +65,21 @@ def judge_requirements(needed: list[Requirement], installed: Mapping[str, str | 
         elif not requirement.specifier.contains(version, prereleases=True):
             bad.append(f"{requirement.name} {version} is not {requirement.specifier}")
     if not bad:
-        return Finding(Severity.OK, "packages", f"all {len(needed)} that are needed are there")
+        return Finding(Severity.OK, "packages", f"all {len(needed)} required packages are installed")
     return Finding(Severity.FAIL, "packages", _some(bad), f"pip install -U {_DISTRIBUTION} (or make, in a checkout).")
 
 
 def read_lock(text: str) -> dict[str, str]:
-    """Name -> version of each `name==version` line."""
+    """Name -> version of each `name==version` line of a lock file."""
     lines = (line.split("#")[0].strip() for line in text.splitlines())
     return dict(line.split("==", 1) for line in lines if "==" in line)
 
 
 def judge_lock(pins: Mapping[str, str], installed: Mapping[str, str | None]) -> Finding:
-    """The line about the versions that were tested together. torch's local part (+cu128) does not count."""
+    """The finding about the versions that were tested together. Local parts (torch's +cu128) are not compared.
+
+    pins: name -> tested version. installed: name -> version, None if it is not installed.
+    """
     other = [
         f"{name} {version}, tested {pin}"
         for name, pin in pins.items()

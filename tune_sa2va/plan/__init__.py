@@ -1,1 +1,1 @@
-"""What a search would do here, what it would take, and what would make it fail, before anything runs."""
+"""What a search would do, what it would take, and what would make it fail, found out before it runs."""

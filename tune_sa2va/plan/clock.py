@@ -1,4 +1,4 @@
-"""The time of a search from the pace of one worker and what ASHA is expected to let run."""
+"""The duration of a search, from the pace of one worker and the epochs that ASHA is expected to let run."""
 
 import math
 from collections.abc import Mapping
@@ -9,14 +9,15 @@ from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.schedule.expected_length import Expectation
 
 LANE_START_S = 20.0
-"""Ray and the processes of a lane with their imports: 15 to 24 s where it was measured (two cores; an H200 machine)."""
+"""Starting Ray and a lane's processes with their imports: measured 15 to 24 s (on two cores and on an H200 machine)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Hours:
-    """Seconds by what they are spent on, for the lane that ends last. low, high: total at ASHA's 10% and 90% points.
+class Seconds:
+    """Seconds that the lane that ends last spends on each part of a search.
 
-    cut_short: --time-budget ends the trials before that.
+    low, high: the total at the 10% and 90% points of the simulated ASHA. cut_short: --time-budget ends the trials
+    earlier.
     """
 
     starting: float
@@ -30,12 +31,16 @@ class Hours:
 
     @property
     def total(self) -> float:
-        """From the start to the last line, unless the time budget ends it."""
+        """Seconds from the start of the command to its end, without a time budget."""
         return self.starting + self.training + self.validation + self.between_trials + self.scoring
 
 
-def predict(settings: SearchSettings, images: Mapping[str, int], expected: Expectation, pace: Pace) -> Hours:
-    """The search's time. images: how many in each part."""
+def predict(settings: SearchSettings, images: Mapping[str, int], expected: Expectation, pace: Pace) -> Seconds:
+    """The seconds that a search takes.
+
+    images: number in each part; with folds, `val` has all images outside the test part. expected: what ASHA is
+    expected to let run. pace: of one worker.
+    """
     workers = settings.lane.num_workers
     folds = settings.folds or 1
     searched, scored = (images["val"],) * 2 if folds > 1 else (images["train"] + images["val"], images["val"])
@@ -52,7 +57,7 @@ def predict(settings: SearchSettings, images: Mapping[str, int], expected: Expec
     low, high = (limit / expected.epochs for limit in expected.epochs_range)
     rest, moving = starting + scoring, training + validation + between_trials
     budget = settings.time_budget_s
-    return Hours(
+    return Seconds(
         starting=starting,
         training=training,
         validation=validation,

@@ -1,4 +1,4 @@
-"""Everything that is known of a search before it runs, and all that would make it fail, gathered and not one by one."""
+"""Everything that can be known about a search before it runs, and all faults that would make it fail."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from tune_sa2va.data import CheckReport, Sample
 from tune_sa2va.data.parts import scored_parts
 from tune_sa2va.data.speech import Speech
 from tune_sa2va.errors import TrialFailure, UserError
-from tune_sa2va.plan.clock import Hours, predict
+from tune_sa2va.plan.clock import Seconds, predict
 from tune_sa2va.plan.pace import Pace, probe
 from tune_sa2va.plan.room import Room, measure_room
 from tune_sa2va.plan.table import TABLES, pace_from_tables
@@ -20,12 +20,15 @@ from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.schedule.expected_length import Expectation, expect
 
 _TIGHT = 0.9
-"""Share of the free room from which a warning is due: the estimate is good to a tenth."""
+"""Warn when a search needs more than this share of the free space, since the estimate is good to a tenth."""
 
 
 @dataclass(slots=True)
 class Forecast:
-    """problems: each would make the search fail; warnings: each may. What could not be found out is None."""
+    """What is known about a search. None: could not be found out.
+
+    problems: sentences, each about a fault that would make the search fail. warnings: faults that might.
+    """
 
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -35,14 +38,14 @@ class Forecast:
     groups: int = 0
     room: Room | None = None
     pace: Pace | None = None
-    hours: Hours | None = None
+    seconds: Seconds | None = None
 
 
 def look(flags: Flags, *, with_probe: bool, codes: bool | None = None, card: Card | None = None) -> Forecast:
-    """Looks ahead as far as the flags allow; the time only where nothing speaks against the search.
+    """The forecast, as far as the flags allow one. The time is estimated only if there are no problems.
 
-    card: on such cards of another machine, in place of those here; no probe can be run then.
-    codes: call images by codes, or by their names; None goes by whether a terminal reads along.
+    with_probe: measure the pace by running steps here. codes: True calls images by codes, False by names; None by names
+    only if the output is a terminal. card: plan for such cards in another machine, without a probe.
     """
     forecast = Forecast(problems=faults(flags, elsewhere=card is not None))
     if forecast.problems:
@@ -78,7 +81,7 @@ def look(flags: Flags, *, with_probe: bool, codes: bool | None = None, card: Car
 
 
 def _try(forecast: Forecast, step: Callable[[], None]) -> None:
-    """Does a step; what it raises for the user to cure is a problem among others."""
+    """Runs a step. An error that the user can fix becomes a problem of the forecast."""
     try:
         step()
     except (UserError, TrialFailure) as error:
@@ -90,7 +93,7 @@ def _look_at_room(
 ) -> None:
     assert forecast.expected is not None, "expected comes first"
     room = forecast.room = measure_room(settings, memory, report.sizes_px, forecast.expected, card=card)
-    where = "the fullest card" if settings.gpus else "main memory, for each lane"
+    where = "the fullest card" if settings.gpus else "each lane's share of main memory"
     if room.free_gib is not None:
         _compare(
             forecast, room.needed_gib, room.free_gib, f"memory: a lane needs {room.needed_gib:.2f} GiB and {where} has",
@@ -108,8 +111,8 @@ def _look_at_room(
     )  # fmt: skip
     if settings.max_disk_gib is not None and room.results_gib > settings.max_disk_gib:
         forecast.warnings.append(
-            f"results: about {room.results_gib:.2f} GiB, more than --max-disk {settings.max_disk_gib:g}: the search "
-            "would pause. Raise --max-disk."
+            f"results: about {room.results_gib:.2f} GiB, and --max-disk allows {settings.max_disk_gib:g}, so the "
+            "search would pause. Raise --max-disk."
         )
 
 
@@ -136,4 +139,4 @@ def _look_at_time(
             TABLES, model=settings.model.model, device=forecast.room.cards[0].name, sizes_px=report.sizes_px
         )
     if forecast.pace is not None:
-        forecast.hours = predict(settings, forecast.images, forecast.expected, forecast.pace)
+        forecast.seconds = predict(settings, forecast.images, forecast.expected, forecast.pace)

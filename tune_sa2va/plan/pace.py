@@ -1,4 +1,4 @@
-"""How fast this machine is: twenty steps of the very trial that a search would run, on a few of its images."""
+"""The speed of this machine, measured by twenty steps of the search's first trial on a few of its images."""
 
 import gc
 import os
@@ -24,9 +24,10 @@ _TRAIN_IMAGES, _VAL_IMAGES = 10, 5
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Seconds of one worker. load: the base model. encode, train, val: an image; start: a trial in an open lane.
+    """How fast one worker is.
 
-    peak_gib: of the card in training, 0 on a CPU. source: where the numbers come from.
+    load_s: loading the base model. encode_s, train_s, val_s: per image. start_s: starting a trial in an open lane.
+    peak_gib: GPU memory in training, 0 on a CPU. source: where the numbers come from, in words.
     """
 
     load_s: float
@@ -39,12 +40,13 @@ class Pace:
 
 
 def probe(settings: SearchSettings, samples: Sequence[Sample], sizes_px: Sequence[tuple[int, int]]) -> Pace:
-    """Runs the recipe on a few images spread over their sizes. Nothing is kept.
+    """Measures the pace by running the recipe on a few images of all sizes. Keeps no file.
 
-    samples: with their parts; sizes_px: (height, width) of each.
+    samples: with their parts. sizes_px: (height, width) of each.
 
     Raises:
-        UserError: the model or an image cannot be used. What else a trial raises would be raised in the search too.
+        UserError: the model or an image cannot be used.
+        TrialFailure: the recipe fails, as it would in the search.
     """
     few = _few(samples, sizes_px)
     threads = torch.get_num_threads()
@@ -64,7 +66,7 @@ def probe(settings: SearchSettings, samples: Sequence[Sample], sizes_px: Sequenc
 
 def _run(settings: SearchSettings, lane: LaneSettings, names: Names) -> Pace:
     opened = []
-    for _ in range(2):  # the second finds the features there: the difference is what the encoders take
+    for _ in range(2):  # the second time the features exist, so the difference is the time of the encoders
         bench, seconds = _timed_open(lane, names)
         opened.append(seconds)
         if len(opened) == 1:
@@ -77,9 +79,8 @@ def _run(settings: SearchSettings, lane: LaneSettings, names: Names) -> Pace:
     trial = bench.trial(config.replace({"train.epochs": epochs}))
     start_s = time.monotonic() - started
     try:
-        records = [record for record in trial.epochs() if record is not None][
-            1:
-        ]  # the first one warms up: kernels are chosen, maybe compiled
+        finished = [record for record in trial.epochs() if record is not None]
+        records = finished[1:]  # the first epoch is a warm-up, in which kernels are chosen and maybe compiled
     finally:
         trial.close()
     return Pace(
@@ -89,7 +90,7 @@ def _run(settings: SearchSettings, lane: LaneSettings, names: Names) -> Pace:
         train_s=sum(record.train_seconds for record in records) / (len(records) * len(bench.train)),
         val_s=sum(record.val_seconds for record in records) / (len(records) * len(bench.val)),
         peak_gib=max(record.peak_gib for record in records),
-        source=f"measured here now: {len(records) * len(bench.train)} steps on {count(len(bench.train), 'image')}"
+        source=f"measured here: {len(records) * len(bench.train)} steps on {count(len(bench.train), 'image')}"
         + ("" if lane.use_gpu else f", {lane.cpus_per_worker} of {os.cpu_count()} cores"),
     )
 
@@ -101,7 +102,10 @@ def _timed_open(lane: LaneSettings, names: Names) -> tuple[Workbench, float]:
 
 
 def _few(samples: Sequence[Sample], sizes_px: Sequence[tuple[int, int]]) -> list[Sample]:
-    """Images of one split's two parts, evenly spread from the smallest to the largest; with folds, of any."""
+    """A few train and val images, evenly spread from the smallest to the largest.
+
+    With folds any image outside the test part can be either; no image is both.
+    """
     by_size = [sample for _, sample in sorted(zip(sizes_px, samples, strict=True), key=lambda pair: pair[0])]
     chosen: list[Sample] = []
     parts: tuple[tuple[Split, int], ...] = (("train", _TRAIN_IMAGES), ("val", _VAL_IMAGES))

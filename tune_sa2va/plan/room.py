@@ -1,4 +1,4 @@
-"""The room that a search takes: memory of each lane against the cards, the feature cache and the results on disk."""
+"""The memory and disk space that a search takes, and what is free: for each lane, the feature cache and the results."""
 
 import shutil
 from collections.abc import Sequence
@@ -19,19 +19,24 @@ from tune_sa2va.train.memory import MemoryEstimate
 
 GIB = 2**30
 _PROCESS_GIB = 0.9
-"""A worker on a CPU besides its tensors, Python with torch, transformers and Ray: estimated, not measured."""
+"""What a worker on a CPU takes besides its tensors: Python with torch, transformers and Ray. A guess, not measured."""
 _BYTES_A_VALUE = 3 * 4
-"""Of a trained value in a checkpoint: itself and AdamW's two moments, in fp32."""
+"""Bytes per trained value in a checkpoint: the value and AdamW's two moments, in fp32."""
 _KEPT = 3
-"""Checkpoints of a trial that are kept: the last, the one before, and the best."""
+"""Checkpoints that are kept of a trial: the last, the one before, and the best."""
 _RECORDS_GIB = 0.05
-"""Tables, Ray's and Tune's own files."""
+"""Tables, and the files of Ray and Tune."""
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """estimate: of the most demanding trial on the most demanding image. free_gib: of the fullest card; or of main
-    memory, for one lane's share of it. cache_gib: of all images; results_gib: checkpoints at most."""
+    """What a search takes and what is free.
+
+    estimate: memory of the most demanding trial on the most demanding image. needed_gib: memory of a lane, per card or
+    in main memory. free_gib: memory of the fullest card, or a lane's share of main memory; None if the cards are not
+    known. cards: those that the lanes would get; empty on CPUs. cache_gib: features of all images. results_gib: mostly
+    checkpoints.
+    """
 
     estimate: MemoryEstimate
     needed_gib: float
@@ -51,7 +56,10 @@ def measure_room(
     *,
     card: Card | None = None,
 ) -> Room:
-    """The room for a search on images of these sizes, (height, width). card: of another machine, all alike."""
+    """The room for a search. memory: a `MemoryMode`. sizes_px: (height, width) of each image.
+
+    card: every GPU is of this kind, in another machine; None for the GPUs of this machine.
+    """
     found = cards(settings) if card is None else (card,) * settings.gpus
     least = min((card.free_gib for card in found), default=float("inf"))
     _, worst = lane_memory(settings, memory, sizes_px, least)
@@ -75,13 +83,13 @@ def measure_room(
 
 
 def free_disk_gib(folder: Path) -> float:
-    """Free room of the disk on which `folder` is or will be made."""
+    """Free space on the disk where `folder` is or will be made."""
     nearest = next(each for each in (folder, *folder.parents) if each.exists())
     return shutil.disk_usage(nearest).free / GIB
 
 
 def available_memory_gib() -> float:
-    """Main memory that new processes may take."""
+    """Main memory that new processes can take: the kernel's MemAvailable."""
     lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) / 2**20
 

@@ -1,4 +1,4 @@
-"""The forecast as lines within 80 columns, and as plain values for JSON."""
+"""The forecast as printed lines, and as plain values for JSON."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tune_sa2va.inspect.show import memory_to_plain
-from tune_sa2va.plan.clock import Hours
+from tune_sa2va.plan.clock import Seconds
 from tune_sa2va.plan.forecast import Forecast
 from tune_sa2va.plan.room import Room
 from tune_sa2va.printable import printable
@@ -18,7 +18,7 @@ from tune_sa2va.words import count
 
 
 def to_plain(forecast: Forecast) -> dict[str, Any]:
-    """Everything as plain values."""
+    """The forecast as plain values; None for what could not be found out."""
     room = forecast.room
     return {
         "would_fail": bool(forecast.problems),
@@ -30,12 +30,12 @@ def to_plain(forecast: Forecast) -> dict[str, Any]:
         "groups": forecast.groups,
         "room": None if room is None else asdict(room) | {"estimate": memory_to_plain(room.estimate)},
         "pace": None if forecast.pace is None else asdict(forecast.pace),
-        "seconds": None if forecast.hours is None else asdict(forecast.hours) | {"total": forecast.hours.total},
+        "seconds": None if forecast.seconds is None else asdict(forecast.seconds) | {"total": forecast.seconds.total},
     }
 
 
 def show(console: Console, forecast: Forecast) -> None:
-    """Prints the forecast, problems last: there they are seen."""
+    """Prints the forecast. Problems come last, where they are noticed."""
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
@@ -43,19 +43,19 @@ def show(console: Console, forecast: Forecast) -> None:
         table.add_row(label, Text(text))
     console.print(table)
     for title, style, sentences in (
-        ("may go wrong", "yellow", forecast.warnings),
-        ("would fail", "bold red", forecast.problems),
+        ("warning", "yellow", forecast.warnings),
+        ("problem", "bold red", forecast.problems),
     ):
         if sentences:
-            console.print(f"\n{len(sentences)} {title}:", style=style)
+            console.print(f"\n{count(len(sentences), title)}:", style=style)
             for sentence in sentences:
                 console.print(Text(f"- {printable(sentence)}", overflow="fold"))
     if not forecast.problems:
-        console.print("\nNothing found that would make it fail.", style="green")
+        console.print("\nNothing found that would make the search fail.", style="green")
 
 
 def duration(seconds: float) -> str:
-    """Such as 2 h 05 min, 12 min or 40 s."""
+    """A duration in words, such as 2 h 05 min, 12 min or 40 s."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -74,7 +74,7 @@ def _rows(forecast: Forecast) -> Iterator[tuple[str, str]]:
     yield "lanes", _lanes(settings)
     yield "trials", f"{settings.trials} of at most {count(settings.epochs, 'epoch')}, proposed by {settings.sampler}"
     if settings.warm_start is not None:
-        yield "", f"which starts with the trials of {settings.warm_start}"
+        yield "", f"starting from the trials of {settings.warm_start}"
     rungs = ", ".join(f"{trials:.0f} reach epoch {epoch}" for epoch, trials in expected.rungs.items())
     yield "ASHA", f"{rungs} (expected)"
     low, high = expected.epochs_range
@@ -87,27 +87,27 @@ def _rows(forecast: Forecast) -> Iterator[tuple[str, str]]:
         yield "confirm", f"the best {settings.confirm} and the recipe again: {more}"
     if forecast.room is not None:
         yield from _room_rows(settings, forecast.room)
-    if forecast.hours is not None and forecast.pace is not None:
-        pace, hours = forecast.pace, forecast.hours
-        yield "time", _time(hours)
+    if forecast.seconds is not None and forecast.pace is not None:
+        pace, seconds = forecast.pace, forecast.seconds
+        yield "time", _time(seconds)
         yield (
             "",
             (
-                f"start {duration(hours.starting)}, training {duration(hours.training)}, validation "
-                f"{duration(hours.validation)}, between trials {duration(hours.between_trials)}, test scores "
-                f"{duration(hours.scoring)}"
+                f"start {duration(seconds.starting)}, training {duration(seconds.training)}, validation "
+                f"{duration(seconds.validation)}, between trials {duration(seconds.between_trials)}, test scores "
+                f"{duration(seconds.scoring)}"
             ),
         )
-        yield "pace", f"{pace.train_s * 1e3:.0f} ms a training image, {pace.val_s * 1e3:.0f} ms a validation image"
+        yield "pace", f"{pace.train_s * 1e3:.0f} ms per training image, {pace.val_s * 1e3:.0f} ms per validation image"
         yield "", pace.source
     else:
-        yield "time", "not known: no probe was run, and no benchmark of this card and size is there"
+        yield "time", "unknown: no probe was run, and there is no benchmark of this card and image size"
 
 
 def _folds(settings: SearchSettings) -> str:
     if settings.folds == 1:
         return "one split: a trial trains one adapter and is scored on val"
-    return f"{settings.folds}: a trial trains so many adapters, and every val image is scored by one that never saw it"
+    return f"{settings.folds} adapters per trial; each val image is scored by the adapter that was not trained on it"
 
 
 def _lanes(settings: SearchSettings) -> str:
@@ -119,9 +119,9 @@ def _lanes(settings: SearchSettings) -> str:
 def _room_rows(settings: SearchSettings, room: Room) -> Iterator[tuple[str, str]]:
     estimate = room.estimate
     size = f"{estimate.width_px}x{estimate.height_px}, {estimate.tokens} tokens"
-    yield "memory", f"{room.needed_gib:.2f} GiB a lane at its largest trial and image ({size})"
+    yield "memory", f"{room.needed_gib:.2f} GiB per lane for the largest trial and image ({size})"
     if estimate.checkpointed:
-        yield "", "with gradient checkpointing, without which it would not fit or as asked"
+        yield "", "with gradient checkpointing, because it would not fit otherwise or was asked for"
     for card in room.cards:
         yield "", f"{card.name}: {card.free_gib:.1f} of {card.total_gib:.1f} GiB free"
     if not settings.gpus and room.free_gib is not None:
@@ -130,6 +130,6 @@ def _room_rows(settings: SearchSettings, room: Room) -> Iterator[tuple[str, str]
     yield "results", f"{room.results_gib:.2f} GiB, mostly checkpoints; {room.results_free_gib:.1f} GiB free"
 
 
-def _time(hours: Hours) -> str:
-    text = f"about {duration(hours.total)} ({duration(hours.low)} to {duration(hours.high)})"
-    return text + (", cut short by --time-budget" if hours.cut_short else "")
+def _time(seconds: Seconds) -> str:
+    text = f"about {duration(seconds.total)} ({duration(seconds.low)} to {duration(seconds.high)})"
+    return text + (", cut short by --time-budget" if seconds.cut_short else "")

@@ -1,4 +1,4 @@
-"""The pace from benchmarks that were run before, on the same kind of card: for plans that run no probe."""
+"""The pace from earlier benchmarks on the same kind of card, for plans that run no probe."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -12,16 +12,16 @@ from tune_sa2va.model.locate import model_folder
 from tune_sa2va.plan.pace import Pace
 
 TABLES = Path(tune_sa2va.__file__).parents[1] / "results" / "bench"
-"""Beside the package in a checkout; an installed package has none."""
+"""Next to the package in a checkout; an installed package has none."""
 
 _ALIKE = 1.25
-"""How many times more or fewer pixels an image may have for a measurement to count."""
+"""By which factor the pixels of a measurement may differ from those of the images."""
 
 
 def pace_from_tables(tables: Path, *, model: str, device: str, sizes_px: Sequence[tuple[int, int]]) -> Pace | None:
-    """The newest measurement of such a model on such a device at about these image sizes, or None.
+    """The pace in the newest measurement of such a model on such a device at about these image sizes; None without one.
 
-    device: as torch names the card. sizes_px: (height, width); their median number of pixels is looked for.
+    device: torch's name of the card. sizes_px: (height, width) of each image; their median number of pixels counts.
     """
     pixels = sorted(height * width for height, width in sizes_px)[len(sizes_px) // 2]
     for file in sorted(tables.glob("*/*.json"), reverse=True):  # folders begin with the date
@@ -41,7 +41,7 @@ def pace_from_tables(tables: Path, *, model: str, device: str, sizes_px: Sequenc
 
 def _pace(case: dict[str, Any], content: dict[str, Any], file: Path) -> Pace:
     where = f"{file.parent.name}/{file.name}"
-    missing = "" if "encode_ms_per_image" in case else "; the encoders' time is not in it"
+    missing = "" if "encode_ms_per_image" in case else "; without the time of the encoders"
     return Pace(
         load_s=float(content.get("seconds", {}).get("load_model", 0.0)),
         encode_s=float(case.get("encode_ms_per_image", 0.0)) / 1e3,
@@ -54,7 +54,7 @@ def _pace(case: dict[str, Any], content: dict[str, Any], file: Path) -> Pace:
 
 
 def _cases(value: Any) -> Iterator[dict[str, Any]]:
-    """Every measurement of a step in a file, however deep."""
+    """Every measurement of a step in a file, however deeply nested."""
     if isinstance(value, dict):
         if {"train_ms_per_image", "val_ms_per_image", "height", "width"} <= value.keys() and not value.get("eager"):
             yield value
@@ -70,7 +70,8 @@ def _distance(case: dict[str, Any], pixels: int) -> float:
 
 
 def _is_alike(measured: Any, model: str) -> bool:
-    """Whether both have a language model of the same size: a preset stands for the checkpoints of its dimensions."""
+    """Whether both models have a language model of the same size, so that a preset counts like the checkpoint of its
+    dimensions. False if one of them cannot be read."""
     try:
         theirs, ours = (read_dims(model_folder(str(name))).language_model for name in (measured, model))
     except UserError:
