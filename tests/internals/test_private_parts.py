@@ -1,4 +1,4 @@
-"""Each private part of Ray and Optuna that we lean on is there, and does what we think. Fails by a sentence."""
+"""Each private part of Ray and Optuna that we use exists and behaves as expected. A failure says so in a sentence."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ GONE = "ray or optuna has changed a private part: see tune_sa2va/internals, and 
 
 @pytest.fixture(autouse=True)
 def _sentence():
-    """Whatever fails here fails for one reason."""
+    """Adds the likely reason to every failure in this file."""
     try:
         yield
     except (AttributeError, ImportError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""ASHA's decisions as they are told to people."""
+"""ASHA's decisions in words."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Simulated searches against what ASHA's rule says where it can be said by hand."""
+"""Simulated searches compared with ASHA's rule, in cases that can be worked out by hand."""
 
 import pytest
 
@@ -19,7 +19,7 @@ def test_one_epoch_stops_nobody() -> None:
 def test_about_a_third_goes_on_at_each_rung() -> None:
     large = expect(trials=300, epochs=15, lanes=4, reduction_factor=3)
     assert large.rungs[1] == 300
-    # Between a strict third and a third with the early trials' easier passing.
+    # More than a strict third, since early trials pass more easily.
     assert 100 <= large.rungs[3] <= 120
     assert 33 <= large.rungs[9] <= 50
     assert large.epochs_range[0] <= large.epochs <= large.epochs_range[1]
@@ -28,7 +28,7 @@ def test_about_a_third_goes_on_at_each_rung() -> None:
 
 def test_the_first_result_of_a_rung_always_passes_and_the_recipe_is_spared() -> None:
     both = expect(trials=2, epochs=3, lanes=1, reduction_factor=3)
-    # The recipe runs its 3 epochs. The second trial passes the rung when it is better: half of the time.
+    # The recipe runs its 3 epochs. The second trial passes the rung if it is better, so half of the time.
     assert both.epochs == pytest.approx(3 + 0.5 * 3 + 0.5 * 1, abs=0.4)
 
 

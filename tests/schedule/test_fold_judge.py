@@ -1,4 +1,4 @@
-"""Whether the other folds of a trial are worth training: by the best trial that has been there."""
+"""Whether the remaining folds of a trial are worth training, compared with the best trial after the same epoch."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from tune_sa2va.space.rerun import rerun_point
 
 @pytest.fixture
 def settings(tmp_path: Path) -> SearchSettings:
-    """Two trials that have been through epoch 1: the better one first, at 0.7, and one at 0.6; a third, given up."""
+    """Two trials that finished epoch 1, the better one first at 0.7 and one at 0.6; and a third that was given up."""
     settings = settings_in(tmp_path)
     write_names(settings)
     records = RunRecords.open(settings.folder)
@@ -34,7 +34,7 @@ def judge(settings: SearchSettings) -> FoldJudge:
 
 
 def counts(dice: float, images: int = IMAGES) -> list[list[int] | None]:
-    """Of a trial whose first `images` images have been predicted."""
+    """The judge's answer for a trial whose first `images` images have been predicted."""
     tp = np.rint(1_000 * (dice + SPREAD)).astype(int).tolist()
     found: list[list[int] | None] = [[each, 1_000 - each, 1_000 - each, 0] for each in tp]
     return found[:images] + [None] * (IMAGES - images)

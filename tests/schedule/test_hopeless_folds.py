@@ -1,4 +1,4 @@
-"""Folds that are left out: those of trials that are behind beyond luck, and of hardly any other."""
+"""Folds are left out for trials that are significantly worse, and hardly ever for others."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from tune_sa2va.schedule.hopeless_folds import is_hopeless
 
 
 def share_given_up(behind: float, *, level: float, groups: int = 12, runs: int = 400) -> float:
-    """Of trials whose true scores are lower by `behind`, with the spread of paired scores that real sets have."""
+    """The share of trials given up whose true scores are lower by `behind`, with the spread of real paired scores."""
     random = np.random.default_rng(0)
     to_beat = random.uniform(0.5, 0.8, size=groups)
     given_up = 0

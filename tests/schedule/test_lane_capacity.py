@@ -1,4 +1,4 @@
-"""How many lanes fit on nodes, and who gets one when not all do."""
+"""How many lanes fit on the nodes, and which trials get one if there are too few."""
 
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ def test_a_lane_on_gpus_needs_all_of_its_gpus_and_a_cpu_for_each() -> None:
 
 
 class _Controller:
-    """What Tune's controller shows to a scheduler, and its one habit that matters: it starts whatever is PENDING."""
+    """The part of Tune's controller that a scheduler sees. Like Tune, it starts every trial that is PENDING."""
 
     def __init__(self, trials: list[Trial]) -> None:
         self.trials = trials
@@ -50,7 +50,7 @@ class _Controller:
         trial.set_status(status)
 
     def step(self, scheduler: AshaInLanes) -> str:
-        """The states after a step, by the first letters."""
+        """The trials' states after a step, by their first letters."""
         scheduler.choose_trial_to_run(self)
         states = [trial.status for trial in self.trials]
         for trial in self.trials:
@@ -81,7 +81,7 @@ def test_a_trial_that_lost_its_node_waits_for_a_lane_and_comes_before_new_ones()
     assert controller.step(asha) == "PEN PEN"
     lanes.up = 1
     asha.on_trial_error(controller, lost)
-    lost.set_status(Trial.PENDING)  # as Tune queues it again
+    lost.set_status(Trial.PENDING)  # Tune queues it again this way
     assert controller.step(asha) == controller.step(asha) == "RUN PAU"
     controller.trials.append(new)
     first.set_status(Trial.TERMINATED)
@@ -89,7 +89,7 @@ def test_a_trial_that_lost_its_node_waits_for_a_lane_and_comes_before_new_ones()
     assert controller.step(asha) == "TER RUN PAU"
     lanes.up = 2
     assert controller.step(asha) == "TER RUN PEN"
-    lanes.up = 0  # the trials that run there will say so themselves
+    lanes.up = 0  # running trials will report their loss themselves
     assert controller.step(asha) == "TER RUN RUN"
 
 

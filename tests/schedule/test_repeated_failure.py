@@ -1,4 +1,4 @@
-"""When a search gives up, and that a resumed one begins to count anew."""
+"""When a search gives up; a resumed search counts failures from zero."""
 
 import pickle
 
@@ -30,4 +30,4 @@ def test_equal_failures_in_a_row_stop_a_search(results: list[dict[str, object]],
     stopper = StopOnRepeatedFailure()
     assert [stopper(str(place), result) for place, result in enumerate(results)] == [False] * len(results)
     assert stopper.stop_all() is stops
-    assert not pickle.loads(pickle.dumps(stopper)).stop_all(), "whoever resumes has cured it"  # noqa: S301
+    assert not pickle.loads(pickle.dumps(stopper)).stop_all(), "a user who resumes has fixed the cause"  # noqa: S301

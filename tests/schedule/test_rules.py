@@ -1,4 +1,4 @@
-"""The contract of every rule that may stop a trial: what it spares, what it compares, what a restart leaves of it."""
+"""The contract of every rule that may stop a trial: what it spares, what it compares, what a restart preserves."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +25,7 @@ def asha(epochs: pd.DataFrame | None = None) -> AshaSparingTheRecipe:
 
 
 def asha_in_lanes(epochs: pd.DataFrame | None = None) -> AshaInLanes:
-    """Who gets a lane, `test_lane_capacity` asks."""
+    """`AshaInLanes` with room for every trial; `test_lane_capacity` tests which trials get a lane."""
     return AshaInLanes(RECIPE_POINT, epochs, lane_capacity=lambda: 2, **options())
 
 
@@ -98,7 +98,7 @@ class TestEveryRule:
         assert add(rule, a_trial(5), 1, 0.45) == STOP
 
     def test_a_restart_knows_what_tune_knows_of_each_trial(self, make: Make) -> None:
-        """Epochs that Tune does not know are told again by the lane, and count when they are."""
+        """Epochs missing from Tune's state are reported again by the lane, and count only then."""
         rows = [("0001", 1, 0.5), ("0001", 2, 0.6), ("0001", 3, 0.7), ("0002", 1, 0.8), ("0002", 3, 0.9)]
         epochs = pd.DataFrame(rows[::-1], columns=["trial_id", "epoch", "val_dice"]).assign(folds_left=0)
         rule = make(epochs)
@@ -106,6 +106,6 @@ class TestEveryRule:
             trial = a_trial(number)
             trial.update_last_result({"epoch": known, "val_dice": 0.0})
             rule.on_trial_add(None, trial)
-        # At rung 1 both count (cutoff 0.7), at rung 3 the first trial alone.
+        # At rung 1 both trials count (cutoff 0.7), at rung 3 only the first.
         assert add(rule, a_trial(3), 1, 0.71) == GO_ON and add(rule, a_trial(4), 1, 0.69) == STOP
         assert add(rule, a_trial(5), 3, 0.71) == GO_ON and add(rule, a_trial(6), 3, 0.69) == STOP

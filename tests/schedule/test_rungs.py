@@ -1,4 +1,4 @@
-"""ASHA's rungs and chances, against Ray's own bracket."""
+"""ASHA's rungs and the chance to pass one, compared with Ray's own bracket."""
 
 import random
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""A budget ends a run, and a resumed run has all of it again."""
+"""A time budget ends a run; a resumed run gets the whole budget again."""
 
 import pickle
 import time

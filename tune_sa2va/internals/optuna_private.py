@@ -1,4 +1,4 @@
-"""What we use of Optuna that Optuna does not promise to keep. Tried with optuna 5.0, the range in pyproject.toml."""
+"""The private parts of Optuna that we use. Tested with optuna 5.0, the range in pyproject.toml."""
 
 from typing import Any
 
@@ -6,10 +6,10 @@ from optuna.storages import JournalStorage
 
 
 def journal_backend(storage: JournalStorage) -> Any:
-    """What reads and writes the journal's file."""
+    """The object that reads and writes the journal's file."""
     return storage._backend
 
 
 def set_journal_backend(storage: JournalStorage, backend: Any) -> None:
-    """Another file for a storage that a study holds already: one that was restored has the file's old place."""
+    """Replaces the file of a storage that a study already uses. A restored storage has the old path of its file."""
     storage._backend = backend

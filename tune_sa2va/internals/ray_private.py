@@ -1,7 +1,7 @@
-"""What we use of Ray that Ray does not promise to keep, in one place: nothing else reaches into its private parts.
+"""All private parts of Ray that we use; no other file accesses any.
 
-Tried with ray 2.60, the range in pyproject.toml. A test calls each function on Ray's own objects, so that a version
-which drops something fails there, with a sentence, and not in the middle of somebody's search.
+Tested with ray 2.60, the range in pyproject.toml. A test calls each function on Ray's own objects. So a version of Ray
+that drops one of them fails there with a clear message, and not in the middle of a search.
 """
 
 import contextlib
@@ -20,31 +20,31 @@ from ray.tune.search.optuna import OptunaSearch
 
 
 def new_bracket(*, grace_period: int, max_t: int, reduction_factor: int) -> _Bracket:
-    """ASHA's rule on its own, for rehearsals: its `on_result(trial, epoch, value)` says whether a trial goes on."""
+    """ASHA's rule without a scheduler, for simulations: `on_result(trial, epoch, value)` tells if a trial continues."""
     return _Bracket(grace_period, max_t, reduction_factor, 0)
 
 
 def bracket_of(scheduler: ASHAScheduler, trial: Trial) -> _Bracket:
-    """The bracket in which a trial competes: ASHA forgets it when the trial ends."""
+    """The bracket in which a trial competes. ASHA forgets it when the trial ends."""
     return scheduler._trial_info[trial.trial_id]
 
 
 def rungs_of(bracket: _Bracket) -> list[tuple[int, Mapping[str, float]]]:
-    """Rungs, the highest epoch first, each with the value of every trial (by Tune's id) that has been there."""
+    """The rungs of a bracket, highest epoch first: (epoch, Tune's trial id -> value) for the trials that reached it."""
     return [(int(epoch), values) for epoch, values in bracket._rungs]
 
 
 def keep_actors(tune_controller: Any, trial: Trial, number: int) -> None:
-    """Let Tune keep `number` more actors without a trial; it would end all but one.
+    """Lets Tune keep `number` more actors without a trial; otherwise it ends all but one.
 
-    tune_controller: as schedulers get it, which may be a wrapper without the cache of actors.
+    tune_controller: what schedulers get, which may be a wrapper around the object that has the cache of actors.
     """
     controller = getattr(tune_controller, "_tune_controller", tune_controller)
     controller._actor_cache.increase_max(trial.placement_group_factory, by=number)
 
 
 def set_trial_status(tune_controller: Any, trial: Trial, status: str) -> None:
-    """Tune's own way to change a trial's status, which schedulers of Ray call, too."""
+    """Changes a trial's status in Tune's own way, as Ray's schedulers do."""
     tune_controller._set_trial_status(trial, status)
 
 
@@ -54,32 +54,32 @@ def study_of(search: OptunaSearch) -> optuna.Study:
 
 
 def optuna_trials_of(search: OptunaSearch) -> dict[str, optuna.Trial]:
-    """The study's trials by Tune's ids, as the searcher keeps them."""
+    """Tune's trial id -> trial of the study, as the searcher keeps them."""
     return search._ot_trials
 
 
 def completed_trials_of(search: OptunaSearch) -> set[str]:
-    """Tune's ids of the trials that the study was told the end of; the searcher keeps them with its state."""
+    """Tune's ids of the trials whose end the study was told; part of the searcher's saved state."""
     return search._completed_trials
 
 
 def optuna_storage_of(search: OptunaSearch) -> Any:
-    """The storage of the study, as it was given to the searcher."""
+    """The storage of the study that was given to the searcher."""
     return search._storage
 
 
 def set_num_trials(generator: SearchGenerator, number: int) -> None:
-    """How many trials the generator proposes in all; Tune takes it from the state of an earlier run otherwise."""
+    """Sets how many trials the generator proposes in total; otherwise Tune takes it from an earlier run's state."""
     generator._total_samples = number
 
 
 def set_experiment_folder(generator: SearchGenerator, folder: Path) -> None:
-    """Where new trials lie; Tune takes it from the state of an earlier run, whose folder may have moved."""
+    """Sets the folder of new trials; otherwise Tune takes it from an earlier run's state, which may have moved."""
     generator._experiment.storage.storage_fs_path = str(folder)
 
 
 def silence_lost_nodes() -> None:
-    """The last words of a node that dies, pages of its log, reach the driver whatever `log_to_driver` says."""
+    """Keeps Ray from printing pages of log when a node dies, which it does even with `log_to_driver=False`."""
     if not hasattr(ray._private.worker, "print_to_stdstream"):
         raise AttributeError("ray._private.worker has no print_to_stdstream any more")
     ray._private.worker.print_to_stdstream = lambda *_, **__: None
@@ -87,10 +87,10 @@ def silence_lost_nodes() -> None:
 
 @contextlib.contextmanager
 def ray_on_loopback() -> Iterator[None]:
-    """A Ray that starts in the block has 127.0.0.1 for its address, so that each of its processes listens there alone.
+    """Makes a Ray that starts in the block use the address 127.0.0.1, so that all its processes listen only there.
 
-    `ray.init(_node_ip_address="127.0.0.1")` does not do: Ray puts the machine's outer address in its place, unless it
-    believes that there are no clusters on this system, as on Windows and macOS.
+    `ray.init(_node_ip_address="127.0.0.1")` would not do: Ray replaces it with the machine's external address, unless
+    clusters are disabled on this system, as they are by default on Windows and macOS.
     """
     before = ray_constants.ENABLE_RAY_CLUSTER
     ray_constants.ENABLE_RAY_CLUSTER = False
@@ -102,10 +102,10 @@ def ray_on_loopback() -> Iterator[None]:
 
 @contextlib.contextmanager
 def ray_in_own_session() -> Iterator[None]:
-    """Processes that Ray starts in the block are no part of our terminal's session, nor are their children.
+    """Makes processes that Ray starts in the block, and their children, run outside the terminal's session.
 
-    A terminal sends Ctrl-C, and the news that it was closed, to every process of its foreground group. Ray's own would
-    end before we have put the records away, and take us with them.
+    A terminal sends SIGINT on Ctrl-C, and SIGHUP when it closes, to every process of its foreground group. Ray's
+    processes would end before the records are saved, and end this process with them.
     """
     whole = services.ConsolePopen
 

@@ -1,4 +1,4 @@
-"""ASHA that lets the recipe run to its end: a baseline that was stopped early would flatter every winner."""
+"""ASHA that lets the recipe run to its end: a baseline that was stopped early would make every winner look better."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,13 +13,13 @@ from tune_sa2va.space.rerun import RERUN_OF
 
 
 class AshaSparingTheRecipe(ASHAScheduler):
-    """ASHA, but for the trial at `recipe_point`: its results count at every rung, and it is never stopped early.
+    """ASHA that never stops the recipe or a rerun early.
 
-    Nor are reruns, which count at none. lanes_to_keep: how many lanes without a trial stay open for them while the
-    search's last trials end; Tune would keep one.
+    The results of the recipe, the trial at `recipe_point`, count at every rung; those of reruns count at none.
+    lanes_to_keep: how many lanes stay open for reruns while the last trials of the search end; Tune would keep one.
 
-    epochs: the records of a search that is resumed. Tune does not keep its scheduler, whose rungs would be empty after
-    every restart; so the results that Tune knows of each trial are told again.
+    epochs: the epoch records of a search that is resumed, None for a new one. Tune does not save its scheduler, so
+    after a restart the rungs would be empty. Therefore the recorded results that are in Tune's state are added again.
     """
 
     def __init__(
@@ -34,14 +34,14 @@ class AshaSparingTheRecipe(ASHAScheduler):
         self._lanes_to_keep = lanes_to_keep
         self._recipe_point = dict(recipe_point)
         self.decisions: dict[str, Decision] = {}
-        """The last decision on each trial, by the trial's id in the records."""
+        """Trial id in the records -> ASHA's latest decision on that trial."""
         self._results: dict[str, list[tuple[int, float]]] = {}
         if epochs is not None:
             for row in epochs[epochs["folds_left"] == 0].sort_values("epoch").to_dict("records"):
                 self._results.setdefault(row["trial_id"], []).append((row["epoch"], row["val_dice"]))
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        """A trial is new, or comes from an earlier run with the results it had."""
+        """Called for a new trial, and for a trial of an earlier run with its results."""
         super().on_trial_add(tune_controller, trial)
         if self._lanes_to_keep:
             keep_actors(tune_controller, trial, self._lanes_to_keep)
@@ -55,10 +55,10 @@ class AshaSparingTheRecipe(ASHAScheduler):
                 bracket.on_result(trial, epoch, val_dice)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        """Tune's question after each epoch: go on or stop."""
+        """Whether a trial continues or stops; Tune asks after each epoch."""
         if RERUN_OF in trial.config:
             return TrialScheduler.CONTINUE
-        before = self._before(trial, result)  # what Ray compares with, and does not tell
+        before = self._before(trial, result)  # Ray does not tell what it compared
         decision: str = super().on_trial_result(tune_controller, trial, result)
         is_recipe = all(trial.config.get(path) == value for path, value in self._recipe_point.items())
         if before is not None:
@@ -68,16 +68,17 @@ class AshaSparingTheRecipe(ASHAScheduler):
         return TrialScheduler.CONTINUE if is_recipe else decision
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
-        """A trial is over."""
-        if RERUN_OF in trial.config or result.get("folds_left"):  # the mean of some folds is no rung's value
+        """Called when a trial is over."""
+        if RERUN_OF in trial.config or result.get("folds_left"):  # a mean over some of the folds counts at no rung
             self.on_trial_remove(tune_controller, trial)
         else:
             super().on_trial_complete(tune_controller, trial, result)
 
     def _before(self, trial: Trial, result: dict[str, Any]) -> tuple[int, float, float | None, int] | None:
-        """Rung, value, cutoff and number of trials there, if this result takes the trial to a rung.
+        """Rung, Val Dice, cutoff and number of other trials at the rung; None if this result reaches no rung.
 
-        As Ray finds them: the highest rung up to this epoch at which the trial is not known.
+        This follows Ray: the trial reaches the highest rung up to this epoch at which it is not recorded. The cutoff is
+        None for the first trial at a rung.
         """
         epoch, val_dice = result.get(self._time_attr), result.get(self._metric)
         if epoch is None or val_dice is None or epoch >= self._max_t:

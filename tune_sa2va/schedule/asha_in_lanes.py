@@ -1,11 +1,11 @@
-"""Which trials get a lane: never more than the nodes that are up can hold, the one that waits longest first.
+"""Which trials get a lane: the longest-waiting first, and never more than the live nodes can hold.
 
-Tune does not see what a lane takes (its workers are Ray Train's own placement group) and starts every trial that is
-PENDING. After the loss of a node it would open a lane that has no place, and the trial in it would hang while others
-come and go. So a trial without room is PAUSED here, until a lane is free or a node has come back.
+Tune does not know what a lane takes (its workers are in a placement group of Ray Train) and starts every trial that is
+PENDING. After the loss of a node it would open a lane that no node can hold, and the trial in it would hang while
+others come and go. So a trial without room is PAUSED here until a lane is free or a node has come back.
 
-A lane that becomes free takes a new trial, and not the one for which a lane is opening: Tune would drop that lane, and
-begin another for the next trial, and with short trials none would ever be up.
+A lane that becomes free takes a new trial, not one for which a lane is already opening. Otherwise Tune would drop the
+opening lane and start another for the next trial, and with short trials no further lane would ever be ready.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ from tune_sa2va.schedule.lane_capacity import LaneCapacity
 
 
 class AshaInLanes(AshaSparingTheRecipe):
-    """ASHA that also decides who may start. Takes what `AshaSparingTheRecipe` takes, and `lane_capacity`."""
+    """ASHA that also decides which trials may start. Takes `lane_capacity` and what `AshaSparingTheRecipe` takes."""
 
     def __init__(self, *args: Any, lane_capacity: LaneCapacity, **asha: Any) -> None:
         super().__init__(*args, **asha)
@@ -27,13 +27,13 @@ class AshaInLanes(AshaSparingTheRecipe):
         self._opening: set[Trial] = set()
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        """A trial lost its lane, maybe with the node; it queues again."""
+        """Called when a trial lost its lane, maybe with the node. The trial queues again."""
         super().on_trial_error(tune_controller, trial)
         self._let_in.discard(trial)
         self._lane_capacity.look_again()
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        """Tune's question before each event. After it, Tune starts whatever is PENDING."""
+        """The next trial for a lane; Tune asks before each event, and then starts every trial that is PENDING."""
         trials = tune_controller.get_trials()
         inside = {trial for trial in trials if trial.status == Trial.RUNNING}
         inside |= {trial for trial in self._let_in if trial.status == Trial.PENDING}
@@ -46,5 +46,5 @@ class AshaInLanes(AshaSparingTheRecipe):
         self._let_in = inside | set(queue[:room])
         pending = [trial for trial in trials if trial.status == Trial.PENDING]
         new = [trial for trial in pending if trial not in self._opening]
-        self._opening = set(pending)  # after this question Tune gives each of them a lane, free or opening
+        self._opening = set(pending)  # after this call Tune assigns each of them a free or opening lane
         return next(iter([*new, *pending]), None)

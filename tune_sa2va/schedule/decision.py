@@ -1,4 +1,4 @@
-"""What ASHA decided about a trial at a rung, and in which words logs and screens say so. No Ray here."""
+"""ASHA's decision about a trial at a rung, and its words for logs and screens. Imports no Ray."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,12 +10,16 @@ class RungOutcome(StrEnum):
     PASSED = "passed"
     STOPPED = "stopped"
     SPARED = "spared"
-    """Below the cutoff, but the recipe."""
+    """Below the cutoff, but not stopped because it is the recipe."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A decision at `rung`, an epoch. cutoff: what `others` trials there asked for; None for the first trial there."""
+    """A decision about a trial at a rung.
+
+    rung: an epoch. val_dice: of the trial, in [0, 1]. cutoff: the Val Dice that `others`, the number of trials that
+    were at the rung before, require; None for the first trial there.
+    """
 
     rung: int
     val_dice: float

@@ -1,11 +1,11 @@
-"""How much ASHA will let run: trials at each rung and epochs in all, simulated with its own rule.
+"""How much ASHA is expected to let run: trials at each rung and epochs in total, simulated with its own rule.
 
-The rule decides as results come in: a trial goes on when it is in the best third of those that reached the rung before
-it. So more than a third of the early trials go on, and it matters how many run at a time. Simulated searches use the
-scheduler's own bracket. A trial has one score, the same at every rung; real curves cross, which changes the number of
-trials that are stopped only a little. Scores of the first trials are random; after that a sampler that learns is taken
-to propose the better of two random trials. (A real search of 32 trials ran 214 epochs. Simulated without such a
-sampler: 141; with it: 165, and 104 to 216 in 80% of simulations.)
+ASHA decides as results come in: a trial continues if it is among the best third of those that reached the rung before
+it. So more than a third of the early trials continue, and the number of concurrent trials matters. The simulation uses
+the scheduler's own bracket. A simulated trial has one score, the same at every rung; real curves cross, which changes
+the number of stopped trials only a little. The scores of the first trials are random; after that, a sampler that learns
+is assumed to propose the better of two random trials. (A real search of 32 trials ran 214 epochs. Simulated without
+such a sampler: 141; with it: 165, and 104 to 216 in 80% of simulations.)
 """
 
 import random
@@ -22,15 +22,16 @@ from tune_sa2va.schedule.rungs import rungs
 SIMULATIONS = 60
 _LOW, _HIGH = 0.1, 0.9
 _RANDOM_TRIALS, _BEST_OF = 10, 2
-"""TPE's first ten trials are random (Optuna's n_startup_trials); how much better the later ones are is our guess."""
+"""TPE's first ten trials are random (Optuna's n_startup_trials). How much better the later ones are is a guess."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """Means over the simulations, and their 10% and 90% points.
+    """Means over the simulations.
 
-    rungs: epoch -> trials that reach it. epochs: of all trials together. duration_in_epochs: until the last lane is
-    done, when all epochs take equally long; at least epochs / lanes.
+    rungs: epoch -> number of trials that reach it; it has all rungs and the last epoch. epochs: total over all trials.
+    epochs_range: 10% and 90% points of that total. duration_in_epochs: time until the last lane is done, in units of
+    one epoch, if all epochs take equally long; at least epochs / lanes.
     """
 
     rungs: dict[int, float]
@@ -42,7 +43,10 @@ class Expectation:
 def expect(
     *, trials: int, epochs: int, lanes: int, reduction_factor: int, grace_period: int = 1, learns: bool = True
 ) -> Expectation:
-    """The expectation of a search with so many lanes; its first trial, the recipe, always runs to the end."""
+    """The expectation for a search. Its first trial, the recipe, always runs to the end.
+
+    learns: whether the sampler learns from results.
+    """
     simulated = [
         simulate(
             seed, trials=trials, epochs=epochs, lanes=lanes,
@@ -66,14 +70,14 @@ def expect(
 
 @dataclass(frozen=True, slots=True)
 class SimulatedSearch:
-    """lengths: epochs that each trial ran. ends: when each lane had nothing left to do."""
+    """lengths: epochs that each trial ran. ends: seconds after which each lane had nothing left to do."""
 
     lengths: tuple[int, ...]
     ends: tuple[float, ...]
 
     @property
     def end(self) -> float:
-        """When the last lane was done."""
+        """Seconds after which the last lane was done."""
         return max(self.ends)
 
 
@@ -96,11 +100,11 @@ def simulate(
     opening_s: float = 0.0,
     lengths: Sequence[int] | None = None,
 ) -> SimulatedSearch:
-    """One search, result by result.
+    """Simulates one search, result by result.
 
-    opening_s: seconds before a lane's first trial trains; turnaround_s: before each later one. learns: whether the
-    sampler learns from results (`random` does not). lengths: epochs of each trial where they are known; else ASHA
-    decides.
+    opening_s: seconds before the first trial of a lane trains. turnaround_s: seconds before each later trial trains.
+    learns: whether the sampler learns from results (`random` does not). lengths: epochs of each trial if they are
+    known; None lets ASHA decide.
     """
     chance = random.Random(seed)
     bracket = new_bracket(grace_period=grace_period, max_t=epochs, reduction_factor=reduction_factor)
@@ -108,7 +112,7 @@ def simulate(
         SimpleNamespace(trial_id=str(number), score=_score(chance, number, learns=learns)) for number in range(trials)
     ]
     waiting, ran, ends = iter(range(trials)), [0] * trials, [0.0] * lanes
-    results: list[tuple[float, int, int]] = []  # when, which trial's, in which lane
+    results: list[tuple[float, int, int]] = []  # time, trial, lane
 
     def begin(lane: int, at: float) -> None:
         ends[lane] = at

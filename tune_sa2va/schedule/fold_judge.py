@@ -1,7 +1,7 @@
-"""Whether a trial's other folds are worth training in this epoch: asked by its lane after each fold, from the records.
+"""Whether a trial's remaining folds are worth training in this epoch. Its lane asks after each fold.
 
-The trial to beat is the best one that has been through the same epoch with all its folds. The recipe and reruns are
-never given up: everything is held against them.
+The trial is compared with the best recorded trial that finished the same epoch with all folds. The recipe and reruns
+are never given up, since other trials are compared with them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,12 +21,16 @@ from tune_sa2va.space.rerun import RERUN_OF
 from tune_sa2va.words import count
 
 LEVEL = 0.01
-"""Chance of giving up a trial that is no worse."""
+"""Significance level: the chance of giving up a trial that is no worse."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FoldJudge:
-    """Of one search, whose results folder this node sees. images: (image code, text, group code) of each scored one."""
+    """The judge of one search.
+
+    results: its results folder, which this node must see. recipe_point: the point of the recipe. images: (image code,
+    text, group code) of each scored image.
+    """
 
     results: Path
     recipe_point: Mapping[str, Any]
@@ -34,7 +38,7 @@ class FoldJudge:
 
     @classmethod
     def of(cls, results: Path, recipe_point: Mapping[str, Any], names: Names) -> "FoldJudge":
-        """names: the split."""
+        """The judge for the images that are scored in the split `names`."""
         rows = scored_rows(names)
         images = tuple((row["image_code"], row["text"], row["group_code"]) for row in rows)
         return cls(results=results, recipe_point=recipe_point, images=images)
@@ -42,9 +46,10 @@ class FoldJudge:
     def __call__(
         self, point: Mapping[str, Any], trial_id: str, epoch: int, counts: Sequence[Sequence[int] | None]
     ) -> str:
-        """Why the other folds are not worth training; empty where they are.
+        """Why the remaining folds are not worth training, as a sentence; empty if they are.
 
-        point: what Tune knows of the trial. counts: of each image (TP, FP, FN, TN), None where its fold is to come.
+        point: the trial's point, as Tune has it. counts: (TP, FP, FN, TN) in pixels of each of `images`; None if its
+        fold has not been trained yet.
         """
         if RERUN_OF in point or all(point.get(path) == value for path, value in self.recipe_point.items()):
             return ""
@@ -55,7 +60,7 @@ class FoldJudge:
         best = str(rivals.sort_values("val_dice", ascending=False, kind="stable")["trial_id"].iloc[0])
         try:
             theirs = read_val_dice(self.results, best, epoch)
-        except ResultsError:  # its row is there, and its counts are being written
+        except ResultsError:  # its row is written, but its counts are not yet
             return ""
         mine, to_beat, groups = [], [], []
         for (code, text, group), found in zip(self.images, counts, strict=True):

@@ -1,4 +1,4 @@
-"""How many lanes the nodes of a cluster can hold now: fewer than asked for where a node was lost and stays away."""
+"""How many lanes the nodes of a cluster can hold now: fewer than requested while a lost node is missing."""
 
 import socket
 import time
@@ -10,14 +10,14 @@ import ray
 from tune_sa2va.results.settings import SearchSettings
 
 _LOOK_S = 5.0
-"""How old an answer may be. A look costs milliseconds."""
+"""Seconds for which an answer is reused. A look costs milliseconds."""
 
 _CONNECT_TIMEOUT_S = 1.0
-"""How long a node may take to accept a connection."""
+"""Seconds that a node may take to accept a connection."""
 
 
 class LaneCapacity:
-    """Asks Ray, and the nodes themselves: Ray takes a quarter of a minute to call one dead that went without a word."""
+    """Asks Ray and the nodes themselves, since Ray takes about 15 s to notice that a node is gone."""
 
     def __init__(self, settings: SearchSettings) -> None:
         self._settings = settings
@@ -25,7 +25,7 @@ class LaneCapacity:
         self._looked_at_s = -_LOOK_S
 
     def __call__(self) -> int:
-        """Lanes that can be, at most as many as the search has. Inside a running Ray."""
+        """The number of lanes that the nodes can hold, at most as many as the search has. Needs a running Ray."""
         if self._settings.address is not None and time.monotonic() - self._looked_at_s > _LOOK_S:
             up = [node for node in ray.nodes() if node["Alive"] and _answers(node)]
             self._known = min(self._settings.lanes, lanes_that_fit(self._settings, up))
@@ -33,12 +33,12 @@ class LaneCapacity:
         return self._known
 
     def look_again(self) -> None:
-        """Something was lost: the last answer does not hold any more."""
+        """Discards the last answer, because a lane or node was lost."""
         self._looked_at_s = -_LOOK_S
 
 
 def lanes_that_fit(settings: SearchSettings, nodes: Iterable[Mapping[str, Any]]) -> int:
-    """Lanes for whose workers the given nodes (of `ray.nodes()`) have the CPUs and GPUs, were nothing else on them."""
+    """The number of lanes whose workers fit on the given nodes (of `ray.nodes()`), if nothing else runs there."""
     workers = 0
     for node in nodes:
         resources = node["Resources"]

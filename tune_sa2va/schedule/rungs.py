@@ -1,12 +1,12 @@
-"""ASHA's rungs: the epochs at which it decides, and how many of the trials that reach one go on. No Ray here.
+"""ASHA's rungs: the epochs at which it decides, and how many of the trials that reach one continue. Imports no Ray.
 
-grace_period: the first rung, in epochs. reduction_factor: f, where of the trials at a rung the best 1/f go on, and the
+grace_period: the first rung, in epochs. reduction_factor: f; the best 1/f of the trials at a rung continue, and the
 next rung is f times as far.
 """
 
 
 def rungs(epochs: int, *, grace_period: int, reduction_factor: int) -> tuple[int, ...]:
-    """The epochs at which a trial of `epochs` epochs may be stopped, below the last: 1, 3, 9, ... from 1 by thirds."""
+    """The epochs below `epochs`, the last, at which a trial may be stopped: 1, 3, 9, ... for a first rung 1 and f = 3."""
     found, epoch = [], grace_period
     while epoch < epochs:
         found.append(epoch)
@@ -15,11 +15,11 @@ def rungs(epochs: int, *, grace_period: int, reduction_factor: int) -> tuple[int
 
 
 def chance_to_go_on(recorded: float, *, reduction_factor: int) -> float:
-    """The chance that a trial no better or worse than the `recorded` ones at its rung is not stopped there.
+    """The probability that a trial passes a rung, if its value is exchangeable with the `recorded` values there.
 
-    Ray's cutoff is the percentile 1 - 1/factor of the recorded values, with linear interpolation, and lies at place
-    q = (m - 1)(1 - 1/factor) of their order; a new value falls with equal chance into each of the m + 1 gaps. Of those
-    m - q are above the cutoff (the one that holds it counts in part). The first trial at a rung always goes on.
+    recorded: m, the number of values at the rung. Ray's cutoff is their percentile 1 - 1/f, with linear interpolation,
+    which lies at rank q = (m - 1)(1 - 1/f). A new value falls into each of the m + 1 gaps with equal probability, and
+    m - q of the gaps are above the cutoff (the gap that contains it counts in part). The first trial always passes.
     """
     if recorded < 1:
         return 1.0
