@@ -1,4 +1,4 @@
-"""Which configurations are confirmed, who wins, and what is said of it."""
+"""Which configurations are confirmed, which one wins, and how the outcome is reported."""
 
 import math
 from pathlib import Path
@@ -15,7 +15,7 @@ EPOCHS = 2
 
 
 def a_search(folder: Path, *dices: float, confirm: int = 2) -> tuple[SearchSettings, RunRecords]:
-    """Complete trials with these scores, each of another rank."""
+    """Complete trials with these scores, each with a different rank."""
     settings = settings_in(folder, trials=len(dices), epochs=EPOCHS, confirm=confirm)
     records = RunRecords.open(settings.folder)
     for number, dice in enumerate(dices):
@@ -62,7 +62,7 @@ def test_a_trial_that_was_stopped_early_is_not_held_against_full_reruns(tmp_path
     confirmation = read_confirmation(settings)
     assert confirmation is not None
     said = " ".join(confirmation_words(confirmation))
-    assert "where it was stopped after epoch" in said and "nothing is said of luck" in said and "was luck" not in said
+    assert "where it was stopped after epoch" in said and "say nothing about luck" in said and "was luck" not in said
 
 
 def test_the_best_rerun_of_all_does_not_decide(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_means_closer_than_the_reruns_of_one_are_not_told_apart(tmp_path: Path) 
     assert confirmation is not None
     said = " ".join(confirmation_words(confirmation))
     assert "its score was no luck" in said and "keeps trial 0000" in said
-    assert "0.010 apart, and the reruns of one configuration up to 0.060" in said
+    assert "differ by 0.010, and reruns of one configuration by up to 0.060" in said
 
 
 def test_who_fails_with_another_seed_cannot_win(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A search that starts warm keeps the earlier one's parts, or says how far its test part is no longer unseen."""
+"""A search with a warm start keeps the earlier search's parts, or reports which test images are not unseen."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -58,7 +58,7 @@ def test_the_search_command_splits_so(tmp_path: Path, earlier: Path) -> None:
 
 
 def test_a_group_that_was_in_two_parts_is_never_tested(tmp_path: Path, earlier: Path) -> None:
-    """Groups were edited since: images that were trained on and tested are of one patient now."""
+    """Groups have been edited since: one patient now has images that were trained on and images that were tested."""
     then, samples = known(earlier, tmp_path), grouped_set(tmp_path / "data", [str(number) for number in range(12)])
     mixed = [next(code for code in then if then[code] == part) for part in ("train", "test")]
     edited = tuple(replace(s, group="mixed") if image_code(s) in mixed else s for s in samples)
@@ -84,7 +84,7 @@ def test_images_of_one_part_alone_are_split_as_without(tmp_path: Path, earlier: 
 
 
 def warm(tmp_path: Path, earlier: Path, samples: tuple[Sample, ...]) -> tuple[SearchSettings, Inherited]:
-    """A search that starts with these parts."""
+    """A results folder of a search that starts with these parts."""
     new = a_search(tmp_path / "new", LR_AND_RANK)
     write_split(tmp_path / "new", samples)
     inherited = inherit(new, earlier, tmp_path / "new")
@@ -103,7 +103,7 @@ def test_openings_of_the_earlier_test_part_count(tmp_path: Path, earlier: Path) 
     new, inherited = warm(tmp_path, earlier, samples)
     assert inherited.test_openings == 2 and _read(new.folder)[1] == 2
     assert inherited.words.endswith(
-        "Its images keep the parts that they had there. The test part has been scored 2 times before."
+        "Images of that search keep their parts. The test part has been scored 2 times before."
     )
     third = a_search(tmp_path / "third", LR_AND_RANK)
     add(new.folder, {"lora.r": 8})
@@ -121,10 +121,8 @@ def test_a_test_part_that_was_trained_on_counts_as_opened(tmp_path: Path, earlie
     moved = sum(part != "val" for part in then.values())
     assert found == Overlap(known=12, moved=moved, tested=6, seen=6, tested_again=0)
     assert inherited.test_openings == 1 and _read(new.folder)[1] == 1
-    assert "6 of the 6 test images were trained or validated on there, so the test part counts as opened." in (
-        inherited.words
-    )
-    assert f"Of its images 12 are here, and {found.moved} of them in another part than there." in inherited.words
+    assert "trained or validated on 6 of the 6 test images, so the test part counts as opened." in (inherited.words)
+    assert f"12 images of that search are used here, {found.moved} in another part." in inherited.words
 
 
 def test_other_images_say_nothing(tmp_path: Path, earlier: Path) -> None:

@@ -1,4 +1,4 @@
-"""Reruns are proposed after the last trial, each once, whatever is killed between; Optuna hears nothing of them."""
+"""Reruns are proposed after the last trial, each once, even across a kill. Optuna is not told of them."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from tune_sa2va.space.rerun import RERUN_OF, RERUN_SEED
 
 
 class Points(Searcher):
-    """Proposes the recipe's point for ever, and notes what it is told."""
+    """Always proposes the recipe's point, and keeps what it is told."""
 
     def __init__(self, settings: SearchSettings) -> None:
         super().__init__(metric="val_dice", mode="max")

@@ -1,4 +1,4 @@
-"""The contract of every sampler, driven as Tune drives it: seeded, told, resumed, and told what did not fit."""
+"""The contract of every sampler, driven as Tune drives it: seeds, results, resumption and out-of-memory trials."""
 
 import shutil
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from tune_sa2va.results.settings import JOURNAL_FILE, SamplerName, SearchSetting
 
 SAMPLERS = ("tpe", "gp", "cmaes", "random")
 STARTUP, AFTER = 10, 3
-"""TPE and GP draw at random until ten trials are told."""
+"""TPE and GP sample at random until they have been told ten trials."""
 
 Point = dict[str, Any]
 
@@ -31,7 +31,7 @@ def settings_of(folder: Path, sampler: str, seed: int = 0) -> SearchSettings:
 
 
 def searcher_of(settings: SearchSettings, *, resuming: bool = False) -> Any:
-    """What proposes, below Tune's own bookkeeping."""
+    """The searcher below Tune's own bookkeeping."""
     return proposals(settings, lambda: 1, resuming=resuming).searcher.searcher
 
 
@@ -44,7 +44,7 @@ def falling(point: Point) -> float:
 
 
 def play(search: Any, first: int, number: int, val_dice: Callable[[Point], float] = rising) -> list[Point]:
-    """Trials one after the other, each told before the next is proposed."""
+    """Runs trials one after the other; the result of each is told before the next is proposed."""
     points = []
     for trial in range(first, first + number):
         point = search.suggest(f"{trial:04d}")
@@ -115,9 +115,9 @@ class TestEverySampler:
         assert [trial.constraints["memory"] > 0 for trial in study(settings).trials] == [False, True, False]
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "gp"])  # CMA-ES draws by the number of trials, of whatever state
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])  # CMA-ES samples by the number of trials in any state
 def test_who_reads_pruned_trials_is_told_of_them_as_pruned(tmp_path: Path, sampler: str) -> None:
-    """Optuna's own samplers: trials that one does not read must come to it as COMPLETE."""
+    """Compares with Optuna's own samplers: a sampler that ignores PRUNED trials must be told of them as COMPLETE."""
 
     def proposed(name: str, num_pruned: int) -> Point:
         search = searcher_of(settings_of(tmp_path / name, sampler))

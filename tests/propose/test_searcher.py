@@ -1,4 +1,4 @@
-"""The sampler's state, saved and restored as Tune does it."""
+"""The searcher's state, saved and restored as Tune does it."""
 
 import errno
 import os
@@ -52,7 +52,7 @@ def test_trials_of_a_moved_search_are_written_where_it_lies_now(tmp_path: Path) 
 def _search(
     folder: Path, *, space: dict[str, Any] = _SPACE, reads_pruned: bool = True, **more: Any
 ) -> OptunaWithLimits:
-    """Of trials of three epochs."""
+    """A searcher for trials of three epochs."""
     return OptunaWithLimits(
         space,
         distributions=space,
@@ -77,7 +77,7 @@ def _epoch(number: int, val_dice: float, folds: int = 1) -> dict[str, float]:
         "epoch": number,
         "folds": folds,
         "training_iteration": 1,
-    }  # Tune's count begins anew after a restore
+    }  # Tune's count restarts after a restore
 
 
 def _told(folder: Path) -> list[tuple[str, float | None, dict[int, float]]]:
@@ -89,7 +89,7 @@ def _told(folder: Path) -> list[tuple[str, float | None, dict[int, float]]]:
 def test_told_is_the_epoch_that_counts_and_that_a_trial_was_stopped(
     tmp_path: Path, reads_pruned: bool, state: str
 ) -> None:
-    """With folds the best, with one split the last."""
+    """With folds the best epoch counts, with one split the last."""
     search = _search(tmp_path, reads_pruned=reads_pruned)
     for folds in (5, 1):
         for trial_id, dices in {f"whole {folds}": (0.5, 0.7, 0.6), f"stopped {folds}": (0.4, 0.3)}.items():

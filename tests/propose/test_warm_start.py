@@ -1,4 +1,4 @@
-"""What a search takes over of an earlier one, and what it refuses."""
+"""What a search inherits from an earlier one, and what it refuses."""
 
 import json
 from pathlib import Path
@@ -57,8 +57,8 @@ def test_finished_trials_are_inherited_with_what_was_not_the_same(tmp_path: Path
     write_inherited(tmp_path / "new", inherited)
     assert read_inherited(tmp_path / "new") == inherited
     assert inherited.words == (
-        "Warm start: before its first trial the sampler was told 2 finished trials of the search old, on other data, "
-        "with 9 epochs a trial in place of 4. Left out, as a value lies outside this search's ranges: 1."
+        "Warm start: the sampler was told 2 finished trials of the search old, on other data, "
+        "with 9 epochs per trial instead of 4. Left out, with a value outside this search's ranges: 1."
     )
 
 
@@ -76,7 +76,7 @@ def test_other_fields_are_refused_in_one_sentence(tmp_path: Path) -> None:
 def test_nothing_to_inherit_is_refused(tmp_path: Path) -> None:
     settings = a_search(tmp_path / "old", LR_AND_RANK)
     add(tmp_path / "old", {"lora.r": 16})
-    with pytest.raises(UserError, match="none of its 1 finished trials lies in the ranges"):
+    with pytest.raises(UserError, match="must lie in the ranges searched here, and none of 1 does"):
         usable_trials(tmp_path / "old", settings.search_space)
 
 

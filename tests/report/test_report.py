@@ -266,7 +266,7 @@ def test_before_the_first_rerun_nothing_is_confirmed(tmp_path: Path) -> None:
     assert "The best, confirmed" not in told(page(tmp_path))
     records.trial_ended("t00", TrialState.COMPLETE)
     text = told(page(tmp_path))
-    assert "not come to its end: 0 of 2 reruns" in text and "ran again with new seeds" not in text
+    assert "confirmation is not complete: 0 of 2 reruns" in text and "ran again with new seeds" not in text
 
 
 def test_what_was_inherited_is_said_and_counts_as_no_trial(tmp_path: Path) -> None:

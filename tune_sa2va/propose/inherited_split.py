@@ -1,8 +1,8 @@
-"""The split of a search that starts warm: images that the earlier search knew keep their part, told by their content.
+"""The split of a search with a warm start: images of the earlier search keep their parts, matched by content.
 
-The trials that the sampler is told were chosen on the earlier search's validation part. So an image that was trained or
-validated on there is never in the test part here if the data leave the choice; where they do not, that part counts as
-opened, and so it does where the earlier search has scored its own.
+The inherited trials were chosen by the earlier search's validation part. So an image that was used there for training
+or validation is not put into the test part here, unless the data set itself says so. In that case the new test part
+counts as opened. It also counts as opened if the earlier search has scored images of it.
 """
 
 from collections import defaultdict
@@ -23,11 +23,11 @@ from tune_sa2va.results.test_scores import OPENINGS, SCORES_FILE
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Overlap:
-    """How the parts of two searches lie over each other, in images.
+    """How the parts of two searches overlap, in numbers of images.
 
-    known: those of the new search that the earlier one had. moved: those of them that are in another part now.
-    tested: the new test part. seen: those of it that were trained or validated on. tested_again: those of it that were
-    in the earlier test part.
+    known: images of the new search that the earlier one had. moved: those of `known` that are in another part now.
+    tested: images of the new test part. seen: those of `tested` that the earlier search trained or validated on.
+    tested_again: those of `tested` that were in the earlier test part.
     """
 
     known: int
@@ -40,10 +40,11 @@ class Overlap:
 def split_after(
     samples: Sequence[Sample], earlier: Path, ratios: tuple[float, float, float], *, seed: int
 ) -> tuple[Sample, ...]:
-    """`samples` with their parts: those of the search in `earlier` where it knew them, unless the data set says others.
+    """`samples` with their parts: the data set's own first, then those of the search in `earlier`, then a new split.
 
-    A group with images in several parts there (groups have been edited since) goes to train before val, and to val
-    before test. Where the earlier parts leave one without images, the data are split as without a warm start.
+    ratios: shares of train, val and test. If the images of a group were in several parts there (groups have been edited
+    since), the group goes to train before val, and to val before test. If the inherited parts would leave a part empty,
+    the data are split as without a warm start.
 
     Raises:
         DataError: as `split_by_group`.
@@ -66,7 +67,7 @@ def split_after(
 
 
 def overlap(earlier: Path, folder: Path) -> Overlap:
-    """Of the new search in `folder` with the one in `earlier`."""
+    """How the parts of the new search in `folder` overlap those of the search in `earlier`."""
     there, here = read_parts(earlier), read_parts(folder)
     test = [code for code, part in here.items() if part == "test"]
     return Overlap(
@@ -79,7 +80,7 @@ def overlap(earlier: Path, folder: Path) -> Overlap:
 
 
 def openings(folder: Path) -> int | None:
-    """How often models were scored on the test part of the search in `folder`; None where none was yet.
+    """How often models were scored on the test part of the search in `folder`; None if it was not scored yet.
 
     Raises:
         ResultsError: the file cannot be read.

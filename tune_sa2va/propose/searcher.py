@@ -1,4 +1,4 @@
-"""What proposes the trials: Optuna, through Tune's `OptunaSearch`, with its study in `optuna.journal`."""
+"""Proposes the trials of a search: Optuna through Tune's `OptunaSearch`, with its study in `optuna.journal`."""
 
 import json
 import sys
@@ -34,17 +34,17 @@ from tune_sa2va.schedule.lane_capacity import LaneCapacity
 
 METRIC = "val_dice"
 READS_PRUNED = ("tpe", "random")
-"""Samplers that are told of stopped trials as PRUNED. TPE ranks them below all that ran to the end, by how far they
-came; Optuna's GPSampler and CmaEsSampler would leave them out, and those are most trials."""
+"""Samplers that are told of stopped trials as PRUNED. TPE ranks these below all complete ones, by how far they came.
+Optuna's GPSampler and CmaEsSampler ignore PRUNED trials, which are most, so they are told of them as COMPLETE."""
 _TRIES = 200
-"""Proposals that may repeat an earlier search's trials before we believe that there are no others."""
+"""After this many proposals that repeat an earlier search's trials, we assume that there are no new ones."""
 
 
 def proposals(settings: SearchSettings, lane_capacity: LaneCapacity, *, resuming: bool) -> "Proposals":
-    """The recipe, what the sampler makes of the results, reruns; at most as many at a time as there are lanes.
+    """The generator of trials: first the recipe, then the sampler's proposals, then reruns.
 
-    resuming: the study has the recipe already, and what was inherited. OptunaSearch would put the recipe into the
-    journal again, as the next proposal.
+    At most as many trials run at a time as there are lanes. resuming: the study already has the recipe and the
+    inherited trials; OptunaSearch would add the recipe to the journal again, as its next proposal.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     space, storage = settings.search_space, journal_of(settings.folder)
@@ -66,32 +66,32 @@ def proposals(settings: SearchSettings, lane_capacity: LaneCapacity, *, resuming
             if not resuming:
                 search.add_inherited(inherited)
             search.leave_out(inherited)
-    # How many finalists there will be is not known before; with reruns `Confirming` says when all is done.
+    # The number of finalists is not known in advance, so with reruns `Confirming` decides when all are proposed.
     num_trials = sys.maxsize if settings.confirm else settings.trials
     limited = ConcurrencyLimiter(Confirming(search, settings), max_concurrent=settings.lanes)
     return Proposals(limited, lane_capacity, settings.tune_folder, num_trials=num_trials)
 
 
 def journal_of(folder: Path) -> JournalStorage:
-    """The study's storage in a results folder.
+    """The storage of the study in a results folder.
 
-    With the lock that opens files: Optuna's other one needs symbolic links, which some shares do not have.
+    It uses the lock that creates files. Optuna's other lock needs symbolic links, which some network shares lack.
     """
     file = str(folder / JOURNAL_FILE)
     return JournalStorage(JournalFileBackend(file, lock_obj=JournalFileOpenLock(file)))
 
 
 def _study_name(storage: JournalStorage) -> str | None:
-    """The first study's name: a folder that was renamed or copied goes on with the study that it has."""
+    """The study's name in a journal, which stays if the folder is renamed or copied; None for an empty journal."""
     return next((study.study_name for study in storage.get_all_studies()), None)
 
 
 class OptunaWithLimits(OptunaSearch):
-    """OptunaSearch that tells the study what trials are ranked by, and whose folder may move.
+    """OptunaSearch that reports to the study the score by which trials are ranked, and whose folder may move.
 
-    Told is the best Val Dice so far, after each epoch and at the end (OptunaSearch tells the last), under the number
-    of the epoch; a trial that was stopped early is PRUNED for samplers that read it so. A trial that needed more memory
-    than there is, or failed otherwise, is COMPLETE with 0, and infeasible: what failed is worse than what was stopped.
+    The score after each epoch is the one that counts so far (`results.best`): the last Val Dice with one split, the
+    best with folds. A trial that was stopped early is told as PRUNED to samplers that read it. A trial that ran out of
+    memory or failed otherwise is told as COMPLETE with 0 and infeasible, so that it ranks below stopped trials.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class OptunaWithLimits(OptunaSearch):
         self._left_out: frozenset[str] = frozenset()
 
     def add_inherited(self, inherited: Inherited) -> None:
-        """Trials of an earlier search, as evaluated points; they had the memory that they needed."""
+        """Adds the trials of an earlier search to the study as evaluated, feasible points."""
         for trial in inherited.trials:
             is_pruned = trial.stopped_after is not None and self._reads_pruned
             study_of(self).add_trial(
@@ -126,12 +126,12 @@ class OptunaWithLimits(OptunaSearch):
             )
 
     def leave_out(self, inherited: Inherited) -> None:
-        """What the earlier search knows already is not proposed again: its points on the same data."""
+        """Excludes the points of an earlier search, if it had the same data, base model and fixed values."""
         if inherited.same_data and inherited.same_otherwise:
             self._left_out = frozenset(_key(trial.point) for trial in inherited.trials)
 
     def suggest(self, trial_id: str) -> Any:
-        """A point, or that there are none left. The first is the recipe, which each search measures itself."""
+        """A point; `Searcher.FINISHED` if no new ones are found. The first is the recipe, which every search runs."""
         if not (trials := optuna_trials_of(self)) or trial_id in trials:
             return super().suggest(trial_id)
         for _ in range(_TRIES):
@@ -142,16 +142,16 @@ class OptunaWithLimits(OptunaSearch):
         return Searcher.FINISHED
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """A trial has an epoch more."""
+        """Called when a trial has finished an epoch."""
         self._report(trial_id, result)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """A trial is over. result: its last one; none where its lane was lost for good, or the time was up."""
+        """Called when a trial is over. result: its last one; None if its lane was lost for good or the time was up."""
         if trial_id in completed_trials_of(self):
             return
         result, trial = result or {}, optuna_trials_of(self)[trial_id]
         self._report(trial_id, result)
-        trial.set_constraint("memory", 1.0 if INFEASIBLE_GIB in result else -1.0)  # above 0: it broke it
+        trial.set_constraint("memory", 1.0 if INFEASIBLE_GIB in result else -1.0)  # above 0: violated
         epochs, best = self._told.get(trial_id, (0, 0.0))
         if result.get("failure"):
             if self._reads_pruned:
@@ -160,35 +160,37 @@ class OptunaWithLimits(OptunaSearch):
         elif error or not epochs:
             study_of(self).tell(trial, state=TrialState.FAIL)
         elif (epochs < self._epochs or result.get("folds_left")) and self._reads_pruned:
-            study_of(self).tell(trial, state=TrialState.PRUNED)  # with the value that was reported last
+            study_of(self).tell(trial, state=TrialState.PRUNED)  # its value is the last one reported
         else:
             study_of(self).tell(trial, best)
         completed_trials_of(self).add(trial_id)
 
     def _report(self, trial_id: str, result: Mapping[str, Any]) -> None:
-        """What the trial counts by so far (`results.best`), once an epoch: the result of a failure has none, and Tune
-        repeats some."""
+        """Reports the trial's score so far (`results.best`) to the study, once per epoch.
+
+        The result of a failure has no epoch, and Tune repeats some results.
+        """
         known, best = self._told.get(trial_id, (0, 0.0))
         if (epoch := result.get("epoch", 0)) > known:
             if result.get("folds", 1) + result.get("folds_left", 0) == 1:
                 best = result[METRIC]
-            else:  # the mean of some folds is told only where there is no other
+            else:  # the mean over some of the folds counts only if there is no other
                 best = best if known and result.get("folds_left") else max(best, result[METRIC])
             self._told[trial_id] = epoch, best
             optuna_trials_of(self)[trial_id].report(best, step=epoch)
 
     def restore(self, checkpoint_path: str) -> None:
-        """An earlier run's state, with the journal of this one: the results may lie elsewhere than they did then."""
+        """Restores the state of an earlier run with this run's journal, since the results folder may have moved."""
         journal = journal_backend(optuna_storage_of(self))
         super().restore(checkpoint_path)
-        set_journal_backend(optuna_storage_of(self), journal)  # the restored study and its trials hold this storage
+        set_journal_backend(optuna_storage_of(self), journal)  # the restored study and its trials use this storage
 
 
 class Proposals(SearchGenerator):
-    """Tune's generator of trials, which takes the number of trials from the command line when it is resumed.
+    """Tune's generator of trials, with the number of trials from the command line also after a resumption.
 
-    Tune keeps the number with its state, and whether it was reached; so a finished search could not be extended. Where
-    a cluster has lost lanes, no trial is proposed that would only wait: a later one knows more.
+    Tune saves the number of trials and whether it was reached, so a finished search could not be extended. If a cluster
+    has lost lanes, no trial is proposed that would only wait: a later proposal is based on more results.
     """
 
     def __init__(self, searcher: Searcher, lane_capacity: LaneCapacity, tune_folder: Path, *, num_trials: int) -> None:
@@ -198,35 +200,35 @@ class Proposals(SearchGenerator):
         self._num_trials = num_trials
 
     def add_configurations(self, experiments: Any) -> None:
-        """Tune's setting up, less its number of trials."""
+        """Tune's setup, but with our number of trials."""
         super().add_configurations(experiments)
         set_num_trials(self, self._num_trials)
 
     def next_trial(self) -> Trial | None:
-        """A new trial, if there is room for one."""
+        """A new trial; None if there is no free lane, or no trial left."""
         self.searcher.set_max_concurrency(self._lane_capacity())
         return super().next_trial()
 
     def set_finished(self) -> None:
-        """Tune stops all: the trials under way are over, too, or a resumed search would wait for them for ever."""
+        """Called when Tune stops the search. Running trials are over, too; a resumed search would wait for them."""
         for trial_id in list(self.searcher.live_trials):
             self.searcher.on_trial_complete(trial_id)
         super().set_finished()
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Tune's state of an earlier run, less what this run sets itself: how many trials, and where results lie."""
+        """Restores Tune's state of an earlier run, except for the number of trials and the results folder."""
         super().set_state(state | {"total_samples": self._num_trials, "finished": False})
-        # New trials get a copy of this; of those that were there, Tune takes care itself.
+        # New trials copy this path; Tune itself updates that of existing trials.
         set_experiment_folder(self, self._tune_folder.parent)
 
 
 def _key(point: Mapping[str, Any]) -> str:
-    """The same for equal points."""
+    """A text that is equal for equal points."""
     return json.dumps(point, sort_keys=True)
 
 
 def make_sampler(name: SamplerName, *, seed: int) -> BaseSampler:
-    """The sampler of a search, as every one sets it."""
+    """The Optuna sampler of this name, with the settings that all searches use."""
     match name:
         case "tpe":
             return TPESampler(multivariate=True, group=True, constant_liar=True, seed=seed)

@@ -1,7 +1,7 @@
-"""A warm start: the finished trials of an earlier search, as points that Optuna is told with their scores.
+"""A warm start: Optuna is told the finished trials of an earlier search, as points with their scores.
 
-They are read once, when the search starts, and kept in `inherited.json` of its own results folder; the earlier folder
-may go after that. They are no trials of the new search: its records do not hold them, so that they cannot win.
+They are read once, when the search starts, and saved as `inherited.json` in its own results folder, so the earlier
+folder may be deleted. They are not trials of the new search: they are not in its records and cannot win.
 """
 
 import json
@@ -25,9 +25,9 @@ FILE_NAME = "inherited.json"
 
 
 class InheritedTrial(Frozen):
-    """A trial of the earlier search. val_dice: of the epoch that it counts by.
+    """A trial of the earlier search. val_dice: the score that counted, in [0, 1].
 
-    stopped_after: the last epoch of one that was stopped early; None for one that ran to the end.
+    stopped_after: the last epoch of a trial that was stopped early; None if it ran to the end.
     """
 
     trial_id: str
@@ -37,39 +37,40 @@ class InheritedTrial(Frozen):
 
 
 class Inherited(Frozen):
-    """What a search was given of an earlier one."""
+    """What a search inherited from an earlier one."""
 
     source: str
     """The name of the earlier search."""
     same_data: bool
     differences: tuple[str, ...]
-    """What else was not the same there, in words."""
+    """What else differed in the earlier search, in words."""
     same_otherwise: bool = True
-    """Base model and fixed values are the same, so that a point of the space is the same configuration."""
+    """Base model and fixed values are the same, so equal points are equal configurations."""
     left_out: int
-    """Finished trials with a value outside the new search's ranges."""
+    """Number of finished trials with a value outside the new search's ranges."""
     split_words: str = ""
     """What became of the earlier search's split, in sentences."""
     test_openings: int = 0
-    """How often the new test part has been looked at before this search, by what the sampler was told or by scores."""
+    """How often the new test part was used before this search: once for images that the earlier search trained or
+    validated on, and once for each time that models were scored on it."""
     trials: tuple[InheritedTrial, ...]
 
     @property
     def words(self) -> str:
-        """In one line."""
-        out = f" Left out, as a value lies outside this search's ranges: {self.left_out}." if self.left_out else ""
+        """The warm start in sentences, on one line."""
+        out = f" Left out, with a value outside this search's ranges: {self.left_out}." if self.left_out else ""
         return (
-            f"Warm start: before its first trial the sampler was told {len(self.trials)} finished trials of the search "
+            f"Warm start: the sampler was told {count(len(self.trials), 'finished trial')} of the search "
             f"{self.source}, on {', '.join(['the same data' if self.same_data else 'other data', *self.differences])}."
             f"{out}{' ' if self.split_words else ''}{self.split_words}"
         )
 
 
 def usable_trials(earlier: Path, space: SearchSpace) -> tuple[list[InheritedTrial], int]:
-    """The finished trials of the search in `earlier` that lie in `space`, and how many finished ones do not.
+    """The finished trials of the search in `earlier` that lie in `space`, and the number of those that do not.
 
     Raises:
-        UserError: no results folder, other fields are searched there, or no trial can be used.
+        UserError: it is no results folder, its search has other fields, or none of its trials can be used.
     """
     there = SearchSettings.load(earlier).search_space
     if differing := _differing_fields(there, space):
@@ -82,14 +83,20 @@ def usable_trials(earlier: Path, space: SearchSpace) -> tuple[list[InheritedTria
     found = _points(trials[ended], space)
     if not found:
         raise UserError(
-            f"--warm-start {earlier}: none of its {int(ended.sum())} finished trials lies in the ranges searched here. "
-            "Widen them, wait for its first trial, or leave --warm-start out."
+            f"--warm-start {earlier}: at least one of its finished trials must lie in the ranges searched here, and "
+            f"none of {int(ended.sum())} does. Widen the ranges, wait for a trial, or leave --warm-start out."
         )
     return found, int(ended.sum()) - len(found)
 
 
 def inherit(settings: SearchSettings, earlier: Path, folder: Path) -> Inherited:
-    """What the new search gets of an earlier one. folder: has the new one's `environment.json` and `split.parquet`."""
+    """What the new search inherits from the one in `earlier`.
+
+    folder: has the new search's `environment.json` and `split.parquet`.
+
+    Raises:
+        UserError: as `usable_trials`, or a file of either search cannot be read.
+    """
     trials, left_out = usable_trials(earlier, settings.search_space)
     there, here = (read_environment(place) for place in (earlier, folder))
     old = SearchSettings.load(earlier)
@@ -98,7 +105,7 @@ def inherit(settings: SearchSettings, earlier: Path, folder: Path) -> Inherited:
     if is_other_base := there.base_model.sha256 != here.base_model.sha256:
         differences.append("with another base model")
     if old.epochs != settings.epochs:
-        differences.append(f"with {count(old.epochs, 'epoch')} a trial in place of {settings.epochs}")
+        differences.append(f"with {count(old.epochs, 'epoch')} per trial instead of {settings.epochs}")
     then, now = (space.base.flat() for space in (old.search_space, settings.search_space))
     if fixed := [path for path in now if then[path] != now[path]]:
         differences.append(f"with other fixed values of {', '.join(fixed)}")
@@ -117,7 +124,7 @@ def inherit(settings: SearchSettings, earlier: Path, folder: Path) -> Inherited:
 def _openings(earlier: Path) -> int:
     """How often the test part of the search in `earlier` was opened, before that search and by it."""
     if (own := openings(earlier)) is not None:
-        return own  # they begin with those before
+        return own  # includes those before that search
     inherited = read_inherited(earlier)
     return inherited.test_openings if inherited is not None else 0
 
@@ -126,16 +133,17 @@ def _split_words(found: Overlap, before: int) -> str:
     if not found.known:
         return ""
     sentences = [
-        f"Of its images {found.known} are here, and {found.moved} of them in another part than there."
+        f"{count(found.known, 'image')} of that search {'is' if found.known == 1 else 'are'} used here, {found.moved} "
+        "in another part."
         if found.moved
-        else "Its images keep the parts that they had there."
+        else "Images of that search keep their parts."
     ]
     if found.tested_again and before:
         sentences.append(f"The test part has been scored {before} time{'' if before == 1 else 's'} before.")
     if found.seen:
         sentences.append(
-            f"{found.seen} of the {found.tested} test images were trained or validated on there, so the test part "
-            "counts as opened."
+            f"That search trained or validated on {found.seen} of the {count(found.tested, 'test image')}, so the test "
+            "part counts as opened."
         )
     return " ".join(sentences)
 
@@ -146,7 +154,11 @@ def write_inherited(folder: Path, inherited: Inherited) -> None:
 
 
 def read_inherited(folder: Path) -> Inherited | None:
-    """What a search was given; None for one that started from nothing."""
+    """What the search in `folder` inherited; None if it had no warm start.
+
+    Raises:
+        ResultsError: the file cannot be read.
+    """
     try:
         return Inherited.model_validate_json((folder / FILE_NAME).read_text(encoding="utf-8"))
     except FileNotFoundError:
