@@ -34,7 +34,7 @@ def judge(settings: SearchSettings) -> FoldJudge:
 
 
 def counts(dice: float, images: int = IMAGES) -> list[list[int] | None]:
-    """The judge's answer for a trial whose first `images` images have been predicted."""
+    """The counts of a trial whose first `images` images have been predicted, all with about this Dice."""
     tp = np.rint(1_000 * (dice + SPREAD)).astype(int).tolist()
     found: list[list[int] | None] = [[each, 1_000 - each, 1_000 - each, 0] for each in tp]
     return found[:images] + [None] * (IMAGES - images)

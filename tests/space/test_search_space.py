@@ -1,4 +1,4 @@
-"""Search spaces: what a file becomes, and that each mistake in one is named before anything runs."""
+"""Search spaces: what a file is read as, and that each mistake in one is named before anything runs."""
 
 from pathlib import Path
 
@@ -164,7 +164,7 @@ LR = "space: {optimizer.lr: {log_uniform: [1e-5, 1e-3]}}\n"
         pytest.param("space: {loss.bce: {choice: [.nan, 0.5]}}", "loss.bce cannot be nan", id="nan"),
         pytest.param("space: {optimizer.max_grad_norm: {choice: [1.0, .inf]}}", "finite", id="endless choice"),
         pytest.param("space: {train.epochs: {int_uniform: [1, 20]}}", "--epochs", id="epochs"),
-        pytest.param("space: {lora.r: {choice: [8, 16]}}", "recipe's 64.*include 64", id="recipe not a choice"),
+        pytest.param("space: {lora.r: {choice: [8, 16]}}", "must include the recipe's 64", id="recipe not a choice"),
         pytest.param("space: {optimizer.lr: {uniform: [1e-3, 1e-2]}}", "recipe's 0.0001", id="recipe not in range"),
         pytest.param("fixed: {optimizer.lr: 1e-3}\n" + LR, "both fixed and searched", id="fixed and searched"),
         pytest.param(

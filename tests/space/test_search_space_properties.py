@@ -1,4 +1,4 @@
-"""Whatever stands in a file of settings: plain values or one sentence, and whatever is a space stays one."""
+"""Any file of settings gives plain values or a one-sentence error, and a valid space survives a round trip."""
 
 import string
 from pathlib import Path
@@ -34,12 +34,12 @@ _BOUNDS = {
     "loss.bce": st.tuples(st.floats(0.01, 0.4), st.floats(0.6, 10)),
     "lora.r": st.tuples(st.integers(1, 63), st.integers(65, 512)),
 }
-"""Fields of numbers, with lowest and highest values that hold the recipe's."""
+"""Numeric fields, with lowest and highest values around the recipe's."""
 
 
 @st.composite
 def spaces(draw: st.DrawFn) -> dict[str, Any]:
-    """A document that is a search space."""
+    """A document that is a valid search space."""
     space: dict[str, Any] = {}
     for path in draw(st.lists(st.sampled_from(sorted(_BOUNDS)), min_size=1, unique=True)):
         is_whole = path == "lora.r"
@@ -88,7 +88,7 @@ def test_a_space_gives_trials_within_its_bounds_and_is_the_same_after_its_text(
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One for all examples."""
+    """One file for all examples."""
     return tmp_path_factory.mktemp("yaml")
 
 

@@ -6,7 +6,7 @@ next rung is f times as far.
 
 
 def rungs(epochs: int, *, grace_period: int, reduction_factor: int) -> tuple[int, ...]:
-    """The epochs below `epochs`, the last, at which a trial may be stopped: 1, 3, 9, ... for a first rung 1 and f = 3."""
+    """The epochs before the last (`epochs`) at which a trial may be stopped, such as 1, 3, 9 for f = 3."""
     found, epoch = [], grace_period
     while epoch < epochs:
         found.append(epoch)

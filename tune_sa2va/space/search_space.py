@@ -1,20 +1,20 @@
-"""Search spaces: a YAML file in, Optuna's distributions and checked trial configurations out.
+"""Search spaces: turns a YAML file into Optuna's distributions, and Optuna's parameters into trial configurations.
 
-    fixed:                                     # optional: fields that every trial has at this value
+    fixed:                                     # optional: fields that have this value in every trial
       loss.lm: 0.1
     space:                                     # field path -> one distribution
       lora.r: {choice: [8, 16, 64]}
       optimizer.lr: {log_uniform: [1e-5, 1e-3]}
 
 Kinds: `choice`, `uniform`, `log_uniform`, `int_uniform`, `log_int_uniform`. Everything is checked on loading, before a
-trial runs: unknown keys, every bound and every choice (by building a `TrialConfig` with it), and that the user's recipe
-is a point of the space, because trial 0 is the recipe.
+trial runs: unknown keys, every bound and every choice (by building a `TrialConfig` with it), and that the recipe is a
+point of the space, because trial 0 is the recipe.
 
-A field that changes nothing at the values of others (the rank of adapters that are not there: `TrialConfig.counts`) is
-no part of the trial: it is not drawn, not shown, and nothing is said of its importance.
+A field may change nothing at certain values of others, such as the rank of adapters that do not exist
+(`TrialConfig.counts`). Such a field is not part of the trial: it is not sampled, and reports do not show it.
 
-Optuna stores and compares choices as scalars, so a choice that is a list goes to it as its JSON text (which is what the
-dashboard then shows: `["text_hidden_fcs", "mask_decoder"]`) and comes back as the list in `SearchSpace.config`.
+Optuna stores and compares choices as scalars. So a choice that is a list is passed as its JSON text (the dashboard
+shows `["text_hidden_fcs", "mask_decoder"]`), and `SearchSpace.config` turns it back into the list.
 """
 
 import json
@@ -40,11 +40,11 @@ from tune_sa2va.errors import SpaceError
 from tune_sa2va.space.strict_yaml import read_yaml
 
 SHIPPED_SPACES = Path(tune_sa2va.__file__).parents[1] / "search_spaces"
-"""The folder beside the package, in a checkout or an editable install; elsewhere `--space` takes a path."""
+"""The folder next to the package, in a checkout or an editable install. Elsewhere `--space` takes a path only."""
 
 
 class Kind(StrEnum):
-    """How a field is sampled. Each takes two bounds, both included, but for `choice`, which takes its values."""
+    """How a field is sampled. `choice` takes a list of values; the others take two bounds, both included."""
 
     CHOICE = "choice"
     UNIFORM = "uniform"
@@ -54,25 +54,25 @@ class Kind(StrEnum):
 
     @property
     def is_log(self) -> bool:
-        """Uniform in the logarithm: for a field that matters by factors."""
+        """Whether the logarithm is uniform, for a field in which factors matter."""
         return self in (Kind.LOG_UNIFORM, Kind.LOG_INT_UNIFORM)
 
     @property
     def is_whole(self) -> bool:
-        """Gives whole numbers."""
+        """Whether it gives whole numbers."""
         return self in (Kind.INT_UNIFORM, Kind.LOG_INT_UNIFORM)
 
 
 @dataclass(frozen=True, slots=True)
 class Dimension:
-    """One searched field: its kind with the choices, or with the lowest and the highest value."""
+    """One searched field. values: the choices of a `choice`, else the lowest and the highest value."""
 
     kind: Kind
     values: tuple[Any, ...]
 
     @property
     def distribution(self) -> BaseDistribution:
-        """As Optuna has it."""
+        """The distribution for Optuna, with encoded choices."""
         if self.kind is Kind.CHOICE:
             return CategoricalDistribution([encode(value) for value in self.values])
         low, high = self.values
@@ -81,7 +81,7 @@ class Dimension:
         return FloatDistribution(low, high, log=self.kind.is_log)
 
     def draw(self, trial: optuna.trial.BaseTrial, path: str) -> Any:
-        """What an Optuna trial takes from here, as Optuna stores it."""
+        """Lets an Optuna trial sample the field `path`; returns the value as Optuna stores it (`encode`)."""
         if self.kind is Kind.CHOICE:
             return trial.suggest_categorical(path, [encode(value) for value in self.values])
         low, high = self.values
@@ -106,41 +106,51 @@ class SearchSpace:
 
     @property
     def distributions(self) -> dict[str, BaseDistribution]:
-        """Dotted field path -> distribution, as `OptunaSearch(space=...)` takes it."""
+        """Dotted field path -> distribution, for `OptunaSearch(space=...)`."""
         return {path: dimension.distribution for path, dimension in self.dimensions.items()}
 
     @property
     def base(self) -> TrialConfig:
-        """The recipe with the fixed fields applied: what a trial has where nothing is sampled."""
+        """The recipe with the fixed fields applied: the values of all fields that are not sampled."""
         return RECIPE.replace(dict(self.fixed))
 
     @property
     def conditional(self) -> tuple[str, ...]:
-        """Searched fields that only some trials have: they count where another field has certain values."""
+        """Searched fields that count only in some trials, at certain values of another field."""
         return tuple(path for path in self.dimensions if len(self._verdicts(path)) > 1)
 
     def may_count(self, path: str) -> bool:
-        """Whether there is a trial in which the searched field changes something."""
+        """Whether the searched field changes something in any trial."""
         return True in self._verdicts(path)
 
     def _verdicts(self, path: str) -> set[bool]:
-        """Whether the field counts, over what the fields may be that decide it (of a range: its ends)."""
+        """The set of answers to whether the field counts, over all values of the fields that decide it.
+
+        Of a deciding field with a range, only the two ends are tried.
+        """
         deciding = [other for other in DECIDED_BY.get(path, ()) if other in self.dimensions]
         free = self.base.replace({"data.augment": "none"})
         choices = product(*(self.dimensions[other].values for other in deciding))
         return {free.replace(dict(zip(deciding, values, strict=True))).counts(path) for values in choices}
 
     def config(self, params: Mapping[str, Any]) -> TrialConfig:
-        """The trial that Optuna's parameters stand for, checked as a hand-written one is.
+        """The configuration for Optuna's parameters, checked like a hand-written one.
 
-        Parameters are those of the fields that count in it; the others keep the value of `base`.
+        params: field path -> value as Optuna stores it, for exactly the searched fields that count in the trial. The
+        other fields keep the value of `base`.
+
+        Raises:
+            SpaceError: the values do not go together.
+            ValueError: the parameters are not those of this space.
         """
         known = set(params) <= set(self.dimensions)
         values = {path: _decode(self.dimensions[path], value) for path, value in params.items() if known}
         try:
             config = self.base.replace(values)
         except ValidationError as error:
-            raise SpaceError(f"{self.source}: the trial {dict(params)} cannot be: {_reason(error)}.") from error
+            raise SpaceError(
+                f"{self.source}: the values {dict(params)} do not go together: {_reason(error)}. Narrow the space."
+            ) from error
         if set(params) != (wanted := self._counting(config)):
             raise ValueError(f"{self.source}: parameters of another space: {sorted(set(params) ^ wanted)}")
         return config
@@ -158,7 +168,7 @@ class SearchSpace:
         return [path for path in self.dimensions if path in wanted]
 
     def suggest(self, trial: optuna.trial.BaseTrial) -> None:
-        """Has an Optuna trial draw its point: the fields that always count, then those that count beside them."""
+        """Lets an Optuna trial sample its point: the fields that always count, then those that count with them."""
         always = [path for path in self.dimensions if path not in self.conditional]
         drawn = {path: _decode(self.dimensions[path], self.dimensions[path].draw(trial, path)) for path in always}
         config = self.base.replace(drawn)
@@ -167,30 +177,34 @@ class SearchSpace:
                 self.dimensions[path].draw(trial, path)
 
     def recipe_point(self) -> dict[str, Any]:
-        """The user's recipe as Optuna's parameters: the first point of a search."""
+        """The recipe as Optuna's parameters, which is the first point of a search.
+
+        Raises:
+            SpaceError: a searched field cannot have the recipe's value.
+        """
         recipe = RECIPE.flat()
         point = {}
         for path in self.counting(recipe):
             dimension = self.dimensions[path]
             if not dimension.holds(recipe[path]):
                 raise SpaceError(
-                    f"{self.source}: {path} does not hold the recipe's {recipe[path]!r}, and trial 0 is the recipe. "
-                    f"Let its {dimension.kind} include {recipe[path]!r}, or put {path} under 'fixed'."
+                    f"{self.source}: {path} must include the recipe's {recipe[path]!r}, as trial 0 is the recipe. "
+                    f"Extend its {dimension.kind}, or put {path} under 'fixed'."
                 )
             point[path] = encode(recipe[path])
         return point
 
     def is_recipe(self, values: Mapping[Any, Any]) -> bool:
-        """Whether a trial aims at the recipe: every searched value is the recipe's.
+        """Whether a trial is the recipe: every searched field has the recipe's value.
 
-        values: of every searched field at least, as in a configuration or in the trial's row of `trials.parquet`. What
-        became of the trial does not count: with a micro-batch that was halved, because memory ran out, it is the same.
+        values: field path -> value, for every searched field at least, as in a flat configuration or in the trial's row
+        of `trials.parquet`. A micro-batch that was halved because memory ran out makes no difference.
         """
         recipe = RECIPE.flat()
         return all(_plain(values[path]) == _plain(recipe[path]) for path in self.dimensions)
 
     def possible(self, path: str) -> tuple[Any, ...]:
-        """Every value that a trial can have in a field that is not sampled from a range."""
+        """Every value that a field can have in a trial. The field must not be sampled from a range (ValueError)."""
         dimension = self.dimensions.get(path)
         if dimension is None:
             return (self.base.flat()[path],)
@@ -199,7 +213,7 @@ class SearchSpace:
         return dimension.values
 
     def to_dict(self) -> dict[str, Any]:
-        """The space as its file would have it, in the order of the paths: equal spaces give equal YAML text."""
+        """The space as plain values like those of its file. Paths are sorted, so equal spaces give equal YAML text."""
         return {
             "fixed": dict(sorted(self.fixed.items())),
             "space": {path: {str(d.kind): list(d.values)} for path, d in sorted(self.dimensions.items())},
@@ -207,16 +221,20 @@ class SearchSpace:
 
 
 def load_space(source: str | Path) -> SearchSpace:
-    """The search space of a YAML file, or of a shipped one by its name (`lora` for `search_spaces/lora.yaml`)."""
+    """The search space in a YAML file. source: its path, or the name of a shipped one (`lora` for `lora.yaml`).
+
+    Raises:
+        UserError: there is no such file, or its content is no valid search space.
+    """
     file = _find(source)
     return check_space(file, read_yaml(file))
 
 
 def check_space(file: Path, document: Any) -> SearchSpace:
-    """The search space that stands in `file`, once everything in it is known to be possible.
+    """The search space in `document`, after all checks. file: where it was read, for messages.
 
     Raises:
-        UserError: something is not.
+        UserError: something in it is not possible.
     """
     if not isinstance(document, dict):
         raise SpaceError(f"{file}: holds no search space. Give it a map 'space' of field paths to distributions.")
@@ -240,12 +258,12 @@ def check_space(file: Path, document: Any) -> SearchSpace:
 
 
 def encode(value: Any) -> Any:
-    """A field's value as Optuna stores it: a list as its JSON text, anything else as it is."""
+    """A field's value as Optuna stores it: a list becomes its JSON text, anything else stays as it is."""
     return json.dumps(value) if isinstance(value, list) else value
 
 
 def _plain(value: Any) -> Any:
-    """A list for a tuple, and for the array that pandas has in a cell."""
+    """The value in a form that can be compared: a tuple, or an array in a cell of pandas, becomes a list."""
     return list(value) if hasattr(value, "__len__") and not isinstance(value, str) else value
 
 
@@ -268,7 +286,7 @@ def _find(source: str | Path) -> Path:
 
 
 def _fields_of(file: Path, section: str, entries: Any) -> dict[str, Any]:
-    """A section's entries, once every key is known to be a field of a trial."""
+    """The entries of a section, after checking that every key is a field of a trial."""
     if not isinstance(entries, dict):
         raise SpaceError(
             f"{file}: {section!r} must be a map of field paths, got {entries!r}. See search_spaces/lora.yaml."
@@ -300,7 +318,7 @@ def _read_dimension(where: str, path: str, entry: Any) -> Dimension:
     if name not in kinds:
         raise SpaceError(f"{where}: unknown distribution {name!r}. The nearest known one is {_nearest(name, kinds)!r}.")
     if path == "train.epochs":
-        raise SpaceError(f"{where} cannot be searched: epochs are what ASHA deals out. Set them with --epochs.")
+        raise SpaceError(f"{where} cannot be searched, because ASHA allots the epochs. Set them with --epochs.")
     kind = Kind(name)
     if not isinstance(values, list):
         raise SpaceError(f"{where}: {kind} must have a list of values, got {values!r}.")
@@ -328,7 +346,7 @@ def _check_bounds(where: str, kind: Kind, recipe_value: Any, bounds: list[Any]) 
         )
     if len(bounds) != 2 or any(isinstance(bound, bool) or not isinstance(bound, int | float) for bound in bounds):
         raise SpaceError(f"{where}: {kind} must have two numbers, the lowest and the highest value, got {bounds!r}.")
-    if not all(-sys.float_info.max <= bound <= sys.float_info.max for bound in bounds):  # not isfinite: it overflows
+    if not all(-sys.float_info.max <= bound <= sys.float_info.max for bound in bounds):  # isfinite overflows
         raise SpaceError(f"{where}: {kind} must have finite bounds, got {bounds!r}.")
     if kind.is_whole and not all(isinstance(bound, int) for bound in bounds):
         raise SpaceError(f"{where}: {kind} must have whole numbers as bounds, got {bounds!r}.")
@@ -342,7 +360,10 @@ def _check_bounds(where: str, kind: Kind, recipe_value: Any, bounds: list[Any]) 
 
 
 def _check_values(space: SearchSpace) -> None:
-    """Each choice and bound in a configuration, then the lowest of all together: there rules between fields break."""
+    """Builds a configuration with each choice and bound, and one with the lowest values of all fields together.
+
+    The last one is where rules between fields are broken first.
+    """
     for path, dimension in space.dimensions.items():
         for value in dimension.values:
             _check_value(f"{space.source}: {path}", space.base, path, value)
@@ -361,7 +382,7 @@ def _low_first(value: Any) -> tuple[bool, Any]:
 
 
 def _check_value(where: str, base: TrialConfig, path: str, value: Any) -> None:
-    """Builds a configuration with the value; refuses one that pydantic would turn into something else ("8" into 8)."""
+    """Builds a configuration with the value. Refuses a value that pydantic would convert, such as "8" into 8."""
     try:
         taken = base.replace({path: value}).flat()[path]
     except ValidationError as error:
@@ -379,7 +400,7 @@ def _reason(error: ValidationError) -> str:
 
 
 def _nearest(key: Any, known: Iterable[str]) -> str:
-    """The known key most like this one, judged whole or by its last part: `lr` means `optimizer.lr`."""
+    """The known key most similar to this one, as a whole or in the last part: `lr` means `optimizer.lr`."""
 
     def likeness(candidate: str) -> float:
         whole = SequenceMatcher(None, str(key), candidate).ratio()

@@ -1,7 +1,7 @@
-"""YAML from a user: plain values only, and no mistake passed over.
+"""Reads YAML from a user: plain values only, and mistakes are errors.
 
-Differs from `yaml.safe_load` in what it refuses (a key given twice, aliases, a file over 64 KiB) and in one thing that
-it reads as people mean it: `1e-5` is a number. YAML 1.1 wants `1.0e-5` and takes the short form for text.
+Unlike `yaml.safe_load` it refuses duplicate keys, aliases and files over 64 KiB, and it reads `1e-5` as a number. YAML
+1.1 requires `1.0e-5` and takes the short form for text.
 """
 
 import re
@@ -16,7 +16,7 @@ MAX_BYTES = 64 * 1024
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """`SafeLoader` without aliases (a few lines of them can stand for gigabytes) and without double keys."""
+    """`SafeLoader` that refuses aliases (a few lines of them can expand to gigabytes) and duplicate keys."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -41,7 +41,11 @@ _StrictLoader.add_implicit_resolver(
 
 
 def read_yaml(path: Path) -> Any:
-    """The file's content as plain values. An empty file gives None."""
+    """The file's content as plain values; None for an empty file.
+
+    Raises:
+        SpaceError: the file cannot be read, is too large, or is not valid YAML.
+    """
     try:
         with path.open("rb") as file:
             text = file.read(MAX_BYTES + 1)
@@ -52,7 +56,7 @@ def read_yaml(path: Path) -> Any:
         return yaml.load(text, Loader=_StrictLoader)
     except OSError as error:
         raise SpaceError(
-            f"{path}: cannot be read ({error.strerror}). Give a file that is there and readable."
+            f"{path}: cannot be read ({error.strerror}). Give a file that exists and is readable."
         ) from error
     except yaml.MarkedYAMLError as error:
         line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
