@@ -1,4 +1,4 @@
-"""A search's split and the counts of its scored images, written without images."""
+"""Writes a search's split and the counts of its scored images, without images."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,7 +13,7 @@ from tune_sa2va.results.val_counts import FOLDER
 
 IMAGES, GROUPS = 24, 12
 SPREAD = np.random.default_rng(0).uniform(-0.1, 0.1, IMAGES)
-"""Of the images of one model: some are harder than others."""
+"""Offsets of the images' scores for one model: some images are harder than others."""
 
 
 def write_names(settings: SearchSettings, *, images: int = IMAGES) -> None:
@@ -29,7 +29,7 @@ def write_names(settings: SearchSettings, *, images: int = IMAGES) -> None:
 
 
 def write_counts(settings: SearchSettings, trial_id: str, dices: Mapping[int, Sequence[float]]) -> None:
-    """dices: epoch -> Dice of each image, to a thousandth."""
+    """Writes a trial's counts. dices: epoch -> Dice of each image, rounded to a thousandth."""
     tables = []
     for epoch, of_images in dices.items():
         tp = np.rint(1_000 * np.asarray(of_images)).astype(int)

@@ -1,4 +1,4 @@
-"""Whether the best beats the recipe: on the same images, over groups, all seeds together."""
+"""Whether the best beats the recipe on the same images, tested over groups and averaged over seeds."""
 
 from pathlib import Path
 
@@ -62,7 +62,7 @@ def test_an_image_where_nothing_is_to_be_found_counts_as_right(tmp_path: Path) -
 
 
 def test_a_rare_text_weighs_as_much_as_a_frequent_one(tmp_path: Path) -> None:
-    """As in the search's objective: a gain on 20 images of one text and as large a loss on 4 of another are no gain."""
+    """As in the search's objective, a gain on 20 images of one text and an equal loss on 4 of another cancel out."""
     settings = a_search(tmp_path, 0.0, 0.0)
     gains = np.where(np.arange(IMAGES) < 20, 0.03, -0.03)
     write_counts(settings, "best a", {1: 0.6 + SPREAD + gains})

@@ -24,7 +24,7 @@ def test_ranks_alone_do_not_beat_it() -> None:
 
 
 def test_the_best_of_many_equals_beats_it_more_often_than_the_level() -> None:
-    """Why the level is chosen by whole searches, and not by the book."""
+    """Why the level is chosen by replaying whole searches, and not by convention."""
     random = np.random.default_rng(2)
     beaten = 0
     for _ in range(200):

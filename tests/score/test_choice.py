@@ -1,4 +1,4 @@
-"""What a search exports, from tables and checkpoints that do not agree."""
+"""What a search exports if tables and checkpoints do not agree."""
 
 import json
 from pathlib import Path
@@ -113,7 +113,7 @@ def test_with_folds_the_recipe_stands_where_the_best_may_be_luck(tmp_path: Path)
 
 @pytest.mark.parametrize(("folds", "exported_again"), [(5, "0000"), (1, "0001")])
 def test_an_export_by_hand_takes_what_the_search_chose(tmp_path: Path, folds: int, exported_again: str) -> None:
-    """With folds that is not always the highest Val Dice: the recipe may stand."""
+    """With folds the winner does not always have the highest Val Dice: the recipe may stand."""
     search = Searched(tmp_path)
     search.trial(0, 0.60)
     search.trial(1, 0.61)

@@ -1,4 +1,4 @@
-"""What the terminal and summary.txt say at the end of a search."""
+"""The text for the terminal and summary.txt at the end of a search."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from tune_sa2va.score.summary import summary
 
 
 def said(search: Searched, rows: tuple[str, ...], *, patients: int = 8, openings: int = 1) -> str:
-    """rows: of the test part, each better than the one before."""
+    """The summary on one line. rows: the models in the test part, each better than the one before."""
     folder = search.settings.folder
     tp = {row: [40 + 20 * place + i for i in range(8)] for place, row in enumerate(rows)}
     write_scores(folder, tp, [f"grp-{i % patients}" for i in range(8)], openings=openings)
@@ -38,7 +38,7 @@ def test_a_recipe_without_checkpoints_is_said(tmp_path: Path) -> None:
     search.trial(1, 0.8)
     text = said(search, (UNTUNED, "winner"))
     assert "recipe itself" not in text and "The recipe was not scored: its checkpoint is not on the disk." in text
-    assert "Better by Val Dice, but without a checkpoint on the disk, were: 0000." in text
+    assert "as good or better by Val Dice, but have no checkpoint on the disk: 0000." in text
 
 
 @pytest.mark.parametrize(("openings", "words"), [(1, "scored once"), (3, "scored 3 times in all")])

@@ -1,4 +1,4 @@
-"""The locked part: its own images are scored, each contender's by its own adapter, and nobody's twice."""
+"""The locked part: exactly its images are scored, each contender with its own adapter, and no contender twice."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> SearchSettings:
 
 
 def adapter(model: Sa2VA, folder: Path) -> Files:
-    """One that moves the masks."""
+    """An adapter that changes the masks."""
     lora = LoraSettings(r=2)
     adapters = TrialAdapters(model, lora, (), seed=0)
     with torch.no_grad():
@@ -80,14 +80,14 @@ def by_hand(settings: SearchSettings, model: Sa2VA) -> list[Counts]:
 
 
 def test_what_was_scored_is_not_opened_again(tmp_path: Path) -> None:
-    """No Ray runs here: who opened the part would fail."""
+    """Ray is not running, so opening the part would fail."""
     settings = settings_in(tmp_path)
     entry = {"image_code": "i1", "group_code": "g1", "text": "vessel", "at": AT_DEFAULT, "threshold": 0.5,
              "tp": 1, "fp": 2, "fn": 3, "tn": 4, "cl_dice": 0.5, "hd95_px": 1.0, "betti_error": 0.0}  # fmt: skip
     rows = [entry | {"row": row, "checkpoint": checkpoint, "tp": tp}
             for row, checkpoint, tp in (("recipe", "0000, epoch 3", 7), ("winner", "0002, epoch 1", 8))]  # fmt: skip
     module._write(settings.folder / SCORES_FILE, rows, 2)
-    # The recipe has become the winner: its scores are there under another name.
+    # The recipe has become the winner: its scores are in the file under another name.
     score_test_part(settings, [Contender(row="winner", checkpoint="0000, epoch 3", adapters=({},))])
     locked = read_locked_part(settings.folder)
     assert locked is not None and locked.openings == 2

@@ -1,8 +1,8 @@
-"""The best configuration of a search beside the recipe, on images that neither was trained on.
+"""Compares the best configuration of a search with the recipe, on images that neither was trained on.
 
 A search takes the best of many scores, so some trial is above the recipe by luck alone. With folds the recipe therefore
-stands unless it is beaten on the same images, groups as the unit (`score.beats_recipe`). Where both ran again with new
-seeds (`--confirm`), the reruns are compared, all seeds of a configuration together; else the trials are.
+stands unless it is beaten on the same images, with groups as the unit (`score.beats_recipe`). If both ran again with
+new seeds (`--confirm`), their reruns are compared, averaged over the seeds; otherwise the two trials are.
 """
 
 from collections.abc import Sequence
@@ -20,13 +20,16 @@ from tune_sa2va.score.beats_recipe import beats_recipe
 from tune_sa2va.words import count
 
 LEVEL = 0.05
-"""Chance of exporting, in the place of the recipe, what is no better than it."""
+"""Significance level: the chance of exporting a configuration that is no better than the recipe."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Standing:
-    """is_beaten: the recipe, by the best. comparison: the best beside it, on `num_images`. best_run: whose adapter the
-    best's is."""
+    """The best configuration compared with the recipe.
+
+    is_beaten: the recipe is, by the best. comparison: of the best with the recipe, on `num_images` images. best_run: id
+    of the run whose adapter would be exported for the best.
+    """
 
     is_beaten: bool
     comparison: Comparison
@@ -35,23 +38,27 @@ class Standing:
 
     @property
     def words(self) -> str:
-        """What was found, and what follows."""
+        """The result of the comparison and what follows from it, in sentences."""
         found = self.comparison.difference
         told = (
-            f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}] Dice beside the recipe, on {self.num_images} "
-            f"images of {count(found.num_groups, 'group')} that its adapters were not trained on"
+            f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}] Dice relative to the recipe, on "
+            f"{count(self.num_images, 'image')} of {count(found.num_groups, 'group')} that its adapters were not "
+            "trained on"
         )
         if self.is_beaten:
             return f"Trial {self.best_run} beats the recipe: {told}."
         return (
-            f"Nothing beats the recipe, so the recipe's adapter is exported. The best is {self.best_run}: {told}, "
-            "which may be luck. Its adapter can be had: python -m tune_sa2va.export --run RESULTS "
+            f"Nothing beats the recipe, so the recipe's adapter is exported. The best is trial {self.best_run}: "
+            f"{told}, which may be luck. To export its adapter: python -m tune_sa2va.export --run RESULTS "
             f"--trial {self.best_run} --to DIR."
         )
 
 
 def against_recipe(settings: SearchSettings, best: Sequence[str], recipe: Sequence[str]) -> Standing:
-    """best, recipe: ids of the runs of each that count, the one whose adapter would be exported first.
+    """Compares the best configuration with the recipe.
+
+    best, recipe: ids of the trials or reruns of each, averaged per image. The first is the one whose adapter would be
+    exported.
 
     Raises:
         UserError: a file of the results cannot be read.
@@ -65,7 +72,7 @@ def against_recipe(settings: SearchSettings, best: Sequence[str], recipe: Sequen
     group_of = {row["image_code"]: row["group_code"] for row in read_names(settings.folder)}
     groups, texts = [group_of[code] for code, _ in both.index], [text for _, text in both.index]
     first, second = (both.iloc[:, column].to_numpy() for column in (0, 1))
-    weights = text_weights(texts)  # as the search's objective has them: each text the same
+    weights = text_weights(texts)  # as in the search's objective: all texts count equally
     return Standing(
         is_beaten=len(both) > 0 and beats_recipe(first * weights, second * weights, groups, level=LEVEL),
         comparison=compare(first.tolist(), second.tolist(), groups, texts),

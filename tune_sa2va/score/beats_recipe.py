@@ -1,7 +1,7 @@
-"""When a configuration beats the recipe: paired scores of images that it was not trained on, groups as the unit.
+"""When a configuration beats the recipe: a test on paired scores of images that it was not trained on, over groups.
 
 The best of many scores is partly luck, so the recipe stands unless it is beaten. Test and level were chosen by
-`bench replay`, on recorded runs: docs/how-it-works.md has the numbers. Arrays only: no Ray, no torch.
+`bench replay` on recorded runs; docs/how-it-works.md has the numbers. It needs arrays only, no Ray or torch.
 """
 
 from collections.abc import Hashable, Sequence
@@ -20,9 +20,10 @@ def beats_recipe(
     level: float,
     test: PairedTest = "signed_rank",
 ) -> bool:
-    """Whether the configuration is better than the recipe on the same images, with `chance_of_no_gain` below `level`.
+    """Whether the configuration is better than the recipe on the same images, at significance level `level` in (0, 1).
 
-    Its mean must be higher, too: ranks alone can prefer one that is worse on average.
+    groups: the group of each image. The mean must be higher, too: by ranks alone, a configuration that is worse on
+    average can be preferred.
     """
     differences = scores - recipe
     return bool(differences.mean() > 0.0) and chance_of_no_gain(differences, groups, test=test) < level

@@ -12,12 +12,12 @@ from tune_sa2va.score.against_recipe import Standing, against_recipe
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chosen:
-    """winner: the checkpoint to export; a rerun's, where reruns confirmed the best. is_recipe: the winner's
-    configuration is the recipe's.
+    """What a search exports, and the recipe beside it. If reruns confirmed the best, both checkpoints are of reruns.
 
-    recipe: its checkpoint, a rerun's where reruns confirmed the best; None where it is not on the disk. missing_better:
-    trials with a higher Val Dice than the winner whose checkpoints are not on the disk. standing: the comparison of the
-    best with the recipe; None where the recipe is the best, or has no checkpoint.
+    winner: the checkpoint to export. is_recipe: the winner's configuration is the recipe. recipe: the checkpoint of the
+    recipe; None if it is not on the disk. missing_better: ids of trials that have at least the winner's Val Dice, but
+    no checkpoint on the disk. standing: the comparison of the best with the recipe; None with one split, if the recipe
+    is the best, or if it has no checkpoint.
     """
 
     winner: TrialCheckpoint
@@ -28,15 +28,18 @@ class Chosen:
 
 
 def choose(settings: SearchSettings, confirmation: Confirmation | None) -> Chosen:
-    """The winner by the search's tables; with folds the recipe, unless the best configuration beats it.
+    """The winner by the search's tables. With folds it is the recipe, unless the best configuration beats it.
+
+    confirmation: that of the search; None if it has none.
 
     Raises:
-        ResultsError: no trial that did not fail has finished an epoch, or the confirmed winner's checkpoint is gone.
+        ResultsError: all trials failed before the end of an epoch, or the confirmed winner's checkpoint is gone.
     """
     space, trials, checkpoints = settings.search_space, read_trials(settings.folder), find_checkpoints(settings.folder)
     if not checkpoints:
         raise ResultsError(
-            f"{settings.folder}: no trial finished an epoch; trials.parquet has the reasons. Nothing to export."
+            f"{settings.folder}: no trial finished an epoch, so there is nothing to export. trials.parquet has the "
+            "reasons."
         )
     rows = {str(row["trial_id"]): row for row in trials.to_dict("records")}
     confirmed = None if confirmation is None else confirmation.winner
@@ -45,8 +48,8 @@ def choose(settings: SearchSettings, confirmation: Confirmation | None) -> Chose
         found = [checkpoint for checkpoint in checkpoints if checkpoint.trial_id == rerun]
         if not found:
             raise ResultsError(
-                f"{settings.folder}: the winner is {rerun}, but its checkpoint is gone. Put back a copy of it, or "
-                "export another --trial by hand."
+                f"{settings.folder}: the checkpoint of the winner, {rerun}, is missing. Put back a copy of it, or "
+                "export another trial: python -m tune_sa2va.export --trial."
             )
         winner = found[0]
     else:
@@ -67,8 +70,8 @@ def choose(settings: SearchSettings, confirmation: Confirmation | None) -> Chose
         recipe_runs = rerun_recipe.runs if rerun_recipe is not None and rerun_recipe.is_whole else []
         recipe_checkpoint = next((each for each in checkpoints if each.trial_id in recipe_runs[:1]), None)
     is_recipe, standing = space.is_recipe(rows[winning_trial]), None
-    # With folds alone: on the few patients of one split's validation part the rule keeps the recipe so often that half
-    # of what a search gains is lost, and bad exports are no rarer (docs/how-it-works.md, from `bench replay`).
+    # Only with folds: on the few patients of one split's validation part the rule keeps the recipe so often that half
+    # of a search's gain is lost, and bad exports are no rarer (docs/how-it-works.md, from `bench replay`).
     if not is_recipe and recipe_checkpoint is not None and (settings.folds or 1) > 1:
         standing = against_recipe(settings, best_runs, recipe_runs)
         if not standing.is_beaten:

@@ -1,4 +1,4 @@
-"""The end of a search: the best adapter exported, and the table that says whether it is better than the recipe."""
+"""The end of a search: exports the best adapter, and prints the table that compares it with the recipe."""
 
 import tempfile
 from dataclasses import replace
@@ -25,12 +25,12 @@ from tune_sa2va.score.test_part import Contender, score_test_part
 
 
 def finish(settings: SearchSettings) -> None:
-    """Export the winner of the search, score winner, recipe and untuned base on the test part, print the table.
+    """Scores winner, recipe and untuned base on the test part, prints the table, and exports the winner.
 
-    Inside a running Ray, which scores and checks the export.
+    Needs a running Ray, in which the scoring and the check of the export run.
 
     Raises:
-        UserError: no trial of the search has finished an epoch, or the export's check refused it.
+        UserError: no trial of the search has finished an epoch, or the check of the export failed.
     """
     folder = settings.folder
     confirmation = read_confirmation(settings)
@@ -49,16 +49,16 @@ def finish(settings: SearchSettings) -> None:
         text += "".join(f"{sentence}\n" for sentence in confirmation_words(confirmation))
     write_whole(folder / "summary.txt", text.encode())
     print(text, end="", flush=True)
-    _export(settings, chosen)  # last: its card has the scores, and its check may refuse
+    _export(settings, chosen)  # last, because the model card has the scores, and the check may fail
 
 
 def _export(settings: SearchSettings, chosen: Chosen) -> None:
-    """The check of the export runs on a device of the cluster, like the scoring: no GPU may be here.
+    """Exports the winner. The export is checked on a device of the cluster, since this machine may have no GPU.
 
     Raises:
-        NotReproducedError: the export does not score what the search recorded.
+        NotReproducedError: the export does not reproduce the score that the search recorded.
     """
-    # No CPUs are asked for: a lane that is still being put away would be waited for.
+    # The task asks for no CPUs: otherwise it would wait for lanes that are still shutting down.
     task = ray.remote(num_cpus=0, num_gpus=1 if settings.gpus else 0, max_retries=1)(_verify)
 
     def verify_there(run: Path, folder: Path, proof: Proof) -> FreshScores:
@@ -74,8 +74,11 @@ def _export(settings: SearchSettings, chosen: Chosen) -> None:
 
 
 def _verify(known: Files, export: Files, members: tuple[FilesRef, ...], proof: Proof) -> FreshScores:
-    """On a node that need not see the results folder. known: its files that a proof reads. export: what is proved.
-    members: the files of each of the proof's."""
+    """Runs the check on a node that need not see the results folder.
+
+    known: the files of that folder that the check reads. export: the files to check. members: the files of each member
+    of `proof`.
+    """
     with tempfile.TemporaryDirectory(prefix="tune_sa2va-export-") as name:
         run, folder = Path(name) / "run", Path(name) / "export"
         write_files(known, run)
@@ -100,10 +103,10 @@ def _contender(row: str, checkpoint: TrialCheckpoint, final: FinalName) -> Conte
 
 
 def _adapter(checkpoint: TrialCheckpoint, fold: int) -> Files:
-    """The files of one of its adapters, as its trial wrote them.
+    """The files of a fold's adapter in a checkpoint, as the trial wrote them.
 
     Raises:
-        CheckpointError: they are damaged or gone: better said than scored.
+        CheckpointError: they are damaged or missing.
     """
     with tempfile.TemporaryDirectory(prefix="tune_sa2va-adapter-") as name:
         copy_checked(checkpoint, Path(name), fold)
@@ -111,5 +114,5 @@ def _adapter(checkpoint: TrialCheckpoint, fold: int) -> Files:
 
 
 def _in_memory(files: Files) -> Files:
-    """Copies: the files go."""
+    """Copies of the contents, which are memory-mapped from files that will be deleted."""
     return {name: np.array(content) for name, content in files.items()}

@@ -1,8 +1,8 @@
-"""The winner trained once more, on every image that is not locked, for as many epochs as its best one: `--final refit`.
+"""Trains the winner once more, on every image that is not locked, up to its best epoch: `--final refit`.
 
-It runs as a Ray task on one device, where the lanes ran, and is kept in the results folder: a search that is resumed
-after it does not train again. There is no image left to choose by, so the epoch is that of the trial, with the learning
-rates that it had, and so is the threshold.
+It runs as a Ray task on one device, where the lanes ran. Its result is kept in the results folder, so that a search
+that is resumed later does not train it again. No image is left to choose an epoch or a threshold by, so both are those
+of the trial, and so is the schedule of the learning rates.
 """
 
 import tempfile
@@ -24,9 +24,9 @@ from tune_sa2va.train.workbench import Workbench
 
 
 def refit(settings: SearchSettings, checkpoint: TrialCheckpoint) -> None:
-    """Trains the checkpoint's configuration on all searched images, unless that was done; see `refit_folder`.
+    """Trains the checkpoint's configuration on all searched images, unless its `refit_folder` exists already.
 
-    Inside a running Ray.
+    Needs a running Ray.
     """
     to = checkpoint.refit_folder
     if to.exists():
@@ -48,10 +48,10 @@ def _train(lane: LaneSettings, names: Names, config: TrialConfig, epochs: int) -
 def _train_on_all(lane: LaneSettings, names: Names, config: TrialConfig, epochs: int) -> FilesRef:
     torch.set_num_threads(lane.cpus_per_worker)
     bench = Workbench.open(lane, names, rank=0, world_size=1, on_all=True)
-    # One worker takes what the lane's workers took together.
+    # One worker processes in a step what all workers of the lane processed together.
     together = config.train.accumulation_steps * lane.num_workers
     trial = bench.trial(config.replace({"train.accumulation_steps": together}))
-    assert isinstance(trial, Trial), "all images are one training's"
+    assert isinstance(trial, Trial), "a refit has no folds"
     try:
         for record in trial.epochs():
             if record.epoch == epochs:

@@ -1,4 +1,4 @@
-"""What terminal and summary.txt say at the end: the table of the test part, within 80 columns, and what it means."""
+"""The text for the terminal and summary.txt at the end of a search: the table of the test part and what it means."""
 
 import io
 
@@ -17,12 +17,12 @@ from tune_sa2va.words import count
 
 _SHOWN = [measure for measure in MEASURES if measure.column in OVERLAP]
 _COLUMNS = 80
-"""Of a terminal that nobody has widened, and of a page of a batch system's log."""
+"""Width of a default terminal, and of a batch system's log."""
 _CELL = len("0.728 [0.719, 0.744]")
 
 
 def summary(settings: SearchSettings, chosen: Chosen, locked: LockedPart) -> str:
-    """The table with a column a model, the verdict, and the winner's values; sentences are not folded."""
+    """The table with one column per model, the verdict, and the winner's values. Sentences are not wrapped."""
     images, groups = locked.scores["image_code"].nunique(), locked.scores["group_code"].nunique()
     console = Console(width=_COLUMNS, record=True, file=io.StringIO(), highlight=False)
     title = f"Test part, scored {locked.opened}: {count(images, 'image')} of {count(groups, 'group')}."
@@ -73,8 +73,8 @@ def _conclusion(chosen: Chosen, locked: LockedPart) -> str:
     if chosen.recipe is None:
         said.append("The recipe was not scored: its checkpoint is not on the disk.")
     if chosen.missing_better:
-        were = ", ".join(chosen.missing_better)
-        said.append(f"Better by Val Dice, but without a checkpoint on the disk, were: {were}.")
+        missing = ", ".join(chosen.missing_better)
+        said.append(f"These trials were as good or better by Val Dice, but have no checkpoint on the disk: {missing}.")
     return " ".join(said)
 
 

@@ -1,4 +1,4 @@
-"""The Ray tasks at a search's end: their failures come back as one sentence that names no image."""
+"""Failures of the Ray tasks at the end of a search: each becomes one sentence that names no image."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from tune_sa2va.errors import DataError, UserError
 
 @contextmanager
 def failures_in_codes(names: Names, data: DataSettings) -> Iterator[None]:
-    """Inside a task: a `UserError` of the block calls images by their codes from here on."""
+    """In a `UserError` that the block raises, replaces the names of images by their codes. Used inside a task."""
     try:
         yield
     except UserError as error:
@@ -27,11 +27,11 @@ def failures_in_codes(names: Names, data: DataSettings) -> Iterator[None]:
 
 
 def result_of(task: "ray.ObjectRef[Any]") -> Any:
-    """What a task gives.
+    """The result of a task, which this waits for.
 
     Raises:
-        UserError: the task's own, without the pages that Ray puts before it.
-        RayTaskError: another fault of the task.
+        UserError: raised in the task; passed on without the long text that Ray puts before it.
+        RayTaskError: the task raised another error.
     """
     try:
         return ray.get(task)

@@ -1,7 +1,7 @@
-"""The locked test part, scored once: the winner, the user's recipe and the untuned base on the same images.
+"""Scores the winner, the recipe and the untuned base on the locked test part, once, on the same images.
 
-It runs where the lanes ran, as a Ray task with a GPU of its own: the process that drives a cluster may have none. The
-node of the task need not see the results folder: it is handed names and adapters, and gives back rows and masks.
+This runs where the lanes ran, as a Ray task with its own GPU, since the process that drives a cluster may have none.
+The node of the task need not see the results folder: it gets names and adapters, and returns rows and masks.
 """
 
 import tempfile
@@ -54,10 +54,11 @@ _SCHEMA = pa.schema(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Contender:
-    """One row of the final table. checkpoint: what is scored, in words that nothing else of the search has.
+    """A model to score. row: its name in the final table. checkpoint: words that identify what is scored.
 
-    adapters: the files of each; several are an ensemble, none is the base as it is. folds: those that predict the
-    searched images of their folds, by which the threshold is chosen; none where `adapters` predicts the val part.
+    adapters: the files of each adapter; several form an ensemble, none means the untuned base. folds: the files of the
+    folds' adapters, which predict the images of their own folds to choose the threshold; empty if `adapters` predict
+    the val part for that.
     """
 
     row: str
@@ -67,10 +68,13 @@ class Contender:
 
 
 def score_test_part(settings: SearchSettings, contenders: list[Contender]) -> None:
-    """Writes `test_scores.parquet` and the masks; inside a running Ray, on a device of its own.
+    """Scores the contenders and writes `test_scores.parquet` and the masks. Needs a running Ray with a free device.
 
-    A contender that the file has already is not scored again: a search that is resumed after its end, or extended,
-    opens the locked part for a new winner only, and the file counts how often.
+    A contender that is in the file already is not scored again. So a search that is resumed after its end, or extended,
+    opens the locked part only for a new winner. The file counts how often it was opened.
+
+    Raises:
+        UserError: an image, a model or an adapter cannot be used.
     """
     entries, openings = _read(settings.folder)
     known = [row for row in entries if row["checkpoint"] in {c.checkpoint for c in contenders}]
@@ -93,7 +97,7 @@ def score_test_part(settings: SearchSettings, contenders: list[Contender]) -> No
 def _score(
     settings: SearchSettings, names: Names, contenders: list[Contender]
 ) -> tuple[dict[str, list[dict[str, Any]]], dict[str, UInt8[np.ndarray, " bytes"]]]:
-    """The rows of each contender, and the files of all masks."""
+    """The rows of each contender, and the files of all masks: name -> PNG bytes."""
     with failures_in_codes(names, settings.data):
         return with_sound_features(lambda: _score_all(settings, names, contenders))
 
@@ -144,7 +148,7 @@ def _score_one(
     members: Members,
     threshold: float,
 ) -> tuple[list[dict[str, Any]], dict[str, UInt8[np.ndarray, " bytes"]]]:
-    """Rows at Sa2VA's threshold and at the contender's own; masks at Sa2VA's."""
+    """The rows at Sa2VA's threshold and at the contender's own; the masks at Sa2VA's threshold."""
     rows, masks = [], {}
     texts = sorted({label["text"] for label in labels})
     for index, label in enumerate(labels):
@@ -171,11 +175,17 @@ def _scores(mask: Bool[np.ndarray, "H W"], truth: Bool[np.ndarray, "H W"]) -> di
 
 
 def _read(folder: Path) -> tuple[list[dict[str, Any]], int]:
-    """The rows of the file and how often the test part was opened; before there is one, by a search that this one was
-    warm-started from, or by this one, whose file was lost."""
+    """The rows of the file, and how often the test part was opened.
+
+    Without the file there are no rows. Then the part was opened by the search of a warm start, or by this search, if
+    its file was lost after an export.
+    """
     path = folder / SCORES_FILE
     if not path.exists():
-        inherited, exported = read_inherited(folder), read_tuned(folder / "best_adapter")  # or the file is gone
+        inherited, exported = (
+            read_inherited(folder),
+            read_tuned(folder / "best_adapter"),
+        )  # the latter if the file was lost
         before = 0 if inherited is None else inherited.test_openings
         return [], before if exported is None else max(before, exported.metrics.test_openings)
     table = pq.read_table(path)
