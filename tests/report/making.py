@@ -1,4 +1,4 @@
-"""Results folders as a search leaves them, written through its own records, with a data set whose names are nasty."""
+"""Makes results folders as a search leaves them, through its own records, with a data set whose names are secret."""
 
 import dataclasses
 import json
@@ -27,7 +27,7 @@ EPOCHS = 4
 MARKUP = "<img src=x onerror=alert(1)>"
 NAMES = [f"ZhangSan{i}_7715{i}.png" for i in range(4)] + [f"LiWei{i}&amp;_8820{i}.png" for i in range(6)]
 SECRETS = ("ZhangSan", "LiWei", "7715", "8820")
-"""Parts of the names that no report may hold."""
+"""Parts of the names that no report may contain."""
 
 
 def record(epoch: int, val_dice: float, seconds: float = 10.0) -> dict[str, Any]:
@@ -88,7 +88,8 @@ def configs(number: int) -> list[Any]:
 
 
 def whole_run(folder: Path, data: Path) -> Path:
-    """14 trials, most stopped after an epoch, one failed with a name and markup in its reason, all files there."""
+    """A complete results folder: 14 trials, most stopped after an epoch, one failed with a name and markup in its
+    reason."""
     settings(folder, data)
     samples = data_set(data)
     write_split(folder, samples)
@@ -116,7 +117,7 @@ def export(folder: Path, trial: str, epoch: int) -> None:
 
 
 def score(folder: Path, samples: tuple[Sample, ...]) -> None:
-    """The test part: the base sees nothing, the recipe half the vessel, the winner all but a column."""
+    """Scores of the test part: the base finds nothing, the recipe half the vessel, the winner all but a column."""
     groups, rows = group_codes(samples), []
     for label, width in (("untuned base", 0), ("recipe", 20), ("winner", 39)):
         (folder / "test_masks" / label).mkdir(parents=True)

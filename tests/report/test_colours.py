@@ -1,4 +1,4 @@
-"""The figures' colours stand out on both pages, and from each other for every kind of colour vision."""
+"""The figures' colours stand out on the light and dark page, and differ for every kind of colour vision."""
 
 import itertools
 import re

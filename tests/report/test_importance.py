@@ -1,4 +1,4 @@
-"""A field that decides is found and beats chance; noise and too few trials are said to be such."""
+"""A field that decides the score is found and beats chance; noise and too few trials are recognized."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""The page of a search: what it says, what it hides, and that it loads nothing."""
+"""The page of a search: what it shows, what it hides, and that it loads nothing."""
 
 import base64
 import io
@@ -34,7 +34,7 @@ BUNDLE = (Path(tune_sa2va.__file__).parent / "report" / "assets" / "plotly-basic
 
 @pytest.fixture(scope="module", autouse=True)
 def _few_resamples() -> Iterator[None]:
-    """Of the importance, whose 200 rounds take seconds a page; what is tested here does not depend on how many."""
+    """Reduces the rounds of the importance, as 200 take seconds per page. The tests do not depend on the number."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(importance, "_RESAMPLES", 5)
         yield
@@ -57,7 +57,7 @@ def shown(run: Path) -> str:
 
 
 def ours(text: str) -> str:
-    """The page without plotly.js and pictures, in whose letters any short run may come up."""
+    """The page without plotly.js and pictures, whose encoded text may contain any short word by chance."""
     return re.sub(r"data:image/jpeg;base64,[^\"]*", "", text.replace(BUNDLE, ""))
 
 
@@ -92,7 +92,7 @@ def test_the_page_says_what_the_files_say(hidden: str) -> None:
     assert "The winner is better than the recipe and is better than the untuned base by Dice (paired, 6 pat" in text
     assert "6 images of 6 groups, which no trial has seen; opened once." in text
     assert "ASHA stopped 11 of 13 ended trials (11 after epoch 1)" in text
-    # 11 trials x 3 missing epochs x 10 s, beside 19 epochs x 10 s that were run
+    # 11 trials x 3 missing epochs x 10 s, and 19 epochs x 10 s that were run
     assert "this saved 6 min of lane time of the 9 min" in text and "63%" in text
     assert "The winner is trial t03" in text
     assert "trial t05" in text and "cannot be read" in text
@@ -159,7 +159,7 @@ def test_a_single_trial(tmp_path: Path) -> None:
     records.trial_started("a", 0, RECIPE.replace({"train.epochs": making.EPOCHS}), "lane 1")
     records.epoch("a", making.record(1, 0.5))
     text = told(page(tmp_path / "single"))
-    assert "Not ended yet: trial a leads with Val Dice 0.500" in text
+    assert "The search has not ended: trial a leads with Val Dice 0.500" in text
     assert "too few to say what mattered" in text
 
 
@@ -185,8 +185,8 @@ def test_two_trials_and_a_night_between_them(tmp_path: Path, monkeypatch: pytest
     records.epoch("b", making.record(1, 0.4))
     records.trial_ended("b", TrialState.STOPPED)
     text = told(page(tmp_path / "night"))
-    assert "In 20 s the lanes were at work" in text and "lane 1 100%, lane 2 50%" in text
-    assert "1 pause of all lanes, 12.0 h in all, is cut out" in text
+    assert "In 20 s the lanes worked" in text and "lane 1 100%, lane 2 50%" in text
+    assert "Cut out (dotted): 1 pause of all lanes, 12.0 h in total." in text
 
 
 def test_a_moved_data_set_leaves_the_gallery_out_and_names_nothing(tmp_path: Path) -> None:
@@ -322,7 +322,7 @@ def test_the_sentence_above_the_intervals_says_what_the_table_says(run: Path) ->
     assert locked is not None
     reading = figures(run)["differences"].reading
     for other in ("recipe", "untuned base"):
-        (said,) = re.findall(rf"Beside the {other}: (.*?)\.", reading)
+        (said,) = re.findall(rf"Compared with the {other}: (.*?)\.", reading)
         for column, label in (("dice", "Dice"), ("precision", "Precision"), ("cl_dice", "clDice")):
             word = locked.against(other)[column].word
             assert re.search(rf"{word} by [^;]*\b{label}\b", said), (other, label, word, said)

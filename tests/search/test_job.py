@@ -102,6 +102,6 @@ def test_the_end_of_a_search_makes_its_report(tmp_path: Path, capsys: pytest.Cap
     assert capsys.readouterr().out == f"Report: {page}\n"
     assert '<p class="stale" hidden>' in page.read_text()
     mark_as_older(settings.folder)
-    assert '<p class="stale">The search went on after this page was made' in page.read_text()
+    assert '<p class="stale">The search continued after this page was made' in page.read_text()
     job._write_report(settings)
     assert '<p class="stale" hidden>' in page.read_text()

@@ -1,6 +1,6 @@
-"""What a search did and found, as one page that opens offline: `python -m tune_sa2va.report results/NAME`.
+"""A report on a search, as one page that opens offline: `python -m tune_sa2va.report results/NAME`.
 
-Everything is read from the files of a results folder (and, for the gallery, from the data set); torch and Ray are not
-imported, so a report is made wherever the folder is. The page loads nothing: plotly.js (its basic bundle, MIT licence,
-assets/plotly-LICENSE) lies in it, and its content security policy forbids the browser any request.
+Everything is read from the files of a results folder and, for the gallery, from the data set. Neither torch nor Ray is
+imported, so a report can be made wherever the folder is. The page loads nothing: it contains plotly.js (the basic
+bundle, MIT licence, assets/plotly-LICENSE), and its content security policy forbids the browser any request.
 """

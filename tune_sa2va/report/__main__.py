@@ -1,4 +1,4 @@
-"""`python -m tune_sa2va.report`: one search, or two beside each other, as a page that opens offline.
+"""`python -m tune_sa2va.report`: a report on one search, or a comparison of two, as a page that opens offline.
 
 python -m tune_sa2va.report results/NAME
 python -m tune_sa2va.report --compare results/A results/B --to compared.html
@@ -16,29 +16,33 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def report(
-    run: Annotated[Path | None, typer.Argument(help="A results folder, results/NAME; may still be running.")] = None,
+    run: Annotated[
+        Path | None, typer.Argument(help="A results folder, results/NAME. The search may still run.")
+    ] = None,
     compare: Annotated[
-        tuple[Path, Path] | None, typer.Option(help="Two results folders to compare, in place of one.", metavar="A B")
+        tuple[Path, Path] | None, typer.Option(help="Compare two results folders instead.", metavar="A B")
     ] = None,
     to: Annotated[
-        Path | None, typer.Option(help="The page. Default: RUN/report.html, or A-and-B.html beside A.", metavar="FILE")
+        Path | None,
+        typer.Option(help="File of the page. Default: RUN/report.html, or A-and-B.html next to A.", metavar="FILE"),
     ] = None,
     show_names: Annotated[
-        bool, typer.Option("--show-names", help="Show file names and paths, which may name patients, not codes.")
+        bool,
+        typer.Option("--show-names", help="Show file names and paths, which may identify patients, instead of codes."),
     ] = False,
     pictures: Annotated[
-        bool, typer.Option("--pictures/--no-pictures", help="Pictures of test images in the page.")
+        bool, typer.Option("--pictures/--no-pictures", help="Include pictures of test images in the page.")
     ] = True,
     figures: Annotated[
-        bool, typer.Option("--figures/--no-figures", help="Figures as PNG and SVG, too (needs Chromium).")
+        bool, typer.Option("--figures/--no-figures", help="Also write the figures as PNG and SVG (needs Chromium).")
     ] = True,
 ) -> None:
-    """What a search did and found, as one HTML file that opens offline and loads nothing.
+    """Write a report on a search as one HTML file that opens offline and loads nothing.
 
-    Images and groups are named by codes; names.parquet in the results folder says which is which.
+    Images and groups are named by codes; names.parquet in the results folder tells which is which.
     """
     if (run is None) == (compare is None):
-        raise UserError("give one results folder, or --compare with two. tune-sa2va report --help has examples.")
+        raise UserError("Give one results folder, or --compare with two: python -m tune_sa2va.report --help.")
     if run is not None:
         write_report(run, to or run / "report.html", show_names=show_names, pictures=pictures, static=figures)
     elif compare is not None:
@@ -49,8 +53,12 @@ def report(
 
 
 def write_report(folder: Path, to: Path, *, show_names: bool, pictures: bool, static: bool) -> None:
-    """Writes the page of one search to `to`, and its figures to the results folder's `figures`."""
-    # Here and not above: plotly and optuna take seconds, --help should not.
+    """Writes the page of the search in `folder` to `to`, and with `static` its figures to `folder`/figures.
+
+    Raises:
+        UserError: the results or the folder of `to` cannot be used.
+    """
+    # Imported here because plotly and optuna take seconds, and --help should be quick.
     from tune_sa2va.report.load import load_run
     from tune_sa2va.report.page import render
     from tune_sa2va.report.static import write_figures
@@ -64,7 +72,11 @@ def write_report(folder: Path, to: Path, *, show_names: bool, pictures: bool, st
 
 
 def write_comparison(first: Path, second: Path, to: Path, *, show_names: bool) -> None:
-    """Writes the page of two searches to `to`."""
+    """Writes the page that compares two searches to `to`.
+
+    Raises:
+        UserError: the results or the folder of `to` cannot be used.
+    """
     from tune_sa2va.report.compare import compare_figures, compare_values_of_page
     from tune_sa2va.report.load import load_run
     from tune_sa2va.report.page import render
@@ -77,7 +89,7 @@ def _write(to: Path, page: str) -> None:
     from tune_sa2va.durable import write_whole
 
     if not to.parent.is_dir():
-        raise UserError(f"{to.parent}: there is no such folder to write {to.name} to. Make it first.")
+        raise UserError(f"{to.parent}: there is no such folder to write {to.name} into. Make it first.")
     write_whole(to, page.encode())
     typer.echo(f"{to}: {to.stat().st_size / 1e6:.1f} MB, opens offline")
 

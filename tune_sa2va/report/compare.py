@@ -1,4 +1,4 @@
-"""What the page of two searches says."""
+"""The content of the page that compares two searches, A and B."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ _OF_A_SEARCH = ("name", "out", "feature_cache")
 
 
 def compare_figures(a: Run, b: Run) -> list[Figure]:
-    """Best so far, by lane time."""
+    """The only figure of the page: best Val Dice so far by lane time, for both searches."""
     traces = [_best_so_far(a, f"A: {a.settings.name}", ORANGE), _best_so_far(b, f"B: {b.settings.name}", BLUE)]
     plot = frame(traces, height=380)
     plot.update_xaxes(title="lane time, minutes", rangemode="tozero")
@@ -24,7 +24,7 @@ def compare_figures(a: Run, b: Run) -> list[Figure]:
 
 
 def compare_values_of_page(a: Run, b: Run) -> dict[str, Any]:
-    """What the template `compare.html` asks for, figures apart."""
+    """The values for the template `compare.html`, without the figures."""
     comparisons = paired_winners(a, b)
     settings_a, settings_b = dict(settings_rows(a)), dict(settings_rows(b))
     differing = [
@@ -47,7 +47,10 @@ def compare_values_of_page(a: Run, b: Run) -> dict[str, Any]:
 
 
 def paired_winners(a: Run, b: Run) -> dict[str, Comparison]:
-    """Measure's column -> B's winner beside A's on the same test images; empty where the images are not the same."""
+    """Measure's column -> comparison of B's winner with A's on the same test images.
+
+    Empty if the test images differ or one search has not scored them.
+    """
     if a.locked is None or b.locked is None:
         return {}
     rows_a, rows_b = (locked.scores[locked.scores["row"] == WINNER] for locked in (a.locked, b.locked))
@@ -58,7 +61,7 @@ def paired_winners(a: Run, b: Run) -> dict[str, Comparison]:
 
 
 def _counting(run: Run) -> dict[str, Any]:
-    """The winner's values in the searched fields that count in it, and in those that are not searched there."""
+    """The winner's values, without those of searched fields that do not count in it; empty without a winner."""
     if run.winner is None:
         return {}
     space = run.settings.search_space
@@ -69,7 +72,7 @@ def _counting(run: Run) -> dict[str, Any]:
 def _answer(comparisons: dict[str, Comparison]) -> list[str]:
     if not comparisons:
         return [
-            "The two test parts are not the same images, or not scored: means stand side by side, nothing is paired."
+            "The test parts have different images or are not scored, so means are shown side by side but not compared."
         ]
     dice = comparisons[DICE.column]
     said = sentence({"A's winner": dice}, subject="B's winner")
@@ -95,7 +98,7 @@ def _table(a: Run, b: Run) -> dict[str, Any] | None:
 
 
 def _same(a: LockedPart, b: LockedPart, label: str) -> bool:
-    """Whether both searches scored the same model on the same images there, as both do with the untuned base."""
+    """Whether a row has the same scores in both searches, as that of the untuned base has on the same images."""
     keys = ["image_code", "text"]
     one, other = (
         locked.scores[locked.scores["row"] == label].drop(columns=["row", "checkpoint", "group_code"]).sort_values(keys)

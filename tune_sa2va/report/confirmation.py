@@ -1,4 +1,4 @@
-"""The section on the reruns that confirm the search's best: each finalist's scores, and how lucky the first one was."""
+"""The section on the reruns that confirm the search's best: every finalist's scores, and how lucky the first was."""
 
 from typing import Any
 
@@ -9,15 +9,18 @@ from tune_sa2va.words import count, duration, number
 
 
 def confirmation_section(run: Run) -> dict[str, Any] | None:
-    """Sentences, and a row a finalist: trial, search's score, reruns, mean, spread; None where nothing is confirmed."""
+    """`said`: sentences. `rows`: per finalist trial, score in the search, reruns, mean and spread.
+
+    None if the search has no confirmation.
+    """
     confirmation = run.confirmation
     if confirmation is None:
         return None
     started = sum(rerun.state is not None for finalist in confirmation.finalists for rerun in finalist.reruns)
     asked = (
         f"The best {count(len(confirmation.finalists), 'configuration')} of the search ran again with new seeds: "
-        f"{count(started, 'rerun')} in {duration(run.confirmation_s)} of lane time. ASHA stopped none "
-        "of them, and the sampler was told nothing."
+        f"{count(started, 'rerun')} in {duration(run.confirmation_s)} of lane time. ASHA stopped none of them, and the "
+        "sampler was not told of them."
     )
     rows = [
         (

@@ -1,4 +1,4 @@
-"""Where the lanes' time went, and what stopping early saved."""
+"""How the lanes' time was used, and how much stopping early saved."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -8,27 +8,31 @@ import pandas as pd
 from tune_sa2va.results.records import TrialState
 
 _SHORTEST_PAUSE_S = 60.0
-"""Shorter times with no lane at work are kept: starting lanes, scoring."""
+"""Shorter times without a working lane are kept in the timeline: starting lanes, scoring."""
 
 
 @dataclass(frozen=True, slots=True)
 class Savings:
-    """Lane time: one lane for one second is one lane-second, whatever it holds of GPUs."""
+    """Used and saved lane time in seconds. One lane working for one second counts 1, however many GPUs it has."""
 
     used_s: float
     saved_s: float
-    """What the stopped trials' missing epochs would have taken, at each trial's own mean time an epoch."""
+    """What the missing epochs of stopped trials would have taken, at each trial's own mean time per epoch."""
     num_stopped: int
     num_ended: int
-    """Trials that are COMPLETE or STOPPED."""
+    """Number of trials that are COMPLETE or STOPPED."""
     stops: dict[int, int]
-    """Epoch after which trials were stopped -> how many."""
+    """Epoch after which trials were stopped -> number of trials."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """spans: trial_id, number, label, state, lane, epoch, start_s, end_s: seconds since the search's first, with
-    pauses cut out. pauses: (where it was cut, seconds cut out); busy: lane -> share of the time it worked."""
+    """What each lane did over time, with long pauses of all lanes cut out.
+
+    spans: a table with trial_id, number, label, state, lane, epoch, start_s and end_s, in seconds since the first start
+    of the search. pauses: (where one was cut out, its length), in seconds. busy: lane -> share of the time in which it
+    worked, in [0, 1]. total_s: length of the timeline.
+    """
 
     spans: pd.DataFrame
     pauses: list[tuple[float, float]]
@@ -37,7 +41,8 @@ class Timeline:
 
 
 def savings(trials: pd.DataFrame, epochs: pd.DataFrame) -> Savings:
-    """Counts only what was decided: waiting, running and failed trials ended, or go on, for other reasons."""
+    """The lane time that stopping early saved. Waiting, running and failed trials are not counted as stopped or
+    ended."""
     stopped = trials[(trials["state"] == TrialState.STOPPED) & (trials["epochs"] > 0)]
     per_epoch = epochs.groupby("trial_id")["seconds"].mean()
     missing = stopped["train.epochs"] - stopped["epochs"]
@@ -51,7 +56,7 @@ def savings(trials: pd.DataFrame, epochs: pd.DataFrame) -> Savings:
 
 
 def timeline(trials: pd.DataFrame, epochs: pd.DataFrame) -> Timeline:
-    """Every epoch, and every failure without one, as a span of its lane."""
+    """The timeline of all epochs, and of all trials that ended without one."""
     spans = pd.concat([_epoch_spans(trials, epochs), _spans_without_epoch(trials, epochs)], ignore_index=True)
     if spans.empty:
         return Timeline(spans=spans, pauses=[], busy={}, total_s=0.0)
@@ -80,7 +85,10 @@ def _spans_without_epoch(trials: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataF
 
 
 def _cut_pauses(spans: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[float, float]]]:
-    """Moves all that follows a pause of all lanes to where it began, so that a night between two days takes no room."""
+    """Cuts out long pauses of all lanes, such as a night between two days, by moving later spans forward.
+
+    Returns the moved spans and the `pauses` of a `Timeline`.
+    """
     work = float((spans["end_s"] - spans["start_s"]).sum())
     longest_kept = max(_SHORTEST_PAUSE_S, 0.1 * work)
     pauses: list[tuple[float, float]] = []

@@ -1,4 +1,4 @@
-"""A figure with what to see in it, and the colours and frame that all figures share."""
+"""A figure with its caption, and the colours and layout that all figures share."""
 
 import html
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from typing import Any
 import plotly.graph_objects as go
 
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#537de5", "#ee6e1b", "#1baa60", "#ca0825", "#7433fa", "#878e91"
-"""Searched for: each of contrast 3 on white and on the dark page, and as far from each other as may be, for normal
-eyes and for the three kinds of colour blindness (Machado et al., IEEE TVCG 2009); a test measures it."""
+"""Found by search: each has a contrast of 3 on the light and the dark page, and they differ as much as possible, for
+normal vision and for three kinds of colour blindness (Machado et al., IEEE TVCG 2009). A test measures this."""
 
 _FONT = "system-ui, -apple-system, 'Segoe UI', 'Noto Sans', sans-serif"
 
@@ -26,12 +26,13 @@ def _theme(ink: str, grid: str) -> dict[str, Any]:
 
 
 THEMES = {"light": _theme("#1f2933", "#d9dee5"), "dark": _theme("#e4e7eb", "#3a424d")}
-"""Plotly templates; the page swaps them with the reader's colour scheme."""
+"""Plotly templates. The page uses the one for the reader's colour scheme."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figure:
-    """key: file name and anchor. reading: what to see, computed from the run. plot: None where there is too little."""
+    """A figure of the page. key: its file name and anchor. reading: the caption, computed from the run. plot: None if
+    there is too little to draw; the caption says why."""
 
     key: str
     title: str
@@ -40,7 +41,7 @@ class Figure:
 
 
 def frame(traces: list[go.Scatter | go.Bar], *, height: int, **layout: Any) -> go.Figure:
-    """Traces in the shared frame; text in them must be `plain`."""
+    """A plot of the traces in the shared layout. height: in pixels. Texts in the traces must be escaped by `plain`."""
     plot = go.Figure(traces)
     plot.update_layout(
         template=None,
@@ -58,5 +59,5 @@ def frame(traces: list[go.Scatter | go.Bar], *, height: int, **layout: Any) -> g
 
 
 def plain(text: str) -> str:
-    """Text for a figure with nothing that plotly would take for markup."""
+    """The text, escaped so that plotly does not read any of it as markup."""
     return html.escape(text, quote=False)

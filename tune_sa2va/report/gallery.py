@@ -1,4 +1,4 @@
-"""The best, the median and the worst test image: picture, truth, and what each model got right and wrong."""
+"""The best, median and worst test image: the image, the truth, and what each model got right and wrong."""
 
 import base64
 import io
@@ -14,14 +14,14 @@ from tune_sa2va.report.test_images import TestImage, TestImages
 from tune_sa2va.results.test_scores import WINNER
 
 _LONGEST_PX = 1024
-"""Longest side of a picture in the page: what Sa2VA sees. Larger images are scaled down to it."""
+"""Longest side of a picture in the page, the size that SAM2 sees. Larger images are scaled down to it."""
 FOUND, INVENTED, MISSED = (42, 157, 143), (240, 150, 30), (222, 60, 140)
 """True positive, false positive, false negative as RGB: green, orange, pink."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Panel:
-    """A picture as a data URL."""
+    """A picture with its caption. url: a data URL."""
 
     caption: str
     url: str
@@ -29,36 +29,36 @@ class Panel:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Case:
-    """One test image."""
+    """One test image with its pictures."""
 
     title: str
     image: str
-    """Its code, or its name where names may be shown."""
+    """Its code, or its name if names may be shown."""
     scores: str
     panels: list[Panel]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gallery:
-    """cases: none where `missing` says why."""
+    """The cases to show. missing: why there are none; empty if there are some."""
 
     cases: list[Case]
     missing: str
 
 
 def gallery(run: Run, images: TestImages | None) -> Gallery:
-    """Three test images by the winner's Dice. images: None where the data set cannot be read."""
+    """Up to three test images, chosen by the winner's Dice. images: None if the data set cannot be read."""
     if run.locked is None:
         return Gallery(cases=[], missing="The test part has not been scored.")
     if images is None:
-        missing = "The images cannot be read where the search read them: the data set has been moved or changed."
+        missing = "The images cannot be read: the data set has been moved or changed since the search."
         return Gallery(cases=[], missing=missing)
     winner = run.locked.scores
     winner = winner[(winner["row"] == WINNER) & winner["dice"].notna()].sort_values("dice").reset_index(drop=True)
     there = [(row["image_code"], row["text"]) in images.samples for row in winner.to_dict("records")]
     winner = winner[there].reset_index(drop=True)
     if winner.empty:
-        return Gallery(cases=[], missing="No test image is as it was when the search read it.")
+        return Gallery(cases=[], missing="All test images have changed since the search.")
     places = {"Best": len(winner) - 1, "Median": (len(winner) - 1) // 2, "Worst": 0}
     cases, taken = [], set()
     for title, place in places.items():
@@ -70,7 +70,7 @@ def gallery(run: Run, images: TestImages | None) -> Gallery:
 
 
 def _case(run: Run, title: str, row: pd.Series, image: TestImage) -> Case:
-    """The row fills its line: image and truth first, then a panel a model."""
+    """The panels of one image: image and truth first, then one per model."""
     picture, truth = image.picture, image.truth
     panels = [_panel("image", picture), _panel("truth", _painted(picture, truth, truth))]
     panels += [_panel(model, _painted(picture, mask, truth)) for model, mask in image.masks.items()]
@@ -89,7 +89,7 @@ def _painted(
 
 
 def _panel(caption: str, picture: UInt8[np.ndarray, "H W 3"]) -> Panel:
-    """Encoded anew, so that nothing of the file's own metadata comes along."""
+    """The picture as JPEG. It is encoded again, so that it carries none of the file's metadata."""
     image = Image.fromarray(picture)
     scale = _LONGEST_PX / max(image.size)
     if scale < 1:

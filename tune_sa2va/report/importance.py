@@ -1,7 +1,7 @@
-"""Which hyperparameters told good trials from others: PED-ANOVA (Watanabe et al., IJCAI 2023, arXiv 2304.10255).
+"""Importance of hyperparameters for good trials: PED-ANOVA (Watanabe et al., IJCAI 2023, arXiv 2304.10255).
 
-Optuna's evaluator gives a number for noise, too, so two things go with it: how far it moves when other trials had been
-drawn (bootstrap over trials), and how large it gets by chance (scores shuffled among the trials).
+Optuna's evaluator gives a number even for noise. So two things are added: how much the number varies with the sample of
+trials (a bootstrap over trials), and how large it gets by chance (scores shuffled among the trials).
 """
 
 import warnings
@@ -23,12 +23,15 @@ from tune_sa2va.space.search_space import encode
 MIN_TRIALS = 10
 _RESAMPLES = 100
 _GOOD_TRIALS = 5
-"""Optuna asks for as many above the quantile, at the least."""
+"""Smallest number of trials above the quantile that Optuna accepts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Importance:
-    """A hyperparameter's share of 1, with the middle 95% over resampled trials, and the 95th percentile by chance."""
+    """A hyperparameter's share of the total importance, in [0, 1].
+
+    low, high: 95% interval over resampled trials. chance: 95th percentile of the share over shuffled scores.
+    """
 
     path: str
     share: float
@@ -38,16 +41,17 @@ class Importance:
 
     @property
     def beats_chance(self) -> bool:
-        """Larger than 95 of 100 shuffles make it."""
+        """Whether the share is larger than in 95% of the shuffles."""
         return self.share > self.chance
 
 
 def at_equal_epochs(scored: pd.DataFrame, epochs: pd.DataFrame) -> tuple[pd.DataFrame, int]:
-    """Trials that can stand beside each other, and the number of epochs at which they do.
+    """The trials that can be compared, and the number of epochs n at which they are.
 
-    A trial that was stopped after its first epoch is not worse than one of fifteen because it has no fifteenth. So each
-    counts by its best Val Dice of the first `n` epochs, in place of `best_val_dice`; n is the largest number that
-    `MIN_TRIALS` trials ran, and who ran fewer is left out. No trial and 0 where there are not so many.
+    A trial that was stopped after its first epoch is not worse than one of fifteen epochs just because it trained for
+    less long. So in the returned rows `best_val_dice` is the best of the first n epochs. n is the largest number of
+    epochs that at least `MIN_TRIALS` trials ran; trials with fewer epochs are left out. With fewer than `MIN_TRIALS`
+    trials the result is no rows and 0.
     """
     if len(scored) < MIN_TRIALS:
         return scored.iloc[:0], 0
@@ -58,16 +62,17 @@ def at_equal_epochs(scored: pd.DataFrame, epochs: pd.DataFrame) -> tuple[pd.Data
 
 
 def importances(scored: pd.DataFrame, space: dict[str, BaseDistribution], *, seed: int = 0) -> list[Importance]:
-    """Largest first; empty with fewer than `MIN_TRIALS` trials or two searched fields, too few to say anything.
+    """The importance of each field, largest first.
 
-    `scored`: trials with `best_val_dice`, as `at_equal_epochs` gives them.
+    Empty with fewer than `MIN_TRIALS` trials, fewer than two fields, or only one distinct score. scored: rows of trials
+    with `best_val_dice`, as `at_equal_epochs` returns them. space: field path -> distribution. seed: of the resampling.
     """
     if len(scored) < MIN_TRIALS or len(space) < 2 or scored["best_val_dice"].nunique() < 2:
         return []
     points = [{path: encode(row[path]) for path in space} for row in scored.to_dict("records")]
     values = scored["best_val_dice"].tolist()
     random = np.random.default_rng(seed)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # no line for each of the studies below
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # Optuna would log a line for each study below
     found = _shares(points, values, space)
     resampled, shuffled = [], []
     for _ in range(_RESAMPLES):
@@ -89,7 +94,7 @@ def importances(scored: pd.DataFrame, space: dict[str, BaseDistribution], *, see
 
 
 class _DrawnTrials(optuna.Study):
-    """A study of trials that lie in memory: adding them to a storage copies each, 4 ms a trial and resample."""
+    """A study of given trials. Adding them to a storage would copy each, which takes 4 ms per trial and resample."""
 
     def __init__(self, trials: list[FrozenTrial]) -> None:
         storage = InMemoryStorage()
@@ -98,14 +103,14 @@ class _DrawnTrials(optuna.Study):
         self._drawn = trials
 
     def get_trials(self, deepcopy: bool = True, states: Any = None) -> list[FrozenTrial]:
-        """All of them; they are complete."""
+        """All given trials, which are complete. The arguments have no effect."""
         return self._drawn
 
 
 def _shares(
     points: Sequence[dict[str, Any]], values: Sequence[float], space: dict[str, BaseDistribution]
 ) -> dict[str, float]:
-    # Not `create_trial`, which gives all of them one id, and by the id the evaluator tells trials apart.
+    # `create_trial` would give all trials the same id, by which the evaluator tells them apart.
     trials = [
         FrozenTrial(
             number=number,
@@ -123,7 +128,7 @@ def _shares(
         for number, (point, value) in enumerate(zip(points, values, strict=True))
     ]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that the evaluator is new, and that a resample may hold too few good trials
+        warnings.simplefilter("ignore")  # the evaluator is experimental, and a resample may have too few good trials
         evaluator = PedAnovaImportanceEvaluator(target_quantile=min(0.5, max(0.1, _GOOD_TRIALS / len(trials))))
         raw = evaluator.evaluate(_DrawnTrials(trials))
     total = sum(raw.values())

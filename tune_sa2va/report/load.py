@@ -1,4 +1,4 @@
-"""The files of a results folder as one record, checked once; what a report says is computed from it."""
+"""The files of a results folder as one checked record, from which a report is computed."""
 
 import json
 from dataclasses import dataclass
@@ -20,37 +20,38 @@ from tune_sa2va.space.rerun import called
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """One search as its results folder tells it."""
+    """One search, read from its results folder."""
 
     folder: Path
     settings: SearchSettings
     environment: dict[str, Any]
-    """`environment.json`; empty where there is none."""
+    """`environment.json`; empty if there is none."""
     trials: pd.DataFrame
-    """As `read_trials`, by number; plus `label` ("trial 0003", as logs have it); lists where a cell holds several."""
+    """The table of `read_trials` sorted by number, with an extra column `label` ("trial 0003", as in logs). Cells with
+    several values are lists."""
     epochs: pd.DataFrame
-    """As `read_epochs`; plus `number` and `label` of the trial."""
+    """The table of `read_epochs`, with extra columns `number` and `label` of the trial."""
     locked: LockedPart | None
     """Scores of the test part; None while it has not been scored."""
     exported_id: str | None
-    """The exported trial or rerun, as files and terminal call it; None while there is none."""
+    """Id of the exported trial or rerun; None while nothing is exported."""
     winner_id: str | None
-    """The exported trial, or the one that an exported rerun repeats; None while there is none."""
+    """Id of the exported trial, or of the trial that an exported rerun repeats; None while nothing is exported."""
     confirmation: Confirmation | None
-    """The reruns of the best; None where none were asked for."""
+    """The reruns of the best; None if none were asked for."""
     reruns: pd.DataFrame
-    """As `trials`, of the reruns; the label is "rerun 0012"."""
+    """Like `trials`, but of the reruns; labels are "rerun 0012-seed1"."""
     rerun_epochs: pd.DataFrame
-    """As `epochs`, of the reruns."""
+    """Like `epochs`, but of the reruns."""
     recipe_id: str | None
-    """The trial at the user's recipe; None where it never started."""
+    """Id of the trial that is the recipe; None if it never started."""
     choice: str
-    """Why the exported trial was chosen, beside the recipe; empty where nothing had to be said."""
+    """How the exported trial compares with the recipe, in sentences; empty if they were not compared."""
     inherited: Inherited | None
-    """What a warm start gave the sampler; None where there was none."""
+    """What a warm start gave the sampler; None without a warm start."""
     names: ShownNames
     split: pd.DataFrame
-    """`split.parquet`: a row an image, with codes and parts; empty where it is missing."""
+    """`split.parquet`: one row per image, with codes and parts; empty if the file is missing."""
 
     @property
     def confirmation_s(self) -> float:
@@ -59,22 +60,22 @@ class Run:
 
     @property
     def winner_name(self) -> str:
-        """What the winner is called everywhere; empty while there is none."""
+        """The winner's name in sentences; empty while there is none."""
         return "" if self.exported_id is None else called(self.exported_id)
 
     @property
     def winner(self) -> dict[str, Any] | None:
-        """The exported trial's row."""
+        """The row of the trial `winner_id`; None while there is none."""
         return self._row(self.winner_id)
 
     @property
     def recipe(self) -> dict[str, Any] | None:
-        """The recipe's row."""
+        """The row of the trial `recipe_id`; None if there is none."""
         return self._row(self.recipe_id)
 
     @property
     def scored(self) -> pd.DataFrame:
-        """The trials with a Val Dice that can win: a FAILED one cannot, however good it had been."""
+        """The trials that have a Val Dice and can win. A FAILED trial cannot, however good it was."""
         return self.trials[self.trials["best_val_dice"].notna() & (self.trials["state"] != TrialState.FAILED)]
 
     def _row(self, trial_id: str | None) -> dict[str, Any] | None:
@@ -83,10 +84,12 @@ class Run:
 
 
 def load_run(folder: Path, *, show_names: bool) -> Run:
-    """Reads a results folder; one of a search that still runs, or of which no trial succeeded, will do.
+    """Reads a results folder. The search may still run, and all its trials may have failed.
+
+    show_names: whether file names may be shown instead of codes.
 
     Raises:
-        UserError: not a results folder, no trial yet, or a file that is damaged or of another version.
+        UserError: it is no results folder, no trial has started, or a file is damaged or of another version.
     """
     settings = SearchSettings.load(folder)
     trials, epochs = _labelled(folder, TrialKind.SEARCH, "trial")
@@ -118,7 +121,7 @@ def load_run(folder: Path, *, show_names: bool) -> Run:
 
 
 def _labelled(folder: Path, kind: TrialKind, word: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """A kind's trials by number, and their epochs."""
+    """The trials of one kind sorted by number, and their epochs, both with labels that begin with `word`."""
     trials = read_trials(folder, kind).sort_values("number").reset_index(drop=True)
     for column in ("lora.target_modules", "train.full_modules"):
         trials[column] = [list(cell) for cell in trials[column]]
@@ -133,7 +136,7 @@ def _find_recipe(settings: SearchSettings, trials: pd.DataFrame) -> str | None:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    """A file's object; an empty one where the search has not come to write it."""
+    """The JSON object in a file; an empty one if the search has not written the file yet."""
     if not path.is_file():
         return {}
     try:

@@ -1,7 +1,7 @@
-"""Templates, style, scripts and figures as one HTML text that loads nothing.
+"""Joins templates, style, scripts and figures into one HTML text that loads nothing.
 
-Every text goes through the templates' escaping. The content security policy lets the two scripts of ours run, known
-by their hash, and nothing else: markup that slipped into a name could neither run nor fetch anything.
+The templates escape every text. The content security policy allows only our two scripts, identified by their hashes.
+So even markup in a name that was not escaped could neither run nor fetch anything.
 """
 
 import base64
@@ -21,7 +21,7 @@ _ASSETS = Path(__file__).parent / "assets"
 
 
 def render(template: str, figures: list[Figure], values: Mapping[str, Any]) -> str:
-    """The page of one template (`report.html`, `compare.html`)."""
+    """The page as HTML. template: `report.html` or `compare.html`. values: all that the template uses."""
     environment = Environment(loader=FileSystemLoader(_ASSETS), autoescape=True, undefined=StrictUndefined)
     plotly, draw = _asset("plotly-basic.min.js"), _asset("draw.js")
     return environment.get_template(template).render(
@@ -38,12 +38,12 @@ def render(template: str, figures: list[Figure], values: Mapping[str, Any]) -> s
 
 
 def _asset(name: str) -> str:
-    # As the browser's parser gives it to the hash: line ends as \n.
+    # Reading as text turns line ends into \n, as the browser's parser does before it computes the hash.
     return (_ASSETS / name).read_text(encoding="utf-8")
 
 
 def _embedded(content: Any) -> Markup:
-    """JSON that cannot end its own script element."""
+    """The content as JSON without < and >, so that it cannot end the script element around it."""
     text = json.dumps(content, allow_nan=False).replace("<", "\\u003c").replace(">", "\\u003e")
     return Markup(text)
 

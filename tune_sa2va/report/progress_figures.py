@@ -1,4 +1,4 @@
-"""Figures of how the search went: Val Dice by epoch, and the lanes by time."""
+"""Figures of the progress of a search: Val Dice by epoch, and the lanes over time."""
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -21,16 +21,15 @@ _WORDS = {
     TrialState.STOPPED: "stopped early",
     TrialState.FAILED: "failed",
     TrialState.RUNNING: "running",
-    TrialState.WAITING: "waiting to go on",
+    TrialState.WAITING: "waiting to continue",
 }
 
-
 _LETTER_SHARE = 0.011
-"""Width of a letter of a label, in shares of the figure's."""
+"""Width of a letter of a label, as a share of the figure's width."""
 
 
 def learning_curves(run: Run) -> Figure:
-    """Val Dice after each epoch, a line a trial."""
+    """Val Dice after each epoch, one line per trial."""
     title = "Learning curves"
     if run.epochs.empty:
         return Figure(key="learning_curves", title=title, reading="No trial has finished an epoch.", plot=None)
@@ -58,7 +57,7 @@ def _special(run: Run, trial_id: str | None, name: str, colour: str) -> list[go.
 
 
 def _lines(rows: pd.DataFrame, name: str, colour: str, *, width: float) -> go.Scatter:
-    """One trace for many trials, with a gap after each: a thousand traces would be slow."""
+    """One trace for many trials, with a gap after each, since a thousand traces would be slow."""
     x: list[int | None] = []
     y: list[float | None] = []
     hover: list[str] = []
@@ -89,29 +88,29 @@ def _curves_reading(run: Run) -> str:
     highest = run.scored["trial_id"].map(run.epochs.groupby("trial_id")["val_dice"].max())
     falling = run.scored[run.scored["last_val_dice"] < highest - 0.01]
     if len(falling):
-        said.append(f"{count(len(falling), 'trial')} ended more than 0.01 below the best it had been.")
+        said.append(f"{count(len(falling), 'trial')} ended more than 0.01 below the best of its epochs.")
     return " ".join(said)
 
 
 def savings_reading(run: Run, saved: Savings) -> str:
-    """What stopping early saved, in a sentence."""
+    """How much stopping early saved, in a sentence."""
     who = "ASHA" if run.settings.time_budget_s is None else "ASHA or the time budget"
     if not saved.num_stopped:
-        return f"{who} stopped none of the {count(saved.num_ended, 'ended trial')}, and saved nothing."
+        return f"{who} stopped none of the {count(saved.num_ended, 'ended trial')}, so no time was saved."
     stops = ", ".join(f"{amount} after epoch {epoch}" for epoch, amount in saved.stops.items())
     whole = saved.used_s + saved.saved_s
     gpus = f" ({saved.saved_s * run.settings.gpus_per_trial / 3600:.2f} GPU-hours)" if run.settings.gpus else ""
     return (
-        f"{who} stopped {saved.num_stopped} of {count(saved.num_ended, 'ended trial')} ({stops}): by each trial's own "
-        f"pace this saved {duration(saved.saved_s)} of lane time{gpus} of the {duration(whole)} that running all to "
-        f"the end would have taken, {saved.saved_s / whole:.0%}."
+        f"{who} stopped {saved.num_stopped} of {count(saved.num_ended, 'ended trial')} ({stops}). At each trial's own "
+        f"pace this saved {duration(saved.saved_s)} of lane time{gpus} of the {duration(whole)} that running all of "
+        f"them to the end would have taken, {saved.saved_s / whole:.0%}."
     )
 
 
 def lanes_by_time(run: Run) -> Figure:
-    """A bar an epoch in the lane that ran it."""
+    """The lanes over time, with one bar per epoch."""
     line = timeline(pd.concat([run.trials, run.reruns]), pd.concat([run.epochs, run.rerun_epochs]))
-    title = "The lanes by time"
+    title = "The lanes over time"
     if line.spans.empty:
         return Figure(key="lanes", title=title, reading="Nothing has ended yet.", plot=None)
     unit, divisor = ("minutes", 60.0) if line.total_s < 7200 else ("hours", 3600.0)
@@ -147,7 +146,7 @@ def _bars(rows: pd.DataFrame, state: TrialState, divisor: float) -> go.Bar:
 
 
 def _labels(line: Timeline, divisor: float) -> go.Scatter:
-    """Each trial's number at its first bar, of one size; left out where it would run into the next trial's bars."""
+    """Each trial's number at its first bar, left out if it would not fit before the next trial's bars."""
     runs = line.spans.groupby(["lane", "label"], sort=False).agg(start_s=("start_s", "min"), end_s=("end_s", "max"))
     shown = [
         (lane, label.split()[-1], start / divisor)
@@ -164,12 +163,12 @@ def _labels(line: Timeline, divisor: float) -> go.Scatter:
 def _lanes_reading(line: Timeline, num_reruns: int) -> str:
     shares = ", ".join(f"{lane} {share:.0%}" for lane, share in sorted(line.busy.items()))
     said = [
-        f"Each bar is an epoch; the number is the trial that begins there. In {duration(line.total_s)} the lanes "
-        f"were at work for these shares of the time: {shares}."
+        f"Each bar is an epoch; the number is the trial that starts there. In {duration(line.total_s)} the lanes "
+        f"worked for these shares of the time: {shares}."
     ]
     if num_reruns:
-        said.append(f"The {count(num_reruns, 'rerun')} of the best at the end are in it.")
+        said.append(f"This includes the {count(num_reruns, 'rerun')} of the best at the end.")
     if line.pauses:
         lost = duration(sum(length for _, length in line.pauses))
-        said.append(f"{count(len(line.pauses), 'pause')} of all lanes, {lost} in all, is cut out (dotted).")
+        said.append(f"Cut out (dotted): {count(len(line.pauses), 'pause')} of all lanes, {lost} in total.")
     return " ".join(said)

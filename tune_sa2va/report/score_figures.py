@@ -1,4 +1,4 @@
-"""Figures of the test part: image by image, and the differences with their intervals."""
+"""Figures of the test part: the differences of single images, and mean differences with their intervals."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,7 +14,7 @@ _SHARES = ("dice", "iou", "recall", "precision", "cl_dice")
 
 
 def image_differences(run: Run) -> Figure:
-    """Dice of the winner less that of the recipe (else the base), a bar an image."""
+    """Dice of the winner minus that of the recipe (the untuned base if the recipe has no scores), one bar per image."""
     title = "Test images one by one"
     if run.locked is None:
         return Figure(key="images", title=title, reading="The test part has not been scored.", plot=None)
@@ -31,11 +31,11 @@ def image_differences(run: Run) -> Figure:
         hoverinfo="text", textposition="none",
     )  # fmt: skip
     plot = frame([bars], height=320)
-    plot.update_xaxes(title="images, most gained first", tick0=1, dtick=max(1, len(rows) // 10))
+    plot.update_xaxes(title="images, largest gain first", tick0=1, dtick=max(1, len(rows) // 10))
     plot.update_yaxes(title=f"Dice, winner − {other}")
     reading = (
-        f"The winner has the higher Dice on {higher} of {count(len(rows), 'test image')} and the lower one on {lower}, "
-        f"beside the {other}."
+        f"Compared with the {other}, the winner has a higher Dice on {higher} of {count(len(rows), 'test image')} and "
+        f"a lower one on {lower}."
     )
     return Figure(key="images", title=title, reading=reading, plot=plot)
 
@@ -43,13 +43,13 @@ def image_differences(run: Run) -> Figure:
 def difference_intervals(compared: Mapping[str, Mapping[str, Comparison]]) -> Figure:
     """Mean differences of the measures that lie in [0, 1], with their intervals.
 
-    compared: other model -> measure's column -> outcome.
+    compared: other model -> measure's column -> comparison of the winner with that model.
     """
     title = "What tuning changed on the test part"
     measures = [m for m in MEASURES if m.column in _SHARES]
     found = [(m, other, own[m.column]) for other, own in compared.items() if own for m in measures]
     if not found:
-        return Figure(key="differences", title=title, reading="There is no other row to compare with.", plot=None)
+        return Figure(key="differences", title=title, reading="There is no other model to compare with.", plot=None)
     traces = []
     for other, colour in ((RECIPE, ORANGE), (UNTUNED, GREY)):
         own = [(m.label, c.difference) for m, beside, c in found if beside == other][::-1]
@@ -70,8 +70,8 @@ def difference_intervals(compared: Mapping[str, Mapping[str, Comparison]]) -> Fi
 
 
 def _intervals_reading(found: Sequence[tuple[Measure, str, Comparison]]) -> str:
-    """The verdicts of the tables above, word by word."""
-    said = ["Right of 0 the winner has the higher mean."]
+    """The verdicts of the tables above, grouped by word."""
+    said = ["To the right of 0 the winner has the higher mean."]
     for other in dict.fromkeys(other for _, other, _ in found):
         of_word: dict[Word, list[str]] = {}
         for measure, beside, compared in found:
@@ -79,5 +79,5 @@ def _intervals_reading(found: Sequence[tuple[Measure, str, Comparison]]) -> str:
                 of_word.setdefault(compared.word, []).append(measure.label)
         words = "; ".join(f"{word} by {', '.join(labels)}" for word, labels in of_word.items() if word != Word.TOO_FEW)
         few = "too few patients to say" if Word.TOO_FEW in of_word else ""
-        said.append(f"Beside the {other}: {'; '.join(filter(None, (words, few)))}.")
+        said.append(f"Compared with the {other}: {'; '.join(filter(None, (words, few)))}.")
     return " ".join(said)

@@ -1,6 +1,6 @@
-"""Which names a report may show: none of the data set's, unless asked.
+"""Which names a report may show: none from the data set, unless asked to.
 
-File names and groups of medical images carry patients' names. Reports speak of codes; texts that others wrote (a
+File names and groups of medical images may contain patients' names. Reports use codes instead. Texts from elsewhere (a
 trial's reason for failing, a path in the configuration) are searched for names before they are shown.
 """
 
@@ -14,7 +14,8 @@ from tune_sa2va.data.split_file import NAMES_FILE, read_names
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShownNames:
-    """show: whether names may be shown. by_code: image code -> file name. codes: name, stem or group -> its code."""
+    """The names of a data set. show: whether they may be shown. by_code: image code -> file name. codes: file name,
+    stem or group -> its code."""
 
     show: bool
     by_code: Mapping[str, str]
@@ -22,7 +23,7 @@ class ShownNames:
 
     @classmethod
     def read(cls, folder: Path, *, show: bool) -> "ShownNames":
-        """From `names.parquet` of a results folder; without that file every image keeps its code.
+        """The names in `names.parquet` of a results folder; without that file no names are known.
 
         Raises:
             DataError: the file cannot be read.
@@ -31,13 +32,14 @@ class ShownNames:
         return cls(show=show, by_code={row["image_code"]: row["name"] for row in rows}, codes=spellings(rows))
 
     def label(self, image_code: str) -> str:
-        """How the report calls an image."""
+        """What the report calls an image: its name if names may be shown and it is known, else its code."""
         return self.by_code.get(image_code, image_code) if self.show else image_code
 
     def hide(self, text: str) -> str:
-        """The text with folders cut off and each name of the data set as its code; whole where names may be shown."""
+        """The text without folders and with codes for names of the data set; unchanged if names may be shown."""
         return text if self.show else hide(text, self.codes)
 
     def path(self, path: str) -> str:
-        """A path of this machine: its last part, since folders above it name people and studies; whole if shown."""
+        """The last part of a path, since the folders above it may name people and studies; unchanged if names may be
+        shown."""
         return path if self.show else self.hide(PurePosixPath(path.replace("\\", "/")).name)

@@ -1,4 +1,4 @@
-"""Figures of the search space: every trial as a line through its values, importance, and the map of lr and rank."""
+"""Figures of the search space: every trial as a line through its values, importance, and learning rate by rank."""
 
 import math
 from typing import Any
@@ -14,11 +14,11 @@ from tune_sa2va.words import count, setting
 
 LR, RANK = "optimizer.lr", "lora.r"
 _FEWEST = 3
-"""Trials that a sentence rests on, at the least: what one or two do is chance."""
+"""Smallest number of trials for a statement about them; one or two trials may be chance."""
 
 
 def parallel_rows(run: Run) -> Figure:
-    """Parallel coordinates, turned by 90 degrees: a row a hyperparameter, so that names and phones have room."""
+    """Parallel coordinates, turned by 90 degrees: one row per hyperparameter leaves room for names and fits phones."""
     title = "Every trial through the search space"
     space, scored = run.settings.search_space.dimensions, run.scored.sort_values("best_val_dice")
     if scored.empty:
@@ -59,7 +59,7 @@ def _short(value: Any) -> str:
 def _row_lines(
     rows: pd.DataFrame, searched: SearchSpace, dices: tuple[float, float], name: str, colour: str, width: float
 ) -> go.Scatter:
-    """dices: the lowest and the highest score of all, the ends of their row."""
+    """One trace for many trials. dices: lowest and highest score of all trials, the ends of the scores' row."""
     space = searched.dimensions
     x: list[float | None] = []
     y: list[int | None] = []
@@ -77,7 +77,7 @@ def _row_lines(
 
 
 def _place(dimension: Dimension, value: Any) -> float:
-    """Where a value lies in its row, 0 to 1: choices evenly, ranges by their own scale."""
+    """The place of a value in its row, in [0, 1]: choices are evenly spaced, ranges have their own scale."""
     if dimension.kind is Kind.CHOICE:
         return dimension.values.index(value) / max(1, len(dimension.values) - 1)
     low, high = dimension.values
@@ -92,43 +92,44 @@ def _between(value: float, low: float, high: float) -> float:
 
 def _rows_reading(run: Run, best: pd.DataFrame) -> str:
     said = [
-        "A line is a trial, left to right the range or the choices of each row and the scores from lowest to highest; "
-        f"{count(len(run.scored), 'trial has', 'trials have')} one."
+        f"Each line is one of {count(len(run.scored), 'trial')} with a score. From left to right, each row has the "
+        "range or the choices of a field, and the last row the scores from lowest to highest."
     ]
     space = run.settings.search_space.dimensions
     if LR in space and len(best) >= _FEWEST:
         low, high = best[LR].min(), best[LR].max()
-        said.append(f"The best third have {LR} from {low:.2g} to {high:.2g}.")
+        said.append(f"In the best third {LR} is from {low:.2g} to {high:.2g}.")
     agreed = [path for path, d in space.items() if d.kind is Kind.CHOICE and len({setting(v) for v in best[path]}) == 1]
     if agreed and len(best) >= _FEWEST:
-        said.append("They all agree on " + ", ".join(f"{p} = {setting(best[p].iloc[0])}" for p in agreed) + ".")
+        values = ", ".join(f"{path} = {setting(best[path].iloc[0])}" for path in agreed)
+        said.append(f"All trials of the best third have {values}.")
     return " ".join(said)
 
 
 def importance_figure(run: Run) -> Figure:
-    """PED-ANOVA's shares with their uncertainty."""
+    """PED-ANOVA's shares of importance with their uncertainty."""
     title = "What mattered (PED-ANOVA)"
     searched = run.settings.search_space
-    # A field that some trials have not cannot be compared over all of them.
+    # A field that only some trials have cannot be compared over all of them.
     space = {path: d for path, d in searched.distributions.items() if path not in searched.conditional}
     trials, epochs = at_equal_epochs(run.scored, run.epochs)
     rows = importances(trials, space)
     if not rows:
         reading = (
             f"{count(len(run.scored), 'trial')} with a score and {count(len(space), 'searched field')}: too few to "
-            f"say what mattered. It takes {MIN_TRIALS} trials and two fields."
+            f"say what mattered. At least {MIN_TRIALS} trials and two fields are needed."
         )
         return Figure(key="importance", title=title, reading=reading, plot=None)
     shown = rows[::-1]
     names, shares = [row.path for row in shown], [row.share for row in shown]
     bars = go.Bar(
-        orientation="h", x=shares, y=names, name="share, with 95% over resampled trials", marker={"color": BLUE},
+        orientation="h", x=shares, y=names, name="share, 95% interval over resampled trials", marker={"color": BLUE},
         error_x={"type": "data", "symmetric": False, "color": GREY, "thickness": 1.5,
                  "array": [max(0.0, row.high - row.share) for row in shown],
                  "arrayminus": [max(0.0, row.share - row.low) for row in shown]},
     )  # fmt: skip
     chance = go.Scatter(
-        x=[row.chance for row in shown], y=names, mode="markers", name="by chance, 95 of 100 shuffles stay below",
+        x=[row.chance for row in shown], y=names, mode="markers", name="by chance: 95% of shuffles are below",
         marker={"symbol": "line-ns-open", "size": 16, "color": ORANGE, "line": {"width": 2}},
     )  # fmt: skip
     plot = frame([bars, chance], height=130 + 30 * len(rows))
@@ -140,21 +141,21 @@ def _importance_reading(rows: list[Importance], num_trials: int, epochs: int) ->
     first, second = rows[:2]
     said = [f"{first.path} has the largest share, {first.share:.2f} [{first.low:.2f}, {first.high:.2f}]."]
     if first.low <= second.high:
-        said.append(f"Its interval overlaps that of {second.path}, so which comes first is not certain.")
+        said.append(f"Its interval overlaps that of {second.path}, so which of them matters more is not certain.")
     beyond = [row.path for row in rows if row.beats_chance]
     if beyond:
-        said.append(f"Beyond what shuffled scores give: {', '.join(beyond)}.")
+        said.append(f"More important than by chance (shuffled scores): {', '.join(beyond)}.")
     else:
-        said.append("None is beyond what shuffled scores give: with these trials no field can be said to matter.")
+        said.append("No share is larger than by chance (shuffled scores), so these trials show no field to matter.")
     said.append(
         f"From {count(num_trials, 'trial')} by their best Val Dice of the first {count(epochs, 'epoch')}, which each "
-        "of them ran: one that was stopped does not stand beside one that ran on."
+        "of them ran, so that trials stopped early are compared fairly."
     )
     return " ".join(said)
 
 
 def lr_rank_map(run: Run) -> Figure:
-    """Learning rate by LoRA rank, coloured by Val Dice."""
+    """LoRA rank over learning rate, coloured by Val Dice."""
     title = "Learning rate and rank"
     space, scored = run.settings.search_space.dimensions, run.scored
     if missing := [path for path in (LR, RANK) if path not in space]:
@@ -164,7 +165,7 @@ def lr_rank_map(run: Run) -> Figure:
         return Figure(key="lr_rank", title=title, reading="No trial has a Val Dice.", plot=None)
     symbols = ["circle" if epochs >= run.settings.epochs else "diamond" for epochs in scored["epochs"]]
     edge = [{run.winner_id: 3.0, run.recipe_id: 2.0}.get(i, 1.0) for i in scored["trial_id"]]
-    # A rim for all: the scale's darkest colour is hardly seen on a dark page.
+    # All get an outline, since the darkest colour of the scale is hard to see on a dark page.
     edge_colours = [{run.winner_id: GREEN, run.recipe_id: ORANGE}.get(i, GREY) for i in scored["trial_id"]]
     dots = go.Scatter(
         x=scored[LR].tolist(), y=scored[RANK].tolist(), mode="markers", showlegend=False,
@@ -185,14 +186,16 @@ def lr_rank_map(run: Run) -> Figure:
 
 
 def _map_reading(trials: pd.DataFrame, epochs: int) -> str:
-    """trials, epochs: of `at_equal_epochs`."""
-    said = ["The winner has a green rim, the recipe an orange one. Diamonds are trials that did not run to the end."]
+    """trials, epochs: the result of `at_equal_epochs`."""
+    said = [
+        "The winner has a green outline, the recipe an orange one. Diamonds are trials that did not run to the end."
+    ]
     by_rank = trials.groupby(RANK)["best_val_dice"]
     mean_dice = by_rank.mean()[by_rank.size() >= _FEWEST].sort_values()
     beside = f"by the best of their first {count(epochs, 'epoch')}"
     if len(mean_dice) > 1:
         said.append(
-            f"Mean Val Dice of ranks with {_FEWEST} trials or more, {beside}: from {mean_dice.iloc[0]:.3f} "
+            f"Mean Val Dice of ranks with at least {_FEWEST} trials, {beside}: from {mean_dice.iloc[0]:.3f} "
             f"(r = {mean_dice.index[0]}) to {mean_dice.iloc[-1]:.3f} (r = {mean_dice.index[-1]})."
         )
     if len(trials) and trials[LR].nunique() > 1:

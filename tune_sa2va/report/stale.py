@@ -1,4 +1,4 @@
-"""A page that says that the results went on without it: a report is a picture of one moment."""
+"""Marks a report as outdated once a resumed search adds results."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ _HIDDEN, _SHOWN = '<p class="stale" hidden>', '<p class="stale">'
 
 
 def mark_as_older(folder: Path) -> None:
-    """Makes the report in a results folder, where there is one, say that the results are newer than it is."""
+    """Makes the report in a results folder, if there is one, show that the results are newer than the report."""
     page = folder / FILE_NAME
     if page.is_file():
         write_whole(page, page.read_bytes().replace(_HIDDEN.encode(), _SHOWN.encode()))

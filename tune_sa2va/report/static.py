@@ -1,4 +1,4 @@
-"""Figures as PNG and SVG files, drawn by a Chromium or Chrome on this machine through kaleido."""
+"""Writes figures as PNG and SVG files, drawn by this machine's Chromium or Chrome through kaleido."""
 
 import logging
 from pathlib import Path
@@ -13,14 +13,15 @@ _WIDTH_PX = 800
 
 
 def write_figures(folder: Path, figures: list[Figure]) -> str:
-    """Writes `figures/KEY.png` and `.svg` on white; gives back a sentence of what was done, or why not.
+    """Writes KEY.png and KEY.svg of each figure to `folder`, on white. Returns a sentence on what was done, or why not.
 
-    A machine without a browser still gets the whole page, whose figures save themselves as SVG by their menu.
+    Without a browser on this machine nothing is written. The page is complete all the same, and the menu of a figure in
+    it can save that figure as SVG.
     """
     if chromium.Chromium.find_browser(skip_local=False) is None:
         return (
             "Figures as PNG and SVG were left out: no Chromium or Chrome was found. Install one (apt install chromium, "
-            "or plotly_get_chrome), or save single figures from the page by the camera in their menu."
+            "or plotly_get_chrome), or save single figures in the page with the camera button in their menu."
         )
     folder.mkdir(exist_ok=True)
     logging.getLogger("kaleido").setLevel(logging.ERROR)
@@ -41,7 +42,7 @@ def write_figures(folder: Path, figures: list[Figure]) -> str:
 
 
 def _on_white(plot: go.Figure) -> go.Figure:
-    """A copy for paper; figures in the page have no ground of their own."""
+    """A copy with a white background; figures in the page have a transparent one."""
     copy = go.Figure(plot)
     copy.update_layout(template=THEMES["light"], width=_WIDTH_PX, paper_bgcolor="white", plot_bgcolor="white")
     return copy

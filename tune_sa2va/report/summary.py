@@ -1,4 +1,4 @@
-"""What the page of one search says: sentences, tables and figures, every number from its files."""
+"""The content of the page of one search: sentences, tables and figures, with all numbers from its files."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -27,7 +27,7 @@ _PATHS = ("out", "data.source", "space_file", "feature_cache", "address", "warm_
 
 
 def report_figures(run: Run) -> list[Figure]:
-    """Every figure of the page."""
+    """All figures of the page."""
     return [
         difference_intervals(_compared(run)),
         image_differences(run),
@@ -40,7 +40,7 @@ def report_figures(run: Run) -> list[Figure]:
 
 
 def report_values(run: Run, *, pictures: bool) -> dict[str, Any]:
-    """What the template `report.html` asks for, figures apart."""
+    """The values for the template `report.html`, without the figures. pictures: whether to include test images."""
     compared = _compared(run)
     images = _test_images(run)
     return {
@@ -59,7 +59,7 @@ def report_values(run: Run, *, pictures: bool) -> dict[str, Any]:
         "remake": f"python -m tune_sa2va.report {run.names.path(str(run.folder))}",
         "gallery": gallery(run, images)
         if pictures
-        else Gallery(cases=[], missing="Left out on request (--no-pictures)."),
+        else Gallery(cases=[], missing="Left out, as asked (--no-pictures)."),
         "failures": _failures(run),
         "trials": _trials_table(run),
         "config": _config_rows(run),
@@ -70,19 +70,22 @@ def report_values(run: Run, *, pictures: bool) -> dict[str, Any]:
 
 
 def made_now() -> str:
-    """The moment that a page shows."""
+    """The present time in UTC, as a page shows when it was made."""
     return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _test_images(run: Run) -> TestImages | None:
     try:
         return None if run.locked is None else TestImages.of(run)
-    except DataError:  # its words hold file names; the page says in others that they cannot be read
+    except DataError:  # the message has file names; the page says without them that the images cannot be read
         return None
 
 
 def means_table(by_model: Mapping[str, Mapping[str, Interval]]) -> dict[str, Any]:
-    """Rows of (model, cells of mean and interval), for the macro `models`."""
+    """The table for the macro `models`: measures, and per model a cell of mean and interval for each measure.
+
+    by_model: model -> measure's column -> interval.
+    """
     return {
         "measures": MEASURES,
         "rows": [
@@ -96,7 +99,7 @@ def means_table(by_model: Mapping[str, Mapping[str, Interval]]) -> dict[str, Any
 
 
 def _text_table(locked: LockedPart) -> dict[str, Any] | None:
-    """The same with a row a model and text; None where all images were asked for one thing."""
+    """The same table with one row per model and text; None if all images were asked for the same text."""
     rows = {
         f"{model}, {text}{f'; absent in {own.absent_in_words}' if own.num_absent else ''}": own.means
         for model, of_texts in locked.of_texts.items()
@@ -106,13 +109,13 @@ def _text_table(locked: LockedPart) -> dict[str, Any] | None:
 
 
 def interval_text(interval: Interval, digits: int, *, sign: bool = False) -> str:
-    """`[0.58, 0.70]`."""
+    """An interval such as `[0.58, 0.70]`. sign: with signs, for a difference."""
     form = signed if sign else number
     return f"[{form(interval.low, digits)}, {form(interval.high, digits)}]"
 
 
 def comparison_rows(compared: Mapping[str, Comparison]) -> list[dict[str, Any]]:
-    """Rows for the macro `compared`. compared: measure's column -> outcome."""
+    """Rows for the macro `compared`. compared: measure's column -> comparison."""
     return [_comparison_row(m, compared[m.column]) for m in MEASURES]
 
 
@@ -129,12 +132,12 @@ def _comparison_row(measure: Measure, c: Comparison) -> dict[str, Any]:
 
 
 def number_of_p(p_value: float) -> str:
-    """Two digits that matter; a dash where there is no test."""
+    """A p-value with two significant digits; a dash if there is no test."""
     return "–" if pd.isna(p_value) else f"{p_value:.2g}"
 
 
 def settings_rows(run: Run) -> list[tuple[str, str]]:
-    """Every setting of `search.yaml`; paths by their last part unless names are shown."""
+    """Name and value of every setting of `search.yaml`. Of paths only the last part is shown, unless names are."""
     flat = flatten(run.settings.model_dump(mode="json"))
     return [
         (key, run.names.path(str(value)) if key in _PATHS and value else run.names.hide(setting(value)))
@@ -143,11 +146,10 @@ def settings_rows(run: Run) -> list[tuple[str, str]]:
 
 
 def flatten(nested: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """Dotted path -> value."""
+    """Dotted path -> value, for all values in nested mappings."""
     flat: dict[str, Any] = {}
     for key, value in nested.items():
         if isinstance(value, dict) and value:
-            # A searched field has dots of its own and stays one line: {log_uniform: [1e-5, 1e-3]}.
             flat |= flatten(value, f"{before}{key}.")
         else:
             flat[f"{before}{key}"] = value
@@ -155,7 +157,7 @@ def flatten(nested: Mapping[str, Any], before: str = "") -> dict[str, Any]:
 
 
 def _compared(run: Run) -> dict[str, dict[str, Comparison]]:
-    """Other -> measure's column -> outcome; empty for one that is not there."""
+    """Other model -> measure's column -> comparison of the winner with it; empty for a model without scores."""
     return {} if run.locked is None else {other: run.locked.against(other) for other in (RECIPE, UNTUNED)}
 
 
@@ -170,12 +172,12 @@ def _answer(run: Run, compared: Mapping[str, Mapping[str, Comparison]]) -> list[
         if scored.empty:
             return ["No trial has finished an epoch. The failures below have the reasons."]
         best = scored.sort_values("best_val_dice").iloc[-1]
-        return [f"Not ended yet: {best['label']} leads with Val Dice {best['best_val_dice']:.3f}."]
+        return [f"The search has not ended: {best['label']} leads with Val Dice {best['best_val_dice']:.3f}."]
     if run.choice:
         said.insert(0, run.choice)
     elif run.winner_id == run.recipe_id:
         by = "its reruns" if run.confirmation is not None and run.confirmation.winner is not None else "its Val Dice"
-        said.insert(0, f"No trial beat the recipe by {by}: the recipe itself is exported.")
+        said.insert(0, f"No trial beat the recipe by {by}, so the recipe itself is exported.")
     values = ", ".join(f"{path} = {setting(winner[path])}" for path in run.settings.search_space.counting(winner))
     said.append(f"The winner is {run.winner_name}: {values}.")
     return said
@@ -183,16 +185,16 @@ def _answer(run: Run, compared: Mapping[str, Mapping[str, Comparison]]) -> list[
 
 def _numbers(other: str, c: Comparison) -> str:
     p = "no p" if pd.isna(c.p_value) else f"signed-rank p over groups = {number_of_p(c.p_value)}"
-    odd = " Interval and test say different things, so it counts as a tie." if c.is_disputed else ""
+    odd = " Interval and test disagree, so it counts as a tie." if c.is_disputed else ""
     return (
-        f"Dice of the winner less that of the {other}: {signed(c.difference.mean)} "
+        f"Dice of the winner minus that of the {other}: {signed(c.difference.mean)} "
         f"{interval_text(c.difference, 3, sign=True)} over {count(c.difference.num_values, 'image')} of "
         f"{count(c.difference.num_groups, 'group')}, {p}.{odd}"
     )
 
 
 def _means(locked: LockedPart) -> dict[str, dict[str, Interval]]:
-    """At Sa2VA's threshold, then at each model's own."""
+    """Row of the table -> means: first at Sa2VA's threshold, then at each model's own."""
     own = {f"{row} at its own {at:g}": means for row, (at, means) in locked.means_at_own.items()}
     return locked.means | own
 
@@ -204,12 +206,13 @@ def _asked(run: Run) -> list[str]:
     parts = f"{train} training, {val} validation and {test} locked test part"
     if (s.folds or 1) > 1:
         parts = (
-            f"a locked test part ({test}) and {s.folds} folds of the rest: a trial trains an adapter without each of "
-            "them, and its Val Dice is the mean over all these images, each predicted by the adapter that never saw it"
+            f"a locked test part ({test}) and {s.folds} folds of the rest: for each fold a trial trains an adapter on "
+            "the others, and its Val Dice is the mean over all these images, each predicted by the adapter that was "
+            "not trained on it"
         )
     states = run.trials["state"].value_counts()
     ended = ", ".join(f"{amount} {str(state).lower()}" for state, amount in states.items())
-    devices = f"{count(s.gpus, 'GPU')}, {s.gpus_per_trial} a trial" if s.gpus else "the CPU"
+    devices = f"{count(s.gpus, 'GPU')}, {s.gpus_per_trial} per trial" if s.gpus else "the CPU"
     limit = "" if s.time_budget_s is None else f" within {duration(s.time_budget_s)}"
     return [
         f"Up to {count(s.trials, 'trial')} of {count(s.epochs, 'epoch')}{limit} in {count(s.lanes, 'lane')} on "
@@ -224,13 +227,13 @@ def _asked(run: Run) -> list[str]:
         )
         + ".",
         *([] if run.inherited is None else [run.names.hide(run.inherited.words)]),
-        f"What came of it: {count(len(run.trials), 'trial')} started: {ended}.",
+        f"Outcome: {count(len(run.trials), 'trial')} started: {ended}.",
         *_parts(run),
     ]
 
 
 def _parts(run: Run) -> list[str]:
-    """Images and patients of each part, as far as the split is known."""
+    """Numbers of images and patients in each part, in a sentence; none if the split is not known."""
     split = run.split
     if split.empty:
         return []
@@ -249,11 +252,11 @@ def _test_note(run: Run) -> str:
     images, groups = scores["image_code"].nunique(), scores["group_code"].nunique()
     threshold = ", ".join(f"{value:g}" for value in sorted(scores["threshold"].unique()))
     texts = scores["text"].nunique()
-    asked = f", asked for {texts} texts that weigh the same" if texts > 1 else ""
-    again = "" if run.locked.openings == 1 else " Whatever was chosen after the first time is no longer blind to it."
+    asked = f", asked for {texts} texts with equal weights" if texts > 1 else ""
+    again = "" if run.locked.openings == 1 else " Choices made after the first time are no longer blind to it."
     return (
         f"{count(images, 'image')} of {count(groups, 'group')}, which no trial has seen; opened {run.locked.opened}."
-        f"{again} Masks on the images' own pixels, threshold {threshold}{asked}."
+        f"{again} Masks are on the images' own pixels, at threshold {threshold}{asked}."
     )
 
 

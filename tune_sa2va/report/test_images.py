@@ -1,4 +1,4 @@
-"""The test images as they are on the disk now: picture, truth, and what each model found in the search."""
+"""The test images as they are on the disk now: the image, its truth, and the mask that each model predicted."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ from tune_sa2va.report.load import Run
 from tune_sa2va.results.test_scores import MASKS_FOLDER, RECIPE, UNTUNED, WINNER, mask_name
 
 MODELS = (UNTUNED, RECIPE, WINNER)
-"""In the order in which they are shown."""
+"""The models in the order in which they are shown."""
 
 Key = tuple[str, str]
-"""Code of an image, and what it was asked for."""
+"""Code of an image, and the text that it was asked for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class TestImage:
-    """One of them. masks: model -> what it found, where the search kept that; on the image's own pixels."""
+    """One test image, on its own pixels. masks: model -> predicted mask, for the masks that the search kept."""
 
-    __test__ = False  # not a test, whatever pytest makes of the name
+    __test__ = False  # tells pytest that this is no test, in spite of the name
 
     key: Key
     picture: UInt8[np.ndarray, "H W 3"]
@@ -35,7 +35,10 @@ class TestImage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TestImages:
-    """Read one at a time: all of them may not fit. samples: of the images that are as they were."""
+    """The test images of a search, read one at a time because all may not fit into memory.
+
+    samples: of the images that have not changed since the search.
+    """
 
     __test__ = False
 
@@ -44,20 +47,20 @@ class TestImages:
 
     @classmethod
     def of(cls, run: Run) -> "TestImages":
-        """Of a search whose test part has been scored.
+        """The test images of a search whose test part has been scored.
 
         Raises:
-            DataError: the data set is not where the search read it, or has changed.
+            DataError: the data set has been moved or changed since the search.
         """
         samples = [sample for sample in read_split(run.folder, run.settings.data) if sample.split == "test"]
         return cls(run=run, samples={(image_code(sample), sample.text): sample for sample in samples})
 
     def read(self, key: Key) -> TestImage:
-        """One image.
+        """Reads one image.
 
         Raises:
             DataError: it cannot be read.
-            ResultsError: a mask that the search kept cannot.
+            ResultsError: a mask that the search kept cannot be read.
         """
         sample = self.samples[key]
         picture = load_image(sample.image)
@@ -70,7 +73,7 @@ class TestImages:
             try:
                 yield self.read(key)
             except DataError:
-                continue  # gone or damaged since: the page says how many there were
+                continue  # deleted or damaged since; the page tells how many were read
 
     def _mask(self, model: str, key: Key, shape: tuple[int, ...]) -> Bool[np.ndarray, "H W"] | None:
         texts = [] if self.run.locked is None else self.run.locked.texts
@@ -80,7 +83,7 @@ class TestImages:
         try:
             with Image.open(file, formats=["PNG"]) as image:
                 mask = np.asarray(image.convert("L")) > 127
-        except (OSError, SyntaxError, ValueError) as error:  # as Pillow's decoder raises on broken files
+        except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises on broken files
             raise ResultsError(
                 f"{file}: cannot be read as a mask ({' '.join(str(error).split())}). Delete it, or give --no-pictures."
             ) from error

@@ -1,4 +1,4 @@
-"""Errors by vessel width: what each model misses and invents on the test part, thin branches apart from wide ones."""
+"""Errors by vessel width: what each model misses and invents on the test part, for thin and wide vessels separately."""
 
 import itertools
 import math
@@ -16,7 +16,10 @@ BINS = [
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WidthTable:
-    """rows: a model, and for each of `BINS` the shares that it missed and invented."""
+    """Errors by width. rows: a model, and for each of `bins` the shares that it missed and invented, as percentages.
+
+    num_images: how many images were read.
+    """
 
     bins: list[str]
     rows: list[tuple[str, list[tuple[str, str]]]]
@@ -24,7 +27,7 @@ class WidthTable:
 
 
 def width_table(images: TestImages | None) -> WidthTable | None:
-    """Summed over all test images whose masks were kept; None where there is none."""
+    """The errors, summed over all test images whose masks were kept; None if there are none."""
     if images is None:
         return None
     found: dict[str, list[tuple[WidthErrors, ...]]] = {model: [] for model in MODELS}
