@@ -23,7 +23,7 @@ from tune_sa2va.status import app
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two trials: one stopped, one under way."""
+    """Two trials: one stopped, one running."""
     settings = settings_in(tmp_path)
     records = RunRecords.open(settings.folder)
     records.trial_ended(start(records, 1, 0.55, lane="lane 2"), TrialState.STOPPED)

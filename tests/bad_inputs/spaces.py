@@ -82,7 +82,7 @@ SPACES = [
         "a choice with nothing left beside a module in full",
         "space:\n  lora.target_modules: {choice: [[q_proj, k_proj, v_proj, o_proj], [out_proj]]}\n"
         "  train.full_modules: {choice: [[], [mask_decoder]]}",
-        "cannot be ['out_proj'] beside train.full_modules ['mask_decoder']",
+        "cannot be ['out_proj'] together with train.full_modules ['mask_decoder']",
         "no module is left",
     ),
     _unfit(

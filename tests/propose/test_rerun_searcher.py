@@ -47,7 +47,7 @@ def test_reruns_come_after_the_last_trial_best_first_and_then_the_next_seed(tmp_
     assert all(RERUN_OF not in search.suggest(name) for name in ("a", "b"))
     search.on_trial_complete("a", {"val_dice": 0.5})
     ended_trials(settings, 0.5, 0.6)
-    assert search.suggest("c") is None  # trial b is under way
+    assert search.suggest("c") is None  # trial b is still running
     search.on_trial_complete("b", {"val_dice": 0.6})
     found = [search.suggest(name) for name in ("c", "d", "e", "f")]
     assert [(p[RERUN_OF], p[RERUN_SEED]) for p in found] == [("0001", 1), ("0000", 1), ("0001", 2), ("0000", 2)]

@@ -138,7 +138,7 @@ def test_when_the_time_is_up_the_trials_under_way_are_over_for_the_sampler_too(t
     assert limiter.suggest("three") is None
     proposals.set_finished()
     assert [state for state, *_ in _told(tmp_path)] == ["PRUNED", "FAIL"]
-    assert limiter.suggest("three") is not None, "a resumed search goes on"
+    assert limiter.suggest("three") is not None, "a resumed search proposes again"
 
 
 def test_points_that_an_earlier_search_finished_are_not_proposed_again(tmp_path: Path) -> None:

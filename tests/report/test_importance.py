@@ -39,6 +39,6 @@ def test_a_trial_of_one_epoch_does_not_stand_beside_one_of_fifteen() -> None:
     )
     beside, number = at_equal_epochs(scored, epochs)
     assert number == 3 and beside["trial_id"].tolist() == scored["trial_id"].tolist()[:10]
-    assert beside["best_val_dice"].tolist() == pytest.approx([0.53] * 10), "what came after the third epoch is not told"
+    assert beside["best_val_dice"].tolist() == pytest.approx([0.53] * 10), "epochs after the third do not count"
     few, none = at_equal_epochs(scored.iloc[:9], epochs)
     assert few.empty and none == 0

@@ -130,5 +130,5 @@ def test_faults_of_the_data_are_shown_at_once_and_exit_1(tmp_path: Path, search:
     assert result.exit_code == 1
     assert (
         len(set(re.findall(r"(?:img|file)-[0-9a-f]{10}", result.stdout))) == 2
-    )  # no names where nobody sits at a terminal
+    )  # no names if the output is no terminal
     assert not (tmp_path / "results").exists()

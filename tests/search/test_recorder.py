@@ -21,7 +21,7 @@ EPOCHS = 3
 
 @pytest.fixture
 def settings(tmp_path: Path) -> SearchSettings:
-    """A search that was killed: trial 0 ran to its end, 1 was stopped, 2 was under way."""
+    """A search that was killed: trial 0 ran to its end, 1 was stopped, 2 was running."""
     made = settings_in(tmp_path, epochs=EPOCHS)
     making.write_split(made.folder, making.data_set(tmp_path / "data"))
     records = RunRecords.open(made.folder)

@@ -30,7 +30,7 @@ def examine_targets(settings: SearchSettings) -> None:
             raise SpaceError(f"{space.source}: {error}") from error
     for targets, full in product(space.possible("lora.target_modules"), space.possible("train.full_modules")):
         where = f"{space.source}: lora.target_modules cannot be {list(targets)}"
-        where += f" beside train.full_modules {list(full)}" if full else ""
+        where += f" together with train.full_modules {list(full)}" if full else ""
         try:
             found = find_targets(outline, targets, full)
         except SpaceError as error:

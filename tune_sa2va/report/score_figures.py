@@ -52,7 +52,7 @@ def difference_intervals(compared: Mapping[str, Mapping[str, Comparison]]) -> Fi
         return Figure(key="differences", title=title, reading="There is no other model to compare with.", plot=None)
     traces = []
     for other, colour in ((RECIPE, ORANGE), (UNTUNED, GREY)):
-        own = [(m.label, c.difference) for m, beside, c in found if beside == other][::-1]
+        own = [(m.label, c.difference) for m, model, c in found if model == other][::-1]
         if own:
             traces.append(
                 go.Scatter(
@@ -74,8 +74,8 @@ def _intervals_reading(found: Sequence[tuple[Measure, str, Comparison]]) -> str:
     said = ["To the right of 0 the winner has the higher mean."]
     for other in dict.fromkeys(other for _, other, _ in found):
         of_word: dict[Word, list[str]] = {}
-        for measure, beside, compared in found:
-            if beside == other:
+        for measure, model, compared in found:
+            if model == other:
                 of_word.setdefault(compared.word, []).append(measure.label)
         words = "; ".join(f"{word} by {', '.join(labels)}" for word, labels in of_word.items() if word != Word.TOO_FEW)
         few = "too few patients to say" if Word.TOO_FEW in of_word else ""

@@ -192,15 +192,15 @@ def _map_reading(trials: pd.DataFrame, epochs: int) -> str:
     ]
     by_rank = trials.groupby(RANK)["best_val_dice"]
     mean_dice = by_rank.mean()[by_rank.size() >= _FEWEST].sort_values()
-    beside = f"by the best of their first {count(epochs, 'epoch')}"
+    basis = f"by the best of their first {count(epochs, 'epoch')}"
     if len(mean_dice) > 1:
         said.append(
-            f"Mean Val Dice of ranks with at least {_FEWEST} trials, {beside}: from {mean_dice.iloc[0]:.3f} "
+            f"Mean Val Dice of ranks with at least {_FEWEST} trials, {basis}: from {mean_dice.iloc[0]:.3f} "
             f"(r = {mean_dice.index[0]}) to {mean_dice.iloc[-1]:.3f} (r = {mean_dice.index[-1]})."
         )
     if len(trials) and trials[LR].nunique() > 1:
         order = trials[LR].corr(trials["best_val_dice"], method="spearman")
         said.append(
-            f"Rank correlation of lr with Val Dice: {order:+.2f} (Spearman, {count(len(trials), 'trial')}, {beside})."
+            f"Rank correlation of lr with Val Dice: {order:+.2f} (Spearman, {count(len(trials), 'trial')}, {basis})."
         )
     return " ".join(said)
