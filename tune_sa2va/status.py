@@ -1,6 +1,6 @@
-"""`python -m tune_sa2va.status results/NAME`: the progress of a search, read from its files only.
+"""`python -m tune_sa2va.status results/NAME` shows the state of a search, read from its files alone.
 
-Exit codes: 0 running or ended, 3 neither (killed or interrupted: it can be resumed), 2 wrong use.
+Exit codes: 0 running or ended; 3 killed or interrupted, so it can be resumed; 2 wrong use.
 """
 
 import time
@@ -24,13 +24,12 @@ _NOT_RUNNING = 3
 def main(
     run: Annotated[Path, typer.Argument(help="Results folder of a search.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Refresh every 2 s until the search ends.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Update the table every 2 s until the search ends.")] = False,
 ) -> None:
-    """Show the progress of a search: its lanes, its best trial, how many trials were stopped or failed, and when it
-    will end.
+    """Show the state of a search: its lanes, its best trial, how many trials were stopped or failed, when it will end.
 
-    It reads only the files of the results folder. So it works from another shell, from another machine that sees the
-    folder, and after the end.
+    Only the files of the results folder are read, so it works from another shell, from another machine that sees the
+    folder, and after the search has ended.
     """
     import json
 
@@ -54,7 +53,11 @@ def main(
 
 
 def as_values(view: "View", pulse: "SearchStatus", now: datetime) -> dict[str, Any]:
-    """The progress as plain values for JSON. Times are ISO 8601 in UTC; None where they are not known."""
+    """What --json prints, as plain values; times in ISO 8601, UTC.
+
+    `ends_at` is the estimate of the end (low, middle, high), or None where the search does not run or has no epoch yet;
+    `best` is None before the first score.
+    """
     from tune_sa2va.watch.estimate import estimate_end
     from tune_sa2va.watch.search_status import Life
 
