@@ -6,7 +6,6 @@ import pytest
 
 from tune_sa2va.plan.clock import LANE_START_S, predict
 from tune_sa2va.plan.pace import Pace
-from tune_sa2va.plan.show import duration
 from tune_sa2va.preflight.flags import Flags
 from tune_sa2va.preflight.settings import resolve_settings
 from tune_sa2va.schedule.expected_length import Expectation
@@ -49,10 +48,3 @@ def test_with_folds_every_image_is_scored_and_trained_on_by_all_but_one(tmp_path
 
 def test_a_time_budget_is_told(tmp_path: Path) -> None:
     assert predict(resolve_settings(flags(tmp_path, time_budget_min=1.0)), IMAGES, EXPECTED, PACE).cut_short
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"), [(7.2, "7 s"), (99, "99 s"), (150, "2 min"), (3600, "60 min"), (7500, "2 h 05 min")]
-)
-def test_durations(seconds: float, said: str) -> None:
-    assert duration(seconds) == said

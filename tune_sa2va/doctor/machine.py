@@ -29,9 +29,9 @@ _RAY_SOCKET = "/ray/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_st
 def check_machine(folders: dict[str, Path]) -> list[Finding]:
     """The findings about this machine. folders: what is stored -> its folder, which need not exist yet."""
     return [
-        *(judge_disk(name, folder, _free_gib(folder)) for name, folder in folders.items()),
+        *(judge_disk(name, folder, _writable_gib(folder)) for name, folder in folders.items()),
         judge_shared_memory(_shared_memory_gib()),
-        judge_memory(_available_gib()),
+        judge_memory(available_memory_gib()),
         *what_ray_needs(),
     ]
 
@@ -123,7 +123,7 @@ def judge_ray_folder(folder: Path) -> Finding:
         found = f"{folder}: paths of sockets in it take {longest} bytes, and may take {_SOCKET_PATH_LIMIT} at most"
         return Finding(Severity.FAIL, "Ray's folder", found, "Set RAY_TMPDIR to a short path, such as /tmp.")
     sessions = folder / "ray"  # may belong to another user: the first one who ran Ray here
-    if _free_gib(sessions) is None:
+    if _writable_gib(sessions) is None:
         cure = "Set RAY_TMPDIR to a short path of your own, such as /tmp/ray-$USER, and make that folder."
         return Finding(Severity.FAIL, "Ray's folder", f"{sessions} cannot be written by you", cure)
     return Finding(Severity.OK, "Ray's folder", str(sessions))
@@ -136,7 +136,7 @@ def judge_home(environment: Mapping[str, str], home: Path | None) -> Finding:
     """
     if environment.get("RAY_AUTH_MODE") == "disabled" or {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & environment.keys():
         return Finding(Severity.OK, "home folder", "not needed: Ray's token is elsewhere")
-    if home is not None and _free_gib(home / ".ray") is not None:
+    if home is not None and _writable_gib(home / ".ray") is not None:
         return Finding(Severity.OK, "home folder", str(home))
     found = "there is none" if home is None else f"{home} cannot be written"
     return Finding(Severity.FAIL, "home folder", f"{found}, and Ray writes its token there", _HOME_CURE)
@@ -163,12 +163,20 @@ def _home() -> Path | None:
     return home if home.is_dir() else None
 
 
-def _free_gib(folder: Path) -> float | None:
-    """Free space on the disk where `folder` is or will be made; None if it cannot be written."""
-    nearest = next(each for each in (folder, *folder.parents) if each.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        return None
-    return shutil.disk_usage(nearest).free / _GIB
+def free_disk_gib(folder: Path) -> float:
+    """Free space in GiB on the disk where `folder` is or will be made."""
+    return shutil.disk_usage(_nearest(folder)).free / _GIB
+
+
+def _writable_gib(folder: Path) -> float | None:
+    """`free_disk_gib`; None if `folder` cannot be written or made."""
+    nearest = _nearest(folder)
+    can_write = nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
+    return free_disk_gib(folder) if can_write else None
+
+
+def _nearest(folder: Path) -> Path:
+    return next(each for each in (folder, *folder.parents) if each.exists())
 
 
 def _shared_memory_gib() -> float | None:
@@ -180,7 +188,7 @@ def _memory_bytes() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _available_gib() -> float:
+def available_memory_gib() -> float:
     """Memory that new processes can take: the kernel's MemAvailable, or what the container's limit leaves if less."""
     lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in lines}

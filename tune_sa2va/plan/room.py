@@ -1,14 +1,13 @@
 """The memory and disk space that a search takes, and what is free: for each lane, the feature cache and the results."""
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from tune_sa2va.cache.room import features_bytes
 from tune_sa2va.data.variants import variants_of
+from tune_sa2va.doctor.machine import available_memory_gib, free_disk_gib
 from tune_sa2va.model.dims import read_dims
 from tune_sa2va.model.locate import model_folder
 from tune_sa2va.preflight.cards import Card, cards
@@ -80,18 +79,6 @@ def measure_room(
         results_gib=kept * checkpoint + _RECORDS_GIB,
         results_free_gib=free_disk_gib(settings.out),
     )
-
-
-def free_disk_gib(folder: Path) -> float:
-    """Free space on the disk where `folder` is or will be made."""
-    nearest = next(each for each in (folder, *folder.parents) if each.exists())
-    return shutil.disk_usage(nearest).free / GIB
-
-
-def available_memory_gib() -> float:
-    """Main memory that new processes can take: the kernel's MemAvailable."""
-    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) / 2**20
 
 
 def _cache_bytes(settings: SearchSettings, sizes_px: Sequence[tuple[int, int]]) -> int:

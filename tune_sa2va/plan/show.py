@@ -14,7 +14,7 @@ from tune_sa2va.plan.forecast import Forecast
 from tune_sa2va.plan.room import Room
 from tune_sa2va.printable import printable
 from tune_sa2va.results.settings import SearchSettings
-from tune_sa2va.words import count
+from tune_sa2va.words import count, duration
 
 
 def to_plain(forecast: Forecast) -> dict[str, Any]:
@@ -52,14 +52,6 @@ def show(console: Console, forecast: Forecast) -> None:
                 console.print(Text(f"- {printable(sentence)}", overflow="fold"))
     if not forecast.problems:
         console.print("\nNothing found that would make the search fail.", style="green")
-
-
-def duration(seconds: float) -> str:
-    """A duration in words, such as 2 h 05 min, 12 min or 40 s."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _rows(forecast: Forecast) -> Iterator[tuple[str, str]]:
