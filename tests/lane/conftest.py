@@ -18,14 +18,14 @@ def own_ray() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def ray_where_it_is_asked(request: pytest.FixtureRequest) -> None:
-    """For every test here but those that leave the object store out."""
+    """Starts Ray for every test of this folder that does not use `folders_for_refs`."""
     if "folders_for_refs" not in request.fixturenames:
         request.getfixturevalue("own_ray")
 
 
 @pytest.fixture
 def folders_for_refs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Checkpoints travel as the name of a folder and not through Ray's object store, which these tests do not ask."""
+    """Passes checkpoints as the name of a folder, not through Ray's object store, so that a test needs no Ray."""
 
     def copy(checkpoint: tuple[Path, ...], folder: Path) -> None:
         shutil.copytree(checkpoint[0], folder)

@@ -1,4 +1,4 @@
-"""A lane with two CPU workers: trials come, fail, resume and go in it, and its death is told."""
+"""A lane with two CPU workers: trials start, fail, resume and end in it, and its death raises an error."""
 
 import os
 import signal
@@ -38,7 +38,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> LaneSettings:
 
 @pytest.fixture(scope="module")
 def names(settings: LaneSettings) -> Names:
-    """The split, as the workers get it: nothing else of a results folder."""
+    """The split, which is all that workers get of a results folder."""
     return read_names(Path(settings.data.source).parent)
 
 

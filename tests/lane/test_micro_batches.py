@@ -1,4 +1,4 @@
-"""A trial that runs out of memory goes on in smaller micro-batches, none of them out of their field's limits."""
+"""A trial that runs out of memory continues with smaller micro-batches, within the limits of the config's fields."""
 
 import json
 from pathlib import Path
@@ -43,7 +43,7 @@ def test_as_small_as_the_limits_allow(start: tuple[int, int], shapes: list[tuple
 
 
 class NoMemory(LaneTrainable):
-    """A lane that has no memory for anything, told without a worker group."""
+    """Replies like a lane that runs out of memory in every epoch; has no worker group."""
 
     def __init__(self, config: TrialConfig, folder: Path) -> None:
         self.asked: list[tuple[int, int]] = []

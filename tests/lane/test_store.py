@@ -1,4 +1,4 @@
-"""Which checkpoints of a trial stay, and when the others go."""
+"""Which checkpoints of a trial are kept, and when the others are deleted."""
 
 import json
 from pathlib import Path
@@ -41,7 +41,7 @@ def flusher() -> Flusher:
 
 @pytest.fixture
 def trial(tmp_path: Path, flusher: Flusher) -> Path:
-    """One whose five epochs were kept, each once the next had begun."""
+    """A trial of five stored epochs, each flushed once the next had begun."""
     folder, saved = tmp_path / "trial", checkpoint(tmp_path / "saved")
     store = TrialStore(folder, CONFIG, flusher)
     for epochs in range(1, 6):
@@ -99,7 +99,7 @@ def test_an_epoch_that_the_search_never_heard_of_takes_no_known_one_along(tmp_pa
     for records_so_far in told:
         flusher.begin()
         store.save(records_so_far, saved)
-    flusher.begin()  # as its lane closes: the time is up before anybody hears of epoch 4, the best of all
+    flusher.begin()  # as its lane closes: the time is up before Tune is told of epoch 4, the best of all
     flusher.settle()
     assert kept(folder) == [1, 3, 4]
     prune_ended(folder, best=1)

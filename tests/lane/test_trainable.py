@@ -1,4 +1,4 @@
-"""What an owner makes of its workers' replies: smaller batches, failures with a finite value, epochs told again."""
+"""How an owner handles its workers' replies: smaller batches, failures with a finite value, epochs reported again."""
 
 import errno
 import json
@@ -23,7 +23,7 @@ EPOCHS = 2
 
 
 class Workers:
-    """Replies as a worker group with room for so many images; notes what it is asked."""
+    """Replies like a worker group with memory for `room` images, and records the commands."""
 
     def __init__(self, room: int, checkpoint: Callable[[TrialConfig], tuple[Path]]) -> None:
         self.room, self.asked, self.alive = room, [], True

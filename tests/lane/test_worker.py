@@ -1,4 +1,4 @@
-"""What a worker says of a trial that fails on its data: a real trial on images that became unreadable."""
+"""What a worker replies when a trial fails on its data: a real trial on images that became unreadable."""
 
 from pathlib import Path
 

@@ -1,8 +1,8 @@
-"""The meeting point of a lane's owner and its workers: a threaded Ray actor that takes no CPU.
+"""Passes commands and replies between a lane's owner and its workers: a threaded Ray actor that reserves no CPU.
 
-Commands are numbered from 0 and go one at a time: the owner posts the next one when it has the answers to the last.
-Number -1 stands for the opening of the workers, which nobody has to ask for. Both sides wait inside the actor, so
-that nobody polls: a command reaches the workers within milliseconds.
+Commands are numbered from 0 and sent one at a time: the owner posts the next one when it has the replies to the last.
+Number -1 stands for the opening of the workers, which needs no command. Both sides block inside the actor instead of
+polling, so a command reaches the workers within milliseconds.
 """
 
 import threading
@@ -12,11 +12,11 @@ from collections import defaultdict
 from tune_sa2va.lane.messages import Command, Reply
 
 OPENING = -1
-"""The number under which workers answer once they are open."""
+"""The number under which workers reply once they are open."""
 
 
 class Mailbox:
-    """Holds the last command and the answers to it. As an actor it needs a thread for everyone who may wait in it."""
+    """Holds the last command and the replies to it. As an actor it needs one thread for every process that may wait."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -25,7 +25,7 @@ class Mailbox:
         self._answers: defaultdict[int, dict[int, Reply]] = defaultdict(dict)
 
     def post(self, command: Command) -> int:
-        """The owner's next command; gives back its number."""
+        """For the owner: sets the next command. Returns its number."""
         with self._changed:
             self._answers.pop(self._number, None)
             self._number += 1
@@ -34,7 +34,7 @@ class Mailbox:
             return self._number
 
     def command_after(self, number: int, timeout_s: float) -> tuple[int, Command] | None:
-        """A worker's wait for a command later than `number`; None when none came in time."""
+        """For a worker: waits for a command later than `number`. None if none came within `timeout_s`."""
         with self._changed:
             self._changed.wait_for(lambda: self._number > number, timeout_s)
             if self._number > number and self._command is not None:
@@ -42,13 +42,13 @@ class Mailbox:
             return None
 
     def answer(self, number: int, rank: int, answer: Reply) -> None:
-        """A worker's answer to command `number`."""
+        """For a worker: its reply to command `number`."""
         with self._changed:
             self._answers[number][rank] = answer
             self._changed.notify_all()
 
     def answers(self, number: int, num_workers: int, timeout_s: float) -> dict[int, Reply]:
-        """The owner's wait for all answers to command `number`; after `timeout_s`, those that are there."""
+        """For the owner: waits for all replies to command `number`. Rank -> reply; after `timeout_s`, those so far."""
         deadline = time.monotonic() + timeout_s
         with self._changed:
             while len(self._answers[number]) < num_workers and (left_s := deadline - time.monotonic()) > 0:

@@ -1,7 +1,8 @@
-"""What passes between the owner of a lane and its workers: one command to all of them, one answer from each.
+"""Messages between the owner of a lane and its workers: one command to all workers, one reply from each.
 
-A trial's checkpoint travels as arrays of bytes, file by file, because the two may sit on different nodes. The arrays
-go through Ray's object store; messages hold a reference to them, in a tuple, which keeps Ray from resolving it early.
+A trial's checkpoint is sent as arrays of bytes, one per file, because owner and workers may run on different nodes. The
+arrays go through Ray's object store. A message holds a reference to them, in a tuple so that Ray does not resolve it
+early.
 """
 
 from collections.abc import Mapping
@@ -24,7 +25,7 @@ FilesRef = tuple[ray.ObjectRef, ...]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StartTrial:
-    """A new trial in place of the one before; `checkpoint` is empty for one that starts afresh."""
+    """Replaces the current trial by a new one. `checkpoint` is empty for a trial that starts from scratch."""
 
     config: TrialConfig
     checkpoint: FilesRef = ()
@@ -32,22 +33,22 @@ class StartTrial:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunEpoch:
-    """The next epoch of the current trial; of a trial with folds, the next fold of it."""
+    """Runs the next epoch of the current trial; in a trial with folds, the next fold of the epoch."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EndEpoch:
-    """No more folds of the epoch under way: its record by those that are done, and the trial ends with it."""
+    """Ends the current epoch without its remaining folds, and the trial with it. The record covers the folds done."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SaveTrial:
-    """The current trial's checkpoint."""
+    """Asks for the current trial's checkpoint."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exit:
-    """Leave the loop. `abort`: by an exception, so that Ray Train also ends a worker that hangs in a collective."""
+    """Leave the loop. abort: by an exception, so that Ray Train also ends workers that hang in a collective."""
 
     abort: bool = False
 
@@ -57,14 +58,16 @@ Command = StartTrial | RunEpoch | EndEpoch | SaveTrial | Exit
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reply:
-    """What one worker says when it is done with a command.
+    """What one worker returns when it is done with a command.
 
-    failure: why the trial cannot go on, one sentence; empty when all went well. traceback: where, for the records.
-    kind: the class of the error, which is the same however the sentence differs. needed_gib: of an out-of-memory error,
-    the most that the device held of the trial; 0 elsewhere.
-    record: the epoch's record as plain values, with VAL_COUNTS, from rank 0; None when folds of it are to come, or the
-    trial has no epoch left. counts: VAL_COUNTS of the folds so far, where more of them are to come.
-    checkpoint: the files that `SaveTrial` asked for, from rank 0.
+    failure: why the trial cannot continue, in one sentence; empty on success.
+    traceback: that of the failure, for the records.
+    kind: class name of the error. It stays the same when the wording of `failure` varies.
+    needed_gib: for an out-of-memory error, the peak of memory allocated on the device in GiB; 0 otherwise.
+    record: the epoch's record as plain values, with VAL_COUNTS; from rank 0 only. None while the epoch has folds left,
+        or when the trial has no epoch left.
+    counts: VAL_COUNTS of the folds done so far, while the epoch has folds left; from rank 0 only.
+    checkpoint: the files that `SaveTrial` asked for; from rank 0 only.
     """
 
     failure: str = ""
@@ -77,31 +80,31 @@ class Reply:
 
 
 def pack_folder(folder: Path) -> FilesRef:
-    """The files of `folder`, put into the object store."""
+    """Puts the files of `folder` into the object store and returns a reference to them."""
     return (ray.put(read_files(folder)),)
 
 
 def unpack_folder(checkpoint: FilesRef, folder: Path) -> None:
-    """Writes the files of `pack_folder` below `folder`."""
+    """Writes the files that `pack_folder` stored below `folder`."""
     (reference,) = checkpoint
     write_files(ray.get(reference), folder)
 
 
 def read_files(folder: Path) -> Files:
-    """The files of `folder`. Mapped: reading 0.5 GB takes 1.2 s more than Ray's copy from the page cache."""
+    """The files of `folder`, memory-mapped: reading 0.5 GB takes 1.2 s more than Ray's copy from the page cache."""
     paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
     return {path.relative_to(folder).as_posix(): _mapped(path) for path in paths}
 
 
 def write_files(files: Files, folder: Path) -> None:
-    """Writes the files of `read_files` below `folder`."""
+    """Writes the files that `read_files` returned below `folder`."""
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content.data)  # numpy's tofile does not say that the disk is full
+        path.write_bytes(content.data)  # numpy's tofile does not report a full disk
 
 
 def _mapped(path: Path) -> UInt8[np.ndarray, " bytes"]:
-    if not path.stat().st_size:  # cannot be mapped
+    if not path.stat().st_size:  # an empty file cannot be mapped
         return np.empty(0, dtype=np.uint8)
     return np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))

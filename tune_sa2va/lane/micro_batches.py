@@ -6,9 +6,9 @@ from tune_sa2va.config import TrialConfig
 
 
 def halved(config: TrialConfig) -> TrialConfig | None:
-    """`config` with half the images a forward and twice the forwards a step.
+    """`config` with half the images per forward pass and twice the forward passes per step.
 
-    None where that cannot be: an odd micro-batch, or more forwards than `train.accumulation_steps` may have.
+    None if that is impossible: the micro-batch is odd, or `train.accumulation_steps` would exceed its limit.
     """
     train = config.train
     if train.micro_batch_size % 2:

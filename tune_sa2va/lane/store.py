@@ -1,11 +1,11 @@
-"""A trial's checkpoints and epoch records, kept by us and not by Tune.
+"""A trial's checkpoints and epoch records, stored independently of Tune.
 
-Tune saves its own state now and then; what a kill takes of it must not cost an epoch. So each epoch is kept before Tune
-hears of it: the checkpoint and the records of all epochs up to it, in one folder that appears whole. A trial that Tune
-takes up from an older state is told the epochs it has missed from here, without running them again.
+Tune saves its own state only now and then, and a kill must not cost the epochs since. So each epoch is stored before
+Tune is told of it: its checkpoint and the records of all epochs so far, in one folder that appears atomically. When
+Tune restores a trial from an older state, it is told the missed epochs from this store, and they are not run again.
 
-The disk is waited for while the next epoch trains. Should the machine stop before, checksums tell, and the checkpoint
-before serves, which the disk has: that costs the last epoch, as its loss in mid-epoch would.
+The checkpoint is flushed to disk while the next epoch trains. If the machine stops before the flush is done, checksums
+reveal the damaged checkpoint and the previous one, already on disk, is used. This costs one epoch at most.
 """
 
 import contextlib
@@ -28,10 +28,12 @@ from tune_sa2va.train.checkpoint_state import OPTIMIZER_FILE, objective, read_st
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stored:
-    """The newest sound state of a trial.
+    """The newest undamaged state of a trial.
 
-    epoch: finished epochs, 0 for a trial with none. folder: the checkpoint after it. records: of epochs 1..epoch.
-    warning: what was found damaged and passed over; empty when all is well.
+    epoch: number of finished epochs.
+    folder: the checkpoint after `epoch`; None if `epoch` is 0.
+    records: those of epochs 1..epoch.
+    warning: which checkpoint was found damaged and skipped; empty if none was.
     """
 
     epoch: int = 0
@@ -41,9 +43,9 @@ class Stored:
 
 
 class Flusher:
-    """Brings one checkpoint at a time to the disk, in a thread: a lane's last one, whichever trial's it is.
+    """Flushes a lane's latest checkpoint to disk in a background thread, one at a time, whichever trial it belongs to.
 
-    It also takes away those that are not needed any more: to delete 0.5 GB that were just written takes 0.4 s.
+    It also deletes checkpoints that are no longer needed: deleting 0.5 GB that were just written takes 0.4 s.
     """
 
     def __init__(self) -> None:
@@ -52,7 +54,8 @@ class Flusher:
         self._flushed: Future[None] | None = None
 
     def note(self, folder: Path, epoch: int, kept: set[int]) -> None:
-        """The checkpoint after `epoch` of the trial in `folder` comes next, and all but `kept` go. `settle` before."""
+        """Schedules the flush of the checkpoint after `epoch` of the trial in `folder`, and the deletion of all its
+        checkpoints but those after the epochs in `kept`. Call `settle` first."""
 
         def flush() -> None:
             flush_folder(_path(folder, epoch))
@@ -61,21 +64,21 @@ class Flusher:
         self._next = flush
 
     def begin(self) -> None:
-        """Begins with what was noted; call it when training goes on. Tables that the search flushes before would wait
-        for this checkpoint, too."""
+        """Starts what was noted. Call it when training continues: if it ran earlier, the tables that the search flushes
+        after an epoch would wait for this checkpoint, too."""
         flush, self._next = self._next, None
         if flush is not None:
             self._flushed = self._thread.submit(flush)
 
     def settle(self) -> None:
-        """Wait until what was begun is done.
+        """Waits until the flush that `begin` started is done.
 
         Raises:
-            OSError: it has no room, or cannot be written.
+            OSError: the disk is full, or cannot be written.
         """
         flushed, self._flushed = self._flushed, None
         if flushed is not None:
-            with contextlib.suppress(FileNotFoundError):  # its trial is over, and what is not needed any more has gone
+            with contextlib.suppress(FileNotFoundError):  # the trial has ended, and its checkpoint was deleted since
                 flushed.result()
 
 
@@ -86,7 +89,10 @@ class TrialStore:
         self._folder, self._config, self._flusher = folder, config, flusher
 
     def save(self, records: tuple[dict[str, Any], ...], checkpoint: FilesRef) -> None:
-        """Keep the state after the last epoch of `records`; older ones go but for the best and the one before.
+        """Stores the state after the last epoch of `records`. Older checkpoints will be deleted, except for the best
+        one and the previous one.
+
+        checkpoint: the files of the state, from `pack_folder`.
 
         Raises:
             OSError: the disk is full, or cannot be written.
@@ -94,21 +100,24 @@ class TrialStore:
         epoch = records[-1]["epoch"]
         unfinished = self._folder / f".checkpoint_{epoch:04d}.part"
         shutil.rmtree(unfinished, ignore_errors=True)
-        self._flusher.settle()  # first: what it takes away is room for this one
+        self._flusher.settle()  # first: the checkpoints that it deletes make room for this one
         try:
             unpack_folder(checkpoint, unfinished)
             (unfinished / RECORDS_FILE).write_text(json.dumps(records), encoding="utf-8")
             rename_folder(unfinished, _path(self._folder, epoch))
         except OSError:
-            shutil.rmtree(unfinished, ignore_errors=True)  # a full disk should not stay so for our leavings
+            shutil.rmtree(unfinished, ignore_errors=True)  # leave no unfinished files on a full disk
             raise
-        # The best of those before: where the time budget ends the search now, Tune never hears of this epoch, and the
-        # tables name that one. If this epoch is the best, it is the last, too.
+        # The best among the earlier epochs: if the time budget ends the search now, Tune is never told of this epoch,
+        # and the tables name that one. This epoch's own checkpoint is kept in any case.
         best = best_epoch(records[:-1])
         self._flusher.note(self._folder, epoch, {epoch, epoch - 1} | ({best} if best is not None else set()))
 
     def newest(self) -> Stored:
-        """The last epoch whose checkpoint is whole; earlier ones where a later one is damaged."""
+        """The state after the last epoch with an undamaged checkpoint; `Stored()` if there is none.
+
+        Deletes the folder if its checkpoints belong to another configuration.
+        """
         warning = ""
         for folder in _checkpoints(self._folder):
             try:
@@ -118,23 +127,24 @@ class TrialStore:
                 warning = f"the checkpoint {folder.name} is damaged, so the one before it was used ({error})"
                 continue
             if objective(TrialConfig.model_validate(state["config"])) != objective(self._config):
-                shutil.rmtree(self._folder)  # proposed, not recorded by Tune, and proposed otherwise after a kill
+                # A kill came before Tune recorded that trial; the resumed search proposed another one under its name.
+                shutil.rmtree(self._folder)
                 return Stored()
             return Stored(epoch=len(records), folder=folder, records=records, warning=warning)
         return Stored(warning=warning)
 
 
 def prune_ended(folder: Path, best: int) -> None:
-    """Of a trial that is over, keep the adapter of the epoch that it counts by; nobody will train it further.
+    """Deletes what an ended trial no longer needs: all checkpoints but one, and the optimizer state of that one.
 
-    best: as the search's tables have it. An epoch that they never heard of goes, however good it was; without the one
-    that they name, everything stays.
+    best: the trial's best epoch according to the search's tables. A better epoch that the tables do not have is
+        deleted, too. If there is no checkpoint of `best`, nothing is deleted.
     """
     if not _path(folder, best).exists():
         return
     for file in _path(folder, best).rglob(OPTIMIZER_FILE):  # of every fold
         file.unlink()
-    flush_folder(_path(folder, best))  # its lane may still wait for the disk, and soon no other is there to serve
+    flush_folder(_path(folder, best))  # the lane may not have flushed it yet, and soon it is the only one left
     _keep(folder, {best})
 
 
@@ -146,7 +156,7 @@ def _keep(folder: Path, epochs: set[int]) -> None:
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    """The last epoch's first."""
+    """All checkpoints in `folder`, latest epoch first."""
     return sorted(folder.glob("checkpoint_*"), reverse=True)
 
 

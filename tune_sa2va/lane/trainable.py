@@ -1,12 +1,12 @@
 """The Tune side of a lane: one actor, one worker group, many trials.
 
-Tune calls `reset_config` for every trial after the first (`reuse_actors=True`), so that a trial costs milliseconds to
-start and not the 20 s of a worker group. The workers' CPUs and GPUs are Ray Train's own placement group, which Tune
-does not see: the searcher must not propose more trials at a time than there are lanes.
+Tune calls `reset_config` for every trial after the first (`reuse_actors=True`), so starting a trial takes milliseconds
+and not the 20 s of a worker group. The workers' CPUs and GPUs are in Ray Train's own placement group, which Tune does
+not see: the searcher must not propose more trials at a time than there are lanes.
 
-A trial that fails on its own account reports `val_dice` 0 with the reason and is done; a lost worker group raises, and
-Tune runs the trial again in a new actor. What Tune keeps as a checkpoint is a note of the epoch; the checkpoint itself
-is in our `TrialStore`, in a folder that is whole before Tune hears of the epoch.
+A trial that fails for a reason of its own reports `val_dice` 0 with the reason and is done. A lost worker group raises,
+and Tune runs the trial again in a new actor. Tune's checkpoint is only a note of the epoch; the real one is in
+`TrialStore`, complete before Tune is told of the epoch.
 """
 
 import json
@@ -33,37 +33,37 @@ Judge = Callable[[Mapping[str, Any], str, int, Sequence[Sequence[int] | None]], 
 Configure = Callable[[Mapping[str, Any]], TrialConfig]
 
 _ON_THE_HEAD_NODE = {"node:__internal_head__": 0.001}
-"""What an owner asks Tune for: a share of what only Ray's head node has. Owners sit there so that they survive the loss
-of any other node. They take no CPU from workers, as they sleep while those work."""
+"""The resources of an owner: a share of a resource that only Ray's head node has. Owners run there so that they survive
+the loss of any other node. They reserve no CPU, as they sleep while the workers work."""
 
 LANE_FAILURE = "lane_failure"
-"""Key of a result: the lane itself could not open, so every trial would fail."""
+"""Key of a result: the lane itself could not be opened, so every trial would fail."""
 
 FAILURE_KIND = "failure_kind"
-"""Key of a failed result: what went wrong, the same word however the sentence differs."""
+"""Key of a failed result: class name of the error. It stays the same when the wording of the sentence varies."""
 
 INFEASIBLE_GIB = "infeasible_gib"
-"""Key of a result whose trial needs more memory than the device has: what it needed at least, in GiB."""
+"""Key of a result whose trial needs more memory than the device has: a lower bound of what it needs, in GiB."""
 
 PAUSE = "pause"
-"""Key of a result after which the search should stop and be resumed later: why. The disk is full, or data are gone."""
+"""Key of a result after which the search should stop and be resumed later, with the reason: full disk or data gone."""
 
 DATA_GONE, DAMAGED_FEATURES = DataGoneError.__name__, DamagedFeaturesError.__name__
-"""Kinds of failures that are not the trial's own."""
+"""Kinds of failure that are not the trial's fault."""
 
 _FEATURES_AGAIN = 3
-"""How often in an epoch a lane is opened again to encode what was damaged in the cache; then the disk is to blame."""
+"""How often a lane is reopened within one epoch to encode damaged features again. More often means a faulty disk."""
 
 OUT_OF_MEMORY = "OutOfMemoryError"
 _NOTE = "epoch.json"
 
 
 class LaneTrainable(tune.Trainable):
-    """One lane. Built by Tune; `tune.with_parameters` hands it the arguments of `setup`."""
+    """The owner of one lane. Built by Tune; `tune.with_parameters` passes it the arguments of `setup`."""
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        """For the owner alone; the workers' CPUs and GPUs are asked for by Ray Train."""
+        """The owner's resources only; Ray Train requests the workers' CPUs and GPUs."""
         return tune.PlacementGroupFactory([_ON_THE_HEAD_NODE])
 
     def setup(
@@ -75,13 +75,14 @@ class LaneTrainable(tune.Trainable):
         storage: Path,
         judge: Judge,
     ) -> None:
-        """The lane starts with the first step: Tune may give the trial to another lane that has become free, and drop
-        this one. Dropped while its worker group starts, it would leave the group's CPUs and GPUs taken.
+        """Does not start the lane; the first step does. Tune may drop this actor when another lane becomes free for the
+        trial. If that happened while the worker group starts, the group's CPUs and GPUs would stay reserved.
 
         names: the split, for the workers.
-        configure: makes a trial's configuration of Tune's `config`, a point of the search space.
-        storage: a folder for checkpoints, seen by this node.
-        judge: says after a fold why the others are not worth training in this epoch, or nothing.
+        configure: makes a trial's configuration from Tune's `config`, a point of the search space.
+        storage: a folder for checkpoints, visible from this node.
+        judge: after each fold but the last, returns why the remaining folds are not worth training, or "". Called with
+            Tune's `config`, the trial's name, the epoch, and VAL_COUNTS of the folds so far.
         """
         self._settings, self._names = settings, names
         self._configure = configure
@@ -92,7 +93,7 @@ class LaneTrainable(tune.Trainable):
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """A new trial in the same lane. It starts with its first step, when we know whether it resumes."""
+        """Takes a new trial into the same lane. It starts with its first step, when it is known whether it resumes."""
         self._values = dict(new_config)
         self._known_epochs = 0
         self._features_warning = ""
@@ -101,7 +102,7 @@ class LaneTrainable(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """One epoch: run, or told from the store where Tune's state is older than the trial."""
+        """The result of the next epoch: of one that is run, or one from the store that Tune's state lacks."""
         self._flusher.begin()
         if not self._is_restored and (problem := self._restore()):
             return self._failed(problem)
@@ -109,7 +110,8 @@ class LaneTrainable(tune.Trainable):
             if self._epochs_tune_lacks:
                 return self._result(self._epochs_tune_lacks.popleft())
             if self._records and self._is_last(self._records[-1]):
-                # Killed after the last epoch's checkpoint and before Tune wrote the end: the last result stands.
+                # A kill came after the last epoch's checkpoint and before Tune saved the trial's end: the last result
+                # stands.
                 return {RESULT_DUPLICATE: True, DONE: True}
             answer = self._run_epoch()
             if answer.failure:
@@ -126,7 +128,7 @@ class LaneTrainable(tune.Trainable):
             return self._paused(self._disk_is_full)
 
     def _restore(self) -> Reply | None:
-        """Finds out where the trial is; a failure where the sampled point is no valid configuration."""
+        """Finds the trial's newest state. Returns a failure if the sampled point is not a valid configuration."""
         try:
             self._config = self._configure(self._values)
         except (ValueError, UserError) as error:
@@ -139,10 +141,10 @@ class LaneTrainable(tune.Trainable):
         return None
 
     def _run_epoch(self) -> Reply:
-        """The next epoch's record; where memory runs out, with micro-batches halved until they fit or are odd.
+        """Runs the next epoch. If memory runs out, tries again with micro-batches halved until they fit or are odd.
 
-        Once more as well where features in the cache were damaged: a lane that opens encodes what is not there, and the
-        open one has let its encoders go.
+        If features in the cache are damaged, reopens the lane and tries again: an open lane has released its encoders,
+        and opening one encodes missing features.
         """
         opened_again = 0
         while True:
@@ -163,7 +165,8 @@ class LaneTrainable(tune.Trainable):
             self._stored = self._store.newest()
 
     def _run_folds(self) -> Reply:
-        """The next epoch's record: one reply without folds; with folds one each, until the judge gives the trial up."""
+        """Runs the next epoch. Without folds one reply has its record; with folds there is a reply for each fold, until
+        the last fold or until the judge gives the trial up."""
         epoch, done = len(self._records) + 1, 0
         answer = self._ask(RunEpoch())
         while answer.counts:
@@ -178,8 +181,8 @@ class LaneTrainable(tune.Trainable):
         return answer
 
     def _end_lane(self) -> None:
-        """The trial goes on in a new one, from its last checkpoint."""
-        assert self._lane is not None, "it has just answered"
+        """Closes the lane; the trial continues in a new one, from its last checkpoint."""
+        assert self._lane is not None, "it has just replied"
         self._lane.close()
         self._lane = None
         self._is_started = False
@@ -198,11 +201,11 @@ class LaneTrainable(tune.Trainable):
         return answer
 
     def _ask(self, command: Command) -> Reply:
-        assert self._lane is not None, "`_start` has come before"
+        assert self._lane is not None, "`_start` was called before"
         return self._lane.ask(command)
 
     def _kept(self, record: dict[str, Any]) -> dict[str, Any]:
-        """The result of an epoch that was run, once it is in the store."""
+        """Saves an epoch that was just run in the store and returns its result."""
         if not math.isfinite(record["val_dice"]):
             reason = "val_dice is not a number: no validation image shows a vessel, and none was found."
             return self._failed(Reply(failure=reason, kind="NothingToScore"))
@@ -236,13 +239,13 @@ class LaneTrainable(tune.Trainable):
         return f"The disk of {self._storage_folder} is full (or the one for temporary files). Free some space."
 
     def _paused(self, reason: str) -> dict[str, Any]:
-        """Nothing is wrong with the trial; it goes on when what is wrong outside of it has been cured."""
+        """A result that pauses the search. The trial itself is sound; it continues once the cause has been removed."""
         return {"val_dice": 0.0, "failure": "", PAUSE: reason, DONE: False}
 
     def _failed(self, answer: Reply) -> dict[str, Any]:
-        """The last result of a trial that cannot go on.
+        """The last result of a trial that cannot continue.
 
-        Its value is finite: with NaN or none the Optuna trial would stay RUNNING for ever. It has no epoch, so that
+        Its value is finite: with NaN or no value, the Optuna trial would stay RUNNING for ever. It has no epoch, so
         ASHA does not count it at any rung.
         """
         self._is_started = False
@@ -256,14 +259,14 @@ class LaneTrainable(tune.Trainable):
         return result | ({INFEASIBLE_GIB: answer.needed_gib} if answer.kind == OUT_OF_MEMORY else {})
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Notes how far Tune knows the trial."""
+        """Writes a note of the last epoch that Tune was told."""
         epochs = len(self._records) - len(self._epochs_tune_lacks)
         (Path(checkpoint_dir) / _NOTE).write_text(json.dumps({"epoch": epochs}), encoding="utf-8")
 
     def load_checkpoint(self, checkpoint: str) -> None:
-        """Takes the note; the state itself comes from the store with the first step.
+        """Reads the note; the state itself is read from the store in the first step.
 
-        Without a note that can be read, Tune is told every epoch again, which does no harm.
+        If the note cannot be read, Tune is told every epoch again, which does no harm.
         """
         try:
             note = json.loads((Path(checkpoint) / _NOTE).read_text(encoding="utf-8"))
@@ -272,7 +275,7 @@ class LaneTrainable(tune.Trainable):
             self._known_epochs = 0
 
     def cleanup(self) -> None:
-        """Asks the workers to leave, waits, and only then lets go of them."""
+        """Starts the last checkpoint's flush and closes the lane."""
         self._flusher.begin()
         if self._lane is not None:
             self._lane.close()

@@ -1,8 +1,8 @@
-"""What every worker of a lane runs: open the base model once, then one command after the other.
+"""What every worker of a lane runs: it loads the base model once, then handles one command after another.
 
-A trial's own trouble (an impossible config, a NaN, no memory left) is an answer, not an end: the trial is closed, the
-base model is as before, and the lane goes on. What may have broken the process (a CUDA error, a lost peer) is raised,
-and costs the lane.
+A failure of the trial itself (an impossible config, a NaN, no memory left) becomes a reply: the trial is closed, the
+base model is as before, and the lane continues. An error that may have broken the process (a CUDA error, a lost peer)
+is raised and ends the lane.
 """
 
 import gc
@@ -41,7 +41,7 @@ from tune_sa2va.train.trial import Trial
 from tune_sa2va.train.workbench import Workbench
 
 _WAIT_S = 30.0
-"""Longest wait inside the mailbox in one go. It only sets how soon a worker sees that the mailbox is gone."""
+"""Longest single wait inside the mailbox. It only decides how soon a worker notices that the mailbox is gone."""
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,8 @@ def work(config: dict[str, Any]) -> None:
     except Exception as error:
         reply = _failed(error, words)
         ray.get(mailbox.answer.remote(OPENING, rank, reply))
-        raise LaneAborted(f"This lane could not be opened: {reply.failure}") from None  # Ray keeps what is raised
+        # Without a cause: Ray stores what is raised, and the original error may hold names of the data set.
+        raise LaneAborted(f"This lane could not be opened: {reply.failure}") from None
     ray.get(mailbox.answer.remote(OPENING, rank, Reply()))
 
     worker = _Worker(bench, FailureWords.of(names, settings.data, bench.samples), rank)
@@ -86,10 +87,10 @@ def work(config: dict[str, Any]) -> None:
 
 
 class _Worker:
-    """One worker's place for the trial that runs now."""
+    """Runs the current trial on one worker's workbench."""
 
     def __init__(self, bench: Workbench, words: FailureWords, rank: int) -> None:
-        """words: say failures without a name of the data set."""
+        """words: rewrites the text of failures so that it holds no name of the data set."""
         self._bench = bench
         self._words = words
         self._rank = rank
@@ -97,17 +98,17 @@ class _Worker:
         self._epochs: Iterator[Any] = iter(())
 
     def handle(self, command: Command) -> Reply:
-        """Does what the command says. A failure of the trial closes it and becomes the answer."""
+        """Executes `command` and returns the reply. A failure of the trial closes the trial and becomes the reply."""
         try:
             match command:
                 case StartTrial():
                     self._start(command)
                     return Reply()
                 case RunEpoch():
-                    return self._told(next(self._epochs, None))
+                    return self._epoch_reply(next(self._epochs, None))
                 case EndEpoch():
                     assert isinstance(self._trial, FoldedTrial), "only a trial with folds can end in mid-epoch"
-                    return self._told(self._trial.record())
+                    return self._epoch_reply(self._trial.record())
                 case SaveTrial():
                     return Reply(checkpoint=self._save())
             raise AssertionError(f"no such command: {command}")
@@ -115,24 +116,24 @@ class _Worker:
             raise
         except Exception as error:
             answer = _failed(error, self._words)
-            # The frames of the failed step hold activations and gradients; memory comes back only without them.
+            # The frames of the failed step hold activations and gradients, whose memory must be freed.
             traceback.clear_frames(error.__traceback__)
         self.clear()
         gc.collect()
         if torch.cuda.is_available():
-            torch.cuda.synchronize()  # a broken device says so here, which ends the worker
+            torch.cuda.synchronize()  # a broken device raises here, which ends the worker
             torch.cuda.empty_cache()
         return answer
 
     def clear(self) -> None:
-        """The base model as it was."""
+        """Closes the current trial, which leaves the base model as it was loaded."""
         self._epochs = iter(())
         if self._trial is not None:
             trial, self._trial = self._trial, None
             trial.close()
 
-    def _told(self, record: EpochRecord | None) -> Reply:
-        """The record with the counts of each validation image, all plain values; or the counts alone, in mid-epoch."""
+    def _epoch_reply(self, record: EpochRecord | None) -> Reply:
+        """The record with the counts of each validation image as plain values; in mid-epoch, the counts alone."""
         assert self._trial is not None, "an epoch was run, so there is a trial"
         if self._rank != 0:
             return Reply()
