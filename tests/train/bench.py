@@ -10,7 +10,7 @@ from tune_sa2va.data.split_file import write_split
 
 
 def lane_settings(folder: Path, *, images: int = 8, size: int = 96, raw_high_res: bool = True) -> LaneSettings:
-    """Settings over a data set written to `folder`; features are shared with all tests that have these images."""
+    """Lane settings for a data set that is written to `folder`. Tests with the same images share their features."""
     if not (folder / "data").exists():
         write_folder(folder / "data", "leg", images, size, 0)
         samples = split_by_group(check(open_dataset(folder / "data")).samples, seed=0)

@@ -1,4 +1,4 @@
-"""One small real workbench for all tests of training: they give it back as they got it."""
+"""One small real workbench that all tests of training share; each leaves it as it found it."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tune_sa2va.train.workbench import Workbench
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the bench's data, split and features lie."""
+    """The folder of the workbench's data and split."""
     return tmp_path_factory.mktemp("bench")
 
 

@@ -29,7 +29,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
 
 
 class Uncached:
-    """The same images with features straight from the encoders, none of them from a file."""
+    """The same images, with features computed by the encoders and not read from the cache."""
 
     def __init__(self, examples: Examples) -> None:
         model = load_model(model_folder("tiny"), device=torch.device("cpu"), dtype=torch.float32)
@@ -58,7 +58,7 @@ class Uncached:
 def test_steps_on_cached_and_on_fresh_features_are_the_same_bit_for_bit(
     bench: Workbench, tmp_path: Path, augment: Augment
 ) -> None:
-    """Adam's moments hold every step's gradients, so equal checkpoints mean equal gradients."""
+    """Adam's moments depend on every step's gradients, so equal checkpoints mean equal gradients."""
     config = RECIPE.replace(
         {"train.epochs": 2, "lora.r": 4, "data.augment": augment, "train.full_modules": ["mask_decoder"]}
     )

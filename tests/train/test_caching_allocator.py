@@ -1,4 +1,4 @@
-"""The allocator's rules, worked out by hand on sizes, and what must hold for any sequence of requests."""
+"""The allocator's rules against sizes worked out by hand, and invariants for any sequence of requests."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""What makes two configurations the same trial, and what a checkpoint's checksums tell."""
+"""What makes two configurations the same trial, and which damage a checkpoint's checksums reveal."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Steps that run an image encoder: the cached numbers while nothing moves; exact on resume and on two workers."""
+"""Steps that run an image encoder: as on cached features at a rate near 0, exact on resume and with two workers."""
 
 import dataclasses
 import json
@@ -57,7 +57,7 @@ def config(**values: object) -> TrialConfig:
 def test_a_step_that_runs_an_encoder_begins_where_the_cached_one_does(
     bench: Workbench, chosen: dict[str, object]
 ) -> None:
-    """At a rate of almost nothing the loss of an epoch is that on cached features, and so are the scores."""
+    """With a learning rate near 0, an epoch's loss and scores are those on cached features."""
     still = config(**{"optimizer.lr": 1e-12})
     cached, fresh = run(bench, still)[0], run(bench, still.replace(chosen))[0]
     assert fresh.train_loss == pytest.approx(cached.train_loss, rel=1e-5)
@@ -65,7 +65,7 @@ def test_a_step_that_runs_an_encoder_begins_where_the_cached_one_does(
 
 
 def test_the_rate_of_the_encoders_is_theirs_alone(bench: Workbench, tmp_path: Path) -> None:
-    """After one step AdamW has moved every B by its learning rate."""
+    """AdamW's first step changes every element of B by its learning rate."""
     trial = bench.trial(config(**{"encoder.sam2": "late", "encoder.lr_factor": 5.0, "train.accumulation_steps": 64}))
     next(trial.epochs())
     trial.save(tmp_path)
@@ -109,13 +109,13 @@ def test_images_look_another_way_in_every_epoch_and_the_same_in_every_run(bench:
     still, viewed = run(bench, chosen), run(bench, chosen.replace({"data.strength": 0.5}))
     assert still[0].train_loss == pytest.approx(still[1].train_loss, rel=1e-3)
     assert viewed[0].train_loss != pytest.approx(viewed[1].train_loss, rel=1e-2)
-    assert viewed[0].val_dice == pytest.approx(still[0].val_dice, abs=1e-3)  # validation shows them as they are
+    assert viewed[0].val_dice == pytest.approx(still[0].val_dice, abs=1e-3)  # validation images are not augmented
     again = run(bench, chosen.replace({"data.strength": 0.5}))
     assert [numbers(record) for record in again] == [numbers(record) for record in viewed]
 
 
 def test_a_saved_adapter_scores_what_the_trial_recorded(bench: Workbench, tmp_path: Path) -> None:
-    """Loaded on modules, with features that the adapted encoders give, image by image."""
+    """The adapter is loaded onto the model's modules, and its encoders compute features image by image."""
     trial = bench.trial(config(**SOME, **{"optimizer.lr": 3e-3}))
     record = next(trial.epochs())
     trial.save(tmp_path)
@@ -134,7 +134,7 @@ def test_a_saved_adapter_scores_what_the_trial_recorded(bench: Workbench, tmp_pa
 def test_an_encoder_that_was_let_go_is_named(folder: Path) -> None:
     bench = Workbench.open(lane_settings(folder, images=6), read_names(folder), rank=0, world_size=1)
     for chosen in ({"encoder.sam2": "late"}, {"encoder.vision": "mlp1"}, {"train.full_modules": ["neck"]}):
-        with pytest.raises(UserError, match="this lane let it go"):
+        with pytest.raises(UserError, match="this lane released it"):
             bench.trial(config(**chosen))
 
 

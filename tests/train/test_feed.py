@@ -1,4 +1,4 @@
-"""Batches: every image once, one shape each, whole where a graph wants them whole."""
+"""Batches: every image once, one shape per batch, and full batches for validation."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ SIZES = (96, 60, 96, 96, 60, 96, 60)
 
 
 class Images:
-    """One image's features with truths of two sizes; the first pixels of a truth say which image it is."""
+    """One image's features with truths of two sizes; a truth's first pixels encode the image's index."""
 
     def __init__(self, example: Example) -> None:
         self._example = example

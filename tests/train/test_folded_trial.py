@@ -1,4 +1,4 @@
-"""K trainings over one base: each is what it would be alone, exact to resume, and scored on what it never saw."""
+"""K trainings on one base: each equals the same training alone, resumes exactly, and is scored on unseen images."""
 
 import dataclasses
 from pathlib import Path
@@ -124,7 +124,7 @@ def test_a_damaged_fold_or_another_number_of_folds_is_refused(bench: Workbench, 
     assert sum(counts is not None for counts in trial.val_counts) == len(bench.parts[0].places)
     trial.save(tmp_path / "cut")
     trial.close()
-    with pytest.raises(CheckpointError, match="no checkpoint of a trial with 3 folds"):
+    with pytest.raises(CheckpointError, match="not a checkpoint of a trial with 3 folds"):
         folded(bench, config(), tmp_path / "cut")
     adapter = tmp_path / "whole" / "fold_1" / "adapter" / "adapter_model.safetensors"
     content = bytearray(adapter.read_bytes())
@@ -147,7 +147,7 @@ def _worker(rank: int, folder: Path, trial_config: TrialConfig) -> None:
 
 @pytest.mark.slow  # two processes load the model
 def test_two_workers_agree_on_every_fold(bench: Workbench, folder: Path) -> None:
-    """Their batch of two is what one worker's is."""
+    """Two workers with one image each compute what one worker computes with a batch of two."""
     mp.spawn(_worker, args=(folder, config(train__epochs=1)), nprocs=2)
     first, second = (torch.load(folder / f"rank{rank}.pt", weights_only=False) for rank in range(2))
     assert first[1] == second[1] and all(counts is not None for counts in first[1])

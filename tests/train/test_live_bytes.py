@@ -1,4 +1,4 @@
-"""Counting: each storage once, from its making to its end, as the CUDA allocator would round it."""
+"""Counts each storage once, from its creation to its release, rounded up as the CUDA allocator does."""
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode

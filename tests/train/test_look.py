@@ -1,4 +1,4 @@
-"""Pictures and masks as views show them: what is exact is exact, and both move together."""
+"""Views applied to pictures and masks: flips and quarter turns are exact, and both are moved together."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from tune_sa2va.train.look import seen_pictures, seen_tiles, seen_truth
 AS_IS = [1, 0, 0, 0, 1, 0, 1, 0, 1, 0, 0]
 MIRRORED = [-1, 0, 0, 0, 1, 0, 1, 0, 1, 0, 0]
 QUARTER_TURN = [0, -1, 0, 1, 0, 0, 1, 0, 1, 0, 0]
-"""The new picture's right edge is the old one's bottom: counter-clockwise as matrices turn, with y downwards."""
+"""The new picture's right edge is the old one's bottom edge: counter-clockwise, with y pointing down."""
 
 
 def views(*numbers: list[float]) -> torch.Tensor:
@@ -53,7 +53,7 @@ def test_a_blur_is_a_gaussian_and_noise_comes_from_the_seed() -> None:
 
 
 def test_the_mask_moves_with_the_picture_in_the_corner_of_its_canvas() -> None:
-    """Each image's own size is what turns; beyond it nothing is vessel."""
+    """Each image turns within its own size; outside it no pixel is vessel."""
     generator = torch.Generator().manual_seed(0)
     truth, valid = torch.zeros(2, 16, 24, dtype=torch.bool), torch.zeros(2, 16, 24, dtype=torch.bool)
     sizes = [(10, 20), (16, 16)]

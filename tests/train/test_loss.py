@@ -104,7 +104,7 @@ def test_even_tversky_is_dice() -> None:
 
 
 def skeleton_by_algorithm_1(image: np.ndarray, erosions: int) -> np.ndarray:
-    """arXiv 2003.07311, algorithm 1, pixel by pixel; outside the image nothing is looked at."""
+    """arXiv 2003.07311, algorithm 1, pixel by pixel; pixels outside the image are ignored."""
     height, width = image.shape
 
     def over(picture: np.ndarray, pick, steps: list[tuple[int, int]]) -> np.ndarray:  # type: ignore[no-untyped-def]
@@ -140,13 +140,13 @@ def test_a_bars_skeleton_is_its_middle() -> None:
 
 
 def test_cldice_by_hand() -> None:
-    # Truth: a bar of 3 x 30, middle line 30 pixels. Prediction: its left 20 columns, whose middle line is 18 or more
+    # Truth: a bar of 3 x 30, centre line 30 pixels. Prediction: its left 20 columns, whose centre line is 18 or more
     # pixels, all in the truth. Precision 1, sensitivity (20 + 1) / (30 + 1).
     truth, prediction = torch.zeros(9, 30), torch.full((9, 30), -100.0)
     truth[3:6, :], prediction[3:6, :20] = 1, 100.0
     sensitivity = 21 / 31
     assert cldice_loss(prediction, truth).item() == pytest.approx(1 - 2 * sensitivity / (1 + sensitivity), abs=1e-5)
-    # The middle line counts, not the width.
+    # The centre line counts, not the width.
     thick = torch.full((9, 30), -100.0)
     thick[2:7, :] = 100.0
     assert cldice_loss(thick, truth).item() == pytest.approx(0, abs=1e-6) and dice_loss(thick, truth).item() > 0.2
@@ -222,7 +222,7 @@ def test_gradients_are_those_of_the_values() -> None:
 
 @pytest.mark.parametrize("beyond", [0.0, 3.0, -3.0])
 def test_pixels_beyond_the_image_count_nowhere(beyond: float) -> None:
-    """An image in the corner of a larger canvas, whatever the logits say there: its parts are the image's own."""
+    """An image in the corner of a larger canvas has the loss of the image alone, whatever the logits outside it."""
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 5, 7, generator=generator)
     truth = (torch.rand(2, 5, 7, generator=generator) < 0.3).float()

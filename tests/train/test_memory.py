@@ -65,7 +65,7 @@ def estimate(config: TrialConfig, **how: bool) -> MemoryEstimate:
 
 
 def real_step(tiny: Sa2VA, layers: FusedLayers, config: TrialConfig, *, checkpointed: bool) -> tuple[int, int]:
-    """Bytes of the trained state, and the most that the allocator handed out besides in a step, all on real tensors."""
+    """Bytes of the trained state, and the allocator's peak in a step on top of it, both with real tensors."""
     width, height = SIZE_PX
     inputs = encoder_inputs(torch.zeros(height, width, 3, dtype=torch.uint8).numpy(), tiny.dims)
     with torch.no_grad():
@@ -97,7 +97,7 @@ def real_step(tiny: Sa2VA, layers: FusedLayers, config: TrialConfig, *, checkpoi
 
 
 def profiled_peak(stepper: Stepper, batch: Batch, shape: Shape) -> int:
-    """The highest sum of the allocator's own events: what it gave and took back."""
+    """The peak of the running sum of the allocator's own events, allocations and releases."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
         stepper.accumulate(batch, shape, chunk_size=1)
         stepper.update(lr=1e-4)
@@ -115,7 +115,7 @@ def test_a_real_step_takes_what_was_estimated(tiny: Sa2VA, layers: FusedLayers, 
     state, peak = real_step(tiny, layers, CONFIGS[name], checkpointed=checkpointed)
     expected = estimate(CONFIGS[name], checkpointed=checkpointed)
     assert expected.adapters_gib * 2**30 == pytest.approx(state, rel=0.05)
-    # CPU kernels take a little for themselves, which no estimate of a GPU should hold.
+    # CPU kernels need some scratch memory, which is not part of an estimate for a GPU.
     assert expected.activations_gib * 2**30 == pytest.approx(peak, rel=0.05)
 
 
@@ -145,7 +145,7 @@ def test_an_encoder_in_the_step_is_counted() -> None:
 
 @pytest.mark.slow
 def test_on_a_gpu_an_encoders_blocks_are_partitioned_as_compiled_ones_are() -> None:
-    """And checkpointing keeps less of them, too."""
+    """Partitioned blocks keep fewer activations than eager ones, and checkpointed blocks fewer still."""
     plain, checkpointed = (
         estimate_memory(
             model_folder("tiny"), IN_ENCODER, precision="bf16", on_gpu=True, width_px=400, height_px=300,
@@ -158,7 +158,7 @@ def test_on_a_gpu_an_encoders_blocks_are_partitioned_as_compiled_ones_are() -> N
 
 @pytest.mark.slow  # two estimates with graphs: fifteen seconds
 def test_on_a_gpu_checkpointing_keeps_less_between_the_graphs() -> None:
-    """Compiled layers are partitioned for the estimate, which a checkpoint around them has to bear."""
+    """The estimate partitions the compiled layers, which must also work inside an activation checkpoint."""
     plain, checkpointed = (
         estimate_memory(
             model_folder("tiny"), TrialConfig(), precision="bf16", on_gpu=True, width_px=512, height_px=512,
@@ -178,7 +178,7 @@ def test_checkpointing_is_chosen_where_a_step_would_not_fit_otherwise() -> None:
 
     assert choose_checkpointing("auto", 24.0, of) == (False, without)
     assert choose_checkpointing("auto", 20.0, of) == (True, with_it)
-    assert choose_checkpointing("auto", 10.0, of) == (True, with_it)  # too little even so: the caller says it
+    assert choose_checkpointing("auto", 10.0, of) == (True, with_it)  # still does not fit: the caller reports it
     assert choose_checkpointing("fast", 20.0, of) == (False, without)
     assert choose_checkpointing("checkpoint", 24.0, of) == (True, with_it)
 

@@ -1,4 +1,4 @@
-"""FlatAdamW against torch's own AdamW and clipping, and the steps that it leaves out."""
+"""FlatAdamW against torch's own AdamW and clipping, and the steps that it skips."""
 
 from collections.abc import Callable
 
@@ -22,7 +22,7 @@ Loss = Callable[[dict[str, Tensor]], Tensor]
 
 
 def store_of(dtype: torch.dtype = torch.float32) -> AdapterStore:
-    """Random values, in slots that alignment pads."""
+    """A store of random values whose slots are padded for alignment."""
     store = AdapterStore(SLOTS, 3, device=torch.device("cpu"), dtype=dtype)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -43,7 +43,7 @@ def values_of(store: AdapterStore) -> dict[str, Tensor]:
 
 
 def pull(strength: float) -> Loss:
-    """Towards 1, with a gradient whose norm lies on both sides of max_grad_norm as `strength` is large or small."""
+    """Pulls values towards 1. Across STRENGTHS, the gradient's norm lies below and above max_grad_norm."""
     return lambda leaves: strength * sum((leaf.float() - 1).square().sum() for leaf in leaves.values())
 
 
@@ -82,7 +82,7 @@ def test_no_decay_and_no_step_where_no_loss_reaches() -> None:
     optimizer.step()
     after = values_of(store)
     assert torch.equal(after["head"], before["head"])
-    # Reached with a gradient of 0: Adam leaves it, decay does not.
+    # Reached with a gradient of 0: only weight decay changes it.
     torch.testing.assert_close(after["b"], before["b"] * (1 - 0.1 * SETTINGS.weight_decay))
     assert not torch.equal(after["a"], before["a"])
     optimizer.reset(SETTINGS)
@@ -109,7 +109,7 @@ def test_a_step_that_is_not_finite_changes_nothing_and_does_not_count(where: str
     assert torch.equal(spoilt_optimizer.exp_avg_sq, clean_optimizer.exp_avg_sq)
     assert spoilt_optimizer.steps.item() == clean_optimizer.steps.item() == len(LRS)
     assert clean_optimizer.failure.tolist() == [0.0, 0.0, 0.0]
-    first, second = failures  # NaN, then infinity: what is kept is the first one's
+    first, second = failures  # NaN, then infinity: the first failure is kept
     assert first[0] == 1.0 and first[2 if where == "gradient" else 1].isnan()
     torch.testing.assert_close(second, first, equal_nan=True)
 

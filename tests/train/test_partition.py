@@ -1,4 +1,4 @@
-"""The partitioned function computes the same and keeps less."""
+"""A partitioned function computes the same values and keeps less memory."""
 
 import torch
 from torch import Tensor
@@ -41,7 +41,7 @@ def test_what_is_fused_takes_nothing() -> None:
     x, weight = torch.randn(4096, 32), torch.randn(32, 32)
     with torch.no_grad(), LiveBytes([x, weight]) as live:
         partitioned(gated)(x, weight)
-    # The first product (of two that are the same) and what the last one reads; then that and the result.
+    # The first product (of two identical ones) and the last product's input; then that input and the result.
     assert live.peak == 2 * x.nbytes
     with torch.no_grad(), LiveBytes([x, weight]) as eager:
         gated(x, weight)

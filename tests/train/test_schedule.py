@@ -1,4 +1,4 @@
-"""The learning rate by hand and by torch's own schedulers."""
+"""The learning rate against values worked out by hand and torch's own schedulers."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""A batch's losses and counts are its images', whatever they are padded to and however a step is cut up."""
+"""A batch's losses and counts are those of its images, whatever the padding and the micro-batches."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,7 +19,7 @@ CONFIG = RECIPE.replace({"lora.r": 4, "loss.lm": 0.5, "train.full_modules": ["ma
 
 @pytest.fixture
 def stepper(bench: Workbench) -> Iterator[Stepper]:
-    """Ready for its first step, with adapters that act."""
+    """A stepper before its first step, with adapters that change the output (B is not 0)."""
     stepper = bench.engine.stepper(CONFIG)
     adapters = TrialAdapters(bench.model, CONFIG.lora, CONFIG.train.full_modules, seed=0, store=stepper.store)
     stepper.reset(CONFIG.loss, CONFIG.optimizer)
@@ -34,13 +34,13 @@ def stepper(bench: Workbench) -> Iterator[Stepper]:
 
 @pytest.fixture(scope="module")
 def examples(bench: Workbench) -> list[Example]:
-    """One image's features with truths of two sizes, as two images."""
+    """Two images whose truths have different sizes."""
     first, second = bench.train.on_cpu(0), bench.train.on_cpu(1)
     return [first, replace(second, truth=second.truth[:70, :50])]
 
 
 def added(stepper: Stepper, collator: Collator, *batches: list[Example]) -> tuple[torch.Tensor, ...]:
-    """Gradients, losses and counts of a step with these batches, in steps of two images."""
+    """Accumulated gradients, losses and counts of `batches`, in a step of two images."""
     stepper.optimizer.gradients.zero_()
     stepper.losses.zero_()
     counts = []
@@ -63,7 +63,7 @@ def test_padding_counts_nowhere(bench: Workbench, stepper: Stepper, examples: li
 
 
 def test_a_steps_gradients_are_its_images_mean(bench: Workbench, stepper: Stepper, examples: list[Example]) -> None:
-    """As autograd has it of the mean loss, through the same adapters."""
+    """The batch's loss is the mean over its images, and gradients add up over batches."""
     collator = Collator(bench.model, token_multiple=16, canvas_multiple=128)
     gradients, losses, _ = added(stepper, collator, examples)
     assert gradients[-1].item() == pytest.approx(losses[0].item() / 2), "the step's loss, for the check of NaN"
@@ -72,7 +72,7 @@ def test_a_steps_gradients_are_its_images_mean(bench: Workbench, stepper: Steppe
 
 
 def test_what_no_loss_reaches_is_spared_decay(bench: Workbench, stepper: Stepper, examples: list[Example]) -> None:
-    """SAM2's heads of IoU and object score, and mask 0's MLP: see `model.reach`."""
+    """No loss reaches SAM2's IoU and object score heads and the MLP of mask 0; see `model.reach`."""
     collator = Collator(bench.model, token_multiple=1, canvas_multiple=1)
     added(stepper, collator, examples[:1])
     stepper.spare_unreached()

@@ -98,7 +98,7 @@ def test_losses_for_thin_trees_are_part_of_the_sum_where_they_have_a_weight(benc
 
 
 def test_the_average_of_the_weights_is_scored_and_saved(bench: Workbench, tmp_path: Path) -> None:
-    """Against an average taken by hand, step by step; the steps themselves are the same as without."""
+    """Compared with an average computed by hand after each step. The steps are the same as without an average."""
     plain, averaged = config(train__epochs=1), config(train__epochs=1, train__ema=0.5)
     without = run(bench, plain)[0]
     trial = bench.trial(averaged)
@@ -115,7 +115,7 @@ def test_the_average_of_the_weights_is_scored_and_saved(bench: Workbench, tmp_pa
     record = next(trial.epochs())
     last = values.clone()
     trial.save(tmp_path)
-    assert torch.equal(values, last)  # training would go on from the weights themselves
+    assert torch.equal(values, last)  # training would continue from the weights themselves
     trial.close()
     assert (record.train_loss, record.grad_norm) == (without.train_loss, without.grad_norm)
     saved = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
@@ -146,7 +146,7 @@ def test_a_damaged_checkpoint_is_recognised(bench: Workbench, tmp_path: Path) ->
 
 
 def test_the_last_epoch_leaves_the_adapter_alone(bench: Workbench, tmp_path: Path) -> None:
-    """Nobody trains it further; and it is where a resumed trial finds itself at its end."""
+    """It is not trained further; a trial that resumes from it has no epochs left."""
     trial = bench.trial(config(train__epochs=2))
     for number, _ in enumerate(trial.epochs()):
         trial.save(tmp_path / str(number))
@@ -173,7 +173,7 @@ def test_a_matrix_without_gradient_is_named_after_three_steps() -> None:
     for step in range(3):
         watch.before_step(step, {"a.lora_B.weight": torch.ones(2), "b.lora_B.weight": torch.zeros(2)})
         alive -= 0.1
-        dead *= 0.99  # weight decay moves it all the same
+        dead *= 0.99  # weight decay changes it nevertheless
         if step < 2:
             watch.after_step(step)
     with pytest.raises(DeadGradientError, match=r"1 of 2 .*: b\.lora_B"):
@@ -197,13 +197,13 @@ def test_a_frozen_validation_is_a_warning_or_an_error() -> None:
 
 
 def test_a_trial_that_trains_nothing_is_stopped_after_three_steps(bench: Workbench) -> None:
-    """No loss reaches lm_head without a weight on the answer's."""
+    """Without a weight on the answer's loss, no loss reaches lm_head."""
     with pytest.raises(DeadGradientError, match=r"2 of .*lm_head"):
         run(bench, config(lora__target_modules=["q_proj", "lm_head"]))
 
 
 def test_an_epochs_numbers_are_those_of_its_images(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a learning rate that moves nothing (the third step would tell), by the forward that evaluation has."""
+    """The learning rate is too small to change the scores, so the epoch's numbers equal those of evaluation."""
     monkeypatch.setattr(bench.engine, "validation_batch", 3)  # of two images: the batch is filled up
     norms, step = [], FlatAdamW.step
 
@@ -273,11 +273,11 @@ def test_the_learning_rate_goes_on_over_epochs_and_restarts(bench: Workbench, tm
 
 
 class EnoughSeenError(Exception):
-    """Raised where a test has what it wanted, and no step need be computed."""
+    """Raised once a test has seen what it needs, so that no step is computed."""
 
 
 class Noting:
-    """Training images; notes in which order the first chunk of an epoch asks for them, and ends the epoch there."""
+    """Training images that record the order in which the first chunk of an epoch reads them, and then end the epoch."""
 
     def __init__(self, examples: Examples) -> None:
         self._examples = examples
@@ -316,7 +316,7 @@ def test_each_epoch_shows_every_image_once_in_an_order_of_its_seed(bench: Workbe
 
 
 def test_each_worker_draws_dropout_of_its_own(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first mask of each worker and epoch: the same in every run, and no two alike."""
+    """The first dropout mask of each worker, seed and epoch: reproducible, and no two are equal."""
     drawn: list[torch.Tensor] = []
     keep = AdapterStore.keep
 

@@ -1,9 +1,9 @@
-"""PyTorch's CUDA caching allocator on sizes alone: what it takes from the card for a sequence of requests.
+"""Simulates PyTorch's CUDA caching allocator on sizes: how much GPU memory a sequence of requests makes it reserve.
 
-Tensors take less than the allocator holds. It asks the driver for segments and never moves what lies in them; requests
-under 1 MiB share segments of 2 MiB, those under 10 MiB share segments of 20 MiB, larger ones get their own; and what a
-CUDA graph's pool holds serves nothing else. The rules are those of torch's c10/cuda/CUDACachingAllocator.cpp with
-default settings; a test holds them against a sequence worked out by hand.
+The allocator reserves more than live tensors need. It gets segments from the driver and never moves blocks inside them.
+Requests up to 1 MiB share segments of 2 MiB, those under 10 MiB share segments of 20 MiB, and larger ones get segments
+of their own. Memory in the pool of CUDA graphs is not used for anything else. The rules are those of torch's
+c10/cuda/CUDACachingAllocator.cpp with default settings; a test compares them with a sequence worked out by hand.
 """
 
 from bisect import bisect_left, insort
@@ -21,12 +21,16 @@ _MEDIUM, _MEDIUM_SEGMENT = 10 * _MIB, 20 * _MIB
 _LARGE_MULTIPLE = 2 * _MIB
 
 GENERAL, GRAPHS = "general", "graphs"
-"""Pools: what eager calls use, and what all graphs of a `Graphs` share."""
+"""Memory pools: one for eager calls, and one that all graphs of a `Graphs` share."""
 
 
 @dataclass(eq=False, slots=True)
 class Block:
-    """A piece of a segment; before, after: its neighbours there."""
+    """A piece of a segment.
+
+    size: bytes. order: counts up as blocks are made. shelf: pool, and whether it is for small requests. before, after:
+    neighbours in the segment; None at its ends.
+    """
 
     size: int
     order: int
@@ -37,12 +41,12 @@ class Block:
 
     @property
     def key(self) -> tuple[int, int]:
-        """Free blocks are looked through from the smallest, and from the oldest of a size."""
+        """Sort key of free blocks: the smallest first, and the oldest of equal size."""
         return self.size, self.order
 
 
 class CachingAllocator:
-    """reserved: bytes taken from the card now; peak: at most so far."""
+    """reserved: bytes that are reserved on the GPU now. peak: maximum of `reserved` so far."""
 
     def __init__(self) -> None:
         self.reserved = 0
@@ -53,7 +57,7 @@ class CachingAllocator:
 
     @contextmanager
     def serving(self, pool: str) -> Iterator[None]:
-        """Requests inside are served from this pool."""
+        """Requests inside are served from `pool`."""
         before, self._pool = self._pool, pool
         try:
             yield
@@ -61,7 +65,7 @@ class CachingAllocator:
             self._pool = before
 
     def allocate(self, num_bytes: int) -> Block:
-        """The smallest free block that is large enough, or one in a new segment; what it has too much is split off."""
+        """The smallest free block that is large enough, or else a new segment. The excess is split off."""
         size = max(1, -(-num_bytes // BLOCK_BYTES)) * BLOCK_BYTES
         is_small = size <= _SMALL
         shelf = self._shelves[self._pool, is_small]
@@ -79,7 +83,7 @@ class CachingAllocator:
         return block
 
     def release(self, block: Block) -> None:
-        """Give a block back to its pool, joined with free neighbours. The card gets nothing back."""
+        """Returns a block to its pool and joins it with free neighbours. `reserved` does not change."""
         for other in (block.before, block.after):
             if other is not None and other.is_free:
                 self._unshelve(other)
@@ -87,7 +91,7 @@ class CachingAllocator:
         self._shelve(block)
 
     def empty_cache(self) -> None:
-        """Give the card what lies in segments without a live tensor, the graphs' pool left out."""
+        """Gives segments without a live tensor back to the GPU, except for those in the graphs' pool."""
         for (pool, _), shelf in self._shelves.items():
             if pool != GRAPHS:
                 unused = [entry for entry in shelf if entry[1].before is None and entry[1].after is None]

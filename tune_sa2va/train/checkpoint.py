@@ -1,8 +1,8 @@
-"""A trial's checkpoint: the adapter, the optimizer's moments and a JSON with the rest; no pickle.
+"""A trial's checkpoint: the adapter, the optimizer's moments and a JSON file with the rest; no pickle.
 
-`state.json` is written last and holds the checksums of the other files, so a folder without it, or with another
-content, is known to be incomplete. Random numbers are not stored: every epoch seeds its own from the trial's seed and
-its number.
+`state.json` is written last and holds the checksums of the other files. So a folder without it is known to be
+incomplete, and one whose files do not match is known to be damaged. The state of random number generators is not
+stored: every epoch seeds them from the trial's seed and the epoch's number.
 """
 
 import json
@@ -35,10 +35,10 @@ _VERSION = 1
 
 
 class CheckpointWriter:
-    """Writes the checkpoints of a lane's trials. Training waits for it, so it keeps host memory and threads for all.
+    """Writes the checkpoints of a lane's trials. Training waits for it, so it reuses its host memory and threads.
 
-    At r = 64 a checkpoint of the 8B has 0.5 GB: fresh memory for its copy costs 0.3 s, and the checksums of both files
-    one after the other 0.5 s.
+    At r = 64, a checkpoint of the 8B model has 0.5 GB: allocating new memory for its copy would cost 0.3 s, and
+    computing the checksums of its two files one after the other 0.5 s.
     """
 
     def __init__(self, model: Sa2VA) -> None:
@@ -55,7 +55,13 @@ class CheckpointWriter:
         optimizer: FlatAdamW,
         progress: Progress,
     ) -> None:
-        """Write everything that the trial needs to go on into `folder`; after its last epoch, the adapter alone."""
+        """Writes everything that the trial needs to continue into `folder`; after its last epoch, only the adapter.
+
+        parameters: the trained tensors by their names in the adapter file.
+
+        Raises:
+            OSError: the disk is full, or cannot be written.
+        """
         goes_on = progress.epoch < config.train.epochs
         moments = optimizer.moments(config.lora.r, config.encoder.r) if goes_on else {}
         copies = self._to_host({**parameters, **moments})
@@ -79,7 +85,7 @@ class CheckpointWriter:
         _write_state(folder, config, progress, {name: found.result() for name, found in sums.items()})
 
     def _to_host(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Copies of tensors in fp32, which the next call writes over."""
+        """Copies of `tensors` on the host, in fp32. The next call overwrites them."""
         needed = sum(tensor.numel() for tensor in tensors.values())
         is_cuda = self._device.type == "cuda"
         if len(self._host) < needed:
@@ -87,7 +93,7 @@ class CheckpointWriter:
         pieces = self._host[:needed].split([tensor.numel() for tensor in tensors.values()])
         copies = {}
         for (name, tensor), piece in zip(tensors.items(), pieces, strict=True):
-            # Contiguous there first: a copy of rows one by one is slow.
+            # Made contiguous on the device first: copying row by row is slow.
             copies[name] = piece.view(tensor.shape).copy_(tensor.detach().contiguous(), non_blocking=is_cuda)
         if is_cuda:
             torch.cuda.current_stream(self._device).synchronize()
@@ -95,14 +101,15 @@ class CheckpointWriter:
 
 
 def fold_folder(folder: Path, number: int) -> Path:
-    """Where the checkpoint of a trial with folds has a fold's own."""
+    """The folder of fold `number`, from 0, inside the checkpoint of a trial with folds."""
     return folder / f"fold_{number}"
 
 
 def write_folds(folder: Path, config: TrialConfig, progress: Progress, *, folds: int, of: int) -> None:
-    """Completes a checkpoint whose folds' own are written: its `state.json` vouches for every file of theirs.
+    """Completes a checkpoint whose folds are already written: its `state.json` has the checksums of all their files.
 
-    folds: that are there, of so many; fewer where the epoch ended early, and then nobody goes on from it.
+    folds: number of folds written, out of `of`. They are fewer if the epoch ended early; such a checkpoint cannot be
+        resumed.
     """
     sums = {}
     for number in range(folds):
@@ -116,21 +123,21 @@ def write_folds(folder: Path, config: TrialConfig, progress: Progress, *, folds:
 
 
 def read_folds(folder: Path, config: TrialConfig, *, folds: int) -> Progress:
-    """Where a trial of so many folds is that goes on from the checkpoint in `folder`; its folds load their own.
+    """The progress of a trial of `folds` folds that resumes from `folder`. Each fold then loads its own checkpoint.
 
     Raises:
         CheckpointError: the folder is incomplete or damaged, or belongs to another configuration or other folds.
     """
     state = _state_of(folder, config)
     if state.get("folds") != {"done": folds, "of": folds}:
-        raise CheckpointError(f"{folder}: is no checkpoint of a trial with {folds} folds. Start the trial anew.")
+        raise CheckpointError(f"{folder}: is not a checkpoint of a trial with {folds} folds. Start the trial anew.")
     return Progress(**state["progress"])
 
 
 def load_checkpoint(
     folder: Path, config: TrialConfig, parameters: Mapping[str, Tensor], optimizer: FlatAdamW
 ) -> Progress:
-    """Put parameters and optimizer back where `CheckpointWriter` left them; refresh the adapters' store afterwards.
+    """Restores parameters and optimizer as `CheckpointWriter` saved them. Refresh the adapter store afterwards.
 
     Raises:
         CheckpointError: the folder is incomplete or damaged, or belongs to another configuration.
@@ -147,7 +154,7 @@ def load_checkpoint(
 
 
 def _state_of(folder: Path, config: TrialConfig) -> dict[str, Any]:
-    """The state of a whole checkpoint of this configuration."""
+    """The state of an undamaged checkpoint of `config`. Raises CheckpointError if it is damaged or of another one."""
     state = read_state(folder)
     if objective(TrialConfig.model_validate(state["config"])) != objective(config):
         raise CheckpointError(f"{folder}: belongs to a trial of another configuration. Start the trial anew.")
@@ -157,7 +164,7 @@ def _state_of(folder: Path, config: TrialConfig) -> dict[str, Any]:
 def _write_state(
     folder: Path, config: TrialConfig, progress: Progress, sums: Mapping[str, str], **more: object
 ) -> None:
-    """sums: SHA-256 of the files that the checkpoint is not whole without. By rename, so that it is there or not."""
+    """Writes `state.json` atomically, by rename. sums: SHA-256 of the checkpoint's other files, by relative path."""
     state = {"version": _VERSION, "config": config.to_dict(), "progress": asdict(progress), "sha256": sums} | more
     temporary = folder / "state.tmp"
     temporary.write_text(json.dumps(state, indent=1), encoding="utf-8")

@@ -1,6 +1,6 @@
-"""What a checkpoint's `state.json` says, and whether the files beside it are those that were written.
+"""Reads a checkpoint's `state.json` and verifies the checksums of the files beside it.
 
-Without torch: the owner of a lane looks at checkpoints, and leaves what is in them to the workers.
+Does not import torch: the owner of a lane checks checkpoints, and only its workers load their tensors.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ STATE_FILE = "state.json"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """epoch: finished epochs; step: optimizer steps done; val_dice: of the last epoch, None before the first."""
+    """epoch: finished epochs. step: optimizer steps done. val_dice: that of the last epoch; None before the first."""
 
     epoch: int
     step: int
@@ -27,10 +27,11 @@ class Progress:
 
 
 def objective(config: TrialConfig) -> dict[str, Any]:
-    """What a trial aims at, however an optimizer step is cut into micro-batches: one that ran out of memory goes on
-    with smaller ones.
+    """The flat values of `config`, with images per optimizer step in place of micro-batch size and accumulation steps.
 
-    No `TrialConfig`: `train.accumulation_steps` may not be as many as a step can have images.
+    Two configurations with equal values train the same trial: one that ran out of memory continues with smaller
+    micro-batches. The result is not a `TrialConfig`, because `train.accumulation_steps` has a limit that the number of
+    images per step may exceed.
     """
     values = config.flat()
     images = values.pop("train.micro_batch_size") * values.pop("train.accumulation_steps")
@@ -38,7 +39,7 @@ def objective(config: TrialConfig) -> dict[str, Any]:
 
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """The JSON of a checkpoint whose files are all as they were written.
+    """The contents of `state.json`, once all files of the checkpoint match their checksums.
 
     Raises:
         CheckpointError: the folder is incomplete or damaged.
@@ -54,6 +55,6 @@ def read_state(folder: Path) -> dict[str, Any]:
 
 
 def sha256(path: Path) -> str:
-    """Of a file, in hexadecimal."""
+    """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

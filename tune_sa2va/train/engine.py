@@ -1,4 +1,4 @@
-"""What a lane keeps from trial to trial, so that the next one starts at once: the merged base, storage and graphs."""
+"""What a worker keeps between trials so that the next one starts at once: fused layers, storage and CUDA graphs."""
 
 import logging
 from collections.abc import Hashable
@@ -17,7 +17,8 @@ from tune_sa2va.train.step import Stepper
 
 log = logging.getLogger(__name__)
 
-# Graphs and compiled kernels are made for shapes, so a GPU gets few of them; a CPU computes no row more than it must.
+# Graphs and compiled kernels are made per shape, so on a GPU sizes are rounded up to few shapes. On a CPU they are not,
+# since padding would only cost time.
 _TOKEN_MULTIPLE, _CANVAS_MULTIPLE = 16, 256
 _GPU_VALIDATION_BATCH = 8
 
@@ -37,7 +38,7 @@ class Engine:
     ) -> None:
         """max_rank, any_dropout, max_encoder_rank: see `LaneSettings`.
 
-        eager: neither compile nor capture, as on a CPU.
+        eager: neither compile nor capture graphs on a GPU. A CPU is always eager.
         """
         self.model = model
         self.device = model.no_mem_embed.device
@@ -52,13 +53,13 @@ class Engine:
         self.writer = CheckpointWriter(model)
         self._copies = torch.cuda.Stream(self.device) if on_gpu else None
         self.checkpointed = False
-        """Whether steps compute activations again in place of keeping them."""
+        """Whether activations are computed again in the backward pass in place of being kept."""
         self.validation_batch = _GPU_VALIDATION_BATCH if on_gpu else 1
         self._key: Hashable = None
         self._stepper: Stepper | None = None
 
     def stepper(self, config: TrialConfig) -> Stepper:
-        """Storage and graphs for trials like `config`: those of the trial before, where modules and rank allow it.
+        """Storage and graphs for a trial of `config`: those of the previous trial, if modules and ranks allow it.
 
         Raises:
             UserError: `lora.target_modules` or `encoder` names what cannot be trained.
@@ -81,11 +82,11 @@ class Engine:
         return self._stepper
 
     def feed(self, *, with_answer: bool) -> Feed:
-        """Batches of this model's images. with_answer: the tokens of the answer are scored, too."""
+        """Makes batches for this model. with_answer: whether the tokens of the answer are scored, too."""
         return Feed(self.collator, self.device, self._copies, with_answer=with_answer)
 
     def forget(self) -> None:
-        """Let storage and graphs go: the next trial has others, or memory ran out."""
+        """Releases storage and graphs, because the next trial needs others or memory ran out."""
         self._stepper, self._key = None, None
         if self.device.type == "cuda":
             torch.cuda.empty_cache()

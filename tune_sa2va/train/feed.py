@@ -1,4 +1,4 @@
-"""Batches on the device ahead of use: read, stacked, pinned and copied by a thread while the step before runs."""
+"""Prepares batches ahead of use: a thread reads, stacks, pins and copies them while the previous step runs."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,20 +14,20 @@ _In = TypeVar("_In")
 
 
 class ExampleSource(Protocol):
-    """Images by number, on the CPU."""
+    """Gives examples by index, on the CPU."""
 
     def __len__(self) -> int: ...
     def on_cpu(self, index: int) -> Example: ...
 
 
 class ImageSource(ExampleSource, Protocol):
-    """Images whose pixels can be had, for trials that run an encoder in their steps."""
+    """Can also give the pixels of its images, for trials that run an encoder in their steps."""
 
     def with_pixels(self, *, sam2: bool, vision: bool, strength: float) -> "TrainingSource": ...
 
 
 class ValidationSource(ExampleSource, Protocol):
-    """Images whose scores are averaged by what they are asked for."""
+    """Also has the text that each image is asked for, which the mean of scores depends on."""
 
     @property
     def texts(self) -> Sequence[str]: ...
@@ -38,17 +38,17 @@ class ScoredImages(ImageSource, ValidationSource, Protocol):
 
 
 class TrainingSource(ExampleSource, Protocol):
-    """Images that may look another way in each epoch."""
+    """Can show its images differently in each epoch (augmentation)."""
 
     def in_epoch(self, epoch: int, *, seed: int, augment: Augment) -> ExampleSource: ...
 
 
 class TrainingImages(TrainingSource, ImageSource, Protocol):
-    """What a trial is given to train on."""
+    """Images that a trial trains on."""
 
 
 class Fed(NamedTuple):
-    """A batch on the device. indices: which images the first rows are; rows beyond them only fill the shape."""
+    """A batch on the device. indices: the images of its first rows; any further rows are padding."""
 
     indices: list[int]
     shape: Shape
@@ -56,18 +56,21 @@ class Fed(NamedTuple):
 
 
 class Feed:
-    """Gives batches of one model's images."""
+    """Makes batches for one model."""
 
     def __init__(
         self, collator: Collator, device: torch.device, stream: torch.cuda.Stream | None, *, with_answer: bool
     ) -> None:
-        """stream: for the copies to a GPU; None on a CPU. Memory that one stream used serves no other, so a lane has
-        one for all its trials."""
+        """stream: for copies to the GPU; None on a CPU. The allocator does not reuse one stream's memory for another,
+            so a lane has one stream for all its trials.
+        with_answer: whether the tokens of the answer are scored, too.
+        """
         self._collator, self._device, self._with_answer = collator, device, with_answer
         self._stream = stream
 
     def chunks(self, source: ExampleSource, chunks: Sequence[Sequence[int]], *, batch_size: int) -> Iterator[list[Fed]]:
-        """For each chunk its batches: images of one shape together, whole batches first, the rest one by one."""
+        """The batches of each chunk. Images of one shape are batched together; those left over come one by one, so that
+        only two batch sizes occur."""
 
         def make(chunk: Sequence[int]) -> list[Fed]:
             fed = []
@@ -81,7 +84,8 @@ class Feed:
         yield from self._ahead(make, chunks)
 
     def whole(self, source: ExampleSource, indices: Sequence[int], *, batch_size: int) -> Iterator[Fed]:
-        """All of `indices`, images of one shape together in batches that are always whole: the last images repeat."""
+        """All images of `indices` in full batches, each of one shape. A last batch is filled by repeating its last
+        image."""
 
         def make(group: tuple[Shape, list[int], list[Example]]) -> list[Fed]:
             shape, found, examples = group
@@ -114,7 +118,7 @@ class Feed:
         return Fed(indices, shape, copied)
 
     def _ahead(self, make: Callable[[_In], list[Fed]], inputs: Iterable[_In]) -> Iterator[list[Fed]]:
-        """`make` of each input, one ahead in a thread where there is a GPU to keep busy."""
+        """`make` of each input. On a GPU, a thread works one input ahead."""
         if self._stream is None:
             yield from map(make, inputs)
             return

@@ -1,8 +1,8 @@
-"""One configuration trained K times, once a fold: each image is scored by the adapter that never saw its patient.
+"""One configuration trained K times, once per fold: each image is scored by the adapter that never saw its patient.
 
-The K trainings share the base model, the adapters' store, its graphs and the features. A training lives in a few flat
-tensors (`Stepper.state`); between folds they are copied out of the store and the next fold's are copied in, on the
-device. What is one fold's is in `_Fold`, so that several folds can later be computed in one step.
+The K trainings share the base model, the adapter store, its graphs and the features. The state of a training is a few
+flat tensors (`Stepper.state`). Between folds they are copied out of the store and the next fold's are copied in, on
+the device.
 """
 
 import math
@@ -24,7 +24,7 @@ from tune_sa2va.train.trial import Trial
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Part:
-    """What one training is given. places: of its `val` images among all that its trial scores, in order."""
+    """The images of one training. places: positions of its `val` images among all images that the trial scores."""
 
     train: Examples | SomeExamples
     val: Examples | SomeExamples
@@ -33,7 +33,8 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class _Fold:
-    """One training: its trial, its epochs, and its state while another fold is in the store."""
+    """One training: its trial, the iterator of its epochs, and a copy of its state for when another fold is in the
+    store."""
 
     trial: Trial
     epochs: Iterator[EpochRecord]
@@ -41,7 +42,7 @@ class _Fold:
 
 
 class FoldedTrial:
-    """One configuration on one base model, K adapters. Every worker of a lane holds the same and takes its share."""
+    """One configuration trained on K folds. Every worker of a lane holds the same trial and computes its share."""
 
     def __init__(
         self,
@@ -53,20 +54,23 @@ class FoldedTrial:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        """Attach fresh adapters, or those of the checkpoint in `resume_from`.
+        """Attaches new adapters, or those of the checkpoint in `resume_from`.
+
+        parts: the images of each fold's training.
+        rank, world_size: this worker's number in its lane, from 0, and the number of workers.
 
         Raises:
             UserError: the configuration does not fit the model, or the checkpoint cannot be used.
         """
         self.config = config
         self.val_counts: list[Counts | None] = [None] * sum(len(part.places) for part in parts)
-        """Pixel counts of each scored image in the epoch under way or just done; None while its fold is to come."""
+        """Pixel counts of each scored image in the current or last epoch; None until its fold is done."""
         self._engine, self._parts = engine, tuple(parts)
         self._rank, self._world_size = rank, world_size
         self._stepper = engine.stepper(config)
         self._folds: list[_Fold] = []
         self._records: list[EpochRecord] = []
-        """Of the folds that have done the epoch under way."""
+        """Records of the folds done in the current epoch."""
         self._progress = Progress(epoch=0, step=0, val_dice=None)
         if resume_from is not None:
             self._progress = read_folds(resume_from, config, folds=len(parts))
@@ -80,10 +84,10 @@ class FoldedTrial:
             raise
 
     def epochs(self) -> Iterator[EpochRecord | None]:
-        """Train and validate, fold by fold: None after each fold but an epoch's last, then the epoch's record.
+        """Trains and validates fold by fold. Yields None after each fold but an epoch's last, then the epoch's record.
 
         Raises:
-            TrialFailure: in some fold a loss or gradient is not finite, or training does not train.
+            TrialFailure: in some fold a loss or gradient is not finite, or the weights do not change.
         """
         while self._progress.epoch < self.config.train.epochs:
             self._records.clear()
@@ -93,7 +97,7 @@ class FoldedTrial:
                 yield self.record() if number + 1 == len(self._parts) else None
 
     def record(self) -> EpochRecord:
-        """The record of the epoch under way by the folds that are done; where some are not, the trial ends with it."""
+        """The record of the current epoch over the folds done so far. If folds are left, the trial must end with it."""
         asked = dict(pair for part in self._parts for pair in zip(part.places, part.val.texts, strict=True))
         known = [(counts, asked[place]) for place, counts in enumerate(self.val_counts) if counts is not None]
         record = _summed_up(
@@ -107,26 +111,24 @@ class FoldedTrial:
         return record
 
     def save(self, folder: Path) -> None:
-        """Write the checkpoint after the last epoch; of one that ended early, the folds that were done."""
+        """Writes the checkpoint after the last epoch; if that ended early, only of the folds that were done."""
         done = len(self._records)
         for number in range(done):
             self._enter(number)
             self._folds[number].trial.save(fold_folder(folder, number))
         write_folds(folder, self.config, self._progress, folds=done, of=len(self._parts))
 
-    @property
-    def num_graphs(self) -> int:
-        """CUDA graphs of the steps so far; 0 on a CPU."""
-        return self._stepper.num_graphs
-
     def close(self) -> None:
-        """Give the base model back as it was."""
+        """Detaches the adapters, which leaves the base model as it was."""
         if self._folds:
             self._folds[0].trial.close()
 
     def _run(self, number: int) -> None:
-        """The epoch under way in one fold. A new trial begins its folds as it comes to them: each of them holds copies
-        of its first weights until it is known that they move."""
+        """Runs the current epoch in fold `number`.
+
+        A new trial begins each fold only when its turn comes: a fold keeps copies of its initial weights until it is
+        known that training changes them.
+        """
         if number == len(self._folds):
             _copy(self._fresh, self._stepper.state)
             self._begin(number, None)
@@ -141,7 +143,7 @@ class FoldedTrial:
             self._fresh = ()
 
     def _begin(self, number: int, resume_from: Path | None) -> None:
-        """A fold's training, from the values in the store or from its checkpoint."""
+        """Begins a fold's training, from the values in the store or from its checkpoint."""
         trial = Trial(
             self._engine, self._parts[number].train, self._parts[number].val, self.config,
             resume_from=None if resume_from is None else fold_folder(resume_from, number),
@@ -152,7 +154,7 @@ class FoldedTrial:
         self._folds.append(_Fold(trial, trial.epochs(), _copied(self._stepper.state)))
 
     def _enter(self, number: int) -> None:
-        """Put a fold's training into the store."""
+        """Copies a fold's state into the store."""
         _copy(self._folds[number].state, self._stepper.state)
         self._stepper.store.refresh()
 
@@ -167,7 +169,10 @@ def _copy(source: Sequence[Tensor], to: Sequence[Tensor]) -> None:
 
 
 def _summed_up(records: Sequence[EpochRecord], images: Sequence[int], scores: Scores, *, folds: int) -> EpochRecord:
-    """One record of the folds' own. scores: over all their validation images; training means go by their images."""
+    """Combines the records of the folds into one. Training means are weighted by the folds' numbers of images.
+
+    images: training images of every fold. scores: over the validation images of all records. folds: of the trial.
+    """
     plain = [asdict(record) for record in records]
 
     def total(name: str) -> float:

@@ -1,7 +1,8 @@
-"""A function of a batch as CUDA graphs: at small batches a GPU waits for Python, and a graph is one launch.
+"""Runs functions as CUDA graphs: with small batches a GPU waits for Python, and a graph is a single launch.
 
-The first call of a key runs as it is, which compiles and allocates what must exist before a capture; the second
-captures and replays; later ones replay. Every call computes its batch exactly once. On a CPU every call runs as it is.
+Graphs are kept by key: function, batch size, shape and variant. The first call with a key runs eagerly, which compiles
+and allocates what must exist before a capture. The second call captures and replays; later ones replay. Every call
+computes its batch exactly once. On a CPU every call runs eagerly.
 """
 
 import logging
@@ -16,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class Graphs:
-    """The graphs of one set of static tensors. They share one memory pool, since only one runs at a time."""
+    """The graphs over one set of static tensors. They share one memory pool, since only one runs at a time."""
 
     def __init__(self, device: torch.device, *, enabled: bool) -> None:
         self._device = device
@@ -33,9 +34,9 @@ class Graphs:
         *,
         variant: Hashable = (),
     ) -> Tensor:
-        """`function(batch, shape)`. `variant` names what else the function's kernels depend on.
+        """`function(batch, shape)`. variant: whatever else the function's kernels depend on.
 
-        The result is valid until the next call: copy it before.
+        The result is valid until the next call; copy it if it is needed longer.
         """
         key = (name, len(batch.input_ids), shape, variant)
         if not self._should_replay(key):
@@ -65,11 +66,11 @@ class Graphs:
         return is_ready
 
     def _capture(self, key: Hashable, inputs: Batch | None, function: Callable[[], Tensor]) -> None:
-        # What eager calls left cached cannot be used by the graphs' pool.
+        # The graphs' pool cannot use memory that the allocator has cached from eager calls.
         torch.cuda.synchronize(self._device)
         torch.cuda.empty_cache()
         graph = torch.cuda.CUDAGraph()
-        # Another thread may copy the next batch meanwhile: only this thread's calls belong to the capture.
+        # Another thread may be copying the next batch; only this thread's calls belong to the capture.
         with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             output = function()
         self._graphs[key] = (graph, inputs, output)

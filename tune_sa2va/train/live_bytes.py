@@ -1,8 +1,8 @@
-"""Counts the bytes of tensors that are alive while code runs: what the CUDA allocator would report as allocated.
+"""Counts the bytes of live tensors while code runs: what the CUDA allocator would report as allocated.
 
-With fake tensors (`torch._subclasses.FakeTensorMode`) the code runs without computing and without memory, so a training
-step of 8 billion parameters is counted on any machine in two seconds, from the step's own code and not from a formula
-that would have to follow each change of it.
+With fake tensors (`torch._subclasses.FakeTensorMode`) the code runs without computing anything or allocating memory. So
+a training step of 8 billion parameters can be measured on any machine in two seconds, from the step's own code; a
+formula would have to follow every change of that code.
 """
 
 import weakref
@@ -18,9 +18,9 @@ from tune_sa2va.train.caching_allocator import BLOCK_BYTES, Block, CachingAlloca
 
 
 class LiveBytes(TorchDispatchMode):
-    """While it is entered: `live`, the bytes of all storages made inside that still exist, and `peak`, their maximum.
+    """While active, counts storages. live: bytes of all storages made inside that still exist. peak: maximum of `live`.
 
-    Storages of `known` tensors, made before, are not counted. `allocator` is asked for both, in the same order.
+    Storages of `known` tensors, made before, are not counted. `allocator` receives the requests for both, in order.
     """
 
     def __init__(self, known: Iterable[Tensor] = ()) -> None:
@@ -38,7 +38,7 @@ class LiveBytes(TorchDispatchMode):
                 self.allocator.allocate(storage_bytes(tensor))
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run the operation and look at the storages of what it gives back."""
+        """Runs the operation and registers the storages of its results."""
         result = func(*args, **(kwargs or {}))
         for value in tree_iter(result):
             if isinstance(value, Tensor):
@@ -47,7 +47,7 @@ class LiveBytes(TorchDispatchMode):
 
     @contextmanager
     def fused(self) -> Iterator[None]:
-        """What is made inside never exists: a compiled kernel computes it on the way to something else."""
+        """Does not count tensors made inside: a fused kernel computes them without writing them to memory."""
         before, self._is_fused = self._is_fused, True
         try:
             yield
@@ -75,11 +75,11 @@ class LiveBytes(TorchDispatchMode):
 
 
 def storage_bytes(tensor: Tensor) -> int:
-    """Bytes that the CUDA allocator gives the storage under `tensor`."""
+    """Bytes that the CUDA allocator uses for the storage of `tensor`, rounded up to whole blocks."""
     return -(-tensor.untyped_storage().nbytes() // BLOCK_BYTES) * BLOCK_BYTES
 
 
 def total_bytes(tensors: Iterable[Tensor]) -> int:
-    """Bytes of the storages under `tensors`; a storage that several share counts once."""
+    """Bytes of the storages of `tensors`; a storage that several tensors share counts once."""
     storages = {tensor.untyped_storage()._cdata: storage_bytes(tensor) for tensor in tensors}
     return sum(storages.values())

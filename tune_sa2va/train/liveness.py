@@ -1,7 +1,7 @@
-"""Proof that training trains: every matrix gets a gradient, the weights move, validation is not frozen.
+"""Checks that training takes effect: every matrix gets a gradient, the weights change, and validation is not frozen.
 
-The user's earlier script went through a `no_grad` call: its parameters never moved and Val Dice stayed the same to the
-last digit for fifteen epochs. Three steps are enough to know.
+This guards against a real bug: an earlier training script ran its forward pass under `no_grad`, so its parameters never
+changed and Val Dice stayed the same to the last digit for fifteen epochs. Three steps are enough to detect this.
 """
 
 from collections.abc import Mapping
@@ -12,14 +12,14 @@ from torch import Tensor
 from tune_sa2va.errors import DeadGradientError
 
 STEPS_TO_PROVE = 3
-"""B starts at zero, so A has no gradient before B has moved: the first step proves B, the second A."""
+"""B starts at zero, so A has no gradient until B has changed: the first step proves B, the second A."""
 
 
 class Liveness:
-    """Watches the first steps of a trial. A trial that resumes was proven when it started.
+    """Watches the first steps of a trial. A resumed trial is not watched, as it was when it started.
 
-    Only LoRA matrices are watched: a module trained in full holds tensors that no mask reaches (SAM2's IoU head, the
-    masks that were not chosen).
+    Only LoRA matrices are watched: a module trained in full also holds tensors that the loss does not reach (SAM2's IoU
+    head, the weights of masks that are not used).
     """
 
     def __init__(self, parameters: Mapping[str, Tensor]) -> None:
@@ -29,7 +29,7 @@ class Liveness:
         self._unproven = set(parameters)
 
     def before_step(self, step: int, gradients: Mapping[str, Tensor]) -> None:
-        """Look at the gradients that optimizer step number `step`, from 0, is about to use."""
+        """Checks the gradients that optimizer step number `step`, from 0, is about to use."""
         if step >= STEPS_TO_PROVE or not self._unproven:
             return
         names = sorted(self._unproven)
@@ -37,10 +37,10 @@ class Liveness:
         self._unproven -= {name for name, norm in zip(names, norms, strict=True) if norm != 0}
 
     def after_step(self, step: int) -> None:
-        """Look at the weights once the last of the proving steps is done.
+        """Checks the weights once `STEPS_TO_PROVE` steps are done.
 
         Raises:
-            DeadGradientError: a matrix had no gradient in the first steps, or did not move. Names them.
+            DeadGradientError: some matrices had no gradient in these steps, or did not change. Names up to five.
         """
         if step != STEPS_TO_PROVE - 1:
             return
@@ -55,10 +55,12 @@ class Liveness:
 
 
 def frozen_validation(previous: float | None, current: float, *, moved: bool) -> str:
-    """A warning when Val Dice is the same to the last digit as an epoch ago, else an empty string.
+    """A warning if Val Dice is the same to the last digit as in the previous epoch, otherwise an empty string.
+
+    previous: None before the first epoch. moved: whether the trained tensors changed during the epoch.
 
     Raises:
-        DeadGradientError: it is the same, and the trained tensors did not move either.
+        DeadGradientError: Val Dice is the same, and the trained tensors did not change.
     """
     if previous is None or previous != current:
         return ""

@@ -1,4 +1,4 @@
-"""Pictures and masks as a view shows them (see `data.views`), on the device and inside the captured step."""
+"""Augments pictures and masks by a view (see `data.views`), on the device and inside the captured step."""
 
 import torch
 import torch.nn.functional as F
@@ -6,13 +6,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 _BLUR_REACH = 4
-"""Pixels to each side that a blur reads: more than twice the largest standard deviation."""
+"""Pixels that a blur reads to each side: more than twice the largest standard deviation."""
 _LEAST = 1e-4
 
 
 @torch.no_grad()
 def seen_pictures(pictures: Float[Tensor, "B 3 H W"], view: Float[Tensor, "B 11"]) -> Float[Tensor, "B 3 H W"]:
-    """Values in [0, 1] as each image's view shows them, in [0, 1]. Black comes in from beyond the edges."""
+    """Pictures in [0, 1] as each image's view shows them, in [0, 1]. Beyond its edges a picture is black."""
     grid = F.affine_grid(view[:, :6].view(-1, 2, 3), list(pictures.shape), align_corners=False)
     moved = F.grid_sample(pictures, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     contrast, brightness, gamma, blur, noise = (number.view(-1, 1, 1, 1) for number in view[:, 6:].unbind(1))
@@ -26,7 +26,10 @@ def seen_pictures(pictures: Float[Tensor, "B 3 H W"], view: Float[Tensor, "B 11"
 def seen_tiles(
     tiles: Float[Tensor, "B N 3 P P"], grid: tuple[int, int], view: Float[Tensor, "B 11"]
 ) -> Float[Tensor, "B N 3 P P"]:
-    """The same of a picture cut into rows x columns of `grid`, and of the thumbnail after them, where there is one."""
+    """Like `seen_pictures`, for pictures cut into tiles: rows x columns of `grid`, then the thumbnail if there is one.
+
+    The tiles are put together before the view is applied and cut again afterwards.
+    """
     rows, columns = grid
     cut = tiles[:, : rows * columns].unflatten(1, grid)
     whole = seen_pictures(cut.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3), view)
@@ -39,14 +42,14 @@ def seen_tiles(
 def seen_truth(
     truth: Bool[Tensor, "B H W"], valid: Bool[Tensor, "B H W"], view: Float[Tensor, "B 11"]
 ) -> Bool[Tensor, "B H W"]:
-    """Masks as each image's view shows them; images lie in the upper left corner of the canvas, where `valid`.
+    """Masks as each image's view shows them. Each image lies in the upper left corner of the canvas, where `valid`.
 
-    A pixel is vessel where the four old ones around its place are so for the greater part.
+    A pixel is vessel if bilinear interpolation of the original mask at its place gives more than 0.5.
     """
-    # Canvas by image, along x and y.
+    # Size of the canvas over that of the image, along x and y.
     share = torch.stack((truth.shape[2] / valid.any(1).sum(1), truth.shape[1] / valid.any(2).sum(1)), dim=1)
     share = share[:, None, None]
-    # affine_grid speaks of the canvas: from there to the image, through the view, and back.
+    # affine_grid gives canvas coordinates: convert them to image coordinates, apply the view, and convert back.
     places = F.affine_grid(_identity(truth), [len(truth), 1, *truth.shape[1:]], align_corners=False)
     on_image = (places + 1) * share - 1
     matrix = view[:, :6].view(-1, 2, 3)
@@ -61,7 +64,7 @@ def _identity(like: Tensor) -> Float[Tensor, "B 2 3"]:
 
 
 def _blurred(pictures: Float[Tensor, "B 3 H W"], deviation: Float[Tensor, "B 1 1 1"]) -> Float[Tensor, "B 3 H W"]:
-    """Blurred along both axes by a Gaussian of each image's own width; 0 leaves it alone."""
+    """Pictures blurred along both axes by a Gaussian. deviation: each image's, in pixels; 0 does not blur it."""
     offsets = torch.arange(-_BLUR_REACH, _BLUR_REACH + 1, device=pictures.device)
     weights = torch.exp(-0.5 * (offsets / deviation.view(-1, 1).clamp(min=1e-2)) ** 2)
     weights = (weights / weights.sum(dim=1, keepdim=True)).repeat_interleave(3, dim=0)

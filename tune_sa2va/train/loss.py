@@ -1,4 +1,4 @@
-"""ComboLoss: Dice, focal, cross entropy, and soft-clDice and focal Tversky where asked, on full-size mask logits.
+"""ComboLoss: Dice, focal and cross entropy, optionally soft-clDice and focal Tversky, on full-size mask logits.
 
 Each part is per image: every function takes any leading dimensions (images, or adapters x images) and reduces the last
 two, H and W. `valid` is True on the pixels that count, for images of several sizes on one canvas; None means all.
@@ -13,14 +13,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 _EROSIONS = 10
-"""Of a soft skeleton."""
+"""Iterations of a soft skeleton."""
 _LEAST = 1e-6
 
 
 class LossWeights(Protocol):
-    """The numbers of `LossSettings`: plain ones, or 0-dim tensors that change under a captured graph.
+    """The numbers of `LossSettings`: plain ones, or 0-dim tensors whose values may change between replays of a graph.
 
-    `cldice` and `focal_tversky` leave their part out of the computation where they are None or a plain 0.
+    cldice, focal_tversky: if None or a plain 0, their part is not computed.
     """
 
     @property
@@ -46,7 +46,7 @@ class LossWeights(Protocol):
 
 
 class LossParts(NamedTuple):
-    """Unweighted parts and their weighted sum, one value an image; 0 for a part that is left out."""
+    """The weighted sum and the unweighted parts, one value per image; 0 for a part that is not computed."""
 
     total: Float[Tensor, "*B"]
     dice: Float[Tensor, "*B"]
@@ -107,8 +107,8 @@ def focal_loss(
 ) -> Float[Tensor, "*B"]:
     """Mean over pixels of -alpha_t (1 - p_t)^gamma log(p_t) (arXiv 1708.02002, equation 5).
 
-    alpha_t is alpha on vessel pixels and 1 - alpha on the rest: alpha balances the classes. (The user's earlier script
-    multiplied both alike, which balances nothing.)
+    alpha_t is alpha on vessel pixels and 1 - alpha on the rest, so alpha balances the classes. (Some implementations
+    multiply both by alpha, which balances nothing.)
     """
     log_p = F.logsigmoid(mask_logits)
     log_not_p = F.logsigmoid(-mask_logits)
@@ -149,7 +149,7 @@ def focal_tversky_loss(
     missed = truth.sum(dim=(-2, -1)) - overlap
     wrong = prob.sum(dim=(-2, -1)) - overlap
     index = (overlap + 1) / (overlap + alpha * missed + beta * wrong + 1)
-    # Where all is right the root's slope would be infinite.
+    # For a perfect prediction the slope of the root would be infinite.
     return (1 - index).clamp(min=_LEAST) ** (1 / gamma)
 
 
@@ -162,7 +162,7 @@ def cldice_loss(
 
     With soft skeletons S of the probabilities p and of the truth y: precision (sum(S(p) y) + 1) / (sum(S(p)) + 1),
     sensitivity (sum(S(y) p) + 1) / (sum(S(y)) + 1), and clDice is their harmonic mean; smoothing 1 as in the authors'
-    code. Nothing against nothing is a loss of 0.
+    code. If both p and y are empty, the loss is 0.
     """
     prob = mask_logits.sigmoid()
     if valid is not None:
@@ -178,9 +178,9 @@ def soft_skeleton(
 ) -> Float[Tensor, "*B H W"]:
     """The soft skeleton of values in [0, 1] (arXiv 2003.07311, algorithm 1), in [0, 1].
 
-    What an opening takes away, gathered while the image is eroded `_EROSIONS` times: enough for vessels up to twice as
-    many pixels wide. Minima are over a pixel and its four neighbours, maxima over 3 x 3, as in the authors' code.
-    Pixels beyond the image (or not `valid`) count neither as vessel nor as background.
+    Collects what an opening removes while the image is eroded `_EROSIONS` times, which is enough for vessels up to
+    twice as many pixels wide. Minima are over a pixel and its four neighbours, maxima over 3 x 3, as in the authors'
+    code. Pixels outside the image (or not `valid`) count neither as vessel nor as background.
     """
     skeleton = (image - _opened(image, valid)).relu()
     for _ in range(_EROSIONS):
@@ -205,7 +205,7 @@ def _eroded(image: Tensor, valid: Tensor | None) -> Tensor:
 
 
 def _on_planes(function: Callable[..., Tensor], image: Tensor, **options: Any) -> Tensor:
-    """A function of (N, C, H, W), on any leading dimensions."""
+    """Applies a function of (N, C, H, W) to an image with any leading dimensions."""
     found: Tensor = function(image.reshape(1, -1, *image.shape[-2:]), **options)
     return found.view(image.shape)
 

@@ -1,11 +1,11 @@
-"""How much memory of the card a trial takes, before anything is loaded.
+"""Predicts how much GPU memory a trial takes, before anything is loaded.
 
-Nothing is estimated by a formula that would have to follow each change of the code: the model, the adapters and the
-step are built and run as ever, on fake tensors (shapes without numbers), while the bytes that are alive are counted;
-see `live_bytes`. On a GPU the layers are compiled, which keeps less for the backward pass; see `partition`. There the
-allocator holds more than the tensors, since graphs have a pool to themselves: its own rules are followed through the
-order of eager calls and captures that a trial's first epoch has; see `caching_allocator`. What the CUDA driver takes
-besides is added as a measured constant. `bench memory` holds all this against a card.
+No formula is used, since it would have to follow each change of the code. The model, the adapters and the step are
+built and run as usual, but on fake tensors (shapes without numbers), while live bytes are counted; see `live_bytes`.
+On a GPU the layers are compiled, which keeps less for the backward pass; see `partition`. The allocator there reserves
+more than the tensors need, because CUDA graphs have a memory pool of their own. Its rules are simulated for the
+sequence of eager calls and captures in a trial's first epoch; see `caching_allocator`. The memory of the CUDA driver is
+added as a measured constant. `bench memory` compares the prediction with a real GPU.
 """
 
 from collections.abc import Callable, Hashable, Iterable
@@ -40,10 +40,10 @@ from tune_sa2va.train.partition import partitioned
 from tune_sa2va.train.step import Stepper
 
 CUDA_CONTEXT_GIB = 0.52
-"""What a process takes on a card before its first tensor: 527 MiB by nvidia-smi on an H100, torch 2.11 with CUDA 13."""
+"""GPU memory of a process before its first tensor: 527 MiB by nvidia-smi on an H100, torch 2.11 with CUDA 13."""
 
 _WORKSPACE_BYTES, _NUM_WORKSPACES = 32 * 2**20, 2
-"""Of cuBLAS on a stream, torch's default on Hopper: a handle each for the threads of forward and backward."""
+"""cuBLAS workspaces on a stream: torch's default size on Hopper, one each for the forward and the backward thread."""
 
 _ENCODERS = ("vision_model", "mlp1", "sam_vision")
 _QUESTION = "Please segment the blood vessel."
@@ -51,14 +51,20 @@ _QUESTION = "Please segment the blood vessel."
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemoryEstimate:
-    """Predicted GiB of one trial at one image size.
+    """Predicted memory of one trial at one image size, in GiB.
 
-    image_tokens: of the sequence of `tokens` that is computed. base: weights, with those of the encoders that run in
-    the steps; encoders: those of the others. adapters: trained values, their gradients, AdamW's moments, the running
-    average and the copies in the base's dtype; of all folds. activations: the most that a step, or a batch of
-    validation, holds besides all of these. held: what the allocator keeps of the card besides the tensors: the graphs'
-    pool, rests of its segments, workspaces; 0 on a CPU. encoding: the most that the encoders' forward holds besides the
-    weights. trained_values: numbers that a trial trains.
+    width_px, height_px: of the image. tokens: length of the sequence, padding included; image_tokens: how many of them
+        are the image's.
+    checkpointed: whether activations are computed again in the backward pass.
+    base_gib: weights, including encoders that run in the steps. encoders_gib: weights of the other encoders.
+    adapters_gib: trained values, their gradients, AdamW's moments, the running average and copies in the base's dtype;
+        for all folds.
+    activations_gib: peak of a step, or of a validation batch, on top of the above.
+    held_gib: what the allocator reserves beyond live tensors: the graphs' pool, unused parts of segments, workspaces;
+        0 on a CPU.
+    encoding_gib: peak of the encoders' forward pass on top of the weights.
+    context_gib: the CUDA context; 0 on a CPU.
+    trained_values: number of trained parameters.
     """
 
     width_px: int
@@ -77,21 +83,21 @@ class MemoryEstimate:
 
     @property
     def loading_gib(self) -> float:
-        """Peak of the tensors while the model is loaded and the images' features are computed."""
+        """Peak memory of tensors while the model is loaded and the images are encoded."""
         return self.base_gib + self.encoders_gib + self.encoding_gib
 
     @property
     def step_gib(self) -> float:
-        """Peak of training and validation: what `torch.cuda.max_memory_reserved` says."""
+        """Peak memory of training and validation, as `torch.cuda.max_memory_reserved` reports it."""
         return self.base_gib + self.adapters_gib + self.activations_gib + self.held_gib
 
     @property
     def card_gib(self) -> float:
-        """What the card must have free."""
+        """Memory that must be free on the GPU."""
         return max(self.loading_gib, self.step_gib) + self.context_gib
 
     def fits(self, free_gib: float) -> bool:
-        """Whether the trial runs on a card with so much free memory."""
+        """Whether the trial fits on a GPU with `free_gib` of free memory."""
         return self.card_gib <= free_gib
 
 
@@ -108,13 +114,14 @@ def estimate_memory(
     checkpointed: bool = False,
     folds: int = 1,
 ) -> MemoryEstimate:
-    """The estimate for the model in `folder` and images of this size. Takes seconds, reads no weights.
+    """The estimate for the model in `folder` and images of this size. Takes seconds and reads no weights.
 
-    largest_r, any_dropout: of the search, since the steps of every trial are made for all of them. folds: adapters of a
-    trial, of which one is in the store and all are kept beside it, moments included.
+    largest_r, any_dropout: largest rank of the search, and whether any trial uses dropout: the steps of every trial are
+        laid out for them.
+    folds: adapters per trial. One is in the store; copies of all, with their moments, are kept beside it.
 
     Raises:
-        UserError: the folder is no checkpoint, or `config` does not fit the model.
+        UserError: the folder is not a checkpoint, or `config` does not fit the model.
     """
     model = outline_of(folder)
     rank = max(config.lora.r, largest_r or 0)
@@ -167,7 +174,7 @@ def estimate_memory(
 
 
 class _PartitionedLayers(FusedLayers):
-    """The layers, which keep for the backward pass what compiled ones keep."""
+    """The layers, with the memory use of compiled ones."""
 
     def __init__(self, model: Sa2VA) -> None:
         super().__init__(model, compiled=False)
@@ -175,7 +182,7 @@ class _PartitionedLayers(FusedLayers):
 
 
 class _PartitionedTowers(Towers):
-    """The encoders as the compiled ones keep activations."""
+    """The encoders, with the memory use of compiled ones."""
 
     def __init__(self, model: Sa2VA) -> None:
         super().__init__(model, compiled=False)
@@ -192,7 +199,7 @@ class _PartitionedTowers(Towers):
 
 
 def _give_storage(model: Sa2VA, dtype: torch.dtype) -> None:
-    """Puts a fake tensor in the place of each meta one, under the mode that is entered."""
+    """Replaces each meta tensor by a fake tensor. Call it under `FakeTensorMode`."""
     for module in model.modules():
         for name, parameter in list(module._parameters.items()):
             if parameter is not None:
@@ -207,10 +214,11 @@ def _give_storage(model: Sa2VA, dtype: torch.dtype) -> None:
 def choose_checkpointing(
     mode: MemoryMode, free_gib: float, estimate: Callable[[bool], MemoryEstimate]
 ) -> tuple[bool, MemoryEstimate]:
-    """Whether to compute activations again in the backward pass in place of keeping them, and the estimate with that.
+    """Whether to compute activations again in the backward pass (checkpointing), and the estimate for that choice.
 
-    fast: never; checkpoint: always, at a third more time a step; auto: only where a step would not fit otherwise.
-    estimate: what is needed without (False) and with it (True).
+    mode: "fast" never does; "checkpoint" always does, which takes a third more time per step; "auto" does if a step
+        would not fit otherwise.
+    estimate: gives the estimate without (False) or with (True) checkpointing.
     """
     plain = estimate(mode == "checkpoint")
     if mode != "auto" or plain.fits(free_gib):
@@ -219,7 +227,7 @@ def choose_checkpointing(
 
 
 def _encode(model: Sa2VA, config: TrialConfig, width_px: int, height_px: int) -> tuple[ImageFeatures, int]:
-    """The features of an image of this size, and the most bytes that the encoders hold besides their weights."""
+    """The features of an image of this size, and the encoders' peak memory in bytes on top of their weights."""
     dims, reference = model.dims, model.no_mem_embed
     raw_high_res = "mask_decoder" in config.train.full_modules
     inputs = encoder_inputs(np.zeros((height_px, width_px, 3), np.uint8), dims)
@@ -230,7 +238,7 @@ def _encode(model: Sa2VA, config: TrialConfig, width_px: int, height_px: int) ->
         if dims.family.is_internvl:
             features = model.encode_image(pixel_values, g_pixel_values, project_high_res=not raw_high_res)
         else:
-            # Qwen-VL's tower computes its windows from numbers, which fake tensors have not; SAM2's is the larger one.
+            # Qwen-VL's encoder computes its windows from values, which fake tensors lack. SAM2's is the larger one.
             model.encode_sam(g_pixel_values)
             shapes = feature_shapes(dims, num_image_tokens(width_px, height_px, dims), raw_high_res=raw_high_res)
             tensors = {name: reference.new_empty(shape) for name, shape in shapes.items()}
@@ -241,7 +249,7 @@ def _encode(model: Sa2VA, config: TrialConfig, width_px: int, height_px: int) ->
 def _example(
     model: Sa2VA, features: ImageFeatures, config: TrialConfig, folder: Path, width_px: int, height_px: int
 ) -> Example:
-    with unset_fake_temporarily():  # the answer's length is a number
+    with unset_fake_temporarily():  # the length of the token sequence must be real
         tokens = Prompter(folder).build(
             question=_QUESTION, answer=DataSettings(source="").answer, num_image_tokens=len(features.image_tokens)
         )
@@ -261,7 +269,7 @@ def _shape(collator: Collator, example: Example, config: TrialConfig) -> Shape:
 
 
 def _rehearse(stepper: Stepper, collator: Collator, example: Example, config: TrialConfig, live: LiveBytes) -> Shape:
-    """An optimizer step and a batch of validation, on batches of `example` made as training makes them."""
+    """Runs an optimizer step and a validation batch, on batches of `example` made as in training."""
     shape = _shape(collator, example, config)
     batch = collator.collate([example] * config.train.micro_batch_size, shape)
     stepper.accumulate(batch, shape, chunk_size=config.train.micro_batch_size)
@@ -274,16 +282,17 @@ def _rehearse(stepper: Stepper, collator: Collator, example: Example, config: Tr
 def _rehearse_with_graphs(
     stepper: Stepper, collator: Collator, example: Example, config: TrialConfig, live: LiveBytes
 ) -> Shape:
-    """A first epoch as `Graphs` and `Feed` have it: the step is captured, then validation called and captured.
+    """Runs a first epoch in the order of `Graphs` and `Feed`: captures the step, then calls and captures validation.
 
-    The step's own first call is left out: whatever follows takes more. So is the update, one compiled kernel.
+    The step's eager first call is left out, since what follows takes more memory. So is the update, a single compiled
+    kernel.
     """
     shape = _shape(collator, example, config)
     allocator, size = live.allocator, config.train.micro_batch_size
     workspaces = [_workspaces(live, pool) for pool in (GENERAL, GRAPHS)]
 
     def fed(num_images: int) -> list[Batch]:
-        """The graph's own batch, the one in use, and the one on its way."""
+        """Three batches: the graph's static one, the one in use, and the one that is being copied."""
         return [collator.collate([example] * num_images, shape) for _ in range(3)]
 
     steps = fed(size)
@@ -295,7 +304,7 @@ def _rehearse_with_graphs(
     allocator.empty_cache()
     with allocator.serving(GRAPHS):
         stepper.count(validation[0], shape)
-    stepper.store.values.abs()  # the trial's look at whether its weights move
+    stepper.store.values.abs()  # as the trial does to check that its weights change
     del workspaces
     return shape
 

@@ -1,8 +1,8 @@
-"""AdamW over flat tensors, with everything that changes from trial to trial or step to step held on the device.
+"""AdamW over flat tensors. Everything that changes between trials or steps is held on the device.
 
-torch's AdamW bakes weight decay into a captured graph, so that each value would need a capture of its own, and it
-cannot leave a step out without asking the host. Here a gradient or loss that is not finite leaves weights and moments
-as they were, by a select on the device; `failure` says later that it happened.
+torch's AdamW bakes weight decay into a captured graph, so each value would need a capture of its own, and it cannot
+skip a step without a round trip to the host. Here, if a gradient or loss is not finite, a select on the device keeps
+weights and moments as they were, and `failure` records it.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,14 +17,15 @@ _BETA_1, _BETA_2, _EPS = 0.9, 0.999, 1e-8
 
 
 class FlatAdamW:
-    """The optimizer of one store; `reset` makes it a new trial's.
+    """The optimizer of one adapter store. `reset` prepares it for a new trial.
 
-    gradients: fp32, of the layout of `store.values`, summed by `accumulate`; one more element at the end carries the
-    step's loss, so that workers agree in one reduction whether it was finite.
-    encoder_factor: learning rate of the encoders' adapters in units of `lr`.
-    average: a running average of `store.values`, kept where `is_averaging`; None before the first trial that does.
-    decays: where weight decay acts; it leaves alone what no loss reaches (SAM2's IoU head, say).
-    norm_sum: gradient norms summed since it was last zeroed. failure: (1, loss, norm) of the first step left out.
+    gradients: fp32, in the layout of `store.values`, summed by `accumulate`. One more element at the end holds the
+        step's loss, so that one reduction tells all workers whether it was finite.
+    encoder_factor: learning rate of the encoders' adapters relative to `lr`.
+    average: running average of `store.values`, kept while `is_averaging`; None before the first trial that keeps one.
+    decays: True where weight decay applies; False for parameters that no loss reaches (for example SAM2's IoU head).
+    norm_sum: sum of gradient norms before clipping since it was last zeroed.
+    failure: (1, loss, norm) of the first skipped step; zeros if there is none.
     """
 
     def __init__(self, store: AdapterStore, *, compiled: bool) -> None:
@@ -46,7 +47,8 @@ class FlatAdamW:
         self._add_to_average: Callable[..., None] = torch.compile(_add_to_average) if compiled else _add_to_average
 
     def reset(self, settings: OptimizerSettings, encoder_factor: float = 1.0, ema: float = 0.0) -> None:
-        """Forget everything of the last trial. An average starts at the store's values."""
+        """Clears all state of the last trial. ema: decay of the running average, which starts at the store's current
+        values; 0 keeps none."""
         for tensor in (self.gradients, self.exp_avg, self.exp_avg_sq, self.steps, self.norm_sum, self.failure):
             tensor.zero_()
         self.decays.fill_(True)
@@ -60,7 +62,7 @@ class FlatAdamW:
         self.max_grad_norm.fill_(settings.max_grad_norm)
 
     def accumulate(self, loss: Tensor) -> None:
-        """Add the gradients of `loss` and its value. Nothing here waits for the device."""
+        """Adds the gradients of `loss`, and its value, to `gradients`. Does not wait for the device."""
         leaves = list(self._store.leaves.values())
         found = torch.autograd.grad(loss, leaves, allow_unused=True)
         pieces = []
@@ -83,13 +85,14 @@ class FlatAdamW:
         self.gradients[-1] += loss.detach()
 
     def spare_unreached(self) -> None:
-        """Keep weight decay off what the last `accumulate` found no way to."""
+        """Exempts parameters that the loss of the last `accumulate` did not reach from weight decay."""
         views = self._store.views(self.decays, self._store.rank, self._store.encoder_rank)
         for name in self._unreached:
             views[name].fill_(False)
 
     def step(self) -> None:
-        """Clip, update, and zero the gradients; or only zero them, where something is not finite."""
+        """Clips the gradients, updates the weights and zeroes the gradients; only zeroes them if loss or gradient norm
+        is not finite."""
         span = self._store.encoder_span
         self._update(
             self._store.values, self.gradients, self.exp_avg, self.exp_avg_sq, self.decays,
@@ -103,12 +106,12 @@ class FlatAdamW:
 
     @property
     def state(self) -> tuple[Tensor, ...]:
-        """What steps change and the next one reads, besides the store's values."""
+        """The tensors that carry over from step to step, besides the store's values."""
         averages = () if self.average is None or not self.is_averaging else (self.average,)
         return self.exp_avg, self.exp_avg_sq, self.decays, self.steps, *averages
 
     def swap_average(self) -> None:
-        """Puts the average in the place of the store's values, and those in its place; does nothing without one."""
+        """Exchanges the running average and the store's values; does nothing if no average is kept."""
         if self.average is None or not self.is_averaging:
             return
         values = self._store.values.clone()
@@ -117,7 +120,8 @@ class FlatAdamW:
         self._store.refresh()
 
     def moments(self, rank: int, encoder_rank: int = 0) -> dict[str, Tensor]:
-        """What a checkpoint keeps, by `name|moment`; with an average, which is then swapped, the values, too."""
+        """The tensors that a checkpoint stores, by `name|moment`. If an average is kept, also `name|value`: the trained
+        values themselves, which are in `average` after `swap_average`."""
         kept = {"exp_avg": self.exp_avg, "exp_avg_sq": self.exp_avg_sq}
         if self.average is not None and self.is_averaging:
             kept["value"] = self.average
@@ -129,7 +133,7 @@ class FlatAdamW:
 
     @torch.no_grad()
     def load_moments(self, saved: Mapping[str, Tensor], rank: int, encoder_rank: int = 0, *, steps: int) -> None:
-        """Put `moments` back, after `steps` optimizer steps."""
+        """Restores what `moments` returned after `steps` optimizer steps."""
         for name, view in self.moments(rank, encoder_rank).items():
             view.copy_(saved[name])
         self.steps.fill_(steps)
@@ -143,7 +147,7 @@ def _update(
 ) -> None:  # fmt: skip
     """One step of AdamW (arXiv 1711.05101, as torch computes it) after clipping to `max_grad_norm`.
 
-    encoder_factor: multiplies the rate from `encoder_start` up to `encoder_stop`; None where nothing lies there.
+    encoder_factor: multiplies the rate of elements `encoder_start` to `encoder_stop` - 1; None if there are none.
     """
     if encoder_factor is not None:
         place = torch.arange(len(values), device=values.device)
@@ -170,7 +174,8 @@ def _update(
 def _add_to_average(average: Tensor, values: Tensor, ema: Tensor, steps: Tensor) -> None:
     """average = k average + (1 - k) values, with k = min(ema, (1 + steps) / (10 + steps)).
 
-    So the average of a short trial forgets where it began (as TensorFlow's ExponentialMovingAverage with num_updates).
+    The smaller k of early steps lets short trials forget their initial values (as in TensorFlow's
+    ExponentialMovingAverage with num_updates).
     """
     kept = torch.minimum(ema, (1 + steps) / (10 + steps))
     average.add_((values - average) * (1 - kept))

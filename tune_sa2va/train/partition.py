@@ -1,9 +1,10 @@
-"""What a compiled function keeps for its backward pass and holds on the way, without compiling it.
+"""Runs a function with the memory use of its compiled version, without compiling it.
 
-torch.compile does not keep what autograd would: AOTAutograd cuts the joint graph of forward and backward where the
-least has to be kept, and computes cheap things again. Here that cut is made (by the same function, with the same
-decompositions) and the two graphs run operation by operation, on fake tensors too. Inductor then fuses everything but
-matrix products, convolutions and attention: a value between two such kernels exists only where one of them reads it.
+torch.compile does not keep for the backward pass what autograd would: AOTAutograd cuts the joint graph of forward and
+backward pass where the least memory has to be kept, and computes cheap operations again. This file makes the same cut
+(with PyTorch's own partitioner and decompositions) and runs the two graphs operation by operation, which also works on
+fake tensors. Inductor fuses everything except matrix products, convolutions and attention. So an intermediate value
+counts as memory only if one of these kernels reads or writes it.
 """
 
 import operator
@@ -26,13 +27,14 @@ _UNFUSED = ("mm", "addmm", "bmm", "baddbmm", "convolution")
 
 
 def partitioned(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """`function` of tensors of one set of shapes a mode (training or not), holding what the compiled one holds."""
+    """`function`, holding as much memory as its compiled version. In each mode (with gradients or without) it must
+    always be called with the same shapes."""
     training, inference = _traced(function), _traced(function)
     return lambda *args: training(*args) if torch.is_grad_enabled() else inference(*args)
 
 
 def _traced(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    run = lambda graph, _examples: make_boxed_func(_FusedRun(graph).run)  # noqa: E731 - a name for what both passes do
+    run = lambda graph, _examples: make_boxed_func(_FusedRun(graph).run)  # noqa: E731 - both passes need it
     traced: Callable[..., Tensor] = aot_function(
         function,
         fw_compiler=run,
@@ -44,7 +46,7 @@ def _traced(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
     def call(*args: object) -> Tensor:
         nonlocal is_first
-        if is_first:  # this traces, which makes tensors of its own, and keeps some that no checkpoint may count
+        if is_first:  # tracing makes tensors of its own; neither a counter nor a checkpoint's hooks may see them
             is_first = False
             with _uncounted(), saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor):
                 traced(*args)
@@ -59,7 +61,7 @@ def _uncounted() -> AbstractContextManager[None]:
 
 
 class _FusedRun(fx.Interpreter):
-    """Runs a graph; what compiled kernels would not write to memory is hidden from a `LiveBytes` that counts."""
+    """Runs a graph, and hides values that compiled kernels would not write to memory from an active `LiveBytes`."""
 
     def __init__(self, graph: fx.GraphModule) -> None:
         super().__init__(graph)
@@ -71,7 +73,7 @@ class _FusedRun(fx.Interpreter):
             )
 
     def run_node(self, n: fx.Node) -> Any:
-        """As ever, but in the counters' sight only what is written."""
+        """Runs one node; an active `LiveBytes` counts its result only if a compiled kernel would write it."""
         with nullcontext() if self._is_written[n] else _uncounted():
             return super().run_node(n)
 

@@ -1,4 +1,4 @@
-"""What an epoch leaves behind."""
+"""The record of an epoch."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,17 @@ from dataclasses import dataclass
 class EpochRecord:
     """Means over the epoch's training images or optimizer steps, and scores of the validation part after it.
 
-    Scores are means over images on their own pixels at threshold 0.5. `train_dice` is taken while the weights move.
-    `it_per_s` counts images of this worker; `peak_gib` is what the allocator held of the device
-    at most, 0 on a CPU (tensors inside a replayed CUDA graph are in no other count). `micro_batch_size`: images a
-    forward, fewer than the trial's configuration asks for where memory ran out. `folds`: adapters that the epoch
-    trained; the scores are of their validation images, each predicted by the one adapter that was not trained on it.
-    `folds_left`: those that were not trained, because the trial was given up in mid-epoch.
+    train_loss, train_loss_*: means over images; `train_loss` is the weighted sum, the parts are unweighted.
+    lr: learning rate of the last optimizer step. grad_norm: mean over steps of the norm before clipping.
+    train_dice: measured during training, while the weights change.
+    val_*: means over images in [0, 1], each at its original resolution and at threshold 0.5.
+    it_per_s: training images per second of this worker.
+    peak_gib: most memory that the allocator reserved on the device; 0 on a CPU. (Other counters do not see tensors
+        inside a replayed CUDA graph.)
+    micro_batch_size: images per forward pass; fewer than the trial's configuration asks for if memory ran out.
+    folds: adapters that the epoch trained. Each validation image is predicted by the one adapter not trained on it.
+    folds_left: folds that were not trained because the trial was given up in mid-epoch.
+    warning: what was unusual about the epoch; empty if nothing was.
     """
 
     epoch: int

@@ -1,10 +1,11 @@
 """The parts of an optimizer step, on static tensors: gradients of a batch, the sum over workers, the update.
 
-Each worker takes its share of a chunk; each image's loss is divided by the chunk's size and gradients are summed, so
-two workers with one image each do what one worker with two images does. (No DDP wrapper: adapters come and go with
-every trial, and one all-reduce of a flat tensor after the last backward is all that it would add.)
+The images of one optimizer step are a chunk, and each worker takes a share of it. Each image's loss is divided by the
+chunk's size and gradients are summed, so two workers with one image each compute the same step as one worker with two
+images. (DDP is not used: adapters change with every trial, and all it would add is one all-reduce of a flat tensor
+after the last backward pass.)
 
-Nothing here waits for the device: losses, counts and the check for NaN stay there until an epoch's end asks for them.
+Only `check` waits for the device: losses, counts and the flag for NaN stay there until the caller reads them.
 """
 
 from collections.abc import Callable
@@ -32,9 +33,10 @@ LOSS_PARTS = ("total", "dice", "focal", "bce", "lm", "cldice", "focal_tversky")
 
 
 class LossKnobs(NamedTuple):
-    """The numbers of `LossSettings` on the device, so that they change without another capture.
+    """The numbers of `LossSettings` as tensors on the device, so that they can change without capturing a new graph.
 
-    cldice, focal_tversky: None in what `set` gives where a trial has no such part: then it is not computed.
+    cldice, focal_tversky: None in what `set` returns for a trial whose weight of that part is 0; the part is then not
+        computed.
     """
 
     dice: Tensor
@@ -55,7 +57,7 @@ class LossKnobs(NamedTuple):
         return cls(*(torch.zeros((), device=device) for _ in cls._fields))
 
     def set(self, settings: LossSettings) -> "LossKnobs":
-        """Take over a trial's settings; gives these tensors without the parts that the trial leaves out."""
+        """Copies a trial's settings into the tensors. Returns these tensors, with None for parts that are left out."""
         for name, tensor in zip(self._fields, self, strict=True):
             assert tensor is not None, "all of them were made by `on`"
             tensor.fill_(getattr(settings, name))
@@ -66,19 +68,23 @@ class LossKnobs(NamedTuple):
 
     @property
     def parts(self) -> tuple[bool, bool]:
-        """Which of the costly parts are computed: another graph for each choice."""
+        """Whether soft-clDice and focal Tversky are computed. Each combination needs a graph of its own."""
         return self.cldice is not None, self.focal_tversky is not None
 
 
 def batch_loss(
     model: Sa2VA, batch: Batch, masks: Float[Tensor, "B S S"], hidden: Float[Tensor, "B R D"], knobs: LossKnobs
 ) -> tuple[Float[Tensor, "B 7"], Int[Tensor, "B 4"]]:
-    """Loss parts of each image (order of LOSS_PARTS; the total is weighted, the parts are not) and its pixel counts."""
+    """Each image's loss parts, in the order of LOSS_PARTS, and its pixel counts TP, FP, FN, TN.
+
+    The total is weighted, the parts are not. masks: logits on the mask decoder's grid. hidden: states of the [SEG] row
+    and, if the answer is scored, of the rows that predict its tokens.
+    """
     logits = on_canvas(batch, masks)
     valid = batch.valid()
     parts = combo_loss(logits, batch.truth.to(logits.dtype), knobs, valid)
     if batch.answer_ids.shape[1]:
-        # Mean cross entropy of the answer's tokens and its end; scored on those positions alone.
+        # Mean cross entropy over the answer's tokens and its end token.
         scores = model.logits(hidden[:, 1:]).float()
         lm_loss = F.cross_entropy(scores.transpose(1, 2), batch.answer_ids, reduction="none").mean(dim=1)
     else:
@@ -89,15 +95,16 @@ def batch_loss(
 
 
 class Stepper:
-    """Steps of one store's trials: static tensors, the optimizer and the CUDA graphs that read and write them.
+    """Optimizer steps on one adapter store: the static tensors, the optimizer and the CUDA graphs that use them.
 
-    losses: sums over this worker's images, in the order of LOSS_PARTS, since they were last zeroed.
+    losses: sums over this worker's images since they were last zeroed, in the order of LOSS_PARTS.
+    checkpointed: whether activations are computed again in the backward pass.
     """
 
     def __init__(
         self, model: Sa2VA, layers: FusedLayers, store: AdapterStore, *, world_size: int, towers: Towers | None = None
     ) -> None:
-        """towers: what runs the encoders of batches that bring pixels; None for those of `model`."""
+        """towers: runs the encoders for batches that hold pixels; None builds it from `model`."""
         device = store.values.device
         self.store = store
         self._all_knobs = LossKnobs.on(device)
@@ -110,25 +117,29 @@ class Stepper:
         self._towers = towers or Towers(model, compiled=layers.compiled)
         self._world_size = world_size
         self._graphs = Graphs(device, enabled=layers.compiled)
-        # Compiled apart: the mask decoder takes most of the time that compiling takes, and serves images of all sizes.
+        # Compiled separately: the mask decoder takes most of the compile time, and one version serves all image sizes.
         self._masks: Callable[..., Tensor] = torch.compile(mask_logits) if layers.compiled else mask_logits
         self._loss: Callable[..., tuple[Tensor, Tensor]] = torch.compile(batch_loss) if layers.compiled else batch_loss
 
     def reset(
         self, loss: LossSettings, optimizer: OptimizerSettings, encoder_factor: float = 1.0, ema: float = 0.0
     ) -> None:
-        """Ready for a new trial's first step. encoder_factor: the encoders' learning rate in units of the others'."""
+        """Prepares for a new trial's first step.
+
+        encoder_factor: learning rate of the encoders' adapters relative to the others'.
+        ema: decay of the running average of the weights; 0 keeps none.
+        """
         self.knobs = self._all_knobs.set(loss)
         self.optimizer.reset(optimizer, encoder_factor, ema)
         self.losses.zero_()
 
     @property
     def state(self) -> tuple[Tensor, ...]:
-        """All that a training has reached: whoever writes it calls `store.refresh`."""
+        """The tensors that hold a training's complete state. After writing to them, call `store.refresh`."""
         return self.store.values, *self.optimizer.state
 
     def accumulate(self, batch: Batch, shape: Shape, *, chunk_size: int) -> Int[Tensor, "B 4"]:
-        """Add the gradients of a batch; returns its pixel counts, valid until the next call.
+        """Adds the gradients of a batch. Returns its pixel counts, valid until the next call.
 
         chunk_size: images of all batches and workers in this optimizer step.
         """
@@ -137,12 +148,15 @@ class Stepper:
         return self._graphs.run("train", self._accumulate, batch, shape, variant=variant)
 
     def reduce(self) -> None:
-        """Sum gradients over the workers."""
+        """Sums the gradients over all workers."""
         if self._world_size > 1:
             dist.all_reduce(self.optimizer.gradients)
 
     def spare_unreached(self) -> None:
-        """Keep weight decay off what no worker's loss reached in the step under way: the same in all later ones."""
+        """Exempts parameters that no worker's loss reached in the current step from weight decay, for the whole trial.
+
+        Later steps reach the same parameters.
+        """
         self.optimizer.spare_unreached()
         if self._world_size > 1:
             decays = self.optimizer.decays.to(torch.uint8)
@@ -150,7 +164,7 @@ class Stepper:
             self.optimizer.decays.copy_(decays)
 
     def update(self, lr: float) -> None:
-        """Clip, check, step, zero."""
+        """Clips the gradients, checks that they are finite, updates the weights and zeroes the gradients."""
         self.optimizer.lr.fill_(lr)
         self._graphs.run_alone("averaged update" if self.optimizer.is_averaging else "update", self._update)
 
@@ -159,15 +173,15 @@ class Stepper:
         return self._graphs.run("count", self._count, batch, shape)
 
     def check(self) -> None:
-        """Wait for the device and look whether every step so far was finite.
+        """Waits for the device and checks that every step so far was finite.
 
         Raises:
-            NonFiniteError: a loss or gradient was NaN or infinite; the weights have not changed since.
+            NonFiniteError: a loss or gradient was NaN or infinite. That step left the weights unchanged.
         """
         is_failed, loss, norm = self.optimizer.failure.tolist()
         if is_failed:
             raise NonFiniteError(
-                f"loss {loss}, gradient norm {norm}: not finite, so the weights were left alone. "
+                f"loss {loss}, gradient norm {norm}: not finite, so the weights were not changed. "
                 f"A lower learning rate than {self.optimizer.lr.item():.2g} usually helps."
             )
 
@@ -189,12 +203,12 @@ class Stepper:
     def _count(self, batch: Batch, shape: Shape) -> Tensor:
         batch = self._encoded(batch, shape)
         hidden = hidden_rows(self._model, self._layers, batch, shape, self.store)
-        # Not compiled: in a graph it is as fast, and compiling the mask decoder once more costs 40 s of a lane's start.
+        # Not compiled: it is as fast in a graph, and compiling the mask decoder again would add 40 s to a lane's start.
         logits = on_canvas(batch, mask_logits(self._model, batch, hidden[:, 0]))
         return batch_counts(logits, batch.truth, batch.valid())
 
     def _encoded(self, batch: Batch, shape: Shape) -> Batch:
-        """The batch with the features of what it brings as pixels, images and masks as their views show them."""
+        """The batch with features computed from its pixels, if it holds any, and with each image's view applied."""
         scale, checkpointed = self.store.encoder_scale, self.checkpointed
         is_viewed = bool(batch.view.numel())
         if batch.square.numel():

@@ -1,4 +1,4 @@
-"""The SFT loop of one trial: a plain generator of epoch records that knows nothing of Ray or of other trials."""
+"""The SFT loop of one trial: a plain generator of epoch records, independent of Ray and of other trials."""
 
 import time
 from collections.abc import Iterator
@@ -23,14 +23,14 @@ from tune_sa2va.train.schedule import learning_rate
 from tune_sa2va.train.step import LOSS_PARTS
 
 _BETWEEN_FOLDS = 2**50
-"""Seeds of one fold's epochs are all below it."""
+"""Distance between the seeds of two folds. The seeds of one fold's epochs span less than this."""
 
 _STEPS_BETWEEN_CHECKS = 50
-"""Optimizer steps after which the host looks whether all were finite: it waits for the device, so not at each."""
+"""Optimizer steps between two checks that all were finite. A check waits for the device, so not every step has one."""
 
 
 class Trial:
-    """One configuration on one base model. Every worker of a lane holds the same trial and takes its share."""
+    """One configuration trained on one split. Every worker of a lane holds the same trial and computes its share."""
 
     def __init__(
         self,
@@ -45,10 +45,12 @@ class Trial:
         fold: int = 0,
         adapters: TrialAdapters | None = None,
     ) -> None:
-        """Attach fresh adapters, or those of the checkpoint in `resume_from`.
+        """Attaches new adapters, or those of the checkpoint in `resume_from`.
 
-        fold: draws other random numbers. adapters: of a trial of the same configuration, to be trained on from the
-        values that they have; None attaches new ones.
+        rank, world_size: this worker's number in its lane, from 0, and the number of workers.
+        fold: number of the fold, from 0; each draws its own random numbers.
+        adapters: attached adapters of another trial of the same configuration, to be trained from their current values;
+            None attaches new ones.
 
         Raises:
             UserError: the configuration does not fit the model, or the checkpoint cannot be used.
@@ -87,10 +89,11 @@ class Trial:
             raise
 
     def epochs(self) -> Iterator[EpochRecord]:
-        """Train and validate, one record an epoch, from the next epoch to the last.
+        """Trains and validates from the next epoch to the last. Yields one record per epoch.
 
         Raises:
-            TrialFailure: a loss or gradient is not finite, or training does not train.
+            TrialFailure: a loss or gradient is not finite, or the weights do not change.
+            torch.OutOfMemoryError: the device has too little memory.
         """
         while self._progress.epoch < self.config.train.epochs:
             try:
@@ -100,22 +103,22 @@ class Trial:
                 raise
 
     def save(self, folder: Path) -> None:
-        """Write the checkpoint after the last finished epoch."""
+        """Writes the checkpoint after the last finished epoch."""
         with self._averaged():
             self._engine.writer.save(folder, self.config, self._parameters, self._stepper.optimizer, self._progress)
 
     @property
     def progress(self) -> Progress:
-        """Where the trial is."""
+        """Epochs and steps done so far."""
         return self._progress
 
     @property
     def num_graphs(self) -> int:
-        """CUDA graphs of the steps so far; 0 on a CPU."""
+        """CUDA graphs captured so far; 0 on a CPU."""
         return self._stepper.num_graphs
 
     def close(self) -> None:
-        """Give the base model back as it was."""
+        """Detaches the adapters, which leaves the base model as it was."""
         self.adapters.detach()
 
     def _epoch(self, epoch: int) -> EpochRecord:
@@ -154,9 +157,9 @@ class Trial:
         )
 
     def _train_epoch(self, epoch: int) -> tuple[int, Tensor]:
-        """Optimizer steps done, and the pixel counts of this worker's images."""
+        """Trains one epoch. Returns the number of optimizer steps and the pixel counts of this worker's images."""
         train, stepper = self.config.train, self._stepper
-        # All random numbers of an epoch come from the trial's seed and the epoch's number, so nothing needs saving.
+        # Random numbers depend only on the trial's seed, epoch, fold and rank, so checkpoints need no generator state.
         seed = train.seed * 100_003 + epoch + self._fold * _BETWEEN_FOLDS
         torch.manual_seed((seed * 1_009 + self._rank) % 2**63)
         order = torch.randperm(len(self._train), generator=torch.Generator().manual_seed(seed))
@@ -184,7 +187,7 @@ class Trial:
         return len(chunks), counts
 
     def _update(self, step: int, total_steps: int) -> None:
-        """One optimizer step with the gradients that all workers have."""
+        """One optimizer step with the gradients summed over all workers."""
         stepper = self._stepper
         if self._liveness is not None and step < STEPS_TO_PROVE:
             ranks = self.config.lora.r, self.config.encoder.r
@@ -197,7 +200,7 @@ class Trial:
             self._liveness.after_step(step)
 
     def _reduced(self, counts: Tensor) -> tuple[list[float], Tensor]:
-        """Mean losses over all workers' images, and every image's counts (all-zero rows where there is no image)."""
+        """Mean losses over the images of all workers, and the pixel counts of every image."""
         losses = self._stepper.losses.clone()
         if self._world_size > 1:
             dist.all_reduce(losses)
@@ -209,7 +212,7 @@ class Trial:
         return (losses / len(self._train)).tolist(), counts
 
     def _validate(self) -> Tensor:
-        """Counts of every validation image; each worker predicts its share."""
+        """Pixel counts of every validation image; each worker predicts its share."""
         rows = torch.zeros(len(self._val), 4, dtype=torch.int64, device=self._engine.device)
         share = range(self._rank, len(self._val), self._world_size)
         for fed in self._feed.whole(self._val, share, batch_size=self._engine.validation_batch):
@@ -221,7 +224,7 @@ class Trial:
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
-        """The running average in the weights' place, where the trial keeps one."""
+        """Inside, the running average takes the weights' place, if the trial keeps one."""
         self._stepper.optimizer.swap_average()
         try:
             yield

@@ -1,4 +1,4 @@
-"""What one worker keeps between trials: the base model, the features of its images, the questions about them."""
+"""What one worker keeps between trials: the base model, and the features of its images with their questions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,12 +27,12 @@ from tune_sa2va.train.trial import Trial
 
 @dataclass(frozen=True, slots=True)
 class Workbench:
-    """Opened once a worker; gives out one trial at a time."""
+    """Opened once per worker; makes one trial at a time."""
 
     model: Sa2VA
     engine: Engine
     parts: tuple[Part, ...]
-    """Of a trial's trainings: one, or one a fold."""
+    """The images of each training of a trial: one part with one split, one part per fold with folds."""
     augment: Augment
     rank: int
     world_size: int
@@ -41,26 +41,28 @@ class Workbench:
 
     @property
     def train(self) -> Examples | SomeExamples:
-        """What the first training is trained on: with one split, all of them."""
+        """The training images of the first part, which with one split is the only one."""
         return self.parts[0].train
 
     @property
     def val(self) -> Examples | SomeExamples:
-        """What the first training is scored on."""
+        """The validation images of the first part."""
         return self.parts[0].val
 
     @property
     def samples(self) -> tuple[Sample, ...]:
-        """The images of all parts; some more than once."""
+        """The images of all parts; with folds, some of them several times."""
         return tuple(sample for part in self.parts for images in (part.train, part.val) for sample in images.samples)
 
     @classmethod
     def open(
         cls, settings: LaneSettings, names: Names, *, rank: int, world_size: int, on_all: bool = False
     ) -> "Workbench":
-        """Load the base model, find the images, fill the feature cache where it lacks something, let the encoders go.
+        """Loads the base model, finds the images, adds missing features to the cache and releases unused encoders.
 
-        on_all: trials train on every image that is not locked, and are scored on the same, which says nothing.
+        rank, world_size: this worker's number in its lane, from 0, and the number of workers.
+        on_all: trials train on all images outside the test part and are scored on the same images, so their scores
+            mean nothing.
 
         Raises:
             UserError: the model, the data or the split cannot be used.
@@ -79,7 +81,12 @@ class Workbench:
         return cls(model, engine, parts, settings.augment, rank, world_size, *runs)
 
     def trial(self, config: TrialConfig, resume_from: Path | None = None) -> Trial | FoldedTrial:
-        """A new trial, or one that goes on from its checkpoint. Close it before the next."""
+        """A new trial, or one that continues from the checkpoint in `resume_from`. Close it before the next.
+
+        Raises:
+            UserError: the lane was opened without what the trial needs, the configuration does not fit the model, or
+                the checkpoint cannot be used.
+        """
         if not set(variants_of(config.data.augment)) <= set(variants_of(self.augment)):
             raise UserError(
                 f"data.augment is {config.data.augment!r}, but this lane cached the variants of {self.augment!r}. "
@@ -87,8 +94,9 @@ class Workbench:
             )
         if (config.runs_sam2 and not self.runs_sam2) or (config.runs_vision and not self.runs_vision):
             raise UserError(
-                "The trial changes an image encoder, but this lane let it go once the images were encoded. Name every "
-                "value of encoder.sam2, encoder.vision and train.full_modules that a trial may have in the space."
+                "The trial changes an image encoder, but this lane released it once the images were encoded. Name "
+                "every value of encoder.sam2, encoder.vision and train.full_modules that a trial may have in the "
+                "search space."
             )
         if len(self.parts) > 1:
             return FoldedTrial(
@@ -110,7 +118,7 @@ def open_model(settings: ModelSettings, device: torch.device) -> Sa2VA:
 def _open_parts(
     model: Sa2VA, settings: LaneSettings, samples: Sequence[Sample], device: torch.device
 ) -> tuple[Part, ...]:
-    """The images of each training of a trial: of one split, or of all folds."""
+    """The images of each training of a trial: of the one split, or of each fold."""
     folds = num_folds(samples)
     if folds == 1:
         of_part = {part: [sample for sample in samples if sample.split == part] for part in ("train", "val")}
