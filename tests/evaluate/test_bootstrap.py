@@ -1,4 +1,4 @@
-"""Intervals over groups: against scipy's own, against sampling of patients, and the cases with too few values."""
+"""Intervals over groups: compared with scipy's and with sampling of patients, and cases with too few values."""
 
 import math
 
@@ -33,7 +33,7 @@ def test_the_mean_is_over_images_and_so_are_the_resampled_ones() -> None:
     values, groups = [0.2] * 8 + [0.8] * 2, ["a"] * 8 + ["b"] * 2
     interval = mean_interval(values, groups)
     assert interval.mean == pytest.approx(0.32)
-    assert (interval.low, interval.high) == pytest.approx((0.2, 0.8))  # one patient twice
+    assert (interval.low, interval.high) == pytest.approx((0.2, 0.8))  # the same patient drawn twice
 
 
 def test_the_seed_decides() -> None:

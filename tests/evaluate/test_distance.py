@@ -1,4 +1,4 @@
-"""The 95% Hausdorff distance against shapes with a known answer and a count over all pairs of pixels."""
+"""The 95% Hausdorff distance of shapes with known answers, and against a computation over all pairs of pixels."""
 
 import math
 
@@ -42,7 +42,7 @@ def test_a_far_speck_under_5_percent_does_not_count_and_scikit_image_shows_it() 
 
 
 def test_only_outlines_count() -> None:
-    """A block and its own outline have the same outline, however much lies within."""
+    """A filled block and its bare outline have the same outline."""
     block = EMPTY.copy()
     block[4:20, 4:20] = True
     outline = block.copy()

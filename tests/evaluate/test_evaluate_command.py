@@ -1,4 +1,4 @@
-"""The command evaluate: the recorded split, codes for names, and a tuned model that lost its [SEG]."""
+"""The command evaluate: the recorded split, codes for names, and a tuned model that no longer writes [SEG]."""
 
 import json
 from pathlib import Path
@@ -70,7 +70,8 @@ def test_a_base_has_no_split(made: Made) -> None:
 
 
 def test_a_base_is_scored_on_the_parts_of_a_search_at_a_threshold_of_its_own(made: Made) -> None:
-    """Chosen on val, whichever part is scored; looked for here among masks, there in histograms."""
+    """The threshold is chosen on val, whichever part is scored. The test finds it from masks, the command from
+    histograms."""
     found = {}
     for part in ("test", "val"):
         done = evaluate("--data", made.data, "--split-of", made.adapter, "--part", part, "--json")
@@ -99,7 +100,7 @@ def test_parts_of_another_search_are_not_for_a_model_that_has_its_own(made: Made
     done = evaluate("--adapter", made.adapter, "--data", made.data, "--split-of", made.adapter)
     assert isinstance(done.exception, UserError) and "brings the parts of its own search" in str(done.exception)
     done = evaluate("--data", made.data, "--split-of", tmp_path)
-    assert isinstance(done.exception, UserError) and "no content.parquet in it" in str(done.exception)
+    assert isinstance(done.exception, UserError) and "it has no content.parquet" in str(done.exception)
     write_folder(tmp_path / "other", "leg", 2, 96, 9)
     done = evaluate("--data", tmp_path / "other", "--split-of", made.adapter)
     assert isinstance(done.exception, UserError) and "no threshold can be chosen" in str(done.exception)

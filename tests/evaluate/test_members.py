@@ -46,7 +46,7 @@ def write_members(
 
 
 def query(model: Sa2VA) -> Tensor:
-    """What a layer with an adapter says to a fixed input."""
+    """The output of an adapted layer for a fixed input."""
     layer = model.get_submodule(LAYER)
     weight = layer.weight if hasattr(layer, "weight") else layer.base_layer.weight
     return layer(torch.randn(2, weight.shape[1], generator=torch.Generator().manual_seed(9))).detach()

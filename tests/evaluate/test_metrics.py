@@ -1,4 +1,4 @@
-"""Scores against scikit-learn, and the cases with nothing to divide by."""
+"""Scores against scikit-learn's, and cases with a denominator of 0."""
 
 import math
 

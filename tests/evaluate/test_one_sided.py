@@ -1,4 +1,4 @@
-"""One-sided p-values over groups: right on average where nothing is there, and near what scipy says."""
+"""One-sided p-values over groups: calibrated if there is no difference, and close to scipy's."""
 
 import numpy as np
 import pytest
@@ -13,14 +13,14 @@ def test_the_signed_rank_p_is_scipys_on_both_sides() -> None:
         differences = random.normal(shift, 0.02, size=15)
         wanted = wilcoxon(differences, alternative="greater", method="exact").pvalue
         found = chance_of_no_gain(differences, range(15))
-        # The two sides share the weight of the value that was seen.
+        # Both one-sided p-values include the probability of the observed value.
         assert found == pytest.approx(wanted, abs=0.03)
 
 
 @pytest.mark.parametrize("test", ["signed_rank", "bootstrap"])
 @pytest.mark.parametrize("level", [0.05, 0.2])
 def test_as_many_gains_are_seen_as_the_level_says_where_there_is_none(test: PairedTest, level: float) -> None:
-    """Twenty groups of one to three images that are alike: images as the unit would see far too many."""
+    """Twenty groups of one to three similar images. With images as the unit, far too many p-values would be small."""
     random = np.random.default_rng(1)
     groups = np.repeat(np.arange(20), random.integers(1, 4, size=20))
     seen = 0

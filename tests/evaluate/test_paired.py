@@ -1,4 +1,4 @@
-"""The word of a comparison: how often it is said where nothing differs, that it is said where something does."""
+"""The verdict of a comparison: how often it is wrong without a difference, and that it finds a real one."""
 
 import math
 
@@ -13,7 +13,7 @@ GROUPS = list(range(21))
 
 
 def draws(patients: int, frames: int, correlation: float, *, number: int = 1_000) -> tuple[np.ndarray, list[int]]:
-    """Differences of two models that are equally good, and the images' patients."""
+    """Draws of differences between two equally good models, and the images' patients."""
     random = np.random.default_rng(7)
     of_patient = random.normal(size=(number, patients, 1)) * math.sqrt(correlation)
     of_frame = random.normal(size=(number, patients, frames)) * math.sqrt(1 - correlation)

@@ -1,4 +1,4 @@
-"""The part that is scored is the search's own, whatever has become of the files' names, groups and masks since."""
+"""The scored part is the search's own, even if names, groups and masks of the files have changed since."""
 
 import dataclasses
 from collections.abc import Callable
@@ -42,7 +42,7 @@ def part(samples: tuple[Sample, ...], known: KnownImages | None, asked: Any = No
 
 
 def test_a_base_takes_the_parts_of_a_search_whose_trials_have_folds(tmp_path: Path) -> None:
-    """Nothing was trained: every image outside the test part is one to validate on, whole and without a warning."""
+    """A base was trained on nothing, so every image outside the test part can be validated on, without a warning."""
     samples = cut_into_folds(split_by_group(grouped_set(tmp_path / "data", GROUPS), (0.4, 0.3, 0.3), seed=1), 3, seed=1)
     write_content(tmp_path, samples)
     known = read_content(tmp_path)
@@ -59,7 +59,7 @@ def test_a_base_takes_the_parts_of_a_search_whose_trials_have_folds(tmp_path: Pa
 def test_other_groups_and_names_move_no_image_to_another_part(
     tmp_path: Path, searched: tuple[Sample, ...], known: KnownImages, asked: str
 ) -> None:
-    """The groups decide a split: split again by these ones, images that were trained on would be scored as unseen."""
+    """Groups decide a split: a new split by these groups would score images that were trained on as unseen."""
     edited = grouped_set(tmp_path / "edited", tuple("gfedcbabab"), names="other")
     again = split_by_group(edited, (0.4, 0.3, 0.3), seed=1)
     assert codes(again, asked) != codes(searched, asked), "the edit would show"
@@ -88,7 +88,7 @@ def test_images_that_are_gone_and_masks_that_were_redrawn_are_said(
     found = part((first, *others[1:]), known)
     assert found.note == (
         f"Not here: 1 of the search's {len(others) + 1} test images. "
-        f"Another mask or text than in the search: 1 image ({image_code(first)})."
+        f"Mask or text differs from the search's: 1 image ({image_code(first)})."
     )
 
 
@@ -159,5 +159,5 @@ def test_an_adapter_that_has_seen_all_images_has_no_val(
 
 
 def test_what_says_no_folds_has_no_val_of_them(searched: tuple[Sample, ...], known: KnownImages) -> None:
-    with pytest.raises(UserError, match="does not say which image was in which fold"):
+    with pytest.raises(UserError, match="does not record each image's fold"):
         choose_part(searched, folded("ensemble"), known, "val", image_code)

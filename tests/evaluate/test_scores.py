@@ -1,4 +1,4 @@
-"""Scores of real masks at each threshold, against masks cut by hand from probabilities."""
+"""Scores at each threshold, against those of masks thresholded by hand."""
 
 from pathlib import Path
 

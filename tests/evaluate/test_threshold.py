@@ -1,4 +1,4 @@
-"""The histogram's counts are those of masks cut one by one, and the threshold chosen is the best of the grid."""
+"""The histogram's counts are those of masks thresholded one by one, and the best threshold of the grid is chosen."""
 
 import math
 
@@ -11,7 +11,7 @@ from tune_sa2va.evaluate.threshold import GRID, choose_threshold, counts_at, his
 
 
 def image(seed: int, *, shift: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits that lean towards the truth, some of them exactly on thresholds of the grid."""
+    """Logits that correlate with the truth, some of them exactly at thresholds of the grid."""
     generator = torch.Generator().manual_seed(seed)
     truth = torch.rand(37, 53, generator=generator) < 0.2
     logits = torch.randn(37, 53, generator=generator) + 2.0 * truth + shift

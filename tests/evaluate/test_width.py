@@ -1,4 +1,4 @@
-"""Errors by vessel width: a thin branch that is missed is not hidden by a wide one that is found."""
+"""Errors by vessel width: a missed thin branch is not hidden by a wide one that is found."""
 
 import math
 
@@ -8,7 +8,7 @@ from tune_sa2va.evaluate.width import _width, errors_by_width, total
 
 
 def vessels() -> np.ndarray:
-    """A vessel of 3 pixels and one of 20."""
+    """A vessel 3 pixels wide and one 20 pixels wide."""
     truth = np.zeros((60, 100), dtype=bool)
     truth[5:8, 10:90] = True
     truth[20:40, 10:90] = True
@@ -30,7 +30,7 @@ def test_a_missed_branch_and_an_invented_one_are_told_apart_by_width() -> None:
     mask[5:8] = False
     mask[50:53, 10:90] = True
     thin, *_, wide = errors_by_width(mask, truth)
-    assert thin.missed_share == 1.0 and thin.invented_share > 0.95  # the rest are corners of the wide one
+    assert thin.missed_share == 1.0 and thin.invented_share > 0.95  # the rest are at corners of the wide one
     assert wide.missed_share == wide.invented_share == 0.0 and wide.true > 1000
 
 

@@ -1,4 +1,4 @@
-"""A data set and adapters with `tune_sa2va.json` beside them, as an export leaves them, made without a search."""
+"""Makes a data set and adapters with `tune_sa2va.json` as an export writes them, without a search."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ IMAGES, RATIOS, SEED, THRESHOLD = 5, (0.4, 0.3, 0.3), 3, 0.3
 
 @dataclass(frozen=True)
 class Made:
-    """data: a data set of IMAGES images. adapter: it still writes [SEG]. silent: it no longer does."""
+    """data: a data set of IMAGES images. adapter: one that still writes [SEG]. silent: one that no longer does."""
 
     data: Path
     adapter: Path
@@ -38,7 +38,7 @@ class Made:
 
 
 def make(folder: Path) -> Made:
-    """Adapters of the tiny preset with random B: small, and so large that the language is lost."""
+    """Adapters of the tiny preset with random B: once small, and once so large that answers become random."""
     made = Made(folder / "data", folder / "adapter", folder / "silent")
     write_folder(made.data, "leg", IMAGES, 96, 0)
     model = load_model(model_folder("tiny"), device=torch.device("cpu"), dtype=torch.float32)
@@ -59,12 +59,12 @@ def make(folder: Path) -> Made:
 
 
 def split_samples(data: Path) -> tuple[Sample, ...]:
-    """The samples with the parts of the search that the adapters are said to come from."""
+    """The samples, split as in the search that the adapters claim to come from."""
     return split_by_group(check(open_dataset(data)).samples, RATIOS, seed=SEED)
 
 
 def a_tuned(data_fingerprint: str) -> Tuned:
-    """Its scores are of no search; nothing under test reads them."""
+    """A record with made-up scores, which the tests do not read."""
     zero = MeanScore(mean=0.0, low=None, high=None)
     scores = PartScores(num_images=1, threshold=0.5, dice=zero, iou=zero, recall=zero, precision=zero)
     return Tuned(

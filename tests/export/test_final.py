@@ -39,7 +39,7 @@ def test_each_form_is_proved_out_of_fold(folded: Path, tmp_path: Path, final: Fi
         check_average(to, [checkpoint.adapter(fold) for fold in range(FOLDS)])
     if final == "ensemble":
         (to / "fold_1" / "adapter_model.safetensors").unlink()
-        with pytest.raises(CheckpointError, match="an ensemble of 2 adapters, but fold_1 is not there or not whole"):
+        with pytest.raises(CheckpointError, match="an ensemble of 2 adapters, but fold_1 is missing or incomplete"):
             find_tuned("tiny", to, any_base=False)
 
 

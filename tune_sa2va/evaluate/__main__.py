@@ -26,37 +26,36 @@ def main(
     data: Annotated[Path, typer.Option(help="Folder, manifest.csv, manifest.parquet or annotations.json.")],
     adapter: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder of an exported adapter, results/NAME/best_adapter.", show_default="the base as it is"
-        ),
+        typer.Option(help="Folder of an exported adapter, results/NAME/best_adapter.", show_default="the untuned base"),
     ] = None,
     part: Annotated[
         Literal["test", "val", "train", "all"] | None,
         typer.Option(
-            help="Part of the split that the adapter was made with. val of a search with folds: every image outside "
-            "the test part, by the adapter of an ensemble that was not trained on it.",
-            show_default="test; all where no image is in it",
+            help="Part of the split of the adapter's search. For a search with folds, val is every image outside the "
+            "test part, each predicted by the ensemble's adapter that was not trained on it.",
+            show_default="test; all if no image is in it",
         ),
     ] = None,
     split_of: Annotated[
         Path | None,
         typer.Option(
-            help="For a base, which has no split of its own: a results folder, or an adapter, of a search. The base is "
-            "scored on its test part, and a threshold chosen for it on what was validated on there."
+            help="For an untuned base, which has no split of its own: a search's results folder, or an adapter that it "
+            "exported. The base is scored on that search's test part, and its threshold is chosen on the images that "
+            "the search validated on."
         ),
     ] = None,
     generate: Annotated[
-        bool, typer.Option("--generate", help="See, too, whether the model still writes [SEG] by itself.")
+        bool, typer.Option("--generate", help="Also check whether the model still writes [SEG] by itself.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with every image, in place of tables.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON with every image, not tables.")] = False,
     show_names: Annotated[
-        bool, typer.Option("--show-names", help="Call images by their files' names, not by codes.")
+        bool, typer.Option("--show-names", help="Show file names, which may name patients, not codes.")
     ] = False,
     any_base: Annotated[
-        bool, typer.Option("--any-base", help="Take an adapter that was made for another base model.")
+        bool, typer.Option("--any-base", help="Accept an adapter that was made for another base model.")
     ] = False,
     allow_outside: Annotated[
-        bool, typer.Option("--allow-outside", help="Take images and masks outside the data set's folder, too.")
+        bool, typer.Option("--allow-outside", help="Also accept images and masks outside the data set's folder.")
     ] = False,
     group_by: GroupBy = None,
     outlines: Outlines = None,
@@ -65,11 +64,11 @@ def main(
 ) -> None:
     """Score a model's masks on a data set: overlap, centre lines, distance and topology, with bootstrap intervals.
 
-    Scores are given at 0.5 and at the threshold that was chosen on the validation part. The adapter brings along which
-    image was in which part of the search, by content: images of it are known again under other names and groups. To
-    hold the untuned base against it, leave --adapter out and give --split-of.
+    Scores are given at 0.5 and at the threshold that was chosen on the validation part. The adapter's folder records
+    which image was in which part of the search, by content, so images are recognized under other names and groups. To
+    compare with the untuned base, leave --adapter out and give --split-of.
     """
-    from tune_sa2va.data import check, open_dataset  # heavy imports wait, so that --help is quick
+    from tune_sa2va.data import check, open_dataset  # heavy imports are deferred to keep --help fast
     from tune_sa2va.data.rules import Rules
     from tune_sa2va.data.show import print_report
 
@@ -105,7 +104,7 @@ def main(
 
 
 def _images_of_the_search(tuned: "TunedModel", adapter: Path | None, split_of: Path | None) -> "KnownImages | None":
-    """None where neither the model nor `--split-of` tells of a search's images."""
+    """The images of the search that the model or `--split-of` comes from; None if there is none."""
     from tune_sa2va.data.known_images import CONTENT_FILE, read_content
 
     if split_of is None:
@@ -117,8 +116,8 @@ def _images_of_the_search(tuned: "TunedModel", adapter: Path | None, split_of: P
     known = read_content(split_of)
     if known is None:
         raise UserError(
-            f"--split-of {split_of}: must be a search's results folder, or an adapter that a search exported; there is "
-            f"no {CONTENT_FILE} in it."
+            f"--split-of {split_of}: must be a search's results folder, or an adapter that a search exported, but it "
+            f"has no {CONTENT_FILE}."
         )
     return known
 

@@ -1,8 +1,8 @@
-"""Images of one shape as one batch, and its mask logits: the forward that training steps and validation share.
+"""Puts images of one shape into a batch and computes its mask logits: the forward pass of training and validation.
 
-Shapes are what a CUDA graph is captured for, so few of them may differ: sequences are cut after the last row that
-anything reads and padded to a multiple, and logits lie on a canvas whose sides are padded too. An image's own size is
-data: the matrices that resize its mask have zero rows where the canvas goes beyond it.
+A CUDA graph is captured for one shape, so there should be few shapes. Sequences are cut after the last row that is
+needed and padded to a multiple; logits lie on a canvas whose sides are padded, too. An image's own size is data and not
+shape: the matrices that resize its mask have zero rows where the canvas extends beyond it.
 """
 
 from collections.abc import Sequence
@@ -22,9 +22,14 @@ from tune_sa2va.model.upsample import resize_matrix
 
 
 class Shape(NamedTuple):
-    """What the images of a batch have in common. tokens: sequence length; answer: rows that the answer's loss reads;
-    grid: of the image's tokens in the Qwen-VL families, else None; tiles: rows and columns of the vision tower's input
-    where that runs in the step, else None."""
+    """What the images of a batch have in common.
+
+    image_start: position of the first image token. image_tokens: their number. tokens: padded sequence length.
+    answer: number of answer tokens that are scored; 0 without the answer's loss.
+    height, width: of the canvas in pixels.
+    grid: rows and columns of image tokens in the Qwen-VL families, otherwise None.
+    tiles: rows and columns of the vision encoder's input if it runs in the step, otherwise None.
+    """
 
     image_start: int
     image_tokens: int
@@ -37,12 +42,14 @@ class Shape(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """B images. rows: positions whose hidden states are read, [SEG] first, then those before the answer's tokens.
+    """The tensors of B images.
 
-    to_height, to_width: see `resize_matrix`. deepstack: see `ImageFeatures`; L is 0 where there is none.
-    answer_ids: the answer's tokens (A of them, none without its loss).
-    square, tiles: the pictures for encoders that run in the step, whose features are then empty here, and the other way
-    round. view: how to show them, empty where they are shown as they are.
+    rows: positions whose hidden states are needed: first [SEG], then those that predict the answer's tokens.
+    answer_ids: the A tokens of the answer; A is 0 without the answer's loss.
+    to_height, to_width: see `resize_matrix`. deepstack: see `ImageFeatures`; L is 0 if there is none.
+    square, tiles: 8-bit input of SAM2's and the vision encoder if they run in the step; their features are empty then.
+        Otherwise these are empty.
+    view: augmentation of the input, see `data.views`; empty if images are shown as they are.
     """
 
     input_ids: Int[Tensor, "B T"]
@@ -61,21 +68,24 @@ class Batch(NamedTuple):
     view: Float[Tensor, "B V"]
 
     def context(self, shape: Shape) -> VisualContext | None:
-        """For the language model: None in the InternVL families."""
+        """Extra input of the language model; None in the InternVL families."""
         return None if shape.grid is None else VisualContext(shape.image_start, shape.grid, self.deepstack)
 
     def copy_from(self, other: "Batch") -> None:
-        """Take over `other`'s numbers; shapes are equal."""
+        """Copies the values of `other`, which must have the same shapes."""
         for mine, new in zip(self, other, strict=True):
             mine.copy_(new, non_blocking=True)
 
     def valid(self) -> Bool[Tensor, "B H W"]:
-        """Where the canvas is the image: every row of a resize matrix sums to 1 there, to 0 beyond."""
+        """True where the canvas shows the image: rows of a resize matrix sum to 1 there, and to 0 beyond."""
         return (self.to_height.sum(-1) > 0.5)[:, :, None] & (self.to_width.sum(-1) > 0.5)[:, None, :]
 
 
 class Collator:
-    """Puts examples (on the CPU) into batches for one model. The multiples are 1 where shapes need not be few."""
+    """Puts examples (on the CPU) into batches for one model.
+
+    token_multiple, canvas_multiple: sequence lengths and canvas sides are rounded up to these; 1 for no padding.
+    """
 
     def __init__(self, model: Sa2VA, *, token_multiple: int, canvas_multiple: int) -> None:
         self._sam2 = model.dims.sam2
@@ -83,7 +93,7 @@ class Collator:
         self._matrices: dict[tuple[int, int], Tensor] = {}
 
     def shape(self, example: Example, *, with_answer: bool) -> Shape:
-        """The shape of the batch that `example` can be in. with_answer: the answer's loss is part of the sum."""
+        """The shape of batches that `example` fits in. with_answer: whether the answer's loss is computed."""
         tokens = example.tokens
         answer = int((tokens.labels[tokens.answer_start :] != IGNORE_INDEX).sum()) if with_answer else 0
         needed = max(tokens.seg_position + 1, tokens.answer_start + answer if with_answer else 0)
@@ -100,7 +110,7 @@ class Collator:
         )
 
     def collate(self, examples: Sequence[Example], shape: Shape) -> Batch:
-        """Examples of one shape as a batch on the CPU."""
+        """Puts examples, all of `shape`, into a batch on the CPU."""
         features = [example.features for example in examples]
         pixels = [example.pixels for example in examples if example.pixels is not None]
         squares = [each.square for each in pixels if each.square is not None]
@@ -158,21 +168,21 @@ def hidden_rows(
 
 
 def mask_logits(model: Sa2VA, batch: Batch, seg_hidden: Float[Tensor, "B D"]) -> Float[Tensor, "B S S"]:
-    """Logits of the mask with the highest predicted IoU, at the mask decoder's size, which is that of all images."""
+    """Logits of the mask with the highest predicted IoU, on the mask decoder's grid of S x S pixels."""
     with torch.autocast(seg_hidden.device.type, torch.bfloat16, enabled=model.no_mem_embed.dtype == torch.bfloat16):
         seg = model.text_hidden_fcs(seg_hidden)
         return model.decode_masks(batch.embed, batch.high_res_1, batch.high_res_0, seg).best()
 
 
 def on_canvas(batch: Batch, masks: Float[Tensor, "B S S"]) -> Float[Tensor, "B H W"]:
-    """Logits on the images' own pixels, fp32; 0 beyond the image."""
+    """Logits at the images' original resolution on the canvas, fp32; 0 beyond each image."""
     return batch.to_height @ masks.float() @ batch.to_width.transpose(1, 2)
 
 
 def batch_counts(
     logits: Float[Tensor, "B H W"], truth: Bool[Tensor, "B H W"], valid: Bool[Tensor, "B H W"]
 ) -> Int[Tensor, "B 4"]:
-    """(TP, FP, FN, TN) of each image at threshold 0.5 (logit 0), left on the device."""
+    """(TP, FP, FN, TN) of each image at threshold 0.5 (logit 0), on the device."""
     mask = (logits > 0) & valid
     parts = (mask & truth, mask & ~truth, ~mask & truth, ~mask & ~truth & valid)
     return torch.stack([part.sum(dim=(1, 2)) for part in parts], dim=1)

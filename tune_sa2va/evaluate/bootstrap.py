@@ -1,12 +1,12 @@
-"""How sure a mean over images is: the bootstrap over groups (patients), for images of one patient are alike.
+"""Bootstrap intervals of means over images. Groups (patients) are resampled, because images of one patient are alike.
 
-Whole groups are drawn with replacement, each with all its images, and the mean over the drawn images is taken: what is
-shown is a mean over images, so that is what is drawn again. The mean of the groups' means would be another number where
-patients have different numbers of images. scipy's BCa interval (Efron 1987: corrected for bias and skew); where it is
-not defined, as with values that are all the same, the percentiles.
+Whole groups are drawn with replacement, each with all its images, and the mean over the drawn images is taken. That is
+the mean which is shown; the mean of the groups' means would differ if patients have different numbers of images. The
+interval is scipy's BCa (Efron 1987: corrected for bias and skew), or percentiles where BCa is not defined, for example
+if all values are equal.
 
-With few groups any bootstrap interval is too narrow (Hesterberg, arXiv 1411.5279, section 4.3); `evaluate.paired`
-therefore asks for more before it says a word.
+With few groups any bootstrap interval is too narrow (Hesterberg, arXiv 1411.5279, section 4.3). That is why
+`evaluate.paired` requires more than an interval for a verdict.
 """
 
 import math
@@ -20,12 +20,12 @@ from jaxtyping import Float
 from scipy.stats import bootstrap
 
 _BATCH = 500
-"""Resamples drawn at a time: 8 MB for 1,000 groups."""
+"""Resamples computed at a time: 8 MB for 1,000 groups."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean and where it may lie. `low` and `high` are NaN with fewer than two groups: one patient says nothing."""
+    """A mean with its confidence interval. `low` and `high` are NaN with fewer than two groups."""
 
     mean: float
     low: float
@@ -33,7 +33,7 @@ class Interval:
     num_values: int
     """Values that went into the mean."""
     num_groups: int
-    """Groups that they are of."""
+    """Number of different groups among them."""
     num_skipped: int
     """Values (or pairs) left out because they are NaN."""
 
@@ -47,13 +47,15 @@ def mean_interval(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Interval:
-    """The mean of per-image values with its bootstrap interval over groups; NaN values are left out and counted.
+    """The mean of per-image values with its bootstrap interval over groups. NaN values are left out and counted.
 
-    groups: of each value's image. texts: what each was asked for; with several it is the mean over texts of the means
-    over images, and a drawn group brings the images of all its texts. None: all for one thing.
+    groups: the group of each value's image.
+    texts: what each image was asked for. With several texts, the mean is over texts of their means over images, and a
+        drawn group includes its images of all texts. None if all were asked for the same.
+    confidence: in (0, 1).
 
     Raises:
-        ValueError: not as many groups or texts as values, or a confidence outside (0, 1).
+        ValueError: `groups` or `texts` differ in length from `values`, or `confidence` is outside (0, 1).
     """
     if not 0.0 < confidence < 1.0:
         raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
@@ -81,7 +83,7 @@ def mean_interval(
 
 
 def text_weights(texts: Sequence[str]) -> Float[np.ndarray, " N"]:
-    """Weights of mean 1 with which the mean over values is the mean over texts of their means; all 1 for one text."""
+    """Weights, 1 on average, that make the mean over values the mean over texts of their means; all 1 for one text."""
     counts = Counter(texts)
     return np.array([len(texts) / (len(counts) * counts[text]) for text in texts], dtype=np.float64)
 
@@ -104,15 +106,18 @@ def resampled_range(
     resamples: int,
     seed: int,
 ) -> tuple[Float[np.ndarray, "*draws"], Float[np.ndarray, "*draws"]]:
-    """The ends of the interval of the mean over all values, of each row of group sums, with at least two groups."""
+    """Lower and upper ends of the bootstrap interval of the mean over all values, for each row of group sums.
+
+    Needs at least two groups. sizes: number (or total weight) of each group's values.
+    """
 
     def mean(sums: np.ndarray, sizes: np.ndarray, axis: int = -1) -> np.ndarray:
         return np.asarray(sums.sum(axis=axis) / sizes.sum(axis=axis))
 
     data = (sums, np.broadcast_to(sizes, sums.shape))
     with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")  # scipy says so where BCa is not defined; we look at the values
-        # paired: a sum and its size are drawn together
+        warnings.simplefilter("ignore")  # scipy warns where BCa is not defined; that is checked below
+        # paired: a group's sum and size are drawn together
         found = bootstrap(
             data, mean, paired=True, vectorized=True, axis=-1, confidence_level=confidence, method="BCa",
             n_resamples=resamples, batch=_BATCH, rng=np.random.default_rng(seed),

@@ -1,4 +1,4 @@
-"""How far a predicted outline lies from the true one, in pixels of the original image."""
+"""Distance between the outlines of a predicted and a true mask."""
 
 import math
 
@@ -10,13 +10,13 @@ from tune_sa2va.evaluate.metrics import require_same_grid
 
 
 def hausdorff_95(mask_HW: Bool[np.ndarray, "H W"], truth_HW: Bool[np.ndarray, "H W"]) -> float:
-    """95th percentile Hausdorff distance of the outlines in pixels, 0 is best: the larger of the two directions.
+    """95% Hausdorff distance of the outlines in pixels of the masks' grid, 0 is best: the larger of two directions.
 
     Each direction is the 95th percentile (linear interpolation) of the Euclidean distances from the outline pixels of
-    one mask to the nearest outline pixel of the other. The maximum of the two is what Metrics Reloaded (Maier-Hein et
-    al., Nature Methods 2024) and MONAI take; MedPy pools the distances of both first and may give less.
-    An outline pixel is a mask pixel with a 4-neighbour outside the mask; the image's rim is outside.
-    NaN where both masks are empty; the image's diagonal, more than any two pixels can be apart, where only one is.
+    one mask to the nearest outline pixel of the other. Metrics Reloaded (Maier-Hein et al., Nature Methods 2024) and
+    MONAI also take the maximum of the two; MedPy pools the distances of both directions and may give less.
+    An outline pixel is a mask pixel with a 4-neighbour outside the mask; beyond the image is outside.
+    NaN if both masks are empty. If only one is, the image's diagonal, which exceeds any distance of two pixels.
     """
     require_same_grid(mask_HW, truth_HW)
     if not mask_HW.any() or not truth_HW.any():

@@ -1,7 +1,7 @@
-"""Images of one part of a data set as `Example`s: features from the cache, truth and tokens kept once made.
+"""The images of one part of a data set as `Example`s: features from the cache, with truth and tokens kept in memory.
 
-Where a trial changes an encoder, features in the cache are not its own: training gets pixels besides
-(`Examples.with_pixels`), and scoring has the model encode each image (`Examples.for_members`).
+If a trial changes an encoder, its features are not those in the cache: training also gets pixels
+(`Examples.with_pixels`), and for scoring the model encodes each image (`Examples.for_members`).
 """
 
 import copy
@@ -25,7 +25,10 @@ from tune_sa2va.model.sa2va import Sa2VA
 
 
 class Examples:
-    """Images of one part as `Example`s: truth and tokens kept, features read when asked for."""
+    """The images of one part as `Example`s. Truth and tokens are kept once made; features are read on each access.
+
+    `examples[index]` is an example on the device, `on_cpu(index)` one on the CPU.
+    """
 
     def __init__(
         self,
@@ -51,7 +54,7 @@ class Examples:
         return tuple(sample.text for sample in self.samples)
 
     def on_cpu(self, index: int, variant: Variant = Variant.AS_IS) -> Example:
-        """An image with its question, on the CPU; image and truth laid out as `variant` says."""
+        """An image with its question, on the CPU; image and truth flipped or turned as `variant` says."""
         sample = self.samples[index]
         features = self._cache.load(sample, variant)
         truth = self.truth(index)
@@ -60,20 +63,22 @@ class Examples:
         return Example(features, self._tokens(sample, len(features.image_tokens)), truth)
 
     def in_epoch(self, epoch: int, *, seed: int, augment: Augment) -> "EpochExamples":
-        """The images as one epoch shows them: which way each lies follows from seed, epoch and the image's content."""
+        """The images as one epoch shows them. An image's variant depends only on seed, epoch and its content."""
         return self.only(range(len(self))).in_epoch(epoch, seed=seed, augment=augment)
 
     def only(self, places: Sequence[int]) -> "SomeExamples":
-        """The images at these places, in this order, as a part of their own."""
+        """The images at these places, in this order."""
         return SomeExamples(self, tuple(places))
 
     def with_pixels(self, *, sam2: bool, vision: bool, strength: float) -> "PixelExamples":
-        """The images with what those encoders take. strength: see `data.views`."""
+        """The images with the inputs of those encoders. strength: of the augmentation; see `data.views`."""
         return PixelExamples(self, sam2, vision, strength)
 
     def for_members(self, model: Sa2VA, members: Members) -> "Examples":
-        """These, or where `members`, attached to `model`, change an encoder, the same images with the features that
-        the model's encoders give at the time: nothing from the cache."""
+        """These images for predictions by `members`, which are attached to `model`.
+
+        If the members change an encoder, features are computed by the model at each access and not read from the cache.
+        """
         if not members.changes_encoders:
             return self
         changed = copy.copy(self)
@@ -89,7 +94,7 @@ class Examples:
         return to_device(Example(features, tokens, self.truth(index)), self._device)
 
     def pixels(self, index: int, *, sam2: bool, vision: bool) -> Pixels:
-        """What those encoders take of an image; decoded once and kept."""
+        """The inputs of those encoders for an image; decoded once and kept."""
         key = (index, sam2, vision)
         if key not in self._pixels:
             image = load_image(self.samples[index].image)
@@ -97,7 +102,7 @@ class Examples:
         return self._pixels[key]
 
     def truth(self, index: int) -> torch.Tensor:
-        """The vessels of an image, on the CPU."""
+        """The true mask of an image, bool (H, W), on the CPU."""
         if index not in self._truths:
             sample = self.samples[index]
             height, width = image_size(sample.image)
@@ -116,7 +121,7 @@ class Examples:
 
 @dataclass(frozen=True, slots=True)
 class SomeExamples:
-    """Some of the images of `examples`, which keeps truth and tokens for all: a fold, or all but a fold."""
+    """Some of the images of `examples`, such as a fold or all but a fold. Truth and tokens are kept in `examples`."""
 
     examples: Examples
     places: tuple[int, ...]
@@ -126,7 +131,7 @@ class SomeExamples:
 
     @property
     def samples(self) -> tuple[Sample, ...]:
-        """The images that are in it."""
+        """The selected images, in order."""
         return tuple(self.examples.samples[place] for place in self.places)
 
     @property
@@ -135,7 +140,7 @@ class SomeExamples:
         return tuple(sample.text for sample in self.samples)
 
     def on_cpu(self, index: int, variant: Variant = Variant.AS_IS) -> Example:
-        """As `Examples.on_cpu`, by the place in this part."""
+        """As `Examples.on_cpu`, by the index in this selection."""
         return self.examples.on_cpu(self.places[index], variant)
 
     def with_pixels(self, *, sam2: bool, vision: bool, strength: float) -> "PixelExamples":
@@ -143,18 +148,18 @@ class SomeExamples:
         return PixelExamples(self, sam2, vision, strength)
 
     def pixels(self, index: int, *, sam2: bool, vision: bool) -> Pixels:
-        """As `Examples.pixels`, by the place in this part."""
+        """As `Examples.pixels`, by the index in this selection."""
         return self.examples.pixels(self.places[index], sam2=sam2, vision=vision)
 
     def in_epoch(self, epoch: int, *, seed: int, augment: Augment) -> "EpochExamples":
-        """As `Examples.in_epoch`: an image lies the same way in every part that it is in."""
+        """As `Examples.in_epoch`: an image has the same variant in every selection that it is in."""
         shown = (variant_in(augment, seed=seed, epoch=epoch, image=image_hash(sample.image)) for sample in self.samples)
         return EpochExamples(self, tuple(shown))
 
 
 @dataclass(frozen=True, slots=True)
 class EpochExamples:
-    """Images of one part, each as its variant of the epoch."""
+    """Images of one part, each in its variant of the epoch."""
 
     part: SomeExamples
     variants: tuple[Variant, ...]
@@ -169,9 +174,10 @@ class EpochExamples:
 
 @dataclass(frozen=True, slots=True)
 class PixelExamples:
-    """The images of one part with the pixels for the encoders that run in the step.
+    """The images of one part with pixels for the encoders that run in the step.
 
-    drawn: (seed, epoch) of the views, None to show images as they are.
+    sam2, vision: which encoders run. strength: of the augmentation, 0 for none.
+    drawn: (seed, epoch) that the views are drawn from; None to show images as they are.
     """
 
     examples: Examples | SomeExamples
@@ -185,7 +191,7 @@ class PixelExamples:
 
     def in_epoch(self, epoch: int, *, seed: int, augment: Augment) -> "PixelExamples":
         """The images as one epoch shows them."""
-        assert augment == "none", "ways kept in the cache are for encoders that do not change"
+        assert augment == "none", "cached variants are for encoders that do not change"
         return replace(self, drawn=(seed, epoch)) if self.strength else self
 
     def on_cpu(self, index: int) -> Example:

@@ -1,6 +1,6 @@
-"""The adapters of one tuned model on one base: one, or those of an ensemble, whose probabilities are averaged.
+"""The adapters of one tuned model on one base: a single one, or an ensemble whose probabilities are averaged.
 
-They share one store. Each member's numbers are kept beside it and copied in for its turn, on the device.
+They share one store. Each member's values are kept on the device and copied into the store when it is used.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,17 +17,17 @@ from tune_sa2va.model.sa2va import Sa2VA
 
 
 class Members:
-    """Attached to a model until `detach`; without a member the model computes as its base."""
+    """Attached to a model until `detach`. Without members the model computes as the base does."""
 
     def __init__(self, adapters: TrialAdapters | None, values: Sequence[Tensor]) -> None:
         self._adapters, self._values = adapters, tuple(values)
 
     @classmethod
     def attach(cls, model: Sa2VA, folders: Sequence[Path]) -> "Members":
-        """The adapters in `folders`, of one configuration.
+        """Attaches the adapters in `folders`, all of one configuration, to `model`. The last one is active.
 
         Raises:
-            CheckpointError: one of them is not what it should be, or they are not of one configuration.
+            CheckpointError: an adapter is damaged, or they are not all of one configuration.
         """
         values: list[Tensor] = []
         adapters = None
@@ -38,7 +38,7 @@ class Members:
             values.append(adapters.store.values.clone())
             if values[0].shape != values[-1].shape:
                 adapters.detach()
-                raise CheckpointError(f"{folder}: is of another configuration than {folders[0]}. Export both again.")
+                raise CheckpointError(f"{folder}: has another configuration than {folders[0]}. Export both again.")
         return cls(adapters, values)
 
     def __len__(self) -> int:
@@ -46,26 +46,27 @@ class Members:
 
     @property
     def changes_encoders(self) -> bool:
-        """Whether features that the base's encoders gave are no longer the model's own: each member has its own."""
+        """Whether the adapters change the image encoders, so that the base's features cannot be used. Each member then
+        has features of its own."""
         return self._adapters is not None and self._adapters.changes_encoders
 
     def enter(self, number: int) -> None:
-        """Let the model compute with this member."""
+        """Makes the model compute with this member, counted from 0."""
         assert self._adapters is not None, "there is a member to enter"
         self._adapters.store.values.copy_(self._values[number])
         self._adapters.store.refresh()
 
     def enter_first(self) -> None:
-        """Let the model compute with the first member, where there are several."""
+        """Makes the model compute with the first member, if there are several."""
         if len(self) > 1:
             self.enter(0)
 
     def mean_logits(
         self, logits: Callable[[], Float[Tensor, "H W"]], *, only: int | None = None
     ) -> Float[Tensor, "H W"]:
-        """Logits of the mean of the members' probabilities; of one member, or of the base, what it gives itself.
+        """The logits of the mean of all members' probabilities. With one member or none, simply `logits()`.
 
-        only: ask this member alone.
+        logits: computes mask logits with the member that is active. only: use this member alone.
         """
         if len(self) < 2:
             return logits()
@@ -79,6 +80,6 @@ class Members:
         return torch.logit(torch.stack(probabilities).mean(dim=0))
 
     def detach(self) -> None:
-        """Give the base back as it was."""
+        """Detaches the adapters, which leaves the base as it was."""
         if self._adapters is not None:
             self._adapters.detach()

@@ -1,8 +1,8 @@
-"""Overlap scores of vessel masks, from pixel counts that are kept per image.
+"""Overlap scores of vessel masks, from pixel counts per image.
 
-A score is said of one image first and then averaged over images, so that a large image does not outvote a small one.
-Counts, not scores, are what a caller stores: every score can be taken from them again. The pixel grid (the original
-image) and the threshold (0.5) are the caller's; masks come here already two-valued.
+A score is computed per image and then averaged over images, so a large image does not outweigh a small one. Callers
+store counts, not scores, because every score can be computed from them. The caller chooses the pixel grid (that of the
+original image) and the threshold (0.5); this file only sees binary masks.
 """
 
 import math
@@ -18,9 +18,9 @@ from jaxtyping import Bool
 class Counts:
     """Pixels of one image by agreement; vessel is the positive class.
 
-    The four scores lie in [0, 1]. All are 1 where neither truth nor prediction has a vessel pixel: the target is
-    absent, and nothing was claimed, which is right. Otherwise a score with nothing to divide by is 0, as in
-    scikit-learn's `zero_division=0`: the precision of an empty prediction, the recall of an empty truth.
+    The four scores lie in [0, 1]. All are 1 if neither truth nor prediction has a vessel pixel: predicting nothing is
+    right if the target is absent. Otherwise a score whose denominator is 0 is 0, as with scikit-learn's
+    `zero_division=0`: the precision of an empty prediction, the recall of an empty truth.
     """
 
     tp: int
@@ -45,17 +45,17 @@ class Counts:
 
     @property
     def precision(self) -> float:
-        """TP / (TP + FP): the share of what was found that is vessel."""
+        """TP / (TP + FP): the share of the prediction that is vessel."""
         return self._share(self.tp, self.tp + self.fp)
 
     @property
     def is_absent(self) -> bool:
-        """The truth has no vessel pixel: the target is not in the image."""
+        """Whether the truth has no vessel pixel, so the target is not in the image."""
         return self.tp + self.fn == 0
 
     @property
     def is_false_alarm(self) -> bool:
-        """Something is predicted of a target that is absent."""
+        """Whether vessel is predicted although the target is absent."""
         return self.is_absent and self.fp > 0
 
     def _share(self, part: int, whole: int) -> float:
@@ -66,22 +66,22 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Means over texts of the means over images, each image counted once. All NaN where there is no image."""
+    """Means over texts of the means over images, each image counted once. All NaN if there is no image."""
 
     dice: float
     iou: float
     recall: float
     precision: float
     num_images: int
-    """Images given; one with several texts counts once for each."""
+    """Number of images; one with several texts counts once per text."""
     num_absent: int
-    """Those whose truth is empty; they count like others: 1 where nothing is predicted, else 0."""
+    """Images whose truth is empty. They count like others: 1 if nothing is predicted, otherwise 0."""
     num_false_alarms: int
-    """Absent targets of which something was predicted."""
+    """Images with an absent target for which vessel is predicted."""
 
 
 def count(mask_HW: Bool[np.ndarray, "H W"], truth_HW: Bool[np.ndarray, "H W"]) -> Counts:
-    """Pixels by agreement of a predicted mask with the truth, on one and the same grid."""
+    """Pixels by agreement of a predicted mask with the truth, both on the same grid."""
     require_same_grid(mask_HW, truth_HW)
     tp = int(np.count_nonzero(mask_HW & truth_HW))
     num_found = int(np.count_nonzero(mask_HW))
@@ -90,7 +90,7 @@ def count(mask_HW: Bool[np.ndarray, "H W"], truth_HW: Bool[np.ndarray, "H W"]) -
 
 
 def require_same_grid(mask_HW: Bool[np.ndarray, "H W"], truth_HW: Bool[np.ndarray, "H W"]) -> None:
-    """Raises ValueError unless both masks are bool and of one shape: what every score of this package asks for."""
+    """Raises ValueError unless both masks are bool and have the same shape, which every score here requires."""
     if mask_HW.shape != truth_HW.shape:
         raise ValueError(f"mask and truth must have one shape, got {mask_HW.shape} and {truth_HW.shape}: resize first")
     if mask_HW.dtype != np.bool_ or truth_HW.dtype != np.bool_:
@@ -100,7 +100,7 @@ def require_same_grid(mask_HW: Bool[np.ndarray, "H W"], truth_HW: Bool[np.ndarra
 def mean_scores(counts: Sequence[Counts], texts: Sequence[str] | None = None) -> Scores:
     """The mean over texts of each score's mean over images, so that a rare text counts as much as a frequent one.
 
-    texts: what each image was asked for; None where all were asked for one thing.
+    texts: what each image was asked for; None if all were asked for the same.
     """
     of_text: dict[str, list[Counts]] = defaultdict(list)
     for image, text in zip(counts, texts if texts is not None else [""] * len(counts), strict=True):

@@ -1,8 +1,8 @@
-"""How likely a gain on the same images is luck: one-sided p-values over groups, for decisions inside a search.
+"""One-sided p-values over groups for a gain on the same images, for decisions inside a search.
 
-What is said to people about the locked part is `evaluate.paired`, two-sided and at a fixed level. A search decides
-often and by its own levels: who beats the recipe (`score.choice`), whose folds are not worth training
-(`schedule.hopeless_folds`).
+What is reported about the locked part comes from `evaluate.paired`, which is two-sided and has a fixed level. A search
+makes many decisions, at levels of its own: whether a configuration beats the recipe (`score.choice`), and whether a
+trial's remaining folds are worth training (`schedule.hopeless_folds`).
 """
 
 from collections.abc import Hashable, Sequence
@@ -23,10 +23,11 @@ RESAMPLES = 2_000
 def chance_of_no_gain(
     differences: Float[np.ndarray, " N"], groups: Sequence[Hashable], *, test: PairedTest = "signed_rank"
 ) -> float:
-    """One-sided p of "the mean difference is not above 0", in (0, 1]; 1 with fewer than six groups.
+    """One-sided p of the null hypothesis "the mean difference is not above 0", in (0, 1]; 1 with fewer than six groups.
 
-    bootstrap: the share of resamples whose mean over images is 0 or less, whole groups drawn with replacement (Efron
-    and Tibshirani 1993, chapter 8). signed_rank: Wilcoxon's test of the groups' mean differences.
+    groups: of each difference's image.
+    test: "bootstrap" is the share of resamples, of whole groups with replacement, whose mean over images is 0 or less
+        (Efron and Tibshirani 1993, chapter 8). "signed_rank" is Wilcoxon's test of the groups' mean differences.
     """
     sums, sizes = group_sums(differences, groups)
     if len(sizes) < MIN_GROUPS:
@@ -39,7 +40,7 @@ def chance_of_no_gain(
 
 
 def _signed_rank_above(differences: Float[np.ndarray, " G"]) -> float:
-    """Half of the two-sided p on the side where the ranks are."""
+    """One-sided p: half of the two-sided p if the ranks favour a gain, otherwise 1 minus that."""
     kept = differences[differences != 0.0]
     leans_up = float(np.sign(kept) @ rankdata(np.abs(kept))) > 0
     half = signed_rank(differences) / 2

@@ -1,4 +1,4 @@
-"""Predictions of the images that a search validates on, each by the adapter that never saw it."""
+"""Predicts the images that a search validates on, each by the adapter that was not trained on it."""
 
 import numpy as np
 from jaxtyping import Int
@@ -11,9 +11,9 @@ from tune_sa2va.model.sa2va import Sa2VA
 
 
 def out_of_fold(model: Sa2VA, members: Members, examples: Examples) -> list[Int[np.ndarray, "2 G+1"]]:
-    """Each image's histogram of logits (see `evaluate.threshold`), in order.
+    """Each image's histogram of logits (see `evaluate.threshold`), in the order of `examples`.
 
-    members: attached to `model`, one a fold; one alone, or none (the base as it is), predicts all images.
+    members: attached to `model`, one per fold. A single member, or the base if there is none, predicts all images.
     """
     found: dict[int, np.ndarray] = {}
     for fold in range(max(len(members), 1)):

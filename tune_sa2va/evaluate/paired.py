@@ -1,15 +1,15 @@
-"""Whether one model is better than another on the same images: the only place that says "better", "worse" or "tie".
+"""Decides whether one model is better than another on the same images. Only this file says "better", "worse" or "tie".
 
-The unit is the group (a patient or a video): images of one patient are alike, and many of them are no more evidence
-than one patient gives. Two looks must agree before a difference is called one:
+The unit is the group (a patient or a video): images of one patient are alike, so many of them are hardly more evidence
+than one. A difference counts only if two criteria agree:
 
-- the 95% interval of the mean difference, by bootstrap over groups (`evaluate.bootstrap`), does not hold 0;
+- the 95% interval of the mean difference, by bootstrap over groups (`evaluate.bootstrap`), does not contain 0;
 - Wilcoxon's signed-rank test over the groups' mean differences has p < 0.05 (two-sided, exact).
 
-Each has what the other lacks. The interval is about the mean that is shown, but with few groups it is too narrow: with
-no difference at all it leaves out 0 in 10 to 15% of draws of six to ten groups. The test is exact however few groups
-there are (if differences lie evenly about 0), but looks at ranks. With five groups or fewer its p cannot be below 0.05,
-so with fewer than six nothing is said, whatever the interval.
+Each makes up for a weakness of the other. The interval is about the mean that is shown, but with few groups it is too
+narrow: without any difference it excludes 0 in 10 to 15% of draws of six to ten groups. The test is exact for any
+number of groups (if differences are symmetric about 0), but uses only ranks. With five groups or fewer its p cannot be
+below 0.05, so with fewer than six groups the verdict is "too few", whatever the interval.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -23,15 +23,15 @@ from scipy.stats import rankdata, wilcoxon
 from tune_sa2va.evaluate.bootstrap import Interval, group_sums, mean_interval, resampled_range, text_weights
 
 MIN_GROUPS = 6
-"""Of the locked part, for any word but `TOO_FEW`: 2 / 2^6 = 0.031 is the least p of six groups, 0.063 of five."""
+"""Groups needed for any verdict but `TOO_FEW`: the smallest p of six groups is 2 / 2^6 = 0.031, of five 0.063."""
 
 LEVEL = 0.05
 _LARGEST_EXACT = 50
-"""Groups; with more the normal approximation is as good."""
+"""Groups up to which the test is exact; with more, the normal approximation is as good."""
 
 
 class Word(StrEnum):
-    """What a comparison comes to."""
+    """The verdict of a comparison."""
 
     BETTER = "better"
     WORSE = "worse"
@@ -41,17 +41,17 @@ class Word(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """One model beside another by one measure, on the same images."""
+    """Compares one model with another by one measure, on the same images."""
 
     difference: Interval
-    """One minus the other, mean over images."""
+    """The first model's values minus the second's, mean over images."""
     p_value: float
-    """Of the signed-rank test over groups; 1 where all differences are 0, NaN without a pair."""
+    """Of the signed-rank test over groups; 1 if all differences are 0, NaN without a pair."""
     word: Word
 
     @property
     def is_disputed(self) -> bool:
-        """Interval and test say different things, so that it is a tie."""
+        """Whether interval and test disagree, which makes it a tie."""
         leaves_out_0 = self.difference.low > 0.0 or self.difference.high < 0.0
         return self.word is Word.TIE and leaves_out_0 != (self.p_value < LEVEL)
 
@@ -64,12 +64,13 @@ def compare(
     *,
     higher_is_better: bool = True,
 ) -> Comparison:
-    """What `a` is beside `b`: values of the same images, whose groups are given. A pair with a NaN is left out.
+    """Compares `a` with `b`: paired values of the same images. A pair with a NaN is left out.
 
-    texts: what each image was asked for; each text weighs the same. None: all for one thing.
+    groups: the group of each image. texts: what each image was asked for, each text with the same weight; None if all
+    were asked for the same.
 
     Raises:
-        ValueError: not as many values of the one as of the other, or as groups.
+        ValueError: `a`, `b`, `groups` or `texts` differ in length.
     """
     if len(a) != len(b):
         raise ValueError(f"paired values must come from the same images, got {len(a)} and {len(b)} of them")
@@ -90,7 +91,7 @@ def compare(
 def words(
     differences: Float[np.ndarray, "draws N"], groups: Sequence[Hashable], *, resamples: int = 1_000
 ) -> list[Word]:
-    """The word of each draw of differences on the same N images (higher is better), all at once: for simulations."""
+    """The verdict on each draw of differences on the same N images (higher is better). For simulations."""
     sums, sizes = group_sums(differences, groups)
     lows, highs = resampled_range(sums, sizes, confidence=1.0 - LEVEL, resamples=resamples, seed=0)
     p_values = map(signed_rank, sums / sizes)
@@ -98,9 +99,10 @@ def words(
 
 
 def signed_rank(differences: Float[np.ndarray, " G"]) -> float:
-    """The two-sided p of Wilcoxon's signed-rank test, zeros left out; exact up to 50 differences, ties or not.
+    """The two-sided p of Wilcoxon's signed-rank test, zeros left out. Exact up to 50 differences, even with ties.
 
-    Not scipy's for those: with ties or zeros it goes through all signs in Python, 4 s for 13 differences.
+    1 if all differences are 0, NaN if there are none. scipy's exact test is not used: with ties or zeros it enumerates
+    all signs in Python, which takes 4 s for 13 differences.
     """
     kept = differences[differences != 0.0]
     if not len(differences):
@@ -109,9 +111,10 @@ def signed_rank(differences: Float[np.ndarray, " G"]) -> float:
         return 1.0
     if len(kept) > _LARGEST_EXACT:
         return float(wilcoxon(kept, method="asymptotic").pvalue)
-    doubled = np.rint(2 * rankdata(np.abs(kept))).astype(int)  # whole numbers, as tied ranks are halves
+    doubled = np.rint(2 * rankdata(np.abs(kept))).astype(int)  # tied ranks can be halves; doubled they are integers
+    # Probability of each sum of the positive differences' doubled ranks, if every sign is equally likely.
     chance = np.zeros(doubled.sum() + 1)
-    chance[0] = 1.0  # of each sum of the ranks above 0, where each sign is thrown by a coin
+    chance[0] = 1.0
     for rank in doubled:
         chance[rank:] = (chance[rank:] + chance[:-rank]) / 2
         chance[:rank] /= 2
@@ -120,7 +123,7 @@ def signed_rank(differences: Float[np.ndarray, " G"]) -> float:
 
 
 def sentence(comparisons: Mapping[str, Comparison], *, subject: str = "the winner", by: str = "Dice") -> str:
-    """All comparisons of one subject in words. comparisons: what it is beside ("the recipe") -> the outcome."""
+    """All comparisons of one subject in words. comparisons: name of the other model ("the recipe") -> the outcome."""
     forms = {Word.BETTER: "is better than", Word.WORSE: "is worse than", Word.TIE: "ties with"}
     told = {other: c for other, c in comparisons.items() if c.word is not Word.TOO_FEW}
     untold = {other: c for other, c in comparisons.items() if c.word is Word.TOO_FEW}

@@ -1,4 +1,4 @@
-"""Which images are scored: a part of the search's own split, its images told by what they hold."""
+"""Chooses the images to score: a part of the search's own split, whose images are recognized by content."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,16 +15,17 @@ Label = Callable[[Sample], str]
 
 _NAMED = 3
 _NO_LIST = (
-    "This export does not say which images its search had, as an older tune_sa2va wrote it. Where some of these were "
-    "trained on, the scores are too good. Export the trial again."
+    "This export does not record which images its search used, because an older tune_sa2va wrote it. If some of these "
+    "images were trained on, the scores are too high. Export the trial again."
 )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Part:
-    """name: `all` where the parts cannot be known. note: what a reader of the scores must know.
+    """The images to score.
 
-    out_of_fold: each sample, which knows its fold, is to be scored by that fold's adapter alone.
+    name: `all` if the parts are not known. note: what a reader of the scores must know; may be empty.
+    out_of_fold: score each sample by the adapter of the sample's `fold` only.
     """
 
     name: PartName
@@ -36,20 +37,21 @@ class Part:
 def choose_part(
     samples: Sequence[Sample], tuned: Tuned | None, known: KnownImages | None, asked: PartName | None, label: Label
 ) -> Part:
-    """`asked`, or by default the test part of the search; all images where none of the search's test images is here.
+    """The part `asked` for; by default the test part of the search, or all images if none of them is in it.
 
-    tuned: what the model says of its search; None for one that comes from none. known: the images of that search, or
-    of the one whose parts the user asked for. label: what an image is called in the note.
+    tuned: the model's record of its search; None for a model that no search exported.
+    known: the images of that search, or of the search given by --split-of; None if they are not recorded.
+    label: makes the name of an image in the note.
 
     Raises:
-        UserError: a part is asked for that the model does not know, or that has no image here.
+        UserError: the model does not know the part that is asked for, or none of `samples` is in it.
         DataError: a file is gone.
     """
     if known is None:
-        why = _NO_LIST if tuned else "no split is recorded with this model, as it is no export of a search."
+        why = _NO_LIST if tuned else "no split is recorded with this model, because no search exported it."
         if asked not in (None, "all"):
             raise UserError(
-                f"--part {asked}: {why} Leave it out to score all images, or name a search whose parts count: "
+                f"--part {asked}: {why} Leave it out to score all images, or give a search whose split to use: "
                 "--split-of results/NAME."
             )
         return Part(name="all", samples=tuple(samples), note=why if tuned else "")
@@ -68,7 +70,7 @@ def choose_part(
 
 
 def _val_of_folds(samples: Sequence[Sample], tuned: Tuned, known: KnownImages, label: Label) -> Part:
-    """The images that some adapter of the export was not trained on: each is in one fold."""
+    """The images that an adapter of the export was not trained on. Each is in one fold."""
     if tuned.final in ("average", "refit"):
         dice = tuned.metrics.val_default.dice.mean
         raise UserError(
@@ -78,7 +80,7 @@ def _val_of_folds(samples: Sequence[Sample], tuned: Tuned, known: KnownImages, l
         )
     folds = {sample: known.fold_of(sample) for sample in samples}
     if not any(image.fold is not None for image in known.images):
-        raise UserError("--part val: this export does not say which image was in which fold. Export the trial again.")
+        raise UserError("--part val: this export does not record each image's fold. Export the trial again.")
     chosen = tuple(
         replace(sample, fold=fold) for sample, fold in folds.items() if fold is not None and tuned.fold in (None, fold)
     )
@@ -90,7 +92,7 @@ def _val_of_folds(samples: Sequence[Sample], tuned: Tuned, known: KnownImages, l
         note = "Each image by the one adapter of the ensemble that was not trained on it."
     redrawn = [sample for sample in chosen if not known.has_mask_of(sample)]
     if redrawn:
-        note += f" Another mask or text than in the search: {count(len(redrawn), 'image')} ({_named(redrawn, label)})."
+        note += f" Mask or text differs from the search's: {count(len(redrawn), 'image')} ({_named(redrawn, label)})."
     return Part(name="val", samples=chosen, note=note, out_of_fold=True)
 
 
@@ -101,7 +103,7 @@ def _note_of_all(samples: Sequence[Sample], tuned: Tuned | None, known: KnownIma
     if seen:
         return (
             f"Trained or validated on in the search: {len(seen)} of {count(len(samples), 'image')} "
-            f"({_named(seen, label)}), so the scores are too good."
+            f"({_named(seen, label)}), so the scores are too high."
         )
     if any(known.part_of(sample) for sample in samples):
         return ""
@@ -123,7 +125,7 @@ def _note_of_part(
         sentences.append(f"Not here: {absent} of the search's {len(wanted)} {name} images.")
     if redrawn := [sample for sample in chosen if not known.has_mask_of(sample)]:
         sentences.append(
-            f"Another mask or text than in the search: {count(len(redrawn), 'image')} ({_named(redrawn, label)})."
+            f"Mask or text differs from the search's: {count(len(redrawn), 'image')} ({_named(redrawn, label)})."
         )
     return " ".join(sentences)
 
@@ -134,10 +136,10 @@ def _named(samples: Sequence[Sample], label: Label) -> str:
 
 
 def validated_of(samples: Sequence[Sample], known: KnownImages) -> tuple[Sample, ...]:
-    """Those that the search scored its trials on, by which a threshold may be chosen.
+    """The samples on which the search scored its trials. A threshold may be chosen on them.
 
     Raises:
-        UserError: none is here.
+        UserError: there are none.
         DataError: a file is gone.
     """
     validated = tuple(sample for sample in samples if known.validates(sample))

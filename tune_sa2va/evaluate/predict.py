@@ -1,4 +1,4 @@
-"""Masks of one image on its own pixels, from its features and a question: the answer given, or the model's own."""
+"""Mask logits of one image at its original resolution, with the answer given or written by the model itself."""
 
 from dataclasses import dataclass, replace
 
@@ -16,10 +16,10 @@ from tune_sa2va.model.upsample import to_image_size
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One image with its question, on the device. truth: (H, W) on the image's own pixels.
+    """One image with its question. truth: (H, W) at the image's original resolution.
 
-    pixels: what the encoders take that run in the step, or None. view: how the step is to show them (`data.views`), or
-    None for as they are.
+    pixels: input of the encoders that run in the step, or None if none does.
+    view: augmentation that the step applies (`data.views`), or None to show the image as it is.
     """
 
     features: ImageFeatures
@@ -30,7 +30,7 @@ class Example:
 
 
 def to_device(example: Example, device: torch.device) -> Example:
-    """The same example on `device`."""
+    """The same example on `device`, without `pixels` and `view`, which predictions do not need."""
     features, tokens = example.features, example.tokens
     return Example(
         ImageFeatures(
@@ -62,7 +62,7 @@ def forced_logits(
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the model wrote by itself. logits: of the mask at its first [SEG]; None where it wrote none."""
+    """What the model wrote by itself. logits: of the mask for its first [SEG]; None if it wrote no [SEG]."""
 
     text: str
     logits: Float[Tensor, "H W"] | None
@@ -85,7 +85,7 @@ def generated_answer(
 def _image_logits(
     model: Sa2VA, features: ImageFeatures, seg_hidden: Float[Tensor, "1 D"], size: tuple[int, int]
 ) -> Float[Tensor, "H W"]:
-    """Logits on the image's own pixels, fp32, of the mask with the highest predicted IoU."""
+    """Logits of the mask with the highest predicted IoU, at the image's original resolution, fp32."""
     output = model.decode_masks(
         features.embed[None], features.high_res_1[None], features.high_res_0[None], model.text_hidden_fcs(seg_hidden)
     )
@@ -98,5 +98,5 @@ def _is_bf16(model: Sa2VA) -> bool:
 
 
 def to_counts(rows: Shaped[Tensor, "N 4"]) -> list[Counts]:
-    """Rows of (TP, FP, FN, TN) as plain records; waits for the device."""
+    """Converts rows of (TP, FP, FN, TN) to plain records. Waits for the device."""
     return [Counts(*(int(value) for value in row)) for row in rows.tolist()]

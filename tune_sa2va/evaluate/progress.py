@@ -14,7 +14,7 @@ Item = TypeVar("Item")
 
 
 def tracked(items: Sequence[Item], what: str) -> Iterator[Item]:
-    """The items, with the progress of whoever takes them. what: a word for the work, such as `predicting`."""
+    """Yields the items and shows how many have been consumed. what: a word for the work, such as `predicting`."""
     if sys.stderr.isatty():
         yield from track(items, description=what, console=Console(stderr=True), transient=True)
         return

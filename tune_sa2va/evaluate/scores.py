@@ -1,4 +1,4 @@
-"""Scores on images with truth, at Sa2VA's threshold and at the chosen one; and whether the model still writes [SEG]."""
+"""Scores images at several thresholds against their truth, and checks whether the model still writes [SEG]."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,19 +24,19 @@ MEASURES = (*OVERLAP, "cl_dice", "hd95_px", "betti_error")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageScores:
-    """One image with one text. at: threshold -> measure -> value, NaN where a measure is not defined.
+    """Scores of one image for one text. at: threshold -> measure -> value; NaN if the measure is not defined.
 
-    wrote_seg: None where the model was not asked to write.
+    wrote_seg: whether the model wrote [SEG] by itself; None if it was not asked to.
     """
 
     label: str
     group: str
-    """Its patient or video, whose images are alike."""
+    """Patient or video of the image."""
     text: str
     at: dict[float, dict[str, float]]
     wrote_seg: bool | None
     is_absent: bool = False
-    """Its truth is empty: Dice is 1 where nothing is predicted, and 0 where something is."""
+    """Whether its truth is empty: Dice is then 1 if nothing is predicted, and 0 otherwise."""
 
 
 def score_images(
@@ -49,10 +49,12 @@ def score_images(
     prompter: Prompter | None,
     out_of_fold: bool = False,
 ) -> list[ImageScores]:
-    """Scores of each example's mask, its answer given. labels: what the images are called in what is shown.
+    """Scores the mask of each example, predicted with the answer given.
 
-    members: attached to the model. out_of_fold: each image by the member of its fold alone. prompter: let the model
-    write its own answer, too, and look for [SEG] (of an ensemble, its first member); None leaves that out.
+    members: attached to the model. labels: names of the images in the output.
+    prompter: also let the model write its own answer and look for [SEG] (an ensemble's first member does); None to skip
+        this.
+    out_of_fold: predict each image by the member of its fold only.
     """
     scored = []
     for index, label in enumerate(tracked(labels, "scoring")):
@@ -77,7 +79,7 @@ def score_images(
 
 
 def means(images: Sequence[ImageScores], threshold: float) -> dict[str, Interval]:
-    """Mean over texts of each measure's mean over images, with its bootstrap interval over groups."""
+    """The mean over texts of each measure's mean over images, with its bootstrap interval over groups."""
     groups, texts = [image.group for image in images], [image.text for image in images]
     return {
         measure: mean_interval([image.at[threshold][measure] for image in images], groups, texts)
@@ -87,7 +89,7 @@ def means(images: Sequence[ImageScores], threshold: float) -> dict[str, Interval
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextDice:
-    """The images that were asked for one text: their mean Dice, and of how many absent ones something was predicted."""
+    """The images that were asked for one text: mean Dice, and for how many absent targets vessel was predicted."""
 
     text: str
     dice: Interval
@@ -97,7 +99,7 @@ class TextDice:
 
 
 def of_texts(images: Sequence[ImageScores], threshold: float) -> list[TextDice]:
-    """Text by text; empty where all images were asked for one thing and none of it is absent."""
+    """Scores by text; empty if all images were asked for the same and it is absent in none."""
     texts = sorted({image.text for image in images})
     if len(texts) < 2 and not any(image.is_absent for image in images):
         return []
@@ -127,13 +129,13 @@ class SegShare:
 
     @classmethod
     def of(cls, images: Sequence[ImageScores]) -> "SegShare | None":
-        """None where the model was not asked to write."""
+        """None if the model was not asked to write."""
         answers = [image.wrote_seg for image in images if image.wrote_seg is not None]
         return cls(sum(answers), len(answers)) if answers else None
 
     @property
     def is_broken(self) -> bool:
-        """Under half: who asks this model in Sa2VA's chat gets no mask more often than one."""
+        """Whether [SEG] was written for less than half: in Sa2VA's chat, most questions would then give no mask."""
         return 2 * self.written < self.asked
 
 

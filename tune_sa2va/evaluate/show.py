@@ -1,4 +1,4 @@
-"""An evaluation as tables, or as plain values for JSON."""
+"""Shows an evaluation as tables, or as plain values for JSON."""
 
 import math
 from collections.abc import Sequence
@@ -21,9 +21,9 @@ _WORST = 10
 
 
 def print_scores(part: Part, images: Sequence[ImageScores], thresholds: Sequence[float], *, chosen_on: int = 0) -> None:
-    """Means with intervals, the worst images, and what the model wrote.
+    """Prints means with intervals, the worst images, and whether the model wrote [SEG].
 
-    chosen_on: by how many images the last threshold was chosen just now; 0: the model brought it along.
+    chosen_on: number of images on which the last threshold was just chosen; 0 if it is the model's own.
     """
     console = Console(highlight=False, soft_wrap=True)
     if part.note:
@@ -51,7 +51,7 @@ def print_scores(part: Part, images: Sequence[ImageScores], thresholds: Sequence
 
 
 def seg_sentence(share: SegShare, images: Sequence[ImageScores]) -> str:
-    """What a user must know of the answers that the model wrote."""
+    """One sentence about the answers that the model wrote by itself."""
     start = f"The model writes [SEG] by itself for {share.written} of {share.asked} images"
     if share.written == share.asked:
         return f"{start}."
@@ -60,13 +60,13 @@ def seg_sentence(share: SegShare, images: Sequence[ImageScores]) -> str:
     if share.is_broken:
         return (
             f"{start}: it is broken for use in Sa2VA's chat, where only a written [SEG] gives a mask. Train with "
-            f"loss.lm above 0, or use forced answers. None for: {named}."
+            f"loss.lm above 0, or use forced answers. Not written for: {named}."
         )
-    return f"{start}; none for: {named}."
+    return f"{start}; not for: {named}."
 
 
 def to_plain(part: Part, images: Sequence[ImageScores], thresholds: Sequence[float]) -> dict[str, Any]:
-    """The same for JSON, every image included; null where there is nothing to say."""
+    """The evaluation as values for JSON, with every image; None in place of NaN and of what was not evaluated."""
     share = SegShare.of(images)
     return {
         "part": part.name,

@@ -1,8 +1,8 @@
-"""Where to cut probabilities into masks: every threshold of a grid scored in one pass over the images.
+"""Chooses the threshold that turns probabilities into masks. One pass over the images scores a whole grid.
 
-One histogram of an image's logits over the grid, for vessel and background pixels apart, holds the pixel counts at
-every threshold; it is made on the device, and nothing but the histogram leaves it. Counts at a threshold are those of
-`sigmoid(logits) > threshold`, exactly, so 0.5 gives what the search records.
+A histogram of an image's logits over the grid, separate for vessel and background pixels, gives the pixel counts at
+every threshold. It is computed on the device, and only the histogram is copied from there. Counts at a threshold are
+exactly those of `sigmoid(logits) > threshold`, so 0.5 gives what the search records.
 """
 
 import math
@@ -17,15 +17,18 @@ from torch import Tensor
 from tune_sa2va.evaluate.metrics import Counts, mean_scores
 
 GRID = tuple(step / 100 for step in range(1, 100))
-"""The thresholds that are looked at: 0.01, 0.02, ... 0.99."""
+"""The thresholds that are compared: 0.01, 0.02, ... 0.99."""
 
 DEFAULT_THRESHOLD = 0.5
-"""Sa2VA's own."""
+"""Sa2VA's own threshold."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChosenThreshold:
-    """threshold: the one with the highest mean Dice over the images; dice: that; default_dice: the same at 0.5."""
+    """threshold: the one with the highest mean Dice. dice: mean Dice there. default_dice: mean Dice at 0.5.
+
+    Both Dice values are NaN if there was no image.
+    """
 
     threshold: float
     dice: float
@@ -38,9 +41,9 @@ def logit_of(threshold: float) -> float:
 
 
 def histogram(logits: Float[Tensor, "H W"], truth: Bool[Tensor, "H W"]) -> Int[Tensor, "2 G+1"]:
-    """Pixels by the number of GRID's thresholds that they lie above, of background (row 0) and vessel (row 1)."""
+    """Number of pixels by how many thresholds of GRID they exceed: background in row 0, vessel in row 1."""
     edges = torch.tensor([logit_of(t) for t in GRID], device=logits.device, dtype=logits.dtype)
-    passed = torch.bucketize(logits, edges)  # edges strictly below: `logit > edge` is what a mask asks
+    passed = torch.bucketize(logits, edges)  # counts edges strictly below the logit, as a mask is `logit > edge`
     bins = len(GRID) + 1
     return torch.bincount((passed + bins * truth).flatten(), minlength=2 * bins).view(2, bins)
 
@@ -57,7 +60,8 @@ def choose_threshold(
 ) -> ChosenThreshold:
     """The threshold of GRID with the highest mean Dice (`mean_scores`); among equals the one nearest to 0.5.
 
-    texts: what each image was asked for; None where all were asked for one thing.
+    histograms: from `histogram`, one per image.
+    texts: what each image was asked for; None if all were asked for the same.
     """
     dice = {t: mean_scores([counts_at(image, t) for image in histograms], texts).dice for t in GRID}
     default_dice = dice[DEFAULT_THRESHOLD]

@@ -1,6 +1,7 @@
-"""Scores of a vessel tree's shape, which pixel overlap cannot see: a cut through a thin vessel costs few pixels.
+"""Scores of a vessel tree's topology, which pixel overlap misses: a gap in a thin vessel has few pixels.
 
-`cl_dice` asks whether centre lines are covered, `betti_error` whether pieces and holes are as many as in the truth.
+`cl_dice` measures whether centre lines are covered, `betti_error` whether there are as many pieces and holes as in the
+truth.
 """
 
 import math
@@ -14,14 +15,14 @@ from skimage.morphology import skeletonize
 from tune_sa2va.evaluate.metrics import require_same_grid
 
 EIGHT = np.ones((3, 3), dtype=np.int8)
-"""Foreground pixels that touch at a corner are one piece: a thin slanting vessel is not a row of specks."""
+"""Neighbours of foreground pixels, corners included: a thin diagonal vessel is one piece."""
 FOUR = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], dtype=np.int8)
-"""Background pixels join at edges only. With 8 for the foreground this keeps Euler's b0 - b1 right on a grid."""
+"""Neighbours of background pixels, corners excluded. With 8 for the foreground, b0 - b1 is the Euler characteristic."""
 
 
 @dataclass(frozen=True, slots=True)
 class BettiNumbers:
-    """b0: connected pieces (8-connected). b1: holes, parts of the background (4-connected) closed in by vessel."""
+    """b0: number of 8-connected pieces. b1: number of holes: 4-connected pieces of background enclosed by vessel."""
 
     b0: int
     b1: int
@@ -32,7 +33,7 @@ def cl_dice(mask_HW: Bool[np.ndarray, "H W"], truth_HW: Bool[np.ndarray, "H W"])
 
     The harmonic mean of the share of the prediction's skeleton inside the truth and the share of the truth's skeleton
     inside the prediction. Skeletons are scikit-image's (Zhang and Suen 1984), one pixel wide.
-    NaN where both masks are empty, 0 where only one is or where neither skeleton meets the other mask.
+    NaN if both masks are empty; 0 if only one is, or if neither skeleton meets the other mask.
     """
     require_same_grid(mask_HW, truth_HW)
     if not mask_HW.any() or not truth_HW.any():
@@ -46,7 +47,7 @@ def cl_dice(mask_HW: Bool[np.ndarray, "H W"], truth_HW: Bool[np.ndarray, "H W"])
 
 
 def betti_numbers(mask_HW: Bool[np.ndarray, "H W"]) -> BettiNumbers:
-    """Pieces and holes of a whole mask; what lies outside the image counts as background, joined to that at the rim."""
+    """Pieces and holes of a whole mask. Outside the image is background, connected to the background at the edge."""
     _, num_pieces = ndimage.label(mask_HW, structure=EIGHT)
     _, num_backgrounds = ndimage.label(np.pad(~mask_HW, 1, constant_values=True), structure=FOUR)
     return BettiNumbers(b0=int(num_pieces), b1=int(num_backgrounds) - 1)
@@ -55,8 +56,9 @@ def betti_numbers(mask_HW: Bool[np.ndarray, "H W"]) -> BettiNumbers:
 def betti_error(mask_HW: Bool[np.ndarray, "H W"], truth_HW: Bool[np.ndarray, "H W"]) -> float:
     """|difference of b0| + |difference of b1| over the whole image: a whole number, 0 is best, no upper bound.
 
-    As the Betti number error of Hu et al. 2019 (arXiv 1906.05404, section 4), which draws patches, but of the image at
-    once: a stray piece counts once. NaN where both masks are empty; an empty prediction is off by all of the truth's.
+    Like the Betti number error of Hu et al. 2019 (arXiv 1906.05404, section 4), but over the whole image and not over
+    random patches, so a stray piece counts once. NaN if both masks are empty; for an empty prediction the error is the
+    sum of the truth's numbers.
     """
     require_same_grid(mask_HW, truth_HW)
     if not mask_HW.any() and not truth_HW.any():

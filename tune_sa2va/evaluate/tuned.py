@@ -1,4 +1,4 @@
-"""`tune_sa2va.json`: what goes with an exported adapter or merged checkpoint; export writes it, its users read it."""
+"""`tune_sa2va.json`, the record beside an exported adapter or merged checkpoint. `export` writes it, others read it."""
 
 import json
 from pathlib import Path
@@ -12,20 +12,24 @@ from tune_sa2va.evaluate.bootstrap import Interval
 
 TUNED_FILE = "tune_sa2va.json"
 FORMAT = 3
-"""Goes up when a field is added, renamed or taken out."""
+"""Incremented when a field is added, renamed or removed."""
 _READABLE = (1, 2, 3)
-"""1 had no `num_groups`, `test_openings` and `test_verdict`; neither 1 nor 2 had folds and `final`."""
+"""Format 1 had no `num_groups`, `test_openings` and `test_verdict`; formats 1 and 2 had no folds and no `final`."""
 
 FinalName = Literal["best-run", "average", "ensemble", "refit"]
-"""What is exported of a trial. best-run: the adapter that it trained; with folds, that of the fold where it is best.
-average: the mean of the folds' adapters, as one of so many times the rank. ensemble: all of them, each in a folder,
-whose probabilities are averaged. refit: one trained again on every image outside the test part."""
+"""What is exported of a trial.
+
+best-run: the adapter that it trained; with folds, that of the best fold.
+average: the mean of the K folds' adapters, as one adapter of K times the rank.
+ensemble: all folds' adapters, each in a folder of its own; their probabilities are averaged.
+refit: one adapter, trained again on all images outside the test part.
+"""
 
 MEASURES = ("dice", "iou", "recall", "precision")
 
 
 class MeanScore(Frozen):
-    """A mean over images, with its 95% bootstrap interval over groups (None: fewer than two)."""
+    """A mean over images with its 95% bootstrap interval over groups. low, high: None with fewer than two groups."""
 
     mean: float
     low: float | None
@@ -33,7 +37,7 @@ class MeanScore(Frozen):
 
     @classmethod
     def of(cls, interval: Interval) -> "MeanScore":
-        """The same without what JSON cannot say."""
+        """The same with None in place of NaN, which JSON does not have."""
         ends = (None if value != value else value for value in (interval.low, interval.high))
         return cls(mean=interval.mean, low=next(ends), high=next(ends))
 
@@ -43,7 +47,7 @@ class PartScores(Frozen):
 
     num_images: int
     num_groups: int | None = None
-    """Patients or videos that the images are of: the unit of the intervals."""
+    """Number of patients or videos among the images: the unit of the intervals."""
     threshold: float
     dice: MeanScore
     iou: MeanScore
@@ -52,29 +56,33 @@ class PartScores(Frozen):
 
 
 class Metrics(Frozen):
-    """val_default: the validation part at 0.5; val_chosen: at the chosen threshold; test, test_chosen: the same of the
-    locked part. With folds the validation part is every image outside the test part, each scored by the adapter that
-    never saw it."""
+    """Scores of the exported model.
+
+    val_default: validation part at threshold 0.5. val_chosen: validation part at the chosen threshold.
+    test, test_chosen: the same for the locked test part; None if it was not scored.
+    With folds, the validation part is every image outside the test part, each scored by the adapter that was not
+    trained on it.
+    """
 
     val_default: PartScores
     val_chosen: PartScores
     test: PartScores | None = None
     test_chosen: PartScores | None = None
     test_openings: int = Field(default=0, ge=0)
-    """How often models of the search were scored on the locked part: once, unless winners changed."""
+    """How often models of the search were scored on the locked part: once, unless the winner changed."""
     test_verdict: str = ""
-    """Of the search's winner: what it is there beside the recipe and the untuned base, in words."""
+    """How the search's winner compares with the recipe and the untuned base on the locked part, in words."""
 
 
 class BaseModelName(Frozen):
-    """A base model: what its folder or preset is called, and the hash of its files (`model_hash`)."""
+    """A base model. id: name of its folder or preset. sha256: hash of its files (`model_hash`)."""
 
     id: str
     sha256: str
 
 
 class Verification(Frozen):
-    """The export, loaded by a fresh process, against what the search recorded: Dice of the validation part at 0.5."""
+    """Dice of the export on the validation part at 0.5, computed by a new process, against what the search recorded."""
 
     recorded_val_dice: float
     val_dice: float
@@ -85,51 +93,51 @@ class Verification(Frozen):
 
 
 class SplitRule(Frozen):
-    """How the data was cut; which image came into which part is in `content.parquet` beside."""
+    """How the data were split. Which image is in which part is recorded in `content.parquet` in the same folder."""
 
     ratios: tuple[float, float, float]
     seed: int
     folds: int = 1
-    """Of the images outside the test part; 1 where they are cut into train and val."""
+    """Number of folds of the images outside the test part; 1 if they are split into train and val."""
 
 
 class Tuned(Frozen):
-    """Everything about an adapter that its tensors do not say."""
+    """What its tensors do not tell about an exported adapter or checkpoint."""
 
     format: int = FORMAT
     trial: str
     epoch: int
     merged: bool = False
-    """The folder is a whole checkpoint, with the adapter inside its weights."""
+    """Whether the folder is a whole checkpoint with the adapter merged into its weights."""
     final: FinalName = "best-run"
     fold: int | None = None
-    """With `best-run` of a trial with folds: the fold that the adapter was not trained on."""
+    """For `best-run` of a trial with folds: the fold that the adapter was not trained on. None otherwise."""
     base_model: BaseModelName
     data_fingerprint: str
     split: SplitRule
     question: str = DataSettings.model_fields["question"].default
-    """With {text} for what is asked for."""
+    """Question used in training, with {text} in place of what is asked for."""
     answer: str = DataSettings.model_fields["answer"].default
     threshold: float = Field(gt=0.0, lt=1.0)
-    """On the sigmoid of the mask logits; chosen on the validation part."""
+    """Threshold on the sigmoid of the mask logits, chosen on the validation part."""
     metrics: Metrics
     verification: Verification
     config: TrialConfig
     choice: str = ""
-    """Of what a search exported at its end: why this and not the recipe, or why the recipe, in words."""
+    """For the export at the end of a search: why this configuration or the recipe was chosen, in words."""
 
     def members(self, folder: Path) -> tuple[Path, ...]:
-        """The folders of the adapters in `folder`, which this describes.
+        """The folders of the adapters in `folder`, the folder that this record is in.
 
         Raises:
-            CheckpointError: one of an ensemble is missing.
+            CheckpointError: an adapter of an ensemble is missing.
         """
         if self.final != "ensemble":
             return (folder,)
         members = tuple(ensemble_folder(folder, fold) for fold in range(self.split.folds))
         if missing := [member.name for member in members if not (member / "adapter_model.safetensors").is_file()]:
             raise CheckpointError(
-                f"{folder}: is an ensemble of {len(members)} adapters, but {missing[0]} is not there or not whole. "
+                f"{folder}: is an ensemble of {len(members)} adapters, but {missing[0]} is missing or incomplete. "
                 "Copy the whole folder again."
             )
         return members
@@ -140,12 +148,12 @@ class Tuned(Frozen):
 
 
 def ensemble_folder(folder: Path, fold: int) -> Path:
-    """Where an ensemble in `folder` has one of its adapters."""
+    """The folder of one fold's adapter inside `folder`, that of an ensemble."""
     return folder / f"fold_{fold}"
 
 
 def read_tuned(folder: Path) -> Tuned | None:
-    """What `folder` says of itself; None for an adapter that another program made.
+    """The record in `folder`; None if it has none, as for a base model or an adapter made by another program.
 
     Raises:
         CheckpointError: the file is damaged, or of another version.

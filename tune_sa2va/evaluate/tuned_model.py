@@ -1,4 +1,4 @@
-"""What `--model` and `--adapter` name, checked before any weight is loaded, and then the model itself."""
+"""Finds and checks the model that `--model` and `--adapter` name before any weight is loaded, then loads it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +22,9 @@ from tune_sa2va.model.sa2va import Sa2VA
 class TunedModel:
     """A base model with or without an adapter, not loaded yet.
 
-    folder: the model's. adapters: one, or an ensemble's; none for a base as it is. tuned: what the export of a search
-    says of itself; None for a base as it is, and for an adapter of another program. full_modules: those that the
-    adapters bring whole.
+    folder: of the model. adapters: folders of one adapter or of an ensemble's; empty for an untuned base.
+    tuned: the record of a search's export; None for an untuned base or an adapter made by another program.
+    full_modules: modules that the adapters replace in full.
     """
 
     folder: Path
@@ -34,34 +34,34 @@ class TunedModel:
 
     @property
     def question(self) -> str:
-        """With {text} for what is asked for; the one that was trained on."""
+        """The question used in training, with {text} in place of what is asked for."""
         return self.tuned.question if self.tuned else str(DataSettings.model_fields["question"].default)
 
     @property
     def answer(self) -> str:
-        """The one that was trained on."""
+        """The answer used in training."""
         return self.tuned.answer if self.tuned else str(DataSettings.model_fields["answer"].default)
 
     @property
     def threshold(self) -> float:
-        """The one that was chosen on the validation part; Sa2VA's own where none was."""
+        """The threshold chosen on the validation part; Sa2VA's own (0.5) if none was chosen."""
         return self.tuned.threshold if self.tuned else DEFAULT_THRESHOLD
 
     def load_base(self, device: torch.device) -> Sa2VA:
-        """The model without the adapter, in the precision in which a search runs on such a device."""
+        """The model without the adapter, in the precision that a search uses on `device`."""
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
         return load_model(self.folder, device=device, dtype=dtype)
 
     def attach(self, model: Sa2VA) -> Members:
-        """Put the adapters, where there are any, on what `load_base` gave."""
+        """Attaches the adapters, if any, to the model that `load_base` returned."""
         return Members.attach(model, self.adapters)
 
 
 def find_tuned(model: str, adapter: Path | None, *, any_base: bool) -> TunedModel:
-    """What a user's `--model` and `--adapter` name. any_base: take an adapter that says it was made for another base.
+    """The model that `--model` and `--adapter` name. any_base: accept an adapter that was made for another base.
 
     Raises:
-        CheckpointError: one of them is not what it should be, or they do not belong together.
+        CheckpointError: one of them is damaged or of the wrong kind, or they do not belong together.
         UserError: the adapter's modules cannot be trained here.
     """
     folder = model_folder(model)
@@ -71,7 +71,7 @@ def find_tuned(model: str, adapter: Path | None, *, any_base: bool) -> TunedMode
         return TunedModel(folder=folder, adapters=(), tuned=tuned if tuned and tuned.merged else None, full_modules=())
     tuned = read_tuned(adapter)
     if tuned is not None and tuned.merged:
-        raise CheckpointError(f"--adapter {adapter}: is a whole merged checkpoint. Give it as --model, alone.")
+        raise CheckpointError(f"--adapter {adapter}: is a merged checkpoint. Give it as --model, without --adapter.")
     if tuned is not None and not any_base:
         _check_base(model, folder, adapter, tuned)
     adapters = (adapter,) if tuned is None else tuned.members(adapter)
@@ -80,16 +80,20 @@ def find_tuned(model: str, adapter: Path | None, *, any_base: bool) -> TunedMode
 
 
 def the_device() -> torch.device:
-    """A GPU where there is one."""
+    """The current GPU if there is one, otherwise the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _check_base(model: str, folder: Path, adapter: Path, tuned: Tuned) -> None:
-    """Shapes do not tell: another training of the base fits, and gives masks that nobody measured."""
+    """Compares hashes of the base: another base of the same shapes would load, but give masks that were not measured.
+
+    Raises:
+        CheckpointError: the adapter was made for another base.
+    """
     found = model_hash(folder)
     if found != tuned.base_model.sha256:
         raise CheckpointError(
             f"--adapter {adapter}: was made for the base {tuned.base_model.id!r} (SHA-256 "
             f"{tuned.base_model.sha256[:12]}...), but --model {model} is another ({found[:12]}...). "
-            "Give the adapter's own base, or --any-base to go on all the same."
+            "Give the adapter's own base, or --any-base to use it anyway."
         )

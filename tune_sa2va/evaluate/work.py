@@ -1,4 +1,4 @@
-"""A model on a part's images: loaded, its threshold chosen where it brings none, and scored."""
+"""Evaluates a model on the images of a part: loads it, chooses a threshold if it has none, and scores it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from tune_sa2va.model.prompt import Prompter
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """thresholds: Sa2VA's own first, then the chosen one where it is another; each image is scored at all of them."""
+    """thresholds: Sa2VA's own first, then the chosen one if it differs. Each image is scored at all of them."""
 
     images: tuple[ImageScores, ...]
     thresholds: tuple[float, ...]
@@ -31,16 +31,17 @@ def evaluate(
 ) -> Evaluation:
     """Scores of `part`'s images at 0.5 and at the model's threshold.
 
-    validated: images by which to choose a threshold for a model that brings none; empty: it is taken as it is. They
-    are predicted by the model as a whole, which must not have been trained on them. source: the data set, for its
-    settings. generate: let the model write its own answers, too.
+    validated: images on which to choose a threshold for a model that has none; empty to use the model's own. They are
+        predicted by the whole model, which must not have been trained on them.
+    source: the data set's path, for its settings. label: makes the name of an image.
+    generate: also let the model write its own answers.
 
     Raises:
-        DamagedFeaturesError: a cached feature file is damaged; it is removed, and made again by the next try.
+        DamagedFeaturesError: a cached feature file is damaged. It has been removed; the next attempt computes it again.
     """
     device = the_device()
     model = tuned.load_base(device)
-    raw = "mask_decoder" in tuned.full_modules  # its own convolutions project the finer levels
+    raw = "mask_decoder" in tuned.full_modules  # a trained decoder projects the finer levels by its own convolutions
     cache = FeatureCache(features_folder(), tuned.folder, model.no_mem_embed.dtype, raw_high_res=raw)
     with shown_progress() as on_progress:
         fill(cache, model, pictures((*part.samples, *validated), "none"), on_progress=on_progress)
