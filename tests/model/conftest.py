@@ -1,4 +1,4 @@
-"""The golden folder and its model, loaded once: tests give the model back as they got it."""
+"""The golden folder and its model, loaded once and shared; each test leaves the model as it found it."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Adapter files: PEFT reads ours into the reference's modules, we read PEFT's, and nothing is loaded in part."""
+"""Adapter files: PEFT loads ours into the reference's modules, we load PEFT's, and misfits are refused as a whole."""
 
 import json
 import shutil
@@ -32,7 +32,7 @@ def write(
     encoder: EncoderSettings = NO_ENCODER,
     **options: Any,
 ) -> None:
-    """An adapter with values unlike the initial ones."""
+    """Writes an adapter whose values differ from the initial ones."""
     adapters = TrialAdapters(model, settings, full, seed=0, encoder=encoder)
     with torch.no_grad():
         for place, parameter in enumerate(adapters.parameters.values()):
@@ -51,14 +51,14 @@ def config_of(folder: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def peft_adapter(golden_folder: Path, tmp_path: Path) -> Path:
-    """A copy, to be spoilt, of the adapter that PEFT wrote from the reference."""
+    """A copy of the adapter that PEFT wrote from the reference, which tests may damage."""
     copy = tmp_path / "adapter"
     shutil.copytree(golden_folder / "adapter", copy, copy_function=shutil.copyfile)
     return copy
 
 
 def reference_tree(weights: dict[str, Tensor]) -> nn.Module:
-    """Modules with the reference's names and shapes, linear where the weight is a matrix: all that PEFT looks at."""
+    """Modules with the reference's names and shapes, linear if the weight is a matrix, which is all that PEFT needs."""
     root = nn.Module()
     for key, tensor in weights.items():
         module = root
@@ -127,7 +127,7 @@ def test_round_trip(
 
 
 def test_peft_computes_with_the_encoders_own_rank_and_alpha(model: Sa2VA, golden_folder: Path, tmp_path: Path) -> None:
-    """The adapted modules' outputs in the reference's tree are those of ours, InternViT's fused `qkv` among them."""
+    """The adapted modules' outputs in the reference's tree equal ours, including InternViT's fused `qkv`."""
     encoder = EncoderSettings(sam2="all", vision="all", r=3, alpha_over_r=1.5)
     write(model, tmp_path, LoraSettings(r=4, alpha_over_r=4), (), encoder)
     weights = load_file(golden_folder / "model.safetensors")
@@ -163,7 +163,7 @@ def test_the_configuration_is_pefts(model: Sa2VA, tmp_path: Path) -> None:
     assert config.inference_mode
     assert isinstance(config_of(tmp_path)["lora_alpha"], float)
     write(model, tmp_path, LoraSettings(r=4), ())
-    assert isinstance(config_of(tmp_path)["lora_alpha"], int)  # as PEFT types it, wherever it is whole
+    assert isinstance(config_of(tmp_path)["lora_alpha"], int)  # PEFT's type, for a whole number
 
 
 def test_written_again_pefts_adapter_is_the_same_file(model: Sa2VA, golden_folder: Path, tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def set_tensors(change: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> Spo
 
 
 def without(part: str, count: int) -> Spoil:
-    """Drop the first `count` tensors whose name holds `part`."""
+    """Drops the first `count` tensors whose name contains `part`."""
 
     def change(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         gone = [name for name in sorted(tensors) if part in name][:count]

@@ -1,4 +1,4 @@
-"""An adapter's dropout is torch's own, and its storage holds what it is given."""
+"""An adapter's dropout equals torch's, and matrices are stored without overlap."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ def a_store(dropout: float = 0.3) -> AdapterStore:
 
 
 def test_dropout_is_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Given torch's own draw, the same numbers: kept ones are divided by the probability of being kept."""
+    """With torch's own mask the values are the same: kept ones are divided by the probability of being kept."""
     x = torch.randn(5, 40, generator=torch.Generator().manual_seed(0))
     torch.manual_seed(1)
     wanted = F.dropout(x, 0.3)

@@ -1,4 +1,4 @@
-"""Loading: all that is wrong with a checkpoint is said at once, and shards make no difference."""
+"""Loading: all problems of a checkpoint are reported at once, and shards give the same model as a single file."""
 
 import json
 import pickle
@@ -167,7 +167,7 @@ def test_an_unknown_architecture_lists_the_known_ones(
 
 
 class Bomb:
-    """Leaves a mark where it is unpickled."""
+    """Creates the file `mark` when it is unpickled."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -178,7 +178,7 @@ class Bomb:
 
 @pytest.fixture
 def trapped(folder: Path) -> Path:
-    """A folder with code that leaves a mark, named in auto_map, and a pickle that does."""
+    """A folder with code, named in auto_map, and a pickle, both of which create a file when run."""
     mark = folder / "code-was-run"
     for name in ("modeling_sa2va_chat", "configuration_sa2va_chat", "tokenization_internlm2"):
         (folder / f"{name}.py").write_text(f"from pathlib import Path\nPath({str(mark)!r}).touch()\n")
@@ -208,7 +208,7 @@ def test_a_pickle_is_not_opened_and_the_message_says_what_to_do(trapped: Path) -
     with pytest.raises(CheckpointError, match=r"pytorch_model\.bin is a pickle.*not loaded\. Save the model again"):
         load(trapped)
     assert not (trapped / "code-was-run").exists()
-    pickle.loads((trapped / "pytorch_model.bin").read_bytes())  # noqa: S301  the trap does work
+    pickle.loads((trapped / "pytorch_model.bin").read_bytes())  # noqa: S301  shows that the trap works
     assert (trapped / "code-was-run").exists()
 
 

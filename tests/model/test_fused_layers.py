@@ -1,4 +1,4 @@
-"""The layers as functions of tensors give what transformers' forward gives, in every family."""
+"""The layers as functions of tensors equal transformers' forward, in every family."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from tune_sa2va.model.sa2va import Sa2VA
 
 @pytest.fixture(scope="module")
 def own_model(golden_folder: Path) -> Sa2VA:
-    """Not the shared one: merging makes weights views."""
+    """A model of its own, as merging turns weights into views."""
     return load_model(golden_folder, device=torch.device("cpu"), dtype=torch.float32)
 
 
@@ -94,7 +94,7 @@ def test_checkpointing_repeats_the_same_dropout(own_model: Sa2VA) -> None:
 
 
 def test_a_merged_products_dropout_is_torchs() -> None:
-    """W x + b + scale B A dropout(x) of each module, with one draw of torch's own dropout for all that read x."""
+    """W x + b + scale B A dropout(x) of each module. Modules with the same input share one mask of torch's dropout."""
     generator = torch.Generator().manual_seed(0)
 
     def drawn(*shape: int) -> torch.Tensor:

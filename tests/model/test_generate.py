@@ -1,4 +1,4 @@
-"""Greedy decoding: the reference's tokens, the numbers of a forward without a cache, each [SEG] with its state."""
+"""Greedy decoding: the reference's tokens, the values of a forward without a cache, and a state for each [SEG]."""
 
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def _hidden_without_cache(model: Sa2VA, sample: Sample, features: ImageFeatures,
 def test_each_seg_has_the_hidden_state_of_a_whole_forward(
     model: Sa2VA, golden_folder: Path, sample: Sample, features: ImageFeatures, prompter: Prompter, adapted: bool
 ) -> None:
-    """The head is turned so that [SEG] is what the model writes, even as the very last token."""
+    """The head is changed so that the model writes [SEG], also as the very last token."""
     adapters = load_adapter(model, golden_folder / "adapter") if adapted else None
     head = model.language_model.lm_head
     before = head.weight.detach().clone()
@@ -93,7 +93,7 @@ def test_the_end_token_ends_and_is_left_out(
 def test_an_adapter_changes_what_is_written(
     model: Sa2VA, sample: Sample, features: ImageFeatures, prompter: Prompter
 ) -> None:
-    """Through the very modules that hold the adapter: a large B in the last layer moves the tokens."""
+    """Decoding runs the modules that hold the adapter: a large B in the last layer changes the tokens."""
     plain = greedy(model, sample.prompt, features.image_tokens, prompter=prompter, max_new_tokens=8, may_end=False)
     adapters = TrialAdapters(model, LoraSettings(r=2), (), seed=0)
     try:

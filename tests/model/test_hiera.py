@@ -1,4 +1,4 @@
-"""SAM2's encoder as functions of tensors gives what transformers' forward gives, and the golden outputs."""
+"""SAM2's encoder as functions of tensors equals transformers' forward and the golden outputs."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def picture(model: Sa2VA, count: int = 2) -> torch.Tensor:
 
 
 def moved(model: Sa2VA, encoder: EncoderSettings, full: tuple[FullModule, ...] = ()) -> TrialAdapters:
-    """Adapters whose B is no longer zero."""
+    """Adapters with a B that is not zero."""
     adapters = TrialAdapters(model, LORA, full, seed=0, encoder=encoder)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -46,7 +46,7 @@ def test_with_b_zero_the_outputs_are_the_golden_ones(model: Sa2VA, golden_folder
 @pytest.mark.parametrize("checkpointed", [False, True])
 @pytest.mark.parametrize("encoder", [EncoderSettings(sam2="late", r=3), ALL])
 def test_gradients_are_those_of_an_independent_run(model: Sa2VA, encoder: EncoderSettings, checkpointed: bool) -> None:
-    """Against transformers' modules with weights W + scale B A, whose gradient the chain rule takes apart."""
+    """Compared with transformers' modules with weights W + scale B A; the chain rule gives A's and B's gradients."""
     pixels = picture(model)
     adapters = moved(model, encoder)
     store, names = adapters.store, [slot.name for slot in adapters.store.slots if slot.in_encoder]
@@ -89,7 +89,7 @@ def _reference(native: str) -> str:
 
 
 def test_the_modules_give_what_the_functions_give(model: Sa2VA) -> None:
-    """Predictions run the modules, training the functions."""
+    """Predictions run the modules, training runs the functions."""
     pixels = picture(model, 1)
     adapters = moved(model, ALL, ("neck",))
     with torch.no_grad():

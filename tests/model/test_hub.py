@@ -1,4 +1,4 @@
-"""A hub's id is taken only where it can be nothing else, and without a network the message says so."""
+"""A name is taken for a hub id only if it can be nothing else; without a network the message says so."""
 
 from fnmatch import fnmatch
 from pathlib import Path
@@ -30,7 +30,9 @@ def test_a_misspelt_path_is_no_hub_id(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_without_a_network_the_message_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(CheckpointError, match=r"--model nobody/no-such-model: is no folder here and cannot be fetched"):
+    with pytest.raises(
+        CheckpointError, match=r"--model nobody/no-such-model: is not a folder here and cannot be downloaded"
+    ):
         model_folder("nobody/no-such-model")
 
 

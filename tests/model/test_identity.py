@@ -1,4 +1,4 @@
-"""The hash of a base model follows its content, large files and weightless presets too."""
+"""The hash of a base model depends on its content, also for large files and presets without weights."""
 
 from pathlib import Path
 

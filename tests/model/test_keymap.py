@@ -1,4 +1,4 @@
-"""Every key of a real checkpoint fills one native tensor or serves video only."""
+"""Every key of a real checkpoint fills one native tensor or is for video only."""
 
 import json
 import re
@@ -27,7 +27,7 @@ def test_every_key_of_the_real_index_is_used_once(real_keys: set[str], real_mode
     assert max(uses.values()) == 1
     mapped = {key for key, _ in uses}
     leftover = {key for key in real_keys if is_leftover(key)}
-    assert mapped | leftover == real_keys  # nothing else in the file, and every native tensor's keys are in it
+    assert mapped | leftover == real_keys  # the file has no other keys, and has those of every native tensor
     assert not mapped & leftover
 
 
@@ -41,7 +41,7 @@ def test_fused_qkv_is_used_in_three_thirds(real_model: Sa2VA) -> None:
 
 
 def test_no_leftover_pattern_is_stale(real_keys: set[str]) -> None:
-    # A pattern that matches none of a real checkpoint's keys would hide a misspelt one.
+    # A pattern that matches no key of a real checkpoint is misspelt.
     unmatched = [p for p in LEFTOVER_PATTERNS if not any(re.fullmatch(p, key) for key in real_keys)]
     assert not unmatched
 

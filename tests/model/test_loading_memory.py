@@ -1,8 +1,8 @@
-"""A checkpoint of several GB in many shards loads within the memory that the model itself takes, and one shard.
+"""Loading a checkpoint of several GB in many shards takes no more memory than the model and one shard.
 
-On a GPU the host holds a shard at a time: what is on the card already takes no room beside it.
+On a GPU, the host holds one shard at a time and nothing of the part that is already on the device.
 
-Measured in a process of its own, whose highest resident size includes the mapped pages of the shards.
+Memory is the peak resident size of a process of its own, which includes the mapped pages of the shards.
 """
 
 import json
@@ -29,12 +29,12 @@ from pathlib import Path
 from tune_sa2va.model.checkpoint import build_on_meta, load_model
 from tune_sa2va.model.dims import read_dims
 
-def peak():  # not getrusage: that one starts from the peak of the process that forked this one
+def peak():  # not getrusage, which starts with the peak of the parent process
     status = Path("/proc/self/status").read_text()
     return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
 
 device = torch.device(sys.argv[2])
-# The code of the model and the CUDA context are not the weights': about 0.3 GB, whatever the checkpoint's size.
+# Loads the model's code and the CUDA context first: about 0.3 GB, which does not depend on the checkpoint's size.
 build_on_meta(read_dims(Path(sys.argv[1])))
 torch.zeros(9, device=device).to(torch.bfloat16).chunk(3)[1].clone().cpu()
 before = peak()
@@ -44,7 +44,7 @@ print(before, peak(), sum(tensor.numel() * tensor.element_size() for tensor in m
 
 
 def write_shards(folder: Path) -> int:
-    """An fp32 checkpoint of shards of 400 MiB and less (but for a larger tensor); returns the largest one's bytes."""
+    """Writes an fp32 checkpoint in shards of at most 400 MiB, or one larger tensor. Returns the largest one's bytes."""
     config = CONFIG | {"llm_config": CONFIG["llm_config"] | {"num_hidden_layers": LAYERS}}
     (folder / "config.json").write_text(json.dumps(config))
     model = build_on_meta(read_dims(folder))

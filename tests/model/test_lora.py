@@ -1,4 +1,4 @@
-"""Adapters go on by the reference's names and come off without a trace."""
+"""Adapters are attached by the reference's names and detached without a trace."""
 
 import copy
 import gc
@@ -29,7 +29,7 @@ def half_model(golden_folder) -> Sa2VA:
 
 @pytest.fixture
 def attach(model: Sa2VA) -> Iterator:
-    """Attaches to the shared model, and detaches after the test whatever happens."""
+    """Attaches adapters to the shared model and detaches them after the test in any case."""
     attached: list[TrialAdapters] = []
 
     def attach_once(settings: LoraSettings, *full: FullModule, seed: int = 0) -> TrialAdapters:
@@ -57,7 +57,7 @@ def assert_untouched(model: Sa2VA, before: dict[str, Tensor], modules: list[str]
 
 
 def masks(model: Sa2VA) -> Tensor:
-    """Mask logits of fixed random features: a short way through every module that a trial trains."""
+    """Mask logits of fixed random features: a short path through every module that a trial trains."""
     generator = torch.Generator().manual_seed(0)
     sam2, side = model.dims.sam2, model.dims.sam2.embed_side
     width = model.dims.language_model.hidden_size
@@ -98,7 +98,7 @@ def test_every_adapter_gets_a_gradient_and_the_base_gets_none(model: Sa2VA, atta
     adapters = attach(LoraSettings(r=4), "text_hidden_fcs")
     with torch.no_grad():
         for name, parameter in adapters.parameters.items():
-            if name.endswith("lora_B.weight"):  # at zero, A has no gradient
+            if name.endswith("lora_B.weight"):  # with B at zero, A has no gradient
                 parameter.fill_(0.01)
     masks(model).square().mean().backward()
     assert [name for name, parameter in adapters.parameters.items() if not parameter.grad.any()] == []
@@ -230,7 +230,7 @@ def test_counts_of_the_recipe_on_8b(real_model: Sa2VA) -> None:
 
 @pytest.mark.parametrize("use_rslora", [False, True])
 def test_the_layer_is_pefts(use_rslora: bool) -> None:
-    """Output and gradients, in fp32."""
+    """Output and gradients equal PEFT's, in fp32."""
     generator = torch.Generator().manual_seed(0)
     mine = nn.Sequential(nn.Linear(24, 40), nn.ReLU(), nn.Linear(40, 8))
     theirs = copy.deepcopy(mine)

@@ -1,4 +1,4 @@
-"""Pictures become the reference's inputs, pixel for pixel."""
+"""Pictures are turned into the reference's inputs, pixel for pixel."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -83,7 +83,7 @@ def test_no_allowed_grid_is_closer_in_ratio(real_dims: Sa2VADims, width: int, he
 @settings(deadline=None, max_examples=40)
 @given(width=st.integers(1, 400), height=st.integers(1, 400), tiling=tilings, seed=st.integers(0, 99))
 def test_tiles_cover_the_picture_once(real_dims: Sa2VADims, width: int, height: int, tiling: Tiling, seed: int) -> None:
-    """Put together again they are the resized picture, pixel for pixel; and the same the next time."""
+    """Put together again, the tiles are the resized picture, pixel for pixel."""
     dims = replace(real_dims, picture=tiling)
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     picture = Image.fromarray(pixels)

@@ -1,4 +1,4 @@
-"""Every preset has true dimensions: its parameters are those that the base models publish, and what Sa2VA adds."""
+"""Every preset has the real dimensions: its parameters are those of the published base models plus Sa2VA's own."""
 
 from dataclasses import dataclass
 
@@ -29,7 +29,7 @@ TOTALS = {
 
 @dataclass(frozen=True)
 class Published:
-    """A language model as published: its parameters, the rows of its vocabulary, and whether its head is tied."""
+    """A published language model: number of parameters, size of the vocabulary, and whether the head is tied."""
 
     parameters: int
     vocabulary: int

@@ -1,4 +1,4 @@
-"""What is called reached is what a real backward reaches."""
+"""`is_reached` agrees with a real backward pass."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from tune_sa2va.model.targets import NATIVE_FULL_MODULES, _linear_references
 
 
 def any_loss(model: Sa2VA, *, lm_loss: bool) -> Tensor:
-    """A loss through everything that a trial's loss may depend on: any of the three masks may be the chosen one."""
+    """A loss that depends on everything that a trial's loss may depend on, since any of the masks may be chosen."""
     generator = torch.Generator().manual_seed(0)
     sam2, side = model.dims.sam2, model.dims.sam2.embed_side
     hidden = model.hidden_states(torch.randn(1, 6, model.dims.language_model.hidden_size, generator=generator))
@@ -34,7 +34,7 @@ def test_adapters(model: Sa2VA, lm_loss: bool) -> None:
     try:
         with torch.no_grad():
             for name, parameter in trained(model).items():
-                if "lora_B" in name:  # at zero, A has no gradient
+                if "lora_B" in name:  # with B at zero, A has no gradient
                     parameter.fill_(0.01)
         any_loss(model, lm_loss=lm_loss).backward()
         found = {name.split(".lora_")[0] for name, value in trained(model).items() if has_gradient(value)}

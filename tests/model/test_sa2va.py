@@ -1,4 +1,4 @@
-"""The model's own arithmetic where precision could betray it."""
+"""The model's own arithmetic where lower precision would change results."""
 
 import torch
 

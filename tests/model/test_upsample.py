@@ -1,4 +1,4 @@
-"""The matrices that resize masks do what torch's two interpolations do, and nothing beyond the image."""
+"""The matrices that resize masks equal torch's two interpolations, and are zero beyond the image."""
 
 import pytest
 import torch

@@ -1,11 +1,11 @@
-"""Adapters in files: PEFT's format under the reference's names, so that PEFT loads them into the reference itself.
+"""Reads and writes adapters in PEFT's format and with the reference's names, so PEFT can load them into the reference.
 
 `adapter_model.safetensors` holds the LoRA matrices and the modules trained in full (PEFT's `modules_to_save`);
-`adapter_config.json` is PEFT's LoraConfig. The memory attention, which the native model lacks because one image never
-runs it, is in the file too: the targets name it in the reference, and a strict load there wants every key.
+`adapter_config.json` is PEFT's LoraConfig. The file also has matrices for the memory attention, which the native model
+lacks because it is not used for one image: the targets match it in the reference, and strict loading needs every key.
 
-Adapters inside the encoders are named one by one in `target_modules`; their rank and alpha, which are not those of the
-others, stand in PEFT's `rank_pattern` and `alpha_pattern`.
+Adapters inside the encoders are named one by one in `target_modules`. They have a rank and an alpha of their own, in
+PEFT's `rank_pattern` and `alpha_pattern`.
 """
 
 import json
@@ -43,23 +43,23 @@ _CONFIG = "adapter_config.json"
 _READ = {"r", "lora_alpha", "lora_dropout", "use_rslora", "target_modules", "modules_to_save", "exclude_modules"}
 _READ |= {"rank_pattern", "alpha_pattern"}
 _IN_ENCODER = ("grounding_encoder.sam2_model.image_encoder.trunk.", "vision_model.", "mlp1.")
-"""How the names of adapted modules in the encoders begin, in the reference."""
+"""Prefixes of the reference's names of adapted modules in the encoders."""
 _HIERA_START, _INTERN_VIT_START = _IN_ENCODER[0] + "blocks.0.", _IN_ENCODER[1]
 _ENCODER_PATTERNS = (r"sam2_model\.image_encoder\.trunk\..*", r"vision_model\.encoder\.layers\..*", r"mlp1\.[13]")
 """Keys of `rank_pattern` and `alpha_pattern`: each is matched against the end of a module's name."""
-# Say where an adapter comes from or how PEFT is to start; none changes what it computes.
+# Settings that tell where an adapter comes from or how PEFT starts. None changes what it computes.
 _NOTES = {"auto_mapping", "base_model_name_or_path", "inference_mode", "init_lora_weights", "peft_type", "peft_version"}
 _NOTES |= {"revision", "task_type"}
 
 
 class _ReadLora(LoraSettings):
-    """As a file may have it: the mean of several adapters has the sum of their ranks."""
+    """LoRA settings of a file. Ranks may be larger: the mean of several adapters has the sum of their ranks."""
 
     r: int = Field(ge=1, le=512 * 20)
 
 
 class _ReadEncoder(EncoderSettings):
-    """As `_ReadLora`."""
+    """Encoder settings of a file; see `_ReadLora`."""
 
     r: int = Field(ge=1, le=512 * 20)
 
@@ -74,9 +74,9 @@ def save_adapter(
     live_only: bool = False,
     encoder: EncoderSettings = NO_ENCODER,
 ) -> None:
-    """Write `tensors` (named as `TrialAdapters.parameters`) and their configuration to `folder`.
+    """Writes `tensors` (named as `TrialAdapters.parameters`) and their configuration to `folder`.
 
-    `live_only` leaves the memory attention's modules out, and out of the configuration.
+    live_only: leave out the memory attention's modules, and exclude them in the configuration.
     """
     live = {name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in tensors.items()}
     dead = {} if live_only else _memory_attention(model.dims.sam2, lora)
@@ -89,7 +89,7 @@ def save_adapter(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AdapterFile:
-    """An adapter as it was read: tensors by the names in its file, the memory attention's left out."""
+    """An adapter read from a file. tensors: by their names in the file, without those of the memory attention."""
 
     lora: LoraSettings
     encoder: EncoderSettings
@@ -97,15 +97,15 @@ class AdapterFile:
     tensors: dict[str, Tensor]
 
     def scale_of(self, module: str) -> float:
-        """What multiplies B A of the module with this name in the reference."""
+        """The scale of B A of a module. module: its name in the reference."""
         return scale_of(self.encoder if module.startswith(_IN_ENCODER) else self.lora, self.lora)
 
 
 def load_adapter(model: Sa2VA, folder: Path) -> TrialAdapters:
-    """The adapter of `folder`, attached to `model`: ours, or one that PEFT wrote from the reference.
+    """Attaches the adapter in `folder` to `model`. It may be written by `save_adapter` or by PEFT from the reference.
 
     Raises:
-        CheckpointError: a file is missing or unreadable, a setting has no counterpart here, or keys do not fit.
+        CheckpointError: a file is missing or unreadable, a setting is not supported, or keys do not fit.
         UserError: `target_modules` names modules that the native model does not train.
     """
     read = read_adapter(model, folder)
@@ -122,7 +122,7 @@ def load_adapter(model: Sa2VA, folder: Path) -> TrialAdapters:
 
 
 def read_adapter(model: Sa2VA, folder: Path) -> AdapterFile:
-    """The adapter of `folder`, whose keys all fit `model` (which may be without storage).
+    """The adapter in `folder`, once all its keys fit `model` (which may be on the meta device).
 
     Raises:
         CheckpointError: as `load_adapter`.
@@ -149,7 +149,8 @@ def read_adapter(model: Sa2VA, folder: Path) -> AdapterFile:
 
 
 def drop_memory_attention(folder: Path) -> None:
-    """Take the memory attention's modules out of an adapter of ours, and out of its configuration."""
+    """Removes the memory attention's modules from an adapter that `save_adapter` wrote, and excludes them in its
+    configuration."""
     config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
     full_modules = _full_modules(config)
     tensors = {name: tensor for name, tensor in _read_tensors(folder).items() if ".memory_attention." not in name}
@@ -159,7 +160,7 @@ def drop_memory_attention(folder: Path) -> None:
 def _live_shapes(
     model: Sa2VA, lora: LoraSettings, encoder: EncoderSettings, full_modules: tuple[FullModule, ...]
 ) -> dict[str, torch.Size]:
-    """What `TrialAdapters` trains, by the names in the file."""
+    """Shapes of the tensors that `TrialAdapters` trains, by their names in the file."""
     shapes: dict[str, torch.Size] = {}
     everywhere = [(target, lora.r) for target in find_targets(model, lora.target_modules, full_modules)]
     everywhere += [(target, encoder.r) for target in find_encoder_targets(model, encoder)]
@@ -176,7 +177,7 @@ def _live_shapes(
 
 
 def _memory_attention(sam2: Sam2Dims, lora: LoraSettings) -> dict[str, Tensor]:
-    """The untrained A and B of the memory attention's modules that the targets name."""
+    """Untrained A and B for the memory attention's modules that the targets match."""
     tensors: dict[str, Tensor] = {}
     for name, (rows, columns) in _memory_attention_shapes(sam2, lora).items():
         module, _, matrix = name.removesuffix(".weight").rpartition(".")
@@ -224,12 +225,12 @@ def _peft_config(
 
 
 def _whole_if_it_is(alpha: float) -> float:
-    """As PEFT types it."""
+    """An int for a whole number, as PEFT's type of alpha is int."""
     return int(alpha) if alpha.is_integer() else alpha
 
 
 def _exclusion(full_modules: tuple[FullModule, ...], *, exclude_memory: bool) -> str | None:
-    """PEFT's `exclude_modules`, a pattern of whole module names: where the reference must get no adapters."""
+    """PEFT's `exclude_modules`, a regex over full module names: modules that must get no adapter in the reference."""
     parents = [REFERENCE_FULL_MODULES[module].replace(".", r"\.") for module in full_modules]
     parents += ["memory_attention"] if exclude_memory else []
     return rf"(.*\.)?({'|'.join(parents)})\..*" if parents else None
@@ -262,7 +263,7 @@ def _read_config(path: Path, model: Sa2VA) -> tuple[LoraSettings, EncoderSetting
     if sorted(in_encoders) != ours:
         odd = sorted(set(in_encoders) ^ set(ours))
         raise CheckpointError(
-            f"{path}: target_modules name other modules of the encoders than any choice of encoder.sam2 and "
+            f"{path}: target_modules names modules of the encoders that match no choice of encoder.sam2 and "
             f"encoder.vision, {odd[0]} among them. Give an adapter with all of Hiera's attention and MLP modules, "
             "with those of its second half, or with none."
         )
@@ -272,7 +273,7 @@ def _read_config(path: Path, model: Sa2VA) -> tuple[LoraSettings, EncoderSetting
 
 
 def _encoder_of(config: dict[str, Any], in_encoders: list[str]) -> EncoderSettings:
-    """The section that gives adapters to these modules, as far as their names tell."""
+    """The `encoder` settings that give adapters to the modules `in_encoders`, inferred from their names."""
     if not in_encoders:
         return NO_ENCODER
     r = next(iter(config["rank_pattern"].values()), config["r"])
@@ -297,7 +298,7 @@ def _full_modules(config: dict[str, Any]) -> tuple[FullModule, ...]:
 def _refuse_foreign(
     path: Path, config: dict[str, Any], as_ours: dict[str, Any], full_modules: tuple[FullModule, ...]
 ) -> None:
-    """Refuse every setting that would make PEFT compute something else than `TrialAdapters` does."""
+    """Raises CheckpointError for every setting with which PEFT would compute something else than `TrialAdapters`."""
     defaults = LoraConfig().to_dict()
     foreign = {
         name: value
@@ -317,8 +318,8 @@ def _refuse_foreign(
     if foreign:
         raise CheckpointError(
             f"{path}: {', '.join(f'{name}={value!r}' for name, value in foreign.items())} cannot be used here. "
-            "Only plain LoRA on linear modules can, beside text_hidden_fcs, sam_mask_decoder and image_encoder.neck in "
-            "full."
+            "Only plain LoRA on linear modules can, and text_hidden_fcs, sam_mask_decoder and image_encoder.neck "
+            "trained in full."
         )
 
 
@@ -349,7 +350,7 @@ def _misfits(wanted: Mapping[str, torch.Size], got: Mapping[str, torch.Size]) ->
 
 
 def _unusable(tensors: Mapping[str, Tensor]) -> str:
-    """What is wrong with the first tensor that cannot be an adapter's; nothing where all can."""
+    """What is wrong with the first tensor that is unusable; "" if all are usable."""
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
             return f"{name} is of {tensor.dtype}, wanted floating-point numbers"
@@ -359,7 +360,7 @@ def _unusable(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _write(folder: Path, tensors: dict[str, Tensor], config: dict[str, Any]) -> None:
-    """Both files. The tensors by rename, as they may be views of the file that is there; callers publish the folder."""
+    """Writes both files. Tensors go to a temporary file first, as they may be views of the file that is replaced."""
     unfinished = folder / f"{_TENSORS}.tmp"
     save_file(tensors, unfinished, metadata={"format": "pt"})
     unfinished.replace(folder / _TENSORS)

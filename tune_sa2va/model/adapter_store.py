@@ -1,12 +1,10 @@
-"""Where a trial's trained numbers live: one flat tensor that outlasts the trial, so that its CUDA graphs do too.
+"""Storage of a trial's trained parameters: one flat tensor that outlives the trial, so that CUDA graphs do, too.
 
-Every matrix is a view into one fp32 tensor (and so are gradients and moments, in `train.optimizer`): casting, clipping,
-reducing over workers and the optimizer's step are a few kernels however many adapters there are. Matrices are laid out
-for the largest rank of the search: a trial of rank r fills the first r rows of A and columns of B. The rest is zero and
-stays so, since the gradient of each unused row of A is a product with an unused, zero column of B, and the other way
-round.
-
-A leading dimension of adapters (several trials on one base) would be one more dimension of the flat tensors.
+Every matrix is a view into one fp32 tensor (and so are gradients and moments, in `train.optimizer`). So casting,
+clipping, reducing over workers and the optimizer's step take a few kernels, however many adapters there are. Matrices
+are laid out for the largest rank of the search: a trial of rank r uses the first r rows of A and columns of B. The rest
+is zero and stays zero, since the gradient of an unused row of A is a product with an unused, zero column of B, and vice
+versa.
 """
 
 from collections.abc import Sequence
@@ -17,14 +15,18 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 _ALIGN = 64
-"""Every matrix starts at a multiple of so many elements: matrix kernels want 16-byte addresses."""
+"""Every matrix starts at a multiple of this many elements: matrix kernels need 16-byte alignment."""
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One matrix. low: it is computed with in the base's dtype. rank_dim: the dimension that a smaller rank fills only
-    in part (0 of A, 1 of B), or None. in_encoder: of an adapter in an image encoder, with that section's rank and
-    learning rate."""
+    """One matrix or other trained tensor.
+
+    low: whether it is cast to the base's dtype for computing.
+    rank_dim: the dimension that a smaller rank fills only in part (0 of A, 1 of B); None if it has none.
+    in_encoder: whether it is part of an adapter in an image encoder, with the `encoder` section's rank and learning
+        rate.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -34,19 +36,20 @@ class Slot:
 
     @property
     def size(self) -> int:
-        """Elements, padded to the alignment."""
+        """Number of elements, padded to the alignment."""
         return -(-torch.Size(self.shape).numel() // _ALIGN) * _ALIGN
 
 
 class AdapterStore:
-    """Storage for the matrices of `slots`; `low` ones come first, and those in encoders last among them.
+    """Storage for the matrices of `slots`. Slots with `low` must come first, and among them those in encoders last.
 
-    values: fp32, what is trained and saved.
-    leaves: by name, what modules compute with and what autograd differentiates: views of `values`, or copies in `dtype`
-    that `refresh` renews.
-    scale, dropout: 0-dim device tensors that every adapter of the trial reads; those in encoders read `encoder_scale`.
-    encoder_span: where the encoders' matrices lie in the flat tensors; empty where there are none.
-    drops: training applies dropout even where its probability is 0, so that one set of graphs serves every trial.
+    rank, encoder_rank: ranks that matrices are laid out for.
+    values: fp32, the parameters that are trained and saved.
+    leaves: by name, the tensors that modules compute with and that autograd differentiates: views of `values`, or
+        copies in `dtype` that `refresh` updates.
+    scale, dropout: 0-dim device tensors that every adapter reads; adapters in encoders read `encoder_scale` instead.
+    encoder_span: range of the encoders' matrices in the flat tensors; empty if there are none.
+    drops: whether training applies dropout even if its probability is 0, so that one set of graphs serves all trials.
     """
 
     def __init__(
@@ -72,14 +75,14 @@ class AdapterStore:
         self.encoder_span = range(stop - length, stop)
         self.dropout = torch.zeros((), device=device)
         self.is_dropping = False
-        """Whether adapters apply dropout now. Part of what a graph is captured with; `dropout` is not."""
+        """Whether adapters apply dropout now. A graph is captured for one value of it; `dropout` can change."""
         self.leaves = {
             slot.name: nn.Parameter(view)
             for slot, view in zip(slots, self._pieces(self._low, self.values), strict=True)
         }
 
     def views(self, flat: Float[Tensor, " N"], rank: int, encoder_rank: int = 0) -> dict[str, Tensor]:
-        """The matrices in `flat` (of the layout of `values`) by name, at a trial's own ranks."""
+        """The matrices in `flat` (in the layout of `values`) by name, cut to a trial's ranks."""
         pieces = self._pieces(None, flat)
         return {
             slot.name: piece
@@ -89,12 +92,12 @@ class AdapterStore:
         }
 
     def refresh(self) -> None:
-        """Renew the copies that modules compute with; call it after every change of `values`."""
+        """Updates the copies that modules compute with. Call it after every change of `values`."""
         if self._low is not None:
             self._low.copy_(self.values[: self._num_low])
 
     def drop(self, x: Tensor) -> Tensor:
-        """Dropout of an adapter's input, by the tensor `dropout`, where it is on."""
+        """Applies dropout with probability `dropout` to an adapter's input, if dropout is on."""
         if not self.is_dropping:
             return x
         return x * self.keep(x) / (1 - self.dropout).to(x.dtype)

@@ -1,8 +1,8 @@
-"""The mean of several adapters of one configuration as one adapter of PEFT's, exactly.
+"""The exact mean of several adapters of one configuration, as a single PEFT adapter.
 
-The mean of K products B_k A_k is one product: all A on top of each other, all B side by side, K times the rank. PEFT's
-scale is alpha / r, so the K in the rank is the K of the mean; only with rsLoRA, alpha / sqrt(r), alpha changes too.
-Modules trained in full become the mean of their weights.
+The mean of K products B_k A_k is one product of K times the rank: all A stacked as rows, all B side by side as columns.
+PEFT's scale is alpha / r, so the larger rank already divides by K. Only with rsLoRA, whose scale is alpha / sqrt(r),
+alpha must be divided by sqrt(K), too. Modules trained in full become the mean of their weights.
 """
 
 import json
@@ -23,17 +23,19 @@ _TENSORS, _CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
 def average_adapters(folders: Sequence[Path], to: Path) -> None:
-    """Write the mean of the adapters in `folders`, which differ in their numbers alone, to the folder `to`.
+    """Writes the mean of the adapters in `folders`, which must have the same configuration, to the folder `to`.
 
     Raises:
-        CheckpointError: a file cannot be read, or the adapters are not of one configuration.
+        CheckpointError: a file cannot be read, or the configurations differ.
     """
     configs, members = zip(*(_read(folder) for folder in folders), strict=True)
     if any(
         config != configs[0] or member.keys() != members[0].keys()
         for config, member in zip(configs, members, strict=True)
     ):
-        raise CheckpointError(f"{folders[0]} and the others: are adapters of several configurations. Average one's.")
+        raise CheckpointError(
+            f"{folders[0]} and the others: have different configurations. Average adapters of the same configuration."
+        )
     own, less = configs[0], math.sqrt(len(folders)) if configs[0]["use_rslora"] else 1
     config = own | {
         "r": own["r"] * len(folders),
@@ -51,10 +53,10 @@ def average_adapters(folders: Sequence[Path], to: Path) -> None:
 
 
 def check_average(folder: Path, members: Sequence[Path]) -> None:
-    """Whether the adapter in `folder` changes each matrix by the mean of what the adapters in `members` change it by.
+    """Checks that the adapter in `folder` changes each matrix by the mean of the changes of the adapters in `members`.
 
     Raises:
-        CheckpointError: it does not, beyond the rounding of fp32.
+        CheckpointError: it does not, by more than fp32 rounding.
     """
     mean = _changes(*_read(folder))
     total: dict[str, Tensor] = {}
@@ -68,7 +70,7 @@ def check_average(folder: Path, members: Sequence[Path]) -> None:
 
 
 def _changes(config: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """scale B A of each module, and the tensors that are trained in full."""
+    """scale B A of each module, and the tensors that were trained in full, by name."""
     changes = {}
     for name, tensor in tensors.items():
         if name.endswith(".lora_B.weight"):
@@ -83,7 +85,7 @@ def _changes(config: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Te
 
 
 def _scale(config: dict[str, Any], module: str) -> float:
-    """What multiplies B A of a module, as PEFT reads its patterns: by the end of the name, the default otherwise."""
+    """The scale of B A of a module. As in PEFT, a pattern that matches the end of its name overrides the default."""
 
     def own(pattern: str, default: float) -> float:
         found = (

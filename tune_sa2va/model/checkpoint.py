@@ -1,7 +1,7 @@
-"""A Sa2VA from a folder in the published layout, streamed tensor by tensor to the target device and dtype.
+"""Loads a Sa2VA from a folder in the published layout, streamed tensor by tensor to the target device and dtype.
 
-The model is built on the meta device, so that no weight is initialised only to be overwritten, and no two copies of the
-model ever exist. A preset is such a folder inside the package; one without weights gets random ones on the device.
+The model is built on the meta device, so no weight is initialised only to be overwritten, and there are never two
+copies of the model. A preset is such a folder inside the package; without weights, it gets random ones on the device.
 """
 
 import re
@@ -18,15 +18,15 @@ from tune_sa2va.model.locate import is_preset
 from tune_sa2va.model.sa2va import Sa2VA
 from tune_sa2va.model.shards import Shards, has_weights, read_shards
 
-# The Fourier frequencies of SAM2's positional encoding: 2 x d/2 numbers that bf16 would shift by whole cells.
+# The Fourier frequencies of SAM2's positional encoding: 2 x d/2 numbers. In bf16, positions would shift by whole cells.
 _KEEP_FP32 = "sam_prompt_encoder.shared_embedding.positional_embedding"
 _LM_HEAD = "language_model.lm_head.weight"
 _COPIED = 16 << 20
-"""Elements of a tensor that are converted and copied at a time."""
+"""Number of elements that are converted and copied at a time."""
 
 
 def load_model(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Sa2VA:
-    """The model of `folder` in eval mode on `device`, all parameters frozen.
+    """The model in `folder`, in eval mode on `device`, with all parameters frozen.
 
     Raises:
         CheckpointError: a key is missing, unexpected or of the wrong shape (all are named), or a file cannot be read.
@@ -43,7 +43,7 @@ def load_model(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Sa2
 
 
 def check_weights(folder: Path) -> None:
-    """Whether the weights in `folder` are whole and fit its config.json, from headers alone: seconds for any size.
+    """Checks that the weights in `folder` are complete and fit its config.json. Reads only headers, so takes seconds.
 
     Raises:
         CheckpointError: as `load_model`.
@@ -52,10 +52,10 @@ def check_weights(folder: Path) -> None:
 
 
 def outline_of(folder: Path) -> Sa2VA:
-    """The modules of the model in `folder` without storage: shapes and names only.
+    """The model in `folder` on the meta device: names and shapes without storage.
 
     Raises:
-        CheckpointError: config.json cannot be read, or describes a model that cannot be.
+        CheckpointError: config.json cannot be read, or describes an impossible model.
     """
     dims = read_dims(folder)
     try:
@@ -63,18 +63,18 @@ def outline_of(folder: Path) -> Sa2VA:
     except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:  # torch's and transformers' own
         reason = " ".join(str(error).split())
         raise CheckpointError(
-            f"{folder / 'config.json'}: its dimensions make no model ({reason}). Copy it again from the checkpoint."
+            f"{folder / 'config.json'}: has impossible dimensions ({reason}). Copy it again from the checkpoint."
         ) from error
 
 
 def build_on_meta(dims: Sa2VADims) -> Sa2VA:
-    """The modules without storage."""
+    """The model on the meta device, without storage."""
     with torch.device("meta"):
         return Sa2VA(dims)
 
 
 def save_model(model: Sa2VA, path: Path, *, dtype: torch.dtype) -> None:
-    """Write every native tensor under the reference's keys to one safetensors file."""
+    """Writes every native tensor under the reference's keys to one safetensors file."""
     pieces: dict[str, dict[int, Tensor]] = {}
     for name, tensor in model.state_dict().items():
         tensor = tensor.detach().to("cpu", torch.float32 if name == _KEEP_FP32 else dtype)
@@ -117,7 +117,7 @@ def _fill(model: Sa2VA, shards: Shards, *, device: torch.device, dtype: torch.dt
 
 
 def targets_by_key(model: Sa2VA) -> dict[str, list[tuple[str, Source]]]:
-    """For each checkpoint key the native tensors that it fills."""
+    """For each checkpoint key, the native tensors that it fills, as (name, source)."""
     targets: dict[str, list[tuple[str, Source]]] = {}
     for name in model.state_dict():
         if name == _LM_HEAD and model.dims.ties_embeddings:
@@ -129,13 +129,13 @@ def targets_by_key(model: Sa2VA) -> dict[str, list[tuple[str, Source]]]:
 
 
 def leftovers(model: Sa2VA, keys: set[str]) -> set[str]:
-    """Those of a checkpoint's keys that the model rightly has no tensor for: video memory, and a head that is tied."""
+    """The keys of a checkpoint for which the model has no tensor by design: video memory, and a tied head."""
     tied = {source_of(_LM_HEAD, model.dims.family).keys[0]} if model.dims.ties_embeddings else set()
     return {key for key in keys if is_leftover(key) or key in tied}
 
 
 def _misfits(model: Sa2VA, targets: dict[str, list[tuple[str, Source]]], shards: Shards) -> list[str]:
-    """Everything that is wrong with the checkpoint's keys, from its headers alone."""
+    """All problems with the checkpoint's keys and shapes, found from its headers."""
     found = set(shards.shapes)
     problems = [f"missing {key}" for key in sorted(targets.keys() - found)]
     problems += [f"unexpected {key}" for key in sorted(found - targets.keys() - leftovers(model, found))]
@@ -149,7 +149,7 @@ def _misfits(model: Sa2VA, targets: dict[str, list[tuple[str, Source]]], shards:
 
 
 def _stored_shape(native: tuple[int, ...], source: Source) -> tuple[int, ...]:
-    """Shape in the checkpoint of a tensor that is `native` here."""
+    """The checkpoint's shape of a tensor whose native shape is `native`."""
     if source.third is not None:
         return (3 * native[0], *native[1:])
     return (1, *native[1:]) if len(source.keys) > 1 else native
@@ -160,8 +160,8 @@ def _piece(tensor: Tensor, source: Source) -> Tensor:
 
 
 def _placed(stored: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """A copy on the device, a part at a time: on the way to a GPU torch converts on the host, where a whole embedding
-    in another dtype would be half a shard more."""
+    """Copies a tensor to the device part by part. torch converts the dtype on the host before copying to a GPU, and a
+    whole converted embedding would take as much host memory as half a shard."""
     placed = torch.empty(stored.shape, device=device, dtype=dtype)
     for part, source in zip(placed.flatten().split(_COPIED), stored.flatten().split(_COPIED), strict=True):
         part.copy_(source)
@@ -194,7 +194,7 @@ def _fill_randomly(model: Sa2VA, *, device: torch.device, dtype: torch.dtype) ->
 
 
 def _restore_rotary(model: Sa2VA, device: torch.device) -> None:
-    """Rotary frequencies are computed, not stored, so the meta device left them without values."""
+    """Builds rotary embeddings again: their frequencies are computed and not stored, so they are still on meta."""
     for name, module in list(model.named_modules()):
         if name.rpartition(".")[2] in ("rotary_emb", "rotary_pos_emb"):
             model.set_submodule(name, type(module)(module.config).to(device))

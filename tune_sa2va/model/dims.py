@@ -1,4 +1,4 @@
-"""The dimensions of a Sa2VA, read from a checkpoint's config.json (and sam2_dims.json where SAM2 is another)."""
+"""The dimensions of a Sa2VA, read from a checkpoint's config.json (and sam2_dims.json if SAM2 is not the usual one)."""
 
 import json
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ from tune_sa2va.model.templates import template_of
 
 
 class Sam2Dims(BaseModel):
-    """SAM2's dimensions. The defaults are Hiera-large at 1024 pixels, which every published Sa2VA carries.
+    """SAM2's dimensions. The defaults are Hiera-large at 1024 pixels, which every published Sa2VA has.
 
-    `d` is the width of the FPN, the prompt encoder, the mask decoder and the memory attention; `mem` the memory
-    channels, `mem_ff` and `mem_layers` the memory attention's MLP and depth. `patch_stride` is 4 in every published
-    model; the `tiny` preset takes 2, so that its 512-pixel input still gives mask logits of 256x256.
+    `d` is the width of the FPN, the prompt encoder, the mask decoder and the memory attention; `mem` is the number of
+    memory channels; `mem_ff` and `mem_layers` are the memory attention's MLP width and depth. `patch_stride` is 4 in
+    every published model; the `tiny` preset has 2, so that its 512-pixel input still gives mask logits of 256x256.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -58,7 +58,7 @@ class Sam2Dims(BaseModel):
         return 4 * self.embed_side
 
     def to_transformers(self) -> Sam2Config:
-        """The same as transformers' own configuration."""
+        """These dimensions as transformers' own configuration."""
         doubling = [2**i for i in range(4)]
         side, stride = self.image_size, self.patch_stride
         return Sam2Config(
@@ -90,7 +90,7 @@ class Sam2Dims(BaseModel):
                 "hidden_size": self.d,
                 "mlp_dim": self.dec_mlp,
                 "iou_head_hidden_dim": self.iou_hidden,
-                # Off in Sa2VA: the mask with the highest predicted IoU is taken as it is.
+                # Off in Sa2VA, which always takes the mask with the highest predicted IoU.
                 "dynamic_multimask_via_stability": False,
             },
         )
@@ -108,10 +108,11 @@ class Tiling:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Patching:
-    """How Qwen-VL cuts a picture: resized to a multiple of merge x patch_size, within limits, into one grid.
+    """How Qwen-VL cuts a picture: resized to multiples of merge x patch_size, within limits, and cut into one grid.
 
+    temporal: how often a picture is repeated in time. mean, std: per channel, for normalisation.
     min_pixels, max_pixels: of the resized picture. The reference's code fixes them at 512 and 2048 times 28 x 28,
-    whatever the checkpoint's files say (`modeling_sa2va_qwen.py`, and `min_pixels_single` of its training data).
+        whatever the checkpoint's files say (`modeling_sa2va_qwen.py`, and `min_pixels_single` of its training data).
     """
 
     patch_size: int
@@ -125,7 +126,7 @@ class Patching:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sa2VADims:
-    """Everything that fixes a Sa2VA's modules and the preparation of its inputs."""
+    """All settings that determine a Sa2VA's modules and the preparation of its inputs."""
 
     family: Family
     language_model: TextConfig
@@ -153,7 +154,7 @@ class Sa2VADims:
 
     @property
     def tokens_per_tile(self) -> int:
-        """Image tokens a tile: a quarter of its patches, 256 for 448 pixels (InternVL)."""
+        """Image tokens per tile: a quarter of its patches, 256 for 448 pixels (InternVL)."""
         return (self.tiling.side // self.vision.patch_size[0]) ** 2 // 4
 
 
@@ -168,10 +169,10 @@ def read_dims(folder: Path) -> Sa2VADims:
     family = family_of(config)
     if family is None:
         raise CheckpointError(
-            f"{config_path}: describes {_described(config)}, which is no Sa2VA that loads here "
+            f"{config_path}: describes {_described(config)}, which is not a Sa2VA of a supported family "
             f"({', '.join(Family)}). Give the folder of one of these."
         )
-    template_of(config, config_path)  # refuses those that are not known
+    template_of(config, config_path)  # raises if the template is unknown
     sam2_path = folder / "sam2_dims.json"
     try:
         return Sa2VADims(
@@ -201,7 +202,7 @@ def _tiling(config: dict[str, Any]) -> Tiling:
 
 
 def _patching(family: Family, vision: dict[str, Any]) -> Patching:
-    # preprocessor_config.json of Qwen2.5-VL-*-Instruct (CLIP's numbers) and of Qwen3-VL-*-Instruct.
+    # From preprocessor_config.json of Qwen2.5-VL-*-Instruct (CLIP's values) and of Qwen3-VL-*-Instruct.
     clip = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
     mean, std = clip if family is Family.QWEN2_5_VL else ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     default_patch = 14 if family is Family.QWEN2_5_VL else 16
@@ -215,7 +216,7 @@ def _patching(family: Family, vision: dict[str, Any]) -> Patching:
 
 
 def _described(config: dict[str, Any]) -> str:
-    """What config.json says it is, in its own words."""
+    """What config.json declares, for an error message."""
     for part in ("llm_config", "text_config"):
         if isinstance(inner := config.get(part), dict):
             return f"a language model {inner.get('model_type', 'of no model_type')!r} ({part})"

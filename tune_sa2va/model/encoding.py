@@ -1,4 +1,4 @@
-"""The frozen encoders' part: pictures in, `ImageFeatures` out; and letting the encoders go when all is encoded."""
+"""Runs the frozen encoders on pictures, and releases them once everything is encoded."""
 
 from collections.abc import Sequence
 from typing import NoReturn
@@ -12,28 +12,28 @@ from tune_sa2va.model.preprocess import EncoderInputs, encoder_inputs
 from tune_sa2va.model.sa2va import ImageFeatures, Sa2VA
 
 ENCODERS = ("vision_model", "mlp1", "sam_vision")
-"""The modules of `Sa2VA` that training has no use for once the features are there."""
+"""The modules of `Sa2VA` that training does not need once the features are computed."""
 
 
 class EncodersReleasedError(RuntimeError):
-    """Something is to be encoded, but `release_encoders` was called on this model."""
+    """An encoder was called after `release_encoders` had removed it from the model."""
 
 
 def encode(model: Sa2VA, image: UInt8[ndarray, "H W 3"], *, raw_high_res: bool) -> ImageFeatures:
-    """Features of one picture, in the base model's own dtype."""
+    """Features of one picture in the base model's dtype. raw_high_res: see `encode_batch`."""
     return encode_batch(model, [encoder_inputs(image, model.dims)], raw_high_res=raw_high_res)[0]
 
 
 @torch.no_grad()
 def encode_batch(model: Sa2VA, inputs: Sequence[EncoderInputs], *, raw_high_res: bool) -> list[ImageFeatures]:
-    """Features of several pictures whose inputs have one shape, each as `encode` gives it but for kernels' rounding.
+    """Features of several pictures whose inputs have the same shape; equal to those of `encode` up to rounding.
 
-    raw_high_res: leave the FPN's finer levels before `conv_s0`/`conv_s1`.
+    raw_high_res: return the FPN's finer levels as they are before `conv_s0` and `conv_s1`.
     """
     reference = model.no_mem_embed
     pixel_values = [each.pixel_values.to(reference) for each in inputs]
     g_pixel_values = torch.cat([each.g_pixel_values.to(reference) for each in inputs])
-    if len(inputs) == 1 or not model.dims.family.is_internvl:  # Qwen-VL's tower takes the patches of one picture
+    if len(inputs) == 1 or not model.dims.family.is_internvl:  # Qwen-VL's tower takes one picture at a time
         return [
             model.encode_image(pixels, square[None], project_high_res=not raw_high_res, grid=each.grid)
             for pixels, square, each in zip(pixel_values, g_pixel_values, inputs, strict=True)
@@ -46,9 +46,9 @@ def encode_batch(model: Sa2VA, inputs: Sequence[EncoderInputs], *, raw_high_res:
 
 
 def release_encoders(model: Sa2VA, *, sam2: bool = True, vision: bool = True) -> None:
-    """Take encoders out of `model` and give their memory back to the device. Open the model again to encode.
+    """Removes encoders from `model` and frees their memory. To encode again, load the model again.
 
-    sam2, vision: which; a trial that adapts one needs it in its steps.
+    sam2, vision: which ones to remove. A trial that adapts an encoder needs it in its steps.
     """
     for name in ENCODERS:
         if sam2 if name == "sam_vision" else vision:
@@ -58,7 +58,7 @@ def release_encoders(model: Sa2VA, *, sam2: bool = True, vision: bool = True) ->
 
 
 class _Released(nn.Module):
-    """Stands where an encoder was."""
+    """Takes the place of a released encoder, and raises EncodersReleasedError when called."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -66,6 +66,6 @@ class _Released(nn.Module):
 
     def forward(self, *_: object, **__: object) -> NoReturn:
         raise EncodersReleasedError(
-            f"{self._name_of_encoder} was let go after the features were cached, so this model encodes no more images. "
-            "Load the model again for them."
+            f"{self._name_of_encoder} was released after the features were cached, so this model cannot encode images. "
+            "Load the model again."
         )

@@ -1,10 +1,11 @@
-"""The language model's layers as functions of tensors: what training and evaluation run for `Sa2VA.hidden_states`.
+"""The language model's layers as pure functions of tensors, which training and validation run.
 
-The same numbers (a test says so) with fewer and larger products: q, k and v are one matrix, gate and up another, and so
-are the adapters' A that read one input. Functions of tensors alone are compiled once for all layers. In the last layer
-only the asked rows go past the attention: a mask needs the [SEG] row alone.
+They compute what `Sa2VA.hidden_states` does (a test compares them) with fewer and larger matrix products: q, k and v
+are one matrix, gate and up another, and so are the matrices A of adapters with the same input. Functions of tensors are
+compiled once for all layers. In the last layer only the requested rows go past the attention: a mask needs only the
+[SEG] row.
 
-The base's weights are merged in place: q_proj.weight becomes a view of the merged matrix, at no cost in memory.
+The base's weights are merged in place: q_proj.weight becomes a view of the merged matrix, which costs no memory.
 """
 
 from collections.abc import Callable, Hashable
@@ -26,7 +27,7 @@ _MOST_VARIANTS = 64
 
 
 class AttentionWeights(NamedTuple):
-    """What `attend` reads. q_norm, k_norm: per-head norms of Qwen3, None elsewhere. num_kv: key and value heads."""
+    """Weights of `attend`. q_norm, k_norm: per-head norms of Qwen3, otherwise None. num_kv: key and value heads."""
 
     num_kv: int
     norm: Tensor
@@ -37,7 +38,7 @@ class AttentionWeights(NamedTuple):
 
 
 class MlpWeights(NamedTuple):
-    """What `feed_forward` reads."""
+    """Weights of `feed_forward`."""
 
     norm: Tensor
     gate_up: Projection
@@ -45,7 +46,8 @@ class MlpWeights(NamedTuple):
 
 
 class Drop(NamedTuple):
-    """Adapters' dropout: masks of a layer's two inputs (None: off), and the probability they were drawn with."""
+    """Adapters' dropout in half a layer: masks of its two projections' inputs (None: no dropout), True to keep, and the
+    probability they were drawn with."""
 
     first: Tensor | None
     second: Tensor | None
@@ -88,22 +90,22 @@ def feed_forward(
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """Root mean square norm over the last dimension, in fp32 inside."""
+    """Root mean square norm over the last dimension, computed in fp32."""
     wide = x.float()
     return weight * (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)).to(x.dtype)
 
 
 def rotate(x: Float[Tensor, "B T H h"], cos: Float[Tensor, "1 T h"], sin: Float[Tensor, "1 T h"]) -> Tensor:
-    """Rotary position embedding, halves as in transformers."""
+    """Rotary position embedding, with halves paired as in transformers."""
     low, high = x.chunk(2, dim=-1)
     return x * cos[:, :, None] + torch.cat((-high, low), dim=-1) * sin[:, :, None]
 
 
 class FusedLayers:
-    """The language model of one base. `compiled` runs its layers through torch.compile."""
+    """The language model of one base. compiled: whether its layers run through torch.compile."""
 
     def __init__(self, model: Sa2VA, *, compiled: bool) -> None:
-        """Merge the base's weights; no adapters may be attached."""
+        """Merges the base's weights. No adapters may be attached."""
         self._model = model
         self._text = model.language_model.model
         self._merged: dict[int, tuple[Tensor, Tensor | None]] = {}
@@ -113,7 +115,8 @@ class FusedLayers:
             self._merge(layer.mlp.gate_proj, layer.mlp.up_proj)
         self.compiled = compiled
         if compiled:
-            # First layer and others, training and validation, a first shape and any: past 8 it would run uncompiled.
+            # First and later layers, training and validation, and shapes are variants of one function. Beyond the
+            # default limit of 8, torch would run it uncompiled.
             torch._dynamo.config.recompile_limit = _MOST_VARIANTS
         self._attend: Callable[..., Tensor] = torch.compile(attend) if compiled else attend
         self._feed_forward: Callable[..., Tensor] = torch.compile(feed_forward) if compiled else feed_forward
@@ -127,8 +130,9 @@ class FusedLayers:
         *,
         checkpointed: bool = False,
     ) -> Float[Tensor, "B R D"]:
-        """What `Sa2VA.hidden_states` gives, at the given positions. Pad on the right.
+        """The rows of `Sa2VA.hidden_states` at the positions `rows`. Pad on the right.
 
+        store: that of the attached adapters; None without adapters. context: see `Sa2VA.hidden_states`.
         checkpointed: keep only each layer's input for the backward pass, and compute the rest again there.
         """
         cos, sin = self._cos_sin(embeds.shape[1], context)
@@ -149,7 +153,7 @@ class FusedLayers:
                 is_last: bool = is_last,
             ) -> Tensor:
                 x = self._attend(x, attention, cos, sin, scale, attend_drop, eps)
-                if is_last:  # a handful of rows: compiling another shape costs more than it saves
+                if is_last:  # only a few rows: compiling for another shape costs more than it saves
                     x = x.gather(1, rows[:, :, None].expand(-1, -1, x.shape[2]))
                     return feed_forward(x, mlp, scale, mlp_drop, eps)
                 return self._feed_forward(x, mlp, scale, mlp_drop, eps)
@@ -160,7 +164,7 @@ class FusedLayers:
                 _drop(store, x, num_rows, mlp.gate_up, mlp.down, probability),
             )
             if checkpointed and torch.is_grad_enabled():
-                # Masks are drawn outside, so nothing random has to be repeated (a capture could not restore a state).
+                # Masks are drawn outside, so nothing random is repeated: a capture could not restore a generator state.
                 x = checkpoint(layer, x, *drops, use_reentrant=False, preserve_rng_state=False)
             else:
                 x = layer(x, *drops)
@@ -172,7 +176,7 @@ class FusedLayers:
         return rms_norm(x, self._text.norm.weight, eps)
 
     def _cos_sin(self, length: int, context: VisualContext | None) -> tuple[Tensor, Tensor]:
-        """Of a sequence's positions, (1, T, h); kept for the next time."""
+        """cos and sin of a sequence's positions, each (1, T, h). Cached by length and image."""
         key = (length, context and (context.image_start, context.grid))
         if key not in self._positions:
             reference = self._model.no_mem_embed
@@ -185,7 +189,7 @@ class FusedLayers:
         return self._positions[key]
 
     def _weights(self) -> list[tuple[AttentionWeights, MlpWeights]]:
-        """Each layer's tensors, with the adapters that are attached now."""
+        """Each layer's tensors, with those of the adapters that are attached now."""
         layers = []
         for layer in self._text.layers:
             attention, mlp = layer.self_attn, layer.mlp
@@ -228,7 +232,7 @@ class FusedLayers:
 
 
 def _inputs(attention: Any) -> tuple[nn.Linear, ...]:
-    """The modules that give queries, keys and values: three, or InternLM2's one."""
+    """The modules that compute queries, keys and values: three, or InternLM2's single one."""
     if hasattr(attention, "wqkv"):
         return (attention.wqkv,)
     return attention.q_proj, attention.k_proj, attention.v_proj
@@ -237,7 +241,7 @@ def _inputs(attention: Any) -> tuple[nn.Linear, ...]:
 def _drop(
     store: AdapterStore | None, x: Tensor, length: int, first: Projection, second: Projection, probability: Tensor
 ) -> Drop:
-    """Masks for the inputs that some adapter reads, where dropout is on."""
+    """Dropout masks for the inputs of two projections; None for one without adapters, or if dropout is off."""
 
     def mask(projection: Projection) -> Tensor | None:
         if store is None or not store.is_dropping or not any(projection.adapters):

@@ -1,7 +1,7 @@
-"""What the model writes by itself: greedy decoding with a key-value cache, and the hidden states at its [SEG].
+"""Lets the model write its own answer: greedy decoding with a key-value cache, and the hidden states at each [SEG].
 
-transformers' `generate` gives no hidden state for the last token that it writes, so an answer cut right after [SEG]
-would lose its mask. Here each written token is fed before the next is chosen, so every [SEG] has one.
+transformers' `generate` returns no hidden state for the last token that it writes, so an answer that is cut off right
+after [SEG] would have no mask. Here each token is fed to the model before the next is chosen, so every [SEG] has one.
 """
 
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ from tune_sa2va.model.prompt import Prompter, PromptTokens
 from tune_sa2va.model.sa2va import Sa2VA
 
 MAX_NEW_TOKENS = 32
-"""The longest of the reference's answers has 12 tokens; a model that has not written [SEG] after 32 has lost it."""
+"""The longest of the reference's answers has 12 tokens. A model that has not written [SEG] after 32 will not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """token_ids: (N,) what was written, the end token left out. seg_hidden: (S, D), the hidden state at each [SEG].
+    """token_ids: (N,), the answer without its end. seg_hidden: (S, D), the hidden state at each of its S [SEG].
 
-    ended: the end token was written before the limit was reached.
+    ended: whether the model ended the answer before the limit.
     """
 
     token_ids: Int[Tensor, " N"]
@@ -42,10 +42,10 @@ def greedy(
     max_new_tokens: int = MAX_NEW_TOKENS,
     may_end: bool = True,
 ) -> Written:
-    """The most likely token, one after the other, from where the answer of `tokens` would start.
+    """Decodes greedily from where the answer of `tokens` would start.
 
     context: `ImageFeatures.context(tokens.image_start)` of the same image; only Qwen-VL needs it.
-    may_end: False passes over the end token, as golden data does to get a fixed number of tokens.
+    may_end: if False, the end token is never chosen, so that golden data have a fixed number of tokens.
     """
     base_dtype = model.no_mem_embed.dtype
     with torch.autocast(tokens.input_ids.device.type, torch.bfloat16, enabled=base_dtype == torch.bfloat16):
@@ -73,5 +73,5 @@ def greedy(
 def _feed(
     model: Sa2VA, embeds: Float[Tensor, "1 T D"], context: VisualContext | None, cache: DynamicCache
 ) -> Float[Tensor, "1 D"]:
-    """The last hidden state at the last of the given positions, which the cache takes up."""
+    """The last layer's hidden state at the last of the given positions. Appends them to the cache."""
     return model.hidden_states(embeds, context, cache=cache)[:, -1]

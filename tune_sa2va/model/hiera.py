@@ -1,8 +1,8 @@
-"""SAM2's image encoder as functions of tensors: what a step runs where a trial adapts it, in place of the cache.
+"""SAM2's image encoder as pure functions of tensors. A step runs it, in place of using the cache, if a trial adapts it.
 
-The same numbers as transformers' forward (a test says so) without what that computes and drops (a product of queries
-and keys before every attention, the pyramid's positions). Blocks are compiled by their kind, not one by one: Hiera has
-48 of a dozen kinds.
+It computes the same values as transformers' forward (a test compares them), without what that computes and discards (a
+product of queries and keys before every attention, and the pyramid's positions). Blocks are compiled per kind and not
+one by one: Hiera has 48 blocks of about a dozen kinds.
 """
 
 from collections.abc import Callable
@@ -20,8 +20,11 @@ from tune_sa2va.model.sa2va import Sa2VA
 
 
 class BlockKind(NamedTuple):
-    """What makes two blocks run different code. window: its side, 0 for attention over everything; pools: queries and
-    residual are halved, at the start of a stage."""
+    """The settings by which blocks differ in code.
+
+    window: side of an attention window in tokens; 0 for global attention.
+    pools: whether both sides of queries and residual are halved, as at the start of a stage.
+    """
 
     heads: int
     window: int
@@ -30,7 +33,7 @@ class BlockKind(NamedTuple):
 
 
 class BlockWeights(NamedTuple):
-    """What `run_block` reads. shortcut: of a residual that changes width, None elsewhere."""
+    """Weights of `run_block`. shortcut: projection of the residual if the block changes the width, otherwise None."""
 
     norm_1: tuple[Tensor, Tensor]
     qkv: Projection
@@ -44,7 +47,7 @@ class BlockWeights(NamedTuple):
 def run_block(
     x: Float[Tensor, "B H W C"], weights: BlockWeights, scale: Tensor, kind: BlockKind
 ) -> Float[Tensor, "B h w c"]:
-    """One block of Hiera: attention inside windows, MLP, residuals."""
+    """One block of Hiera: windowed or global attention, MLP, residuals. scale: of the adapters, 0-dim."""
     normed = F.layer_norm(x, x.shape[-1:], *weights.norm_1, kind.eps)
     if weights.shortcut is not None:
         x = _linear(weights.shortcut, normed, scale)
@@ -61,7 +64,7 @@ def _attention(
     side = kind.window
     rows, columns = (-(-height // side), -(-width // side)) if side else (1, 1)
     if side:
-        # Tokens that only fill a window take part as keys, as in the reference.
+        # Padding tokens of a window take part as keys, as in the reference.
         x = F.pad(x, (0, 0, 0, columns * side - width, 0, rows * side - height))
         x = x.unflatten(2, (columns, side)).unflatten(1, (rows, side)).transpose(2, 3).flatten(0, 2)
     q, k, v = _linear(weights.qkv, x, scale).chunk(3, dim=-1)
@@ -87,19 +90,19 @@ def _pooled(x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H/2 W/2 C"]:
 
 
 class Hiera:
-    """The image encoder of one base. `compiled` runs its blocks through torch.compile."""
+    """The image encoder of one base. compiled: whether its blocks run through torch.compile."""
 
     def __init__(self, model: Sa2VA, *, compiled: bool) -> None:
         self._model = model
-        # Not dynamic: kinds differ in plain numbers, which would else become symbols after the second.
+        # Not dynamic: kinds differ in plain numbers, which would otherwise become symbolic after the second kind.
         self._run: Callable[..., Tensor] = torch.compile(run_block, dynamic=False) if compiled else run_block
 
     def encode(
         self, g_pixel_values: Float[Tensor, "B 3 G G"], scale: Tensor, *, checkpointed: bool = False
     ) -> tuple[Float[Tensor, "B d h w"], Float[Tensor, "B d 2h 2w"], Float[Tensor, "B d 4h 4w"]]:
-        """What `Sa2VA.encode_sam` gives, with the adapters that are attached now. scale: theirs.
+        """What `Sa2VA.encode_sam` returns, computed with the adapters that are attached now. scale: of these adapters.
 
-        checkpointed: keep only each adapted block's input for the backward pass, and compute the rest again there.
+        checkpointed: keep only each block's input for the backward pass, and compute the rest again there.
         """
         backbone: Any = self._model.sam_vision.backbone
         x = backbone.patch_embed(g_pixel_values)
@@ -107,7 +110,8 @@ class Hiera:
         ends, levels = set(backbone.stage_ends), []
         for number, block in enumerate(backbone.blocks):
             weights, kind = _weights(block), _kind(block)
-            # Forward alone is not compiled: in a graph it is about as fast, and every kind would be compiled once more.
+            # Without gradients it is not compiled: in a graph that is about as fast, and every kind would be compiled
+            # once more.
             run = self._run if torch.is_grad_enabled() else run_block
             if checkpointed and torch.is_grad_enabled():
                 x = checkpoint(run, x, weights, scale, kind, use_reentrant=False, preserve_rng_state=False)
@@ -120,7 +124,7 @@ class Hiera:
     def _pyramid(
         self, of_stages: list[Float[Tensor, "B H W C"]]
     ) -> tuple[Float[Tensor, "B d h w"], Float[Tensor, "B d 2h 2w"], Float[Tensor, "B d 4h 4w"]]:
-        """The neck, from the coarsest stage to the finest."""
+        """The feature pyramid (neck) over the stages' outputs, from the coarsest to the finest."""
         neck, no_memory = self._model.sam_vision.neck, self._model.no_mem_embed
         levels: list[Tensor] = []
         is_wider = neck.convs[0].weight.dtype != no_memory.dtype  # a trial trains it, in fp32
@@ -135,7 +139,7 @@ class Hiera:
 
 
 def _weights(block: Any) -> BlockWeights:
-    """A block's tensors, with the adapters that are attached now."""
+    """A block's tensors, with those of the adapters that are attached now."""
     return BlockWeights(
         (block.layer_norm1.weight, block.layer_norm1.bias),
         projection_of(block.attn.qkv),

@@ -1,6 +1,6 @@
-"""A checkpoint from the Hugging Face hub, only where the user names one as `--model organisation/name`.
+"""Downloads a checkpoint from the Hugging Face hub, only if the user names one as `--model organisation/name`.
 
-Weights, JSON and tokenizer files are fetched, never Python and never a pickle: nothing of a hub is run.
+Only weights, JSON and tokenizer files are downloaded, never Python files or pickles: no code from the hub is run.
 """
 
 import re
@@ -16,21 +16,21 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def is_hub_id(model: str) -> bool:
-    """Whether `model` can only be a hub's id: of its form, and no path that begins in a folder of this machine."""
+    """Whether `model` can only be a hub id: it has that form, and is not a path inside an existing folder."""
     return bool(_HUB_ID.fullmatch(model)) and not Path(model).parent.exists()
 
 
 def download(hub_id: str) -> Path:
-    """The folder with the checkpoint's files, fetched into the hub's cache where they are not there already.
+    """The folder with the checkpoint's files in the hub's cache, downloaded if they are not there yet.
 
     Raises:
-        CheckpointError: no such checkpoint, no right to it, or no network.
+        CheckpointError: there is no such checkpoint, no access to it, or no network.
     """
     try:
         return Path(snapshot_download(hub_id, allow_patterns=list(WANTED_FILES)))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(
-            f"--model {hub_id}: is no folder here and cannot be fetched from the hub ({reason}). "
+            f"--model {hub_id}: is not a folder here and cannot be downloaded from the hub ({reason}). "
             "Give the folder of a checkpoint on this machine, or check the name and the network."
         ) from error

@@ -1,4 +1,4 @@
-"""The name of a base model's content: one hash for `environment.json`, for exports and for the feature cache's key."""
+"""One hash of a base model's content, for `environment.json`, for exports and for the feature cache's key."""
 
 import hashlib
 import json
@@ -13,9 +13,9 @@ _SAMPLE_BYTES = 64 * 2**10
 def model_hash(folder: Path) -> str:
     """SHA-256 over the names, sizes and contents of a model folder's .json and .safetensors files.
 
-    Files over 64 MiB are sampled, as 16 GB would take a minute: their first and last 64 KiB (the first holds the index
-    of a safetensors file) and 254 pieces evenly between. Another training of all weights does not go unnoticed.
-    A preset without weights is its dimensions alone: its weights follow from them and a fixed seed.
+    Files over 64 MiB are sampled, as hashing 16 GB would take a minute: their first and last 64 KiB (the first holds a
+    safetensors file's index) and 254 pieces evenly between them. This detects another training of all weights.
+    For a preset without weights the dimensions are enough: its weights follow from them and a fixed seed.
     """
     total = hashlib.sha256()
     for name, content in model_files(folder).items():
@@ -24,7 +24,7 @@ def model_hash(folder: Path) -> str:
 
 
 def model_files(folder: Path) -> dict[str, str]:
-    """Name -> hash of each file that `model_hash` is made of, in the order of their names."""
+    """Name -> hash of each file that `model_hash` covers, sorted by name."""
     files = sorted(file for file in folder.iterdir() if file.suffix in (".json", ".safetensors"))
     return {file.name: _file_hash(file) for file in files}
 

@@ -1,8 +1,8 @@
-"""Native parameter names and the reference's checkpoint keys: which tensor of a checkpoint fills which parameter.
+"""Maps native parameter names to the reference's checkpoint keys.
 
-The reference fuses InternViT's q, k and v in one `qkv`, keeps SAM2's four point embeddings apart, and calls modules
-otherwise than transformers does. Tables of renames say it all, in the direction native -> reference; loading, saving,
-LoRA targets and adapters all go through them. Beside SAM2 and `text_hidden_fcs` the names differ by family.
+The reference fuses InternViT's q, k and v into one `qkv`, keeps SAM2's four point embeddings apart, and names modules
+differently from transformers. The tables below give all renames in the direction native -> reference; loading, saving,
+LoRA targets and adapters all use them. Outside SAM2 and `text_hidden_fcs`, names differ between families.
 """
 
 import re
@@ -15,17 +15,17 @@ _SAM2 = "grounding_encoder.sam2_model."
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a native tensor lies in a checkpoint.
+    """The place of a native tensor in a checkpoint.
 
-    keys: one key; or several that are stacked row by row.
-    third: None for the whole tensor, else which third of its rows (q, k, v of a fused `qkv`).
+    keys: one key, or several whose tensors are stacked as rows.
+    third: None for the whole tensor; 0, 1 or 2 for a third of its rows (q, k, v of a fused `qkv`).
     """
 
     keys: tuple[str, ...]
     third: int | None = None
 
 
-# Reference keys that no native parameter needs: they serve video (memory of earlier frames); one image runs none.
+# Reference keys without a native parameter: they are for video (memory of earlier frames) and unused on one image.
 LEFTOVER_PATTERNS: tuple[str, ...] = (
     r"grounding_encoder\.sam2_model\.memory_attention\..*",
     r"grounding_encoder\.sam2_model\.memory_encoder\..*",
@@ -35,7 +35,7 @@ LEFTOVER_PATTERNS: tuple[str, ...] = (
 
 _Renames = tuple[tuple[str, str], ...]
 
-# (native, reference) of a family's vision tower and language model: the first that fits the start of a name.
+# (native, reference) for a family's vision tower and language model. The first one that matches a name's start applies.
 _INTERN_VIT: _Renames = (
     (r"vision_model\.embeddings\.cls_token$", "vision_model.embeddings.class_embedding"),
     (r"vision_model\.embeddings\.position_embeddings$", "vision_model.embeddings.position_embedding"),
@@ -64,7 +64,7 @@ _BY_FAMILY: dict[Family, _Renames] = {
     Family.QWEN2_5_VL: _QWEN_VL,
     Family.QWEN3_VL: _QWEN_VL,
 }
-# The same for what every family has.
+# The same for the modules of every family.
 _COMMON: _Renames = (
     (r"sam_vision\.backbone\.patch_embed\.projection\.", _SAM2 + "image_encoder.trunk.patch_embed.proj."),
     (r"sam_vision\.backbone\.", _SAM2 + "image_encoder.trunk."),
@@ -99,12 +99,12 @@ _INNER: tuple[tuple[str, str, str], ...] = (
 )
 _FUSED_QKV = re.compile(r"(vision_model\.encoder\.layers\.\d+\.)attention\.([qkv])_proj\.(weight|bias)$")
 _FEED_FORWARD = re.compile(r"\.(proj_in|proj_out|layers\.(\d+))\.(weight|bias)$")
-# SAM2's MLPs by depth: transformers names the first and the last layer, the reference counts.
+# SAM2's MLPs of three layers: transformers names the first and the last layer, the reference numbers them.
 _DEEP_MLP = re.compile(r"\.(output_hypernetworks_mlps\.\d+|iou_prediction_head|pred_obj_score_head)\.")
 
 
 def source_of(native: str, family: Family) -> Source:
-    """Where the native parameter or buffer `native` lies in a reference checkpoint of this family."""
+    """The place of the native parameter or buffer `native` in a reference checkpoint of this family."""
     if native == "sam_prompt_encoder.point_embed.weight":
         return Source(tuple(f"{_SAM2}sam_prompt_encoder.point_embeddings.{i}.weight" for i in range(4)))
     name = native
@@ -138,5 +138,5 @@ def _number_mlp(name: str) -> str:
 
 
 def is_leftover(key: str) -> bool:
-    """Whether a checkpoint key is one that no native parameter needs (the memory of video frames)."""
+    """Whether a checkpoint key has no native parameter because it is for video only (memory of earlier frames)."""
     return any(re.fullmatch(pattern, key) for pattern in LEFTOVER_PATTERNS)

@@ -1,4 +1,4 @@
-"""Where a model's files lie: a preset inside the package, a folder on this machine, or a hub that the user names."""
+"""Finds a model's files: a preset inside the package, a folder on this machine, or a checkpoint on the hub."""
 
 from pathlib import Path
 
@@ -7,25 +7,25 @@ from tune_sa2va.model.hub import download, is_hub_id
 
 _PRESETS = Path(__file__).parent / "presets"
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "tokenizer.model")
-# Ships a small tokenizer with Sa2VA's special tokens; its ids fit every preset's vocabulary.
+# This preset has a small tokenizer with Sa2VA's special tokens; its ids fit every preset's vocabulary.
 _TOKENIZER_PRESET = "tiny"
 
 
 def preset_names() -> tuple[str, ...]:
-    """The presets that the package ships."""
+    """The names of the presets in the package."""
     return tuple(sorted(folder.name for folder in _PRESETS.iterdir() if folder.is_dir()))
 
 
 def is_preset(folder: Path) -> bool:
-    """Whether `folder` is a preset's: only there may weights and tokenizer be absent."""
+    """Whether `folder` is that of a preset. Only a preset may lack weights and a tokenizer."""
     return folder.parent == _PRESETS
 
 
 def model_folder(model: str) -> Path:
-    """The folder of a preset's name, of a path, or of a hub's `organisation/name` (fetched once, then cached).
+    """The model's folder. model: a preset's name, a path, or `organisation/name` on the hub (downloaded once, cached).
 
     Raises:
-        CheckpointError: none of these, or the hub does not give it.
+        CheckpointError: it is none of these, or cannot be downloaded.
     """
     if model in preset_names():
         return _PRESETS / model
@@ -41,10 +41,10 @@ def model_folder(model: str) -> Path:
 
 
 def tokenizer_folder(folder: Path) -> Path:
-    """Where the tokenizer of the model in `folder` lies: there, or in `tiny` for a preset of dimensions alone.
+    """The folder with the tokenizer of the model in `folder`: the same, or that of `tiny` for a preset without one.
 
     Raises:
-        CheckpointError: a checkpoint without tokenizer files.
+        CheckpointError: a checkpoint has no tokenizer files.
     """
     if any((folder / name).exists() for name in _TOKENIZER_FILES):
         return folder

@@ -1,10 +1,11 @@
-"""What a trial trains, on top of a frozen base: LoRA on linear modules, and whole modules where asked.
+"""What a trial trains on top of a frozen base: LoRA on linear modules and, if configured, some modules in full.
 
-The layer computes what PEFT's does and is saved in PEFT's format. It is our own because its numbers live in an
-`AdapterStore`, so that rank, scale and dropout change from trial to trial without another compilation or capture.
+The layer computes the same as PEFT's and is saved in PEFT's format. PEFT's own layer is not used because parameters
+must live in an `AdapterStore`: rank, scale and dropout can then change between trials without a new compilation or
+capture.
 
-The base is given back by putting the original modules and parameters in their places, so it is the same bit for bit,
-costs no copy, and works after any error.
+Detaching puts the original modules and parameters back. So the base is the same bit for bit, no copy of it is needed,
+and it works after any error.
 """
 
 import hashlib
@@ -24,7 +25,7 @@ from tune_sa2va.model.targets import NATIVE_FULL_MODULES, Target, find_encoder_t
 _ENCODERS = ("vision_model.", "mlp1.", "sam_vision.")
 
 PEFT_PREFIX = "base_model.model."
-"""PEFT puts it before every name in adapter_model.safetensors."""
+"""PEFT's prefix of every name in adapter_model.safetensors."""
 
 
 class LoraLinear(nn.Module):
@@ -40,8 +41,10 @@ class LoraLinear(nn.Module):
         in_encoder: bool = False,
         third: int | None = None,
     ) -> None:
-        """lora_a: (R, in), lora_b: (out, R); scale and dropout are the store's. in_encoder: with the encoders' scale,
-        and without dropout. third: see `Target`; lora_b has three times as many rows then."""
+        """lora_a: (R, in). lora_b: (out, R), or (3 out, R) with `third`. Scale and dropout are those of the store.
+
+        in_encoder: use the encoders' scale and no dropout. third: see `Target`.
+        """
         super().__init__()
         self.base_layer, self.lora_A, self.lora_B = base_layer, lora_a, lora_b
         self.store, self.in_encoder = store, in_encoder
@@ -49,7 +52,7 @@ class LoraLinear(nn.Module):
 
     @property
     def scale(self) -> Tensor:
-        """What multiplies B A, 0-dim."""
+        """The scale of B A, 0-dim."""
         return self.store.encoder_scale if self.in_encoder else self.store.scale
 
     @property
@@ -64,15 +67,14 @@ class LoraLinear(nn.Module):
 
 
 class TrialAdapters:
-    """One trial's trainable numbers, attached to `model` until `detach`.
+    """One trial's trainable parameters, attached to `model` until `detach`.
 
-    parameters: the trial's own values by their names in the reference's adapter_model.safetensors, fp32 on any base, at
-    the trial's own rank. Whoever writes them calls `store.refresh`.
-    store: where they live, with what autograd differentiates (`store.leaves`).
+    parameters: the trial's values at its own rank, fp32 on any base, by their names in the reference's
+        adapter_model.safetensors. After writing to them, call `store.refresh`.
+    store: their storage, with the tensors that autograd differentiates (`store.leaves`).
 
-    On a bf16 base fully trained modules are held in fp32 too, so run them under autocast (or cast their inputs).
-    Nothing here depends on the training mode of the model: it stays in eval mode, and `train` switches the adapters'
-    dropout alone. Dropout is off at first.
+    Modules trained in full are fp32 on a bf16 base, too, so run them under autocast (or cast their inputs). The model
+    always stays in eval mode; `train` only switches the adapters' dropout, which is off at first.
     """
 
     def __init__(
@@ -85,9 +87,9 @@ class TrialAdapters:
         store: AdapterStore | None = None,
         encoder: EncoderSettings = NO_ENCODER,
     ) -> None:
-        """Attach. A depends on `seed` and the module's name alone, B is zero: the model computes as before.
+        """Attaches new adapters. A depends only on `seed` and the module's name; B is zero, so outputs do not change.
 
-        store: one made by `make_store` for the same modules, of the same ranks or larger ones; None makes one.
+        store: from `make_store`, for the same modules and the same or larger ranks; None makes one.
 
         Raises:
             UserError: `lora.target_modules` or `encoder` names what cannot be trained (see `targets`).
@@ -105,21 +107,21 @@ class TrialAdapters:
         try:
             self._fill((*targets, *in_encoders), lora, encoder, full_modules, seed)
             self._attach(targets, in_encoders, full_modules)
-        except BaseException:  # out of memory too: the base must be usable by the next trial
+        except BaseException:  # also if memory runs out: the next trial must be able to use the base
             self.detach()
             raise
 
     @property
     def changes_encoders(self) -> bool:
-        """Whether features that the base's encoders gave are no longer the model's own."""
+        """Whether the adapters change an image encoder, so that the base's features cannot be used."""
         return any(name.startswith(_ENCODERS) for name in (*self._base_modules, *self._base_parameters))
 
     def train(self, mode: bool) -> None:
-        """Switch the adapters' dropout on or off, and nothing else."""
+        """Switches the adapters' dropout on or off, and nothing else."""
         self.store.is_dropping = mode and self._drops
 
     def detach(self) -> None:
-        """Give the base back exactly as it was. May be called again."""
+        """Restores the base exactly as it was. May be called more than once."""
         for name, module in self._base_modules.items():
             _set(self._model, name, module)
         for name, parameter in self._base_parameters.items():
@@ -172,7 +174,9 @@ def make_store(
     encoder: EncoderSettings = NO_ENCODER,
     encoder_rank: int = 0,
 ) -> AdapterStore:
-    """Room for the adapters and modules of such trials, at ranks up to these, on the model's device.
+    """A store for trials with these modules and ranks up to `rank` and `encoder_rank`, on the model's device.
+
+    drops: see `AdapterStore`.
 
     Raises:
         UserError: `lora.target_modules` or `encoder` names what cannot be trained (see `targets`).
@@ -203,21 +207,24 @@ def _slots(model: Sa2VA, target: Target, rank: int, *, in_encoder: bool) -> list
 
 
 def scale_of(adapters: LoraSettings | EncoderSettings, lora: LoraSettings) -> float:
-    """What multiplies B A of such adapters; rank-stabilised for all of a trial where `lora.use_rslora` is on."""
+    """The scale of B A of these adapters. If `lora.use_rslora` is on, it is rank-stabilised for all adapters."""
     return adapters.lora_alpha / (math.sqrt(adapters.r) if lora.use_rslora else adapters.r)
 
 
 def initial_a(reference: str, r: int, in_features: int, *, seed: int) -> Tensor:
-    """PEFT's initial A of one module, (r, in_features) fp32 on the CPU; the same whatever else has adapters."""
+    """Initial A of one module, (r, in_features), with PEFT's distribution, fp32 on the CPU.
+
+    It depends on `seed` and `reference`, the module's name, but not on which other modules have adapters.
+    """
     digest = hashlib.sha256(f"{seed} {reference}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little"))
-    # nn.Linear's own: kaiming_uniform_ with a = sqrt(5).
+    # As nn.Linear's initialisation: kaiming_uniform_ with a = sqrt(5).
     bound = 1 / math.sqrt(in_features)
     return torch.empty(r, in_features).uniform_(-bound, bound, generator=generator)
 
 
 def _full_parameters(model: Sa2VA, full_modules: tuple[FullModule, ...]) -> dict[str, str]:
-    """Native name -> name in the adapter's file, of every tensor in the modules trained in full."""
+    """Native name -> name in the adapter file, for every tensor in the modules trained in full."""
     natives = [
         f"{NATIVE_FULL_MODULES[module]}.{leaf}"
         for module in full_modules
@@ -227,7 +234,7 @@ def _full_parameters(model: Sa2VA, full_modules: tuple[FullModule, ...]) -> dict
 
 
 def _is_whole(store: AdapterStore, rank: int, encoder_rank: int) -> bool:
-    """Whether the leaves are the values themselves: nothing padded and nothing copied to another dtype."""
+    """Whether the leaves are the values themselves, without padding and without copies in another dtype."""
     is_padded = store.rank != rank or (len(store.encoder_span) > 0 and store.encoder_rank != encoder_rank)
     return not is_padded and all(leaf.dtype == torch.float32 for leaf in store.leaves.values())
 

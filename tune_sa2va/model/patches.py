@@ -1,7 +1,7 @@
-"""A picture as Qwen-VL's vision towers take it: resized to a grid of patches, each a row of numbers.
+"""Turns a picture into the input of Qwen-VL's vision towers: a grid of patches, each flattened to a row.
 
-The steps of transformers' Pillow image processor for Qwen2-VL, which needs no torchvision; its torchvision one differs
-in the resize.
+Follows transformers' Pillow image processor for Qwen2-VL, which needs no torchvision. The torchvision one resizes
+differently.
 """
 
 import math
@@ -15,9 +15,9 @@ from tune_sa2va.model.dims import Patching
 
 
 def token_grid(width: int, height: int, patching: Patching) -> tuple[int, int]:
-    """(rows, columns) of image tokens of a picture of this size; a token is merge x merge patches.
+    """(rows, columns) of image tokens for a picture of this size in pixels; a token is merge x merge patches.
 
-    Each side is rounded to whole tokens, and both are scaled alike where the area is out of limits
+    Each side is rounded to whole tokens. If the area is outside the limits, both sides are scaled by the same factor
     (`smart_resize` of Qwen2-VL's image processor).
     """
     side = patching.patch_size * patching.merge
@@ -33,10 +33,10 @@ def token_grid(width: int, height: int, patching: Patching) -> tuple[int, int]:
 
 
 def patches_of(picture: Image.Image, patching: Patching) -> tuple[Float[Tensor, "P F"], tuple[int, int]]:
-    """Normalised patches and the grid of image tokens.
+    """Normalised patches, one per row, and the grid (rows, columns) of image tokens.
 
-    Rows are patches in the order of tokens, row by row, and within a token row by row; a row holds channel x time x
-    patch height x patch width numbers, the picture being repeated in time.
+    Patches are ordered by token, row by row, and within a token row by row. Each has channel x time x patch height x
+    patch width values, with the picture repeated in time.
     """
     rows, columns = token_grid(picture.width, picture.height, patching)
     size, merge = patching.patch_size, patching.merge

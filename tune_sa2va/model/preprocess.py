@@ -1,7 +1,7 @@
-"""Pictures to the two inputs of Sa2VA: `pixel_values` for the vision tower, one square `g_pixel_values` for SAM2.
+"""Turns pictures into the two inputs of Sa2VA: `pixel_values` for the vision tower, `g_pixel_values` for SAM2.
 
 All resizes are Pillow's bicubic, as in the reference; another kernel would shift every feature. The vision tower's
-input is tiles for InternViT (here) or one grid of patches for Qwen-VL (`patches`).
+input is tiles for InternViT (here) or one grid of patches for Qwen-VL (`patches`). SAM2's is one square.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class EncoderInputs:
 
 
 def encoder_inputs(image: UInt8[np.ndarray, "H W 3"], dims: Sa2VADims) -> EncoderInputs:
-    """Both inputs of one picture."""
+    """Both inputs for one picture, RGB."""
     picture = Image.fromarray(image)
     square = picture.resize((dims.sam2.image_size, dims.sam2.image_size), Image.Resampling.BICUBIC)
     g_pixel_values = _normalise(square)[None]
@@ -44,10 +44,11 @@ def encoder_inputs(image: UInt8[np.ndarray, "H W 3"], dims: Sa2VADims) -> Encode
 
 @dataclass(frozen=True, slots=True)
 class Pixels:
-    """What an encoder takes of one picture, resized and not yet normalised: 8 bits a value, for steps that run it.
+    """One picture resized for the encoders but not normalised, 8 bits per value, for steps that run an encoder.
 
-    square: (3, G, G) for SAM2, None where its features are cached. tiles: (tiles, 3, P, P) for InternViT, row by row,
-    the thumbnail last, or None; grid: their (rows, columns).
+    square: (3, G, G) for SAM2; None if its features are cached.
+    tiles: (tiles, 3, P, P) for InternViT, row by row, the thumbnail last; None if its features are cached.
+    grid: (rows, columns) of the tiles without the thumbnail; None without tiles.
     """
 
     square: UInt8[Tensor, "3 G G"] | None
@@ -56,7 +57,7 @@ class Pixels:
 
 
 def pixels_of(image: UInt8[np.ndarray, "H W 3"], dims: Sa2VADims, *, sam2: bool, vision: bool) -> Pixels:
-    """The inputs of those encoders that are asked for; normalised they are those of `encoder_inputs`."""
+    """The inputs for the chosen encoders. Once normalised, they equal those of `encoder_inputs`."""
     picture = Image.fromarray(image)
     square = picture.resize((dims.sam2.image_size, dims.sam2.image_size), Image.Resampling.BICUBIC) if sam2 else None
     columns, rows = tile_grid(picture.width, picture.height, dims) if vision else (0, 0)
@@ -70,12 +71,12 @@ def pixels_of(image: UInt8[np.ndarray, "H W 3"], dims: Sa2VADims, *, sam2: bool,
 def normalised(
     pictures: Float[Tensor, "*B 3 H W"], mean: Float[Tensor, "3 1 1"] = MEAN, deviation: Float[Tensor, "3 1 1"] = STD
 ) -> Float[Tensor, "*B 3 H W"]:
-    """Values in [0, 1] as the encoders take them. mean, deviation: ImageNet's, on the pictures' device."""
+    """Normalises values in [0, 1] for the encoders. mean, deviation: ImageNet's, on the pictures' device."""
     return (pictures - mean) / deviation
 
 
 def num_image_tokens(width: int, height: int, dims: Sa2VADims) -> int:
-    """Image tokens of a picture of this size, in every family."""
+    """Number of image tokens for a picture of this size in pixels, in any family."""
     if isinstance(dims.picture, Patching):
         rows, columns = token_grid(width, height, dims.picture)
         return rows * columns
@@ -83,7 +84,7 @@ def num_image_tokens(width: int, height: int, dims: Sa2VADims) -> int:
 
 
 def tiles(picture: Image.Image, dims: Sa2VADims) -> list[Image.Image]:
-    """The picture cut into its closest grid of squares, row by row; a thumbnail last when there is more than one."""
+    """The picture cut into its closest grid of squares, row by row, and a thumbnail if there is more than one."""
     columns, rows = tile_grid(picture.width, picture.height, dims)
     side = dims.tile_size
     resized = picture.resize((columns * side, rows * side), Image.Resampling.BICUBIC)
@@ -96,9 +97,9 @@ def tiles(picture: Image.Image, dims: Sa2VADims) -> list[Image.Image]:
 
 
 def tile_grid(width: int, height: int, dims: Sa2VADims) -> tuple[int, int]:
-    """(columns, rows) of the grid of the closest aspect ratio; on a tie the larger if the picture fills half of it.
+    """(columns, rows) of the grid with the closest aspect ratio; on a tie the larger if the picture fills half of it.
 
-    As InternVL's `find_closest_aspect_ratio`: candidates by rising area, so that a tie is always with a smaller grid.
+    As in InternVL's `find_closest_aspect_ratio`. Candidates are sorted by area, so a tie is always with a smaller grid.
     """
     tiling = dims.tiling
     grids = {
@@ -117,7 +118,7 @@ def tile_grid(width: int, height: int, dims: Sa2VADims) -> tuple[int, int]:
 
 
 def num_tiles(width: int, height: int, dims: Sa2VADims) -> int:
-    """Tiles of a picture of this size, the thumbnail included."""
+    """Number of tiles for a picture of this size in pixels, including the thumbnail."""
     columns, rows = tile_grid(width, height, dims)
     return columns * rows + (1 if dims.tiling.use_thumbnail and columns * rows > 1 else 0)
 

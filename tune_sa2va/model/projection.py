@@ -1,4 +1,4 @@
-"""Linear modules with their adapters as plain tensors: what functions that are compiled for all layers read."""
+"""Linear modules with their adapters as plain tensors, for functions that are compiled once for all layers."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,10 @@ from tune_sa2va.model.lora import LoraLinear
 
 
 class Projection(NamedTuple):
-    """Linear modules that read one input, as one matrix. widths: rows of each; adapters: (A, B) of each, or None."""
+    """Linear modules with the same input, as one matrix.
+
+    widths: number of rows of each module. adapters: (A, B) of each; None for a module without an adapter.
+    """
 
     weight: Float[Tensor, "out in"]
     bias: Float[Tensor, " out"] | None
@@ -20,7 +23,11 @@ class Projection(NamedTuple):
 
 
 def project(projection: Projection, x: Tensor, scale: Tensor, keep: Tensor | None, probability: Tensor) -> list[Tensor]:
-    """Each module's output for `x`. Modules that read one input share its dropout mask (`keep`)."""
+    """Each module's output for `x`.
+
+    scale: of the adapters. keep: dropout mask of `x` that the adapters share, True to keep; None for no dropout.
+    probability: of dropping, with which `keep` was drawn.
+    """
     outputs = list(F.linear(x, projection.weight, projection.bias).split(projection.widths, dim=-1))
     matrices = [pair[0] for pair in projection.adapters if pair is not None]
     if not matrices:
@@ -35,14 +42,14 @@ def project(projection: Projection, x: Tensor, scale: Tensor, keep: Tensor | Non
 
 
 def adapted(module: nn.Module) -> tuple[nn.Linear, tuple[Tensor, Tensor] | None]:
-    """A linear module's base and its adapter's (A, B), None where it has none."""
+    """A linear module's base, and its adapter's (A, B) or None if it has none."""
     if isinstance(module, LoraLinear):
         return module.base_layer, (module.lora_A, module.own_b)
-    assert isinstance(module, nn.Linear), f"{type(module).__name__} is no linear module"
+    assert isinstance(module, nn.Linear), f"{type(module).__name__} is not a linear module"
     return module, None
 
 
 def projection_of(module: nn.Module) -> Projection:
-    """One module by itself."""
+    """A single module as a projection."""
     base, adapter = adapted(module)
     return Projection(base.weight, base.bias, (base.out_features,), (adapter,))

@@ -1,8 +1,8 @@
 """Questions and answers as token sequences in Sa2VA's training format.
 
-The words around them are the checkpoint's template (`templates.py`); InternLM2 has a BOS before them, as its tokenizer
-gives and the reference trains (`tokenize_conversation` in its data_utils.py). Which tokens stand for the image the
-tokenizer tells: InternVL's has `<IMG_CONTEXT>`, Qwen-VL's has not.
+The text around them is the checkpoint's template (`templates.py`). InternLM2's sequences start with a BOS, as its
+tokenizer adds one and the reference trains with it (`tokenize_conversation` in its data_utils.py). The tokens that
+stand for the image depend on the tokenizer: InternVL's has `<IMG_CONTEXT>`, Qwen-VL's does not.
 """
 
 import json
@@ -21,7 +21,7 @@ from tune_sa2va.model.templates import Template, template_of
 
 IGNORE_INDEX = -100
 _CHAT_TOKENS = ("<|im_start|>", "<|im_end|>", "[SEG]")
-# What opens the image, stands for each of its tokens, and closes it.
+# The tokens that open the image, stand for each of its tokens, and close it.
 _INTERNVL_IMAGE = ("<img>", "<IMG_CONTEXT>", "</img>")
 _QWEN_VL_IMAGE = ("<|vision_start|>", "<|image_pad|>", "<|vision_end|>")
 
@@ -31,7 +31,7 @@ class PromptTokens:
     """One sequence: prompt, answer, the template's end, newline.
 
     input_ids: (T,). labels: (T,), -100 except on the answer and its end.
-    image_start, answer_start: the first of the image's and of the answer's tokens; seg_position: the `[SEG]` token.
+    image_start, answer_start: positions of the image's and the answer's first token. seg_position: that of `[SEG]`.
     """
 
     input_ids: Int[Tensor, " T"]
@@ -45,10 +45,10 @@ class Prompter:
     """Builds sequences with the tokenizer of one checkpoint."""
 
     def __init__(self, folder: Path) -> None:
-        """Read the tokenizer files in `folder`, and the template from its config.json, where it has one.
+        """Reads the tokenizer files in `folder`, and the template from its config.json if there is one.
 
         Raises:
-            CheckpointError: no tokenizer there, or one without Sa2VA's special tokens; a template that is not known.
+            CheckpointError: the tokenizer is missing or lacks Sa2VA's special tokens, or the template is unknown.
         """
         self._template = _template(folder)
         self.tokenizer, self._bos = _load_tokenizer(folder)
@@ -61,15 +61,15 @@ class Prompter:
             )
         self.seg_id: int = vocabulary["[SEG]"]
         self.end_id: int | None = vocabulary.get(self._template.end)
-        """The token that ends an answer; None where the end is text for this tokenizer, of several tokens."""
+        """The token that ends an answer; None if the end is not a token of its own in this tokenizer."""
         self.pad_id: int = vocabulary["<|im_end|>"]
-        """Fills up batches, and is never looked at."""
+        """Pads batches; the model never attends to it."""
 
     def build(self, *, question: str, answer: str, num_image_tokens: int) -> PromptTokens:
-        """The training sequence for an image of `num_image_tokens`; `answer` holds exactly one [SEG]."""
+        """The training sequence for an image of `num_image_tokens`. `answer` must contain exactly one [SEG]."""
         assert answer.count("[SEG]") == 1, f"an answer holds one [SEG], got {answer!r}"
         prompt_ids = [*self._bos, *self._encode(self.prompt_text(question, num_image_tokens))]
-        # Where the end is text, the last letters of the answer may share a token with it.
+        # If the end is not a token of its own, the answer's last letters may share a token with it.
         end = [] if self.end_id is None else [self.end_id]
         answer_ids = [*self._encode(answer + ("" if end else self._template.end)), *end]
         ids = [*prompt_ids, *answer_ids, *self._encode("\n")]
@@ -86,15 +86,15 @@ class Prompter:
         )
 
     def prompt_text(self, question: str, num_image_tokens: int) -> str:
-        """The user's turn with the image in front, up to where the answer starts (a BOS is not part of the text)."""
+        """The user's turn with the image first, up to where the answer starts. Does not include the BOS."""
         opening, token, closing = self._image
         image = f"{opening}{token * num_image_tokens}{closing}"
         return f"{self._template.before}{image}\n{question}{self._template.after}"
 
     def without_end(self, written: list[int]) -> list[int] | None:
-        """What was written before the end, as tokens; None while the end has not been written.
+        """The tokens of `written` before the end; None if the end has not been written yet.
 
-        As the reference stops: by the text, line breaks left out, where the end is no token of its own.
+        If the end is not a token of its own, the decoded text without line breaks is compared, as in the reference.
         """
         if self.end_id is not None:
             return written[:-1] if written and written[-1] == self.end_id else None
@@ -126,10 +126,9 @@ def _template(folder: Path) -> Template:
 
 
 def _load_tokenizer(folder: Path) -> tuple[PreTrainedTokenizerBase, list[int]]:
-    """The tokenizer, and the ids that open every sequence.
+    """The tokenizer, and the ids that start every sequence.
 
-    The classes themselves, not AutoTokenizer, which asks to run the checkpoint's own code when config.json has an
-    auto_map.
+    AutoTokenizer is not used: it asks to run the checkpoint's own code if config.json has an auto_map.
     """
     folder = tokenizer_folder(folder)
     if _tokenizer_class(folder).startswith("InternLM2"):
@@ -137,7 +136,7 @@ def _load_tokenizer(folder: Path) -> tuple[PreTrainedTokenizerBase, list[int]]:
         return tokenizer, [tokenizer.bos_token_id]
     try:
         return Qwen2Tokenizer.from_pretrained(folder, local_files_only=True), []
-    except Exception as error:  # the tokenizers library has no class of its own for a file that it cannot read
+    except Exception as error:  # the tokenizers library raises plain Exception for a file that it cannot read
         reason = " ".join(str(error).split())
         raise CheckpointError(
             f"{folder}: the tokenizer's files cannot be read ({reason}). Copy them again from the checkpoint."

@@ -1,10 +1,10 @@
 """Sa2VA from transformers' own modules: vision tower, language model, `text_hidden_fcs`, SAM2. No remote code.
 
-The forward is cut where training cuts it: `encode_image` (frozen, run once an image) gives `ImageFeatures`;
+The forward pass is split where training splits it: `encode_image` (frozen, run once per image) gives `ImageFeatures`;
 `embed_text` and `hidden_states` run the language model over them; `seg_embeddings` and `decode_masks` give the mask.
 
-Code that is to work for every family passes what `features.context(image_start)` gives to `hidden_states`, and asks
-`logits` for tokens. In the InternVL families the context is None and may be left out; in Qwen-VL it must be there.
+Code for all families passes `features.context(image_start)` to `hidden_states` and uses `logits` to score tokens. In
+the InternVL families the context is None and may be omitted; the Qwen-VL families require it.
 
 Shape letters: B images, T text positions, D width of the language model, d width of SAM2, S side of the mask logits.
 """
@@ -29,16 +29,16 @@ from tune_sa2va.model.families.rotary import DynamicNtkRotary
 
 @dataclass(frozen=True, slots=True)
 class ImageFeatures:
-    """What the frozen encoders make of one image; a trial needs nothing else of it.
+    """The frozen encoders' output for one image, which is all that a trial needs of it.
 
-    image_tokens: (I, D), what replaces the image's placeholder embeddings; I is tiles x tokens_per_tile in InternVL.
+    image_tokens: (I, D), replaces the image's placeholder embeddings; I is tiles x tokens_per_tile in InternVL.
     embed: (d, S/4, S/4), the stride-16 level with `no_mem_embed` added.
     high_res_1: (d, S/2, S/2) the FPN's stride-8 level before `conv_s1`, or (d/4, S/2, S/2) after it.
     high_res_0: (d, S, S) the FPN's stride-4 level before `conv_s0`, or (d/8, S, S) after it.
 
-    Only in the Qwen-VL families, None in the others (a cache must keep both; images of one batch share the grid):
-    grid: rows and columns of image tokens, whose product is I; positions of the text follow from it.
-    deepstack: (L, I, D), what Qwen3-VL adds to the image's tokens after its first L layers; L is 0 in Qwen2.5-VL.
+    The last two are None except in the Qwen-VL families (a cache must keep both; images of one batch share the grid):
+    grid: rows and columns of image tokens; their product is I, and they determine the positions of the text.
+    deepstack: (L, I, D), added by Qwen3-VL to the image's tokens after its first L layers; L is 0 in Qwen2.5-VL.
     """
 
     image_tokens: Float[Tensor, "I D"]
@@ -49,12 +49,15 @@ class ImageFeatures:
     deepstack: Float[Tensor, "L I D"] | None = None
 
     def context(self, image_start: int) -> VisualContext | None:
-        """For `Sa2VA.hidden_states` of a batch of one: None in the InternVL families."""
+        """The context for `Sa2VA.hidden_states` with a batch of this image; None in the InternVL families."""
         return context_of([self], image_start)
 
 
 def context_of(images: Sequence[ImageFeatures], image_start: int) -> VisualContext | None:
-    """For `Sa2VA.hidden_states` of a batch: each image's tokens begin at `image_start`, and all have one grid."""
+    """The context for `Sa2VA.hidden_states` with a batch of images; None in the InternVL families.
+
+    image_start: position of the first image token in every sequence. All images must have the same grid.
+    """
     grids = {image.grid for image in images}
     assert len(grids) == 1, f"images of one batch share their grid, got {grids}"
     grid = grids.pop()
@@ -80,7 +83,7 @@ class MaskOutput(NamedTuple):
 
 
 class Sa2VA(nn.Module):
-    """The model. Build it on the meta device (see `checkpoint`); names map to the reference's in `keymap`."""
+    """The model. Build it on the meta device (see `checkpoint`). `keymap` maps its names to the reference's."""
 
     def __init__(self, dims: Sa2VADims) -> None:
         super().__init__()
@@ -101,7 +104,7 @@ class Sa2VA(nn.Module):
     # -- frozen encoders --------------------------------------------------------------------------------------------
 
     def encode_tiles(self, pixel_values: Float[Tensor, "N 3 P P"]) -> Float[Tensor, "N I D"]:
-        """InternVL: image tokens of each tile. No final norm, class token dropped, pixel shuffle v2, `mlp1`."""
+        """InternVL: image tokens of each tile. No final norm; drops the class token; pixel shuffle v2; `mlp1`."""
         patches = self.vision_model(pixel_values).last_hidden_state[:, 1:]
         return self.mlp1(pixel_shuffle(patches))
 
@@ -114,7 +117,7 @@ class Sa2VA(nn.Module):
     def sam_levels(
         self, of_stages: Sequence[Float[Tensor, "B H W C"]]
     ) -> tuple[Float[Tensor, "B d h w"], Float[Tensor, "B d 2h 2w"], Float[Tensor, "B d 4h 4w"]]:
-        """SAM2's feature pyramid over what the trunk's stages gave: what `encode_sam` gives."""
+        """SAM2's feature pyramid over the outputs of the trunk's stages. Returns what `encode_sam` does."""
         neck = self.sam_vision.neck
         is_wider = neck.convs[0].weight.dtype != self.no_mem_embed.dtype  # a trial trains it, in fp32
         with torch.autocast(self.no_mem_embed.device.type, torch.bfloat16) if is_wider else nullcontext():
@@ -130,10 +133,10 @@ class Sa2VA(nn.Module):
         project_high_res: bool,
         grid: tuple[int, int] | None = None,
     ) -> ImageFeatures:
-        """Features of one image. `project_high_res` applies `conv_s0` and `conv_s1` (an 8th of the size).
+        """Features of one image, from the fields of `encoder_inputs`.
 
-        pixel_values: (tiles, 3, P, P) in InternVL, (patches, F) in Qwen-VL, which needs `grid` too: pass what
-        `encoder_inputs` gave.
+        pixel_values: (tiles, 3, P, P) in InternVL, (patches, F) in Qwen-VL. grid: required in Qwen-VL.
+        project_high_res: whether to apply `conv_s0` and `conv_s1`, which makes their levels an 8th and a 4th as large.
         """
         deepstack = None
         if self.dims.family.is_internvl:
@@ -151,7 +154,7 @@ class Sa2VA(nn.Module):
     def embed_text(
         self, input_ids: Int[Tensor, "B T"], image_tokens: Float[Tensor, "B I D"], image_start: int
     ) -> Float[Tensor, "B T D"]:
-        """Token embeddings with the image's placeholders, I positions from `image_start` on, replaced."""
+        """Token embeddings, with those of the image's I placeholders from `image_start` on replaced."""
         embeds = self.language_model.get_input_embeddings()(input_ids)
         image_end = image_start + image_tokens.shape[1]
         return torch.cat((embeds[:, :image_start], image_tokens.to(embeds.dtype), embeds[:, image_end:]), dim=1)
@@ -163,13 +166,13 @@ class Sa2VA(nn.Module):
         *,
         cache: Cache | None = None,
     ) -> Float[Tensor, "B T D"]:
-        """The hidden state that `seg_embeddings` and `logits` take. Causal, no padding mask: pad on the right.
+        """The hidden states for `seg_embeddings` and `logits`. Causal, without a padding mask: pad on the right.
 
-        After the final norm, but before it in Qwen3-VL: the reference takes `hidden_states[-1]`, which transformers
-        4.57, with which those checkpoints were trained, gives unnormed there.
+        They are taken after the final norm, but in Qwen3-VL before it: the reference uses `hidden_states[-1]`, which is
+        not normed there in transformers 4.57, with which those checkpoints were trained.
 
-        context: `ImageFeatures.context` of the same images; needed in Qwen-VL, None in InternVL.
-        cache: takes these positions up, after those that it holds.
+        context: `ImageFeatures.context` of the same images; required in Qwen-VL, None in InternVL.
+        cache: the positions given are appended to those that it holds.
         """
         text = self.language_model.model
         if self.dims.family.is_internvl:
@@ -181,7 +184,7 @@ class Sa2VA(nn.Module):
         return qwen_vl.run_text(text, inputs_embeds, context, final_norm=final_norm, cache=cache)
 
     def logits(self, hidden: Float[Tensor, "... D"]) -> Float[Tensor, "... V"]:
-        """Scores of the next token, from what `hidden_states` gave."""
+        """Logits of the next token, from the output of `hidden_states`."""
         if self.dims.family is Family.QWEN3_VL:
             hidden = self.language_model.model.norm(hidden)
         return self.language_model.lm_head(hidden)
@@ -204,7 +207,7 @@ class Sa2VA(nn.Module):
         high_res_0: Float[Tensor, "B c0 4h 4w"],
         seg_embeddings: Float[Tensor, "B d"],
     ) -> MaskOutput:
-        """SAM2's three masks for each image and its [SEG] embedding. The finer levels may come raw or projected."""
+        """SAM2's three masks for each image and its [SEG] embedding. The finer levels may be raw or projected."""
         if high_res_0.shape[1] == self.dims.sam2.d:
             high_res_1, high_res_0 = self.project_high_res(high_res_1, high_res_0)
         batch = embed.shape[0]
@@ -236,7 +239,7 @@ class Sa2VA(nn.Module):
 
 
 def _build_vision(dims: Sa2VADims) -> tuple[Any, nn.Module]:
-    """The vision tower, and what projects its output to the language model (inside the tower in Qwen-VL)."""
+    """The vision tower and the projection of its output to the language model's width (inside the tower in Qwen-VL)."""
     if not dims.family.is_internvl:
         return qwen_vl.build_vision(dims.family, dims.vision), nn.Identity()
     width, wide = dims.language_model.hidden_size, 4 * dims.vision.hidden_size

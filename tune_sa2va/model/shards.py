@@ -1,7 +1,7 @@
-"""The safetensors files of a checkpoint folder: which key lies in which, of what shape, read one tensor at a time.
+"""The safetensors files of a checkpoint folder: their keys and shapes, and their tensors read one at a time.
 
-Headers alone say what does not fit, so that nothing of the weights is read before. Only safetensors are opened: no
-pickle, no Python file of the folder.
+Keys and shapes come from the headers, so misfits are found before any weights are read. Only safetensors files are
+opened, never pickles or Python files.
 """
 
 import json
@@ -19,20 +19,20 @@ from tune_sa2va.errors import CheckpointError
 _INDEX, _SINGLE = "model.safetensors.index.json", "model.safetensors"
 
 _MAPPED_BYTES = 128 << 20
-"""So much of a file is read before it is mapped anew: pages that were read count as the process's until then."""
+"""Bytes read from a file before it is mapped again: until then, pages that were read count as the process's memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shards:
-    """keys: each file's keys; shapes: each key's shape."""
+    """keys: the keys of each file. shapes: the shape of each key."""
 
     keys: Mapping[Path, tuple[str, ...]]
     shapes: Mapping[str, tuple[int, ...]]
 
     def stream(self, wanted: Container[str]) -> Iterator[tuple[str, Tensor]]:
-        """The wanted tensors, file by file; never much more of a file is in memory than its largest tensor.
+        """The wanted tensors, file by file. Little more of a file is in memory at once than its largest tensor.
 
-        A tensor is a view of its mapped file: copy what is to be kept.
+        A tensor is a view of its mapped file: copy it to keep it.
         """
         for path, keys in self.keys.items():
             todo = deque(key for key in keys if key in wanted)
@@ -47,15 +47,15 @@ class Shards:
 
 
 def has_weights(folder: Path) -> bool:
-    """Whether the folder holds a model in safetensors."""
+    """Whether the folder has weights in safetensors files."""
     return (folder / _INDEX).exists() or (folder / _SINGLE).exists()
 
 
 def read_shards(folder: Path) -> Shards:
-    """The headers of the folder's files.
+    """Reads the headers of the folder's safetensors files.
 
     Raises:
-        CheckpointError: no safetensors, a file is missing or cut short, or the index names keys that are not there.
+        CheckpointError: there are no safetensors files, one is missing or truncated, or keys of the index are missing.
     """
     if (folder / _INDEX).exists():
         listed = _read_index(folder)
@@ -79,10 +79,10 @@ def read_shards(folder: Path) -> Shards:
 
 
 def open_shard(path: Path) -> safe_open:
-    """One safetensors file, its header checked against its size.
+    """Opens one safetensors file, whose size must match its header.
 
     Raises:
-        CheckpointError: it cannot be read or is cut short.
+        CheckpointError: it cannot be read or is truncated.
     """
     try:
         return safe_open(path, framework="pt")
@@ -106,11 +106,11 @@ def _read_index(folder: Path) -> dict[Path, list[str] | None]:
     for name, keys in by_name.items():
         if Path(name).name != name or Path(name).suffix != ".safetensors":
             raise CheckpointError(
-                f"{index}: says that {keys[0]} lies in {name!r}, which is no safetensors file of this folder; a shard "
-                "that lies outside the folder is not read. Copy the index again."
+                f"{index}: says that {keys[0]} is in {name!r}, which is no safetensors file of this folder; files "
+                "outside the folder are not read. Copy the index again."
             )
         files[folder / name] = keys
-    # Not Path.exists, which raises on a name of 300 characters.
+    # Not Path.exists, which raises for a name that is too long.
     if absent := sorted(path.name for path in files if not os.path.exists(path)):  # noqa: PTH110
         raise CheckpointError(f"{folder}: {len(absent)} shards are missing: {', '.join(absent)}. Copy them here.")
     return files

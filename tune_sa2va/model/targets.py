@@ -1,9 +1,8 @@
-"""Which modules get adapters: those that `lora.target_modules` names, and those of the `encoder` section's choices.
+"""Finds the modules that get adapters: those that `lora.target_modules` names, and those that `encoder` chooses.
 
-Names are matched against the reference's module names, as PEFT matches there.
-
-transformers calls some modules otherwise (SAM2's `out_proj` is its `o_proj`) and splits InternViT's `qkv`, so matching
-native names would put adapters where the reference has none.
+Names are matched as PEFT does it, against the reference's module names. transformers names some modules differently
+(SAM2's `out_proj` is its `o_proj`) and splits InternViT's `qkv`, so matching native names would put adapters where the
+reference has none.
 """
 
 import re
@@ -25,16 +24,16 @@ NATIVE_FULL_MODULES: dict[FullModule, str] = {
     "mask_decoder": "sam_mask_decoder",
     "neck": "sam_vision.neck",
 }
-"""Name of each module that can be trained in full, here."""
+"""The native name of each module that can be trained in full."""
 
 REFERENCE_FULL_MODULES: dict[FullModule, str] = {
     "text_hidden_fcs": "text_hidden_fcs",
     "mask_decoder": "sam_mask_decoder",
     "neck": "image_encoder.neck",
 }
-"""The last part of its name in the reference."""
+"""The last part of the reference's name of each."""
 
-# Cached where nothing in them is adapted; adapters there have settings of their own.
+# The encoders, whose features are cached unless a trial adapts them. `encoder` has the settings of adapters in them.
 _ENCODERS = ("vision_model.", "mlp1.", "sam_vision.", "sam_prompt_encoder.")
 _HIERA_LINEAR = r"sam_vision\.backbone\.blocks\.(\d+)\.(?:attn\.(?:qkv|proj)|mlp\.proj_(?:in|out))"
 _INTERN_VIT_LINEAR = r"vision_model\.encoder\.layer\.\d+\.(?:attention\.\w+|mlp\.fc\d)"
@@ -44,10 +43,10 @@ _MEMORY_ATTENTION = "grounding_encoder.sam2_model.memory_attention.layers"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One linear module that gets an adapter, by its native name and by the reference's.
+    """One linear module that gets an adapter, by its native name and the reference's.
 
-    third: None; or which third of the reference's module this is (q, k, v of InternViT's `qkv`), whose adapter it
-    shares: all of A, and a third of B's rows.
+    third: which third of the reference's module it is (q, k, v of InternViT's `qkv`). The three share one adapter: each
+        uses all of A and a third of B's rows. None if it is the whole module.
     """
 
     native: str
@@ -59,7 +58,7 @@ def find_targets(model: Sa2VA, patterns: Sequence[str], full_modules: Iterable[F
     """The modules that get an adapter, in the model's order. Modules inside `full_modules` get none.
 
     Raises:
-        UserError: a pattern names nothing, a module of a frozen encoder, or one that is not linear; or none is left.
+        UserError: a pattern matches no module, a module of an encoder, or one that is not linear; or no module is left.
     """
     weights = [name.removesuffix(".weight") for name in model.state_dict() if name.endswith(".weight")]
     modules = [Target(native, _reference(native, model)) for native in weights]
@@ -75,7 +74,7 @@ def find_targets(model: Sa2VA, patterns: Sequence[str], full_modules: Iterable[F
     if not targets:
         raise SpaceError(
             f"lora.target_modules {list(patterns)}: no module is left that gets an adapter, since all are trained in "
-            "full or serve video only. Add the language model's, for example q_proj."
+            "full or are for video only. Add one of the language model's, for example q_proj."
         )
     return targets
 
@@ -84,7 +83,7 @@ def find_encoder_targets(model: Sa2VA, encoder: EncoderSettings) -> list[Target]
     """The modules inside the encoders that get an adapter, in the model's order.
 
     Raises:
-        UserError: the family's vision tower takes none.
+        UserError: `encoder.vision` asks for adapters in a vision tower that takes none (Qwen-VL).
     """
     if encoder.vision != "none" and not model.dims.family.is_internvl:
         raise SpaceError(
@@ -113,7 +112,7 @@ def matches(reference: str, pattern: str) -> bool:
 def memory_attention_shapes(sam2: Sam2Dims) -> dict[str, tuple[int, int]]:
     """(in, out) features of the memory attention's linear modules, by the reference's names.
 
-    One image never runs them and the native model lacks them, but an adapter file that PEFT loads strictly has them.
+    A single image does not use them and the native model lacks them, but PEFT's strict loading expects them in a file.
     """
     shapes: dict[str, tuple[int, int]] = {}
     for layer in range(sam2.mem_layers):

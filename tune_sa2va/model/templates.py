@@ -1,8 +1,8 @@
-"""How a question and its answer are put into words around them: the chat template that a checkpoint was trained with.
+"""The chat templates: the text around a question and its answer that a checkpoint was trained with.
 
 The templates are those of the reference's `templates.py` (xtuner's), without a system prompt. Sa2VA's own checkpoints
-have `qwen_chat` or `internlm2_chat`, which are the same text then; models made with its code may have `phi3_chat` over
-another tokenizer, which knows its words as ordinary text. `template` of config.json says which.
+have `qwen_chat` or `internlm2_chat`, whose text is then the same. Models made with its code may have `phi3_chat` with
+another tokenizer, in which its markers are ordinary text. `template` in config.json names the template.
 """
 
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from tune_sa2va.errors import CheckpointError
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """before, after: what stands around a question, up to where the answer starts. end: what ends an answer.
+    """before, after: text before and after a question, up to where the answer starts. end: text that ends an answer.
 
-    After the end comes a newline, as the reference's SEP has it.
+    A newline follows the end, as in the reference's SEP.
     """
 
     before: str
@@ -34,10 +34,12 @@ TEMPLATES = {
 
 
 def template_of(config: dict[str, Any], where: Path) -> Template:
-    """The template that a config.json names; `qwen_chat`, which every family can be asked in, where it names none.
+    """The template that a config.json names; `qwen_chat`, which suits every family, if it names none.
+
+    where: the path of config.json, for the message.
 
     Raises:
-        CheckpointError: it names one that is not known.
+        CheckpointError: the template is unknown.
     """
     name = str(config.get("template") or "qwen_chat").replace("-", "_")
     if name not in TEMPLATES:

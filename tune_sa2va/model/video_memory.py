@@ -1,7 +1,7 @@
-"""Shapes of the reference's parameters that serve video only, which the native model lacks.
+"""Shapes of the reference's parameters that are for video only, which the native model lacks.
 
-They belong to the checkpoint's total, and to what `--merge` must not lose; one image runs none of them. SAM2's code has
-them in `memory_attention.py`, `memory_encoder.py` and `sam2_base.py`.
+They count towards the checkpoint's total and `--merge` must keep them, but a single image uses none of them. SAM2's
+code has them in `memory_attention.py`, `memory_encoder.py` and `sam2_base.py`.
 """
 
 from itertools import pairwise
@@ -12,7 +12,7 @@ from tune_sa2va.model.targets import memory_attention_shapes
 _SAM2 = "grounding_encoder.sam2_model."
 _REMEMBERED_FRAMES = 7
 _DOWNSAMPLER_CHANNELS = (1, 4, 16, 64, 256)
-"""Of the memory encoder's mask: four convolutions of stride 2, whatever the other widths."""
+"""Channels of the memory encoder's mask downsampler: four convolutions of stride 2, the same for all model widths."""
 _FUSER_LAYERS = 2
 _FUSER_KERNEL = 7
 _EXPANSION = 4
@@ -39,7 +39,7 @@ def _memory_encoder(sam2: Sam2Dims) -> dict[str, Shape]:
     encoder = f"{_SAM2}memory_encoder."
     shapes: dict[str, Shape] = {}
     downsampler = f"{encoder}mask_downsampler.encoder."
-    for step, (narrow, wide) in enumerate(pairwise(_DOWNSAMPLER_CHANNELS)):  # three places each
+    for step, (narrow, wide) in enumerate(pairwise(_DOWNSAMPLER_CHANNELS)):  # three modules each, one without weights
         shapes |= _convolution(f"{downsampler}{3 * step}", narrow, wide, kernel=3)
         shapes |= _norm(f"{downsampler}{3 * step + 1}", wide)
     last = 3 * (len(_DOWNSAMPLER_CHANNELS) - 1)

@@ -1,4 +1,4 @@
-"""Small checkpoints of every family, as a user has them: config.json of the published layout, random weights."""
+"""Small checkpoints of every family: config.json in the published layout, with random weights."""
 
 import json
 from pathlib import Path
@@ -59,7 +59,7 @@ def qwen2_5_vl() -> dict[str, Any]:
 
 
 def write_checkpoint(folder: Path, config: dict[str, Any], *, seed: int = 0) -> Sa2VA:
-    """Fill `folder` with config and weights of a size that lets every part matter, and load it as a user would."""
+    """Fills `folder` with a config and with weights large enough for every part to matter, and loads the model."""
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "sam2_dims.json").write_text(json.dumps(SAM2))
     model = build_on_meta(read_dims(folder)).to_empty(device="cpu")

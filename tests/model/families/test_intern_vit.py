@@ -1,4 +1,4 @@
-"""InternViT-6B's way (query and key norms over all heads, root mean square norms, no qkv bias), written out."""
+"""InternViT-6B's variant (query and key norms over all heads, RMS norms, no qkv bias) against plain arithmetic."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""InternLM2 against its arithmetic written out from the checkpoint's own tensors: no code shared with the model."""
+"""InternLM2 against plain arithmetic on the checkpoint's tensors, which shares no code with the model."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def norm(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def rotate(x: Tensor, position: int, base: float) -> Tensor:
-    """One head's vector turned pair by pair: number i with number i + half."""
+    """Rotates one head's vector pair by pair: element i with element i + half."""
     half = HEAD // 2
     turned = x.clone()
     for i in range(half):
@@ -60,7 +60,7 @@ def attention(x: Tensor, wqkv: Tensor, wo: Tensor, base: float) -> Tensor:
 
 
 def forward(weights: dict[str, Tensor], ids: Tensor, *, base: float = 1000.0) -> tuple[Tensor, Tensor]:
-    """Hidden states after the final norm, and scores."""
+    """Hidden states after the final norm, and logits."""
     x = weights["language_model.model.tok_embeddings.weight"][ids]
     for layer in range(2):
         part = {

@@ -1,8 +1,8 @@
 """InternLM2's tokenizer rebuilt from tokenizer.model gives the ids of the sentencepiece library itself.
 
 `internlm2_tokenizer/` is a small model that sentencepiece 0.2.3 trained on made-up sentences as InternLM2's was (BPE,
-byte fallback, identity normalisation, all white space kept); expected.json has the ids that the library gives for each
-stretch between added tokens, which is how the reference's tokenizer calls it.
+byte fallback, identity normalisation, all white space kept). expected.json has the library's ids for each piece of text
+between added tokens, which is how the reference's tokenizer calls it.
 """
 
 import json
@@ -37,7 +37,7 @@ def test_a_sequence_opens_with_the_bos() -> None:
 def test_a_damaged_model_is_named(tmp_path: Path) -> None:
     shutil.copytree(FOLDER, tmp_path / "copy")
     (tmp_path / "copy" / "tokenizer.model").write_bytes(b"not a model")
-    with pytest.raises(CheckpointError, match=r"tokenizer\.model: is no SentencePiece model"):
+    with pytest.raises(CheckpointError, match=r"tokenizer\.model: is not a SentencePiece model"):
         load_internlm2_tokenizer(tmp_path / "copy")
 
 

@@ -65,7 +65,7 @@ def test_qwen2_5_vl_gives_the_numbers_of_the_transformers_that_the_reference_pin
 
 
 def test_the_tower_sees_windows_and_the_text_sees_rows_and_columns(small: Sa2VA) -> None:
-    """A transposed picture has the same number of tokens but other positions: nothing may agree by chance."""
+    """A transposed grid has the same number of tokens but other positions, so hidden states must differ."""
     dims = replace(small.dims, picture=replace(small.dims.patching, min_pixels=1, max_pixels=31_360))
     wide = encoder_inputs(picture(), dims)
     features = small.encode_image(wide.pixel_values, wide.g_pixel_values, project_high_res=True, grid=wide.grid)

@@ -1,10 +1,10 @@
-"""What differs from one kind of Sa2VA to another: configuration, modules, positions. `Family` names the kinds."""
+"""What differs between the families of Sa2VA: configuration, modules, positions."""
 
 from enum import StrEnum
 
 
 class Family(StrEnum):
-    """The kinds of Sa2VA that load, by vision tower and language model."""
+    """The supported families of Sa2VA, by vision tower and language model."""
 
     INTERNVL_QWEN2 = "InternViT + Qwen2"
     """Sa2VA-InternVL3-2B, 8B, 14B; Sa2VA-1B, 4B."""
@@ -17,5 +17,6 @@ class Family(StrEnum):
 
     @property
     def is_internvl(self) -> bool:
-        """Whether pictures are cut into tiles for InternViT; else they are one grid of patches with 3-D positions."""
+        """Whether pictures are cut into tiles for InternViT. In the others they are one grid of patches with 3-D
+        positions."""
         return self in (Family.INTERNVL_QWEN2, Family.INTERNVL_INTERNLM2)

@@ -1,7 +1,7 @@
-"""config.json of each family as transformers' configurations.
+"""Converts config.json of each family to transformers' configurations.
 
-The reference's InternLM2 (`modeling_internlm2.py` in a checkpoint) is transformers' Llama but for its fused attention
-projection and its names, so its configuration is Llama's.
+The reference's InternLM2 (`modeling_internlm2.py` in a checkpoint) is transformers' Llama except for its fused
+attention projection and its names, so its configuration is Llama's.
 """
 
 from typing import Any, TypeAlias
@@ -15,7 +15,7 @@ from tune_sa2va.model.families import Family
 TextConfig: TypeAlias = Qwen2Config | LlamaConfig | Qwen2_5_VLTextConfig | Qwen3VLTextConfig
 VisionConfig: TypeAlias = InternVLVisionConfig | Qwen2_5_VLVisionConfig | Qwen3VLVisionConfig
 
-# Keys of InternVL's llm_config that transformers' Qwen2Config and LlamaConfig know under the same name.
+# Keys of InternVL's llm_config that have the same name in transformers' Qwen2Config and LlamaConfig.
 _LLM_FIELDS = (
     "attention_dropout",
     "hidden_act",
@@ -29,7 +29,7 @@ _LLM_FIELDS = (
     "tie_word_embeddings",
     "vocab_size",
 )
-# Of Qwen-VL's text_config; what is left out says how generation starts and ends.
+# Keys of Qwen-VL's text_config. Those left out tell how generation starts and ends.
 _TEXT_FIELDS = (*_LLM_FIELDS, "attention_bias", "head_dim", "rope_parameters", "rope_scaling", "rope_theta")
 _QWEN2_5_VISION_FIELDS = (
     "depth",
@@ -93,7 +93,7 @@ def text_config(family: Family, config: dict[str, Any]) -> TextConfig:
 
 
 def ties_embeddings(family: Family, config: dict[str, Any]) -> bool:
-    """Whether lm_head is the token embedding. No published Sa2VA ties them; its base models of 4 B and less do."""
+    """Whether lm_head shares the token embedding. No published Sa2VA does; its base models of 4 B and less do."""
     inner = config["llm_config"] if family.is_internvl else {**config.get("text_config", {}), **config}
     return bool(inner.get("tie_word_embeddings", False))
 
@@ -117,13 +117,13 @@ def vision_config(family: Family, config: dict[str, Any]) -> VisionConfig:
         attention_bias=vision.get("qkv_bias", True),
         use_qk_norm=vision.get("qk_normalization", False),
         hidden_act=vision.get("hidden_act", "gelu"),
-        # Mean pooling in transformers' words: no norm after the last layer, as in the reference.
+        # transformers' name for having no norm after the last layer, as in the reference.
         use_mean_pooling=True,
     )
 
 
 def _rope(llm: dict[str, Any]) -> dict[str, Any]:
-    """Rotary parameters of an InternVL's llm_config; the published ones ask for dynamic NTK (see `rotary`)."""
+    """Rotary parameters from InternVL's llm_config. The published ones use dynamic NTK scaling (see `rotary`)."""
     scaling = llm.get("rope_scaling") or {}
     kind = scaling.get("rope_type", scaling.get("type", "default"))
     if kind not in ("default", "dynamic"):

@@ -1,8 +1,8 @@
 """InternLM2 as transformers' Llama with one fused attention projection.
 
-`wqkv` stays one module, as in the reference: an adapter on it is one adapter there, and must be one here to go back.
-Its rows come in groups, one a key/value head: the group's query heads, then its key head, then its value head
-(`InternLM2Attention` in the reference's modeling_internlm2.py).
+`wqkv` stays one module, as in the reference, so that an adapter on it is one adapter there, too. Its rows come in
+groups, one per key/value head: the group's query heads, then its key head, then its value head (`InternLM2Attention` in
+the reference's modeling_internlm2.py).
 """
 
 from typing import Any
@@ -49,14 +49,14 @@ class FusedAttention(nn.Module):
 def ungroup(
     fused: Float[Tensor, "B T F"], config: LlamaConfig
 ) -> tuple[Float[Tensor, "B T H h"], Float[Tensor, "B T K h"], Float[Tensor, "B T K h"]]:
-    """Query, key and value heads out of what `wqkv` gives."""
+    """Query, key and value heads from the output of `wqkv`."""
     per_group = config.num_attention_heads // config.num_key_value_heads
     groups = fused.unflatten(-1, (config.num_key_value_heads, per_group + 2, -1))
     return groups[..., :per_group, :].flatten(2, 3), groups[..., -2, :], groups[..., -1, :]
 
 
 def build_internlm2(config: LlamaConfig) -> LlamaForCausalLM:
-    """The language model; on the meta device the attention that is replaced costs nothing."""
+    """The language model. On the meta device, building the attention that is then replaced costs nothing."""
     model = LlamaForCausalLM(config)
     for index, layer in enumerate(model.model.layers):
         layer.self_attn = FusedAttention(config, index)

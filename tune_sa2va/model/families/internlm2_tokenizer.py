@@ -1,7 +1,8 @@
-"""InternLM2's tokenizer from its files, without the checkpoint's `tokenization_internlm2.py`.
+"""Builds InternLM2's tokenizer from its files, without running the checkpoint's `tokenization_internlm2.py`.
 
-Published folders carry `tokenizer.model`, a SentencePiece BPE with byte fallback, and the added tokens in JSON. It is
-rebuilt here for the `tokenizers` library, each stretch of text between added tokens by itself, as the reference does.
+Published folders have `tokenizer.model`, a SentencePiece BPE with byte fallback, and the added tokens in JSON. The
+tokenizer is rebuilt here for the `tokenizers` library. As in the reference, each piece of text between added tokens is
+encoded separately.
 """
 
 import json
@@ -19,10 +20,10 @@ _BPE = 2  # SentencePiece's `TrainerSpec.ModelType`
 
 
 def load_internlm2_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
-    """The tokenizer of `folder`, from tokenizer.json if there is one, else from tokenizer.model.
+    """The tokenizer in `folder`, from tokenizer.json if there is one, otherwise from tokenizer.model.
 
     Raises:
-        CheckpointError: tokenizer.model is not what InternLM2 has.
+        CheckpointError: tokenizer.model or the added tokens are not like InternLM2's.
     """
     ready = folder / "tokenizer.json"
     backend = Tokenizer.from_file(str(ready)) if ready.exists() else _from_sentencepiece(folder)
@@ -34,8 +35,8 @@ def _from_sentencepiece(folder: Path) -> Tokenizer:
     proto = import_protobuf().ModelProto()
     try:
         proto.ParseFromString(path.read_bytes())
-    except Exception as error:  # protobuf's DecodeError has no stable home
-        raise CheckpointError(f"{path}: is no SentencePiece model ({error}). Copy it again.") from error
+    except Exception as error:  # protobuf's DecodeError has no stable import path
+        raise CheckpointError(f"{path}: is not a SentencePiece model ({error}). Copy it again.") from error
     spec = proto.normalizer_spec
     if proto.trainer_spec.model_type != _BPE or spec.remove_extra_whitespaces or spec.precompiled_charsmap:
         raise CheckpointError(
@@ -65,7 +66,7 @@ def _added(folder: Path, ids: dict[str, int]) -> list[str]:
     new = sorted(index for index in by_id if index >= len(ids))
     if new != list(range(len(ids), len(ids) + len(new))):
         raise CheckpointError(
-            f"{folder}: added tokens have ids {new[0]} to {new[-1]} with gaps, wanted them from {len(ids)} on. "
+            f"{folder}: added tokens have ids {new[0]} to {new[-1]} with gaps, wanted consecutive ids from {len(ids)}. "
             "Copy added_tokens.json and tokenizer_config.json again from the Sa2VA checkpoint."
         )
     return [by_id[index] for index in sorted(by_id)]

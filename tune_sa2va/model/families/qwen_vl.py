@@ -1,7 +1,7 @@
-"""Qwen2.5-VL and Qwen3-VL: vision tower over a grid of patches, language model with positions in three dimensions.
+"""Qwen2.5-VL and Qwen3-VL: a vision tower over a grid of patches, and a language model with 3-D positions.
 
-transformers' own outer model finds images in the token ids, position by position, on the host. Here an image is always
-one run of tokens at a known start, so that positions follow from its grid and no mask is needed.
+transformers' own outer model searches the token ids for images on the host. Here an image is always one run of tokens
+with a known start, so positions follow from its grid and no mask is needed.
 """
 
 from dataclasses import dataclass
@@ -23,10 +23,10 @@ from tune_sa2va.model.families.configs import TextConfig, VisionConfig
 
 @dataclass(frozen=True, slots=True)
 class VisualContext:
-    """What the language model needs of an image beside its tokens; the same grid for every image of a batch.
+    """What the language model needs about images besides their tokens. All images of a batch share the grid.
 
-    image_start: the first image token. grid: rows and columns of image tokens.
-    deepstack: what is added to the image tokens after each of the first L layers (Qwen3-VL); L is 0 in Qwen2.5-VL.
+    image_start: position of the first image token. grid: rows and columns of image tokens.
+    deepstack: added to the image tokens after each of the first L layers (Qwen3-VL); L is 0 in Qwen2.5-VL.
     """
 
     image_start: int
@@ -35,7 +35,7 @@ class VisualContext:
 
 
 class CausalText(nn.Module):
-    """A text model and its head, named as transformers' causal language models name theirs."""
+    """A text model and its head, with the attribute names of transformers' causal language models."""
 
     def __init__(self, family: Family, config: TextConfig) -> None:
         super().__init__()
@@ -70,8 +70,9 @@ def encode_patches(
 def positions(length: int, image_start: int, grid: tuple[int, int]) -> Int[Tensor, "3 T"]:
     """Temporal, row and column position of each token of a sequence with one image (M-RoPE, arXiv 2409.12191).
 
-    Text counts up in all three at once. The image's tokens all have the time of its start, and their row and column
-    added to it; the text after it goes on behind the larger of its sides.
+    In text, all three count up together. All image tokens have the temporal position of the image's start; their row
+    and column are added to it in the other two. Text after the image continues at that start plus the larger side of
+    the grid.
     """
     rows, columns = grid
     before = torch.arange(image_start).expand(3, -1)
@@ -90,9 +91,10 @@ def run_text(
     final_norm: bool,
     cache: Cache | None = None,
 ) -> Float[Tensor, "B T D"]:
-    """The text model's last hidden state. Causal, no padding mask: pad on the right.
+    """The text model's last hidden state. Causal, without a padding mask: pad on the right.
 
-    cache: takes up these positions, and holds those before them (the image with them, unless it is empty).
+    final_norm: whether to apply the model's final norm.
+    cache: the positions given are appended to those that it holds. Unless it is empty, it must hold the image.
     """
     num_before = 0 if cache is None else cache.get_seq_length()
     end = num_before + inputs_embeds.shape[1]

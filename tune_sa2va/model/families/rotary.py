@@ -1,7 +1,8 @@
-"""Rotary position embedding with dynamic NTK scaling, as InternVL's language models are configured.
+"""Rotary position embedding with dynamic NTK scaling, which InternVL's language models use.
 
-transformers decides on the scaling by the largest position, a number on the device that Python must wait for and that
-no CUDA graph can hold. Here the sequence's length decides, which Python knows: the same for whole sequences.
+transformers chooses the scaling by the largest position. That is a value on the device, so Python must wait for it and
+a CUDA graph cannot contain the choice. Here the sequence's length decides, which is equivalent for whole sequences and
+known to Python.
 """
 
 import torch
@@ -11,7 +12,7 @@ from transformers import LlamaConfig, Qwen2Config
 
 
 class DynamicNtkRotary(nn.Module):
-    """cos and sin of positions. Call it as transformers' own rotary embeddings."""
+    """cos and sin of positions, with the interface of transformers' rotary embeddings."""
 
     def __init__(self, config: Qwen2Config | LlamaConfig) -> None:
         super().__init__()
@@ -25,7 +26,7 @@ class DynamicNtkRotary(nn.Module):
     def forward(
         self, x: Tensor, position_ids: Int[Tensor, "B T"]
     ) -> tuple[Float[Tensor, "B T h"], Float[Tensor, "B T h"]]:
-        """cos and sin in the dtype of `x`; `position_ids` are those of the whole sequence, 0 to T - 1."""
+        """cos and sin in the dtype of `x`. position_ids: those of the whole sequence, 0 to T - 1."""
         frequencies: Tensor = self.inv_freq
         if (base := self.base_at(position_ids.shape[-1])) != self._base:
             frequencies = self._frequencies(base).to(frequencies.device)
@@ -34,10 +35,10 @@ class DynamicNtkRotary(nn.Module):
         return both_halves.cos().to(x.dtype), both_halves.sin().to(x.dtype)
 
     def base_at(self, length: int) -> float:
-        """The base for sequences of `length` tokens: larger beyond max_position_embeddings.
+        """The base for sequences of `length` tokens; it grows once `length` exceeds max_position_embeddings.
 
-        base (factor L / L_max - (factor - 1)) ^ (h / (h - 2)) with h the width of a head, from InternLM2's
-        `InternLM2DynamicNTKScalingRotaryEmbedding` and transformers' `_compute_dynamic_ntk_parameters`.
+        It is then base (factor L / L_max - (factor - 1)) ^ (h / (h - 2)), where h is the width of a head, from
+        InternLM2's `InternLM2DynamicNTKScalingRotaryEmbedding` and transformers' `_compute_dynamic_ntk_parameters`.
         """
         longest = self.config.max_position_embeddings
         if self.config.rope_parameters["rope_type"] == "default" or length <= longest:
