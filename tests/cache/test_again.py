@@ -1,4 +1,4 @@
-"""Work that met damaged features begins again, and gives up when there are always more."""
+"""Work that meets damaged features is tried again, and fails if there are always more."""
 
 import logging
 

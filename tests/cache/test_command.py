@@ -1,4 +1,4 @@
-"""`cache ls` and `cache rm`: what is shown, what goes, and what a running process keeps."""
+"""`cache ls` and `cache rm`: what is shown, what is removed, and that features in use are kept."""
 
 import os
 import time
@@ -24,7 +24,7 @@ DAY_S = 86_400
 
 @pytest.fixture
 def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, FeatureCache]:
-    """Of two models, one file each; `8b` was used a week ago and lacks a second picture."""
+    """Caches of two models with one file each; `8b` was used a week ago and lacks a second picture."""
     monkeypatch.setenv("TUNE_SA2VA_CACHE", str(tmp_path))
     made = {}
     for preset, wanted in (("tiny", ("a",)), ("8b", ("a", "b"))):

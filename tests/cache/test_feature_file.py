@@ -1,4 +1,4 @@
-"""A feature file gives back what was written, as views or copies, and knows when it is damaged."""
+"""A feature file returns what was written, as views or copies, and its damage is detected."""
 
 import json
 import zlib
@@ -79,7 +79,7 @@ def test_features_are_stored_in_the_caches_dtype(tmp_path: Path) -> None:
 def test_every_flipped_bit_of_the_header_is_noticed(file: Path) -> None:
     whole = file.read_bytes()
     end = len(whole[:DATA_START].rstrip())
-    # Each byte of the text and some of the padding; one bit each, all eight in turn.
+    # One flipped bit in each byte of the text and in some of the padding, each of the eight bits in turn.
     for place in (*range(end), *range(end, DATA_START, 97)):
         damaged = bytearray(whole)
         damaged[place] ^= 1 << place % 8
@@ -101,7 +101,7 @@ def test_a_flipped_bit_of_the_tensors_is_noticed_by_who_asks(file: Path) -> None
 
 
 def test_a_file_without_a_checksum_of_its_tensors_is_read(file: Path) -> None:
-    """An older tune_sa2va wrote none."""
+    """Files of an older tune_sa2va have no checksum of the data."""
     layout = read_layout(file)
     text = json.loads(_header(layout, 0)[8:])
     del text["__metadata__"]["data_crc32"]

@@ -1,4 +1,4 @@
-"""Filling: each picture once whoever asks, sound after kills and damage, refused without room, equal to not caching."""
+"""Filling: every picture is encoded once, kills and damage do no harm, and too little room is an error."""
 
 import logging
 import os
@@ -161,7 +161,7 @@ def test_processes_share_the_work_and_a_kill_costs_nothing(samples: list[Sample]
     counts = [int(other.communicate(timeout=120)[0].split()[-1]) for other in others]
     before = len(list(tmp_path.glob("*/*.safetensors")))
     assert before == 8 and not list(tmp_path.glob("*/*.part"))
-    assert sum(counts) <= 8  # none encoded twice; what the killed one finished is kept
+    assert sum(counts) <= 8  # none is encoded twice; what the killed process finished is kept
 
 
 def test_no_room_is_said_before_anything_is_encoded(

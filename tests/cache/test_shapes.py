@@ -1,4 +1,4 @@
-"""What the cache wants of a file is what the encoders give, in every family; features of another model are seen."""
+"""The expected shapes are those that the encoders produce, in every family; features of another model do not fit."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ CPU, FP32, BF16 = torch.device("cpu"), torch.float32, torch.bfloat16
 
 
 def _check(model: Sa2VA) -> Layout:
-    """Gives back the layout with raw features."""
+    """Checks that a model's features fit its own shapes and size. Returns the layout with raw features."""
     for raw in (False, True):
         layout = layout_of(encode(model, PICTURE, raw_high_res=raw), BF16)
         assert misfit(layout, model.dims, BF16, raw_high_res=raw) == ""
@@ -55,6 +55,6 @@ def test_features_of_another_model_do_not_fit() -> None:
 
 @pytest.mark.parametrize("preset", ["8b", "sa2va-qwen2_5-vl-3b", "sa2va-qwen3-vl-4b"])
 def test_every_family_is_told_its_bytes(preset: str) -> None:
-    """Without weights."""
+    """Needs no weights."""
     dims = read_dims(model_folder(preset))
     assert features_bytes(dims, [(512, 512)], BF16, raw_high_res=False) > 2**22

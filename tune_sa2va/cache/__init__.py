@@ -1,8 +1,10 @@
-"""The feature cache: what the frozen encoders make of each image, computed once, read by every trial and search.
+"""The feature cache: the frozen encoders' output for each image, computed once and read by every trial and search.
 
-A folder a base model, a file an image and variant. The folder's name says base, preprocessing, dtype and kind, the
-file's name the image's content, so equal names hold equal features and nothing ever goes stale. Each node has its own.
+There is one folder per base model, and one file per image and variant. A folder is named after base, preprocessing,
+dtype and kind, and a file after the image's content. So equal names mean equal features, and nothing becomes stale.
+Each node has its own cache.
 
-One file an image, not one big file: processes need no agreement about places in it, a kill costs one image, images
-of any tile count lie side by side, and opening a file costs next to nothing beside reading it (`bench cache`).
+There is one file per image and not one big file: processes need not agree on positions in it, a kill costs one image,
+images can have different numbers of tiles, and opening a file takes little time compared with reading it (`bench
+cache`).
 """

@@ -16,12 +16,12 @@ app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 @app.callback()
 def main() -> None:
-    """What the frozen encoders made of images, kept between searches in $TUNE_SA2VA_CACHE (~/.cache/tune_sa2va)."""
+    """The frozen encoders' features of images, kept between searches in $TUNE_SA2VA_CACHE (~/.cache/tune_sa2va)."""
 
 
 @app.command("ls")
 def ls() -> None:
-    """Show each base model's features: pictures, GiB, when last used, and whether any that was asked for is missing."""
+    """Show each base model's features: pictures, GiB, when last used, and how many requested ones are missing."""
     bases = cached_bases(features_folder())
     if not bases:
         print(f"{features_folder()}: no features yet.")
@@ -44,18 +44,19 @@ def ls() -> None:
 @app.command("rm")
 def rm(
     base: Annotated[
-        str | None, typer.Option(help="Features of the base model with this id (its beginning will do).")
+        str | None, typer.Option(help="Features of the base model with this id (its beginning is enough).")
     ] = None,
     all_bases: Annotated[bool, typer.Option("--all", help="Features of every base model.")] = False,
     older_than_days: Annotated[
-        float | None, typer.Option("--older-than", min=0, metavar="DAYS", help="What was not used for so many days.")
+        float | None, typer.Option("--older-than", min=0, metavar="DAYS", help="Features not used for this many days.")
     ] = None,
     down_to: Annotated[
         float | None,
-        typer.Option(min=0, metavar="GIB", help="The least recently used, until the rest takes at most so many GiB."),
+        typer.Option(min=0, metavar="GIB", help="The least recently used, until the rest takes at most this many GiB."),
     ] = None,
 ) -> None:
-    """Delete features without asking, and say what was freed. What a running search uses stays, and the exit code is 1.
+    """Delete features without asking, and print what was freed. Features that a running process uses are kept; the exit
+    code is then 1.
 
     Deleted features are encoded again when a search needs them.
     """
@@ -66,7 +67,9 @@ def rm(
     if base is not None:
         chosen = [each for each in found if base and each.base.startswith(base)]
         if not chosen:
-            raise UserError(f"--base {base}: no features of such a base model. python -m tune_sa2va.cache ls has ids.")
+            raise UserError(
+                f"--base {base}: no features of a base model with this id. python -m tune_sa2va.cache ls shows the ids."
+            )
     elif older_than_days is not None:
         chosen = older_than(found, older_than_days)
     elif down_to is not None:

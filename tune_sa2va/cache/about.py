@@ -1,6 +1,6 @@
-"""What a folder of the cache says of itself: its base model, and which files were ever asked for.
+"""Records in a folder of the cache: its base model, and which files were ever requested.
 
-The second tells a complete cache from one whose filling was cut off. Names are hashes of image files.
+The requested files tell a complete cache from one whose filling was interrupted. Their names are hashes of image files.
 """
 
 import hashlib
@@ -17,12 +17,12 @@ WANTED_PATTERN = "wanted-*.txt"
 
 
 def note_model(folder: Path, key: CacheKey, model: str) -> None:
-    """Write whose features the folder holds. model: a preset's or a checkpoint folder's name."""
+    """Records which base model's features the folder holds. model: name of a preset or of a checkpoint's folder."""
     _write_whole(folder / ABOUT_NAME, json.dumps({"model": model, **key.to_dict()}, indent=2) + "\n")
 
 
 def read_about(folder: Path) -> dict[str, Any] | None:
-    """What `note_model` wrote; None where the folder is no cache of ours."""
+    """What `note_model` wrote; None if the folder is not a folder of the cache."""
     try:
         about = json.loads((folder / ABOUT_NAME).read_text(encoding="utf-8"))
         key = CacheKey(**{name: value for name, value in about.items() if name != "model"})
@@ -32,7 +32,7 @@ def read_about(folder: Path) -> dict[str, Any] | None:
 
 
 def note_wanted(folder: Path, names: Iterable[str]) -> None:
-    """Add the files of one data set to those that were asked for."""
+    """Adds the files of one data set to those that were requested."""
     text = "".join(f"{name}\n" for name in sorted(set(names)))
     path = folder / f"wanted-{hashlib.sha256(text.encode()).hexdigest()[:16]}.txt"
     if not path.exists():
@@ -40,7 +40,7 @@ def note_wanted(folder: Path, names: Iterable[str]) -> None:
 
 
 def wanted_names(folder: Path) -> set[str]:
-    """All files that were ever asked for."""
+    """Names of all files that were ever requested."""
     return {
         name
         for path in folder.glob(WANTED_PATTERN)
@@ -49,7 +49,7 @@ def wanted_names(folder: Path) -> set[str]:
 
 
 def _write_whole(path: Path, text: str) -> None:
-    # Two processes may write the same text at once, so each has a temporary name of its own.
+    # Two processes may write the same text at once, so each uses a temporary name of its own.
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)

@@ -1,4 +1,4 @@
-"""What to do where features in the cache turn out to be damaged: begin again, with encoders that make them anew."""
+"""Retries work that met damaged features in the cache, so that they are encoded again."""
 
 import logging
 from collections.abc import Callable
@@ -8,18 +8,18 @@ from tune_sa2va.errors import DamagedFeaturesError
 
 _T = TypeVar("_T")
 _TRIES = 3
-"""A file may be damaged by chance, or a few; where there are always more, the disk is to blame."""
+"""One or a few files may be damaged by chance. If there are always more, the disk is faulty."""
 
 log = logging.getLogger(__name__)
 
 
 def with_sound_features(work: Callable[[], _T]) -> _T:
-    """What `work` gives, which loads the base model, fills the cache and reads it.
+    """The result of `work`, which must load the base model, fill the cache and read it.
 
-    Begun anew where it met a damaged file: that one is deleted by then, so that the image is encoded again.
+    If `work` meets a damaged file, it runs again. The file has been deleted by then, so its image is encoded again.
 
     Raises:
-        DamagedFeaturesError: the third time, too.
+        DamagedFeaturesError: the third attempt met one, too.
     """
     for _ in range(_TRIES - 1):
         try:

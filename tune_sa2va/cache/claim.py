@@ -1,4 +1,7 @@
-"""Who writes a file of the cache: the first to lock its unfinished form. Nobody waits, and a kill frees the claim."""
+"""Claims decide which process writes a file of the cache: the first to lock its unfinished file.
+
+No process waits for another, and a kill releases the claim.
+"""
 
 import fcntl
 import os
@@ -12,14 +15,17 @@ PART_SUFFIX = ".part"
 
 
 class Claim:
-    """The right to write one file. Publish or release it; a process that dies releases it too."""
+    """The right to write one file. `publish` or `release` it; if the process dies, it is released."""
 
     def __init__(self, file: BinaryIO, final: Path) -> None:
         self._file, self._final = file, final
 
     @classmethod
     def take(cls, final: Path, is_there: Callable[[Path], bool]) -> "Claim | None":
-        """The claim, or None where another process holds it or the file turned up meanwhile (`is_there`)."""
+        """The claim on the file `final`; None if another process holds it or the file exists by now.
+
+        is_there: whether an undamaged file is at a path.
+        """
         part = _part(final)
         file = part.open("ab")
         try:
@@ -27,7 +33,8 @@ class Claim:
         except BlockingIOError:
             file.close()
             return None
-        # Between opening and locking, another process may have finished: then ours is the finished file, or nothing.
+        # Another process may have published or released between opening and locking. Then the open file is no longer
+        # the unfinished one.
         if not is_open_file(file, part) or is_there(final):
             if is_open_file(file, part):
                 part.unlink()
@@ -36,8 +43,8 @@ class Claim:
         return cls(file, final)
 
     def publish(self, write: Callable[[BinaryIO], None]) -> None:
-        """Put the file in place, whole and on the disk; a reader finds the old one or the new one."""
-        self._file.truncate(0)  # what a killed process left
+        """Writes the file, flushes it to disk and puts it in place atomically, so readers never see a part of it."""
+        self._file.truncate(0)  # removes what a killed process may have written
         write(self._file)
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -45,7 +52,7 @@ class Claim:
         self._file.close()
 
     def release(self) -> None:
-        """Give up; a no-op after `publish`."""
+        """Gives up the claim; does nothing after `publish`."""
         if not self._file.closed:
             _part(self._final).unlink(missing_ok=True)
             self._file.close()

@@ -1,13 +1,13 @@
-"""One image's features as a file: safetensors, with a header of fixed length that is checked against damage.
+"""One image's features as a safetensors file, with a header of fixed length and checksums against damage.
 
     8 bytes       length of the header, 4088, little-endian
-    4088 bytes    JSON, padded with spaces: dtype, shape and place of each tensor; in its metadata the fields that are
-                  no tensors, as JSON, a CRC-32 of the tensors, and one of this header itself
+    4088 bytes    JSON, padded with spaces: dtype, shape and position of each tensor; its metadata has the fields that
+                  are not tensors, as JSON, a CRC-32 of the tensors, and one of this header itself
     from 4096 on  the tensors one after the other
 
-Any safetensors library reads it. The data begins at a page, so a file maps into memory and each tensor of it is a view:
-processes of one node share the pages, and a CPU computes on them without a copy. Tensors are aligned to their own
-element size at least; those of the published models to 4 KiB.
+Any safetensors library can read it. The data begin at a page boundary, so a file can be mapped into memory with each
+tensor as a view: processes on one node share the pages, and a CPU computes on them without a copy. Tensors are aligned
+at least to their element size; those of the published models to 4 KiB.
 """
 
 import dataclasses
@@ -32,12 +32,12 @@ _DTYPE_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 
 class DamagedFileError(Exception):
-    """The file is not whole: cut short, or its header was changed."""
+    """The file is damaged: truncated, or its header or data were changed."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TensorPlace:
-    """Where a tensor lies: bytes `start` to `stop` after DATA_START."""
+    """The position of a tensor: bytes `start` to `stop` - 1 after DATA_START."""
 
     dtype: torch.dtype
     shape: tuple[int, ...]
@@ -47,9 +47,11 @@ class TensorPlace:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Layout:
-    """What the header says. values: fields that are no tensors (a tuple is one again). None is not kept.
+    """The content of the header.
 
-    data_crc32: of the tensors' bytes; None where an older tune_sa2va wrote the file.
+    places: position of each tensor. values: fields that are not tensors (tuples are restored); fields with None are not
+        stored.
+    data_crc32: CRC-32 of the tensors' bytes; None if an older tune_sa2va wrote the file.
     """
 
     places: Mapping[str, TensorPlace]
@@ -58,13 +60,13 @@ class Layout:
 
     @property
     def num_bytes(self) -> int:
-        """Of all tensors together."""
+        """Size of all tensors together."""
         return max((place.stop for place in self.places.values()), default=0)
 
     def features(self, data: Tensor) -> ImageFeatures:
         """The features as views into `data`, the file's bytes from DATA_START on: (num_bytes or more,) uint8.
 
-        On any device: a copy of the bytes on a GPU becomes features there.
+        `data` may be on any device, and the features are on the same one.
         """
         fields: dict[str, Any] = {
             name: data[place.start : place.stop].view(place.dtype).view(place.shape)
@@ -74,7 +76,7 @@ class Layout:
 
 
 def layout_of(features: ImageFeatures, dtype: torch.dtype) -> Layout:
-    """The places of features that are stored in `dtype`, whatever theirs is. Meta tensors will do."""
+    """The layout of a file that stores `features` in `dtype`, without checksum. Meta tensors are enough."""
     places: dict[str, TensorPlace] = {}
     start = 0
     for name, tensor in _tensors(features).items():
@@ -86,7 +88,7 @@ def layout_of(features: ImageFeatures, dtype: torch.dtype) -> Layout:
 
 
 def write(file: BinaryIO, features: ImageFeatures, dtype: torch.dtype) -> None:
-    """Write features into an empty file."""
+    """Writes features in `dtype` into an empty file."""
     stored = [
         tensor.to("cpu", dtype).contiguous().view(-1).view(torch.uint8).numpy().data
         for tensor in _tensors(features).values()
@@ -100,27 +102,27 @@ def write(file: BinaryIO, features: ImageFeatures, dtype: torch.dtype) -> None:
 
 
 def read_layout(path: Path) -> Layout:
-    """The header of a whole file.
+    """The header of a file, whose length must match it.
 
     Raises:
         FileNotFoundError: no such file.
-        DamagedFileError: cut short, or the header was changed.
+        DamagedFileError: the file is truncated, or its header was changed.
     """
     with path.open("rb") as file:
         return _checked_layout(file.read(DATA_START), os.fstat(file.fileno()).st_size)
 
 
 def map_file(path: Path, *, check_data: bool = True) -> ImageFeatures:
-    """Views into the file, mapped copy-on-write: nothing is read before it is used, writing never reaches the file.
+    """The features as views into the file, mapped copy-on-write: pages are read on use, and writes do not reach it.
 
-    check_data: read it all now, and compare it with its checksum.
+    check_data: read all data now and compare them with their checksum.
 
     Raises:
         FileNotFoundError: no such file.
-        DamagedFileError: cut short, or changed.
+        DamagedFileError: the file is truncated or was changed.
     """
     layout = read_layout(path)
-    # The mapping keeps its file through a rename over it or an unlink, so nothing moves under a running trial.
+    # A mapping keeps its file even if that is replaced or removed, so data do not change under a running trial.
     mapped = torch.UntypedStorage.from_file(str(path), shared=False, nbytes=DATA_START + layout.num_bytes)
     storage = cast(torch.UntypedStorage, mapped)
     data = torch.empty(0, dtype=torch.uint8).set_(storage)[DATA_START:]
@@ -130,13 +132,14 @@ def map_file(path: Path, *, check_data: bool = True) -> ImageFeatures:
 
 
 def read_into(path: Path, out: Tensor, *, check_data: bool = True) -> Layout:
-    """Copy the file's tensors into `out`, a CPU tensor of (num_bytes or more,) uint8, pinned if a GPU is to take it.
+    """Copies the file's tensors into `out`, a CPU tensor of (num_bytes or more,) uint8. Pin it to copy it to a GPU.
 
-    check_data: compare them with their checksum.
+    check_data: compare the data with their checksum.
 
     Raises:
         FileNotFoundError: no such file.
-        DamagedFileError: cut short, or changed.
+        DamagedFileError: the file is truncated or was changed.
+        ValueError: `out` is too short.
     """
     with path.open("rb", buffering=0) as file:
         layout = _checked_layout(file.read(DATA_START), os.fstat(file.fileno()).st_size)
@@ -147,7 +150,7 @@ def read_into(path: Path, out: Tensor, *, check_data: bool = True) -> Layout:
         while done < layout.num_bytes:
             read = file.readinto(view[done:])
             if not read:
-                raise DamagedFileError(f"{path.name}: ended while it was read")
+                raise DamagedFileError(f"{path.name}: ended while being read")
             done += read
     if check_data:
         _check_data(view, layout)
@@ -156,7 +159,7 @@ def read_into(path: Path, out: Tensor, *, check_data: bool = True) -> Layout:
 
 def _check_data(data: memoryview, layout: Layout) -> None:
     if layout.data_crc32 is not None and zlib.crc32(data) != layout.data_crc32:
-        raise DamagedFileError("what it holds was changed")
+        raise DamagedFileError("its data were changed")
 
 
 def _fields(features: ImageFeatures) -> dict[str, Any]:
@@ -187,7 +190,7 @@ def _header(layout: Layout, data_crc32: int) -> bytes:
 def _checked_layout(header: bytes, file_bytes: int) -> Layout:
     text = header[_LENGTH_BYTES:]
     if len(header) < DATA_START or header[:_LENGTH_BYTES] != len(text).to_bytes(_LENGTH_BYTES, "little"):
-        raise DamagedFileError("the header is not whole")
+        raise DamagedFileError("the header is incomplete")
     try:
         entries = json.loads(text)
         metadata = entries.pop("__metadata__")

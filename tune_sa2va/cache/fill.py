@@ -1,9 +1,9 @@
-"""Filling the cache: every process takes pictures that nobody has, until none is missing.
+"""Fills the cache: every process encodes pictures that no other process has claimed, until none is missing.
 
-Processes (workers of a lane, lanes, searches) speak only through the files: a picture is taken by locking its
-unfinished file, see `claim`. Each begins at a place of its own, so that they rarely meet. Threads read and resize the
-next pictures while the device encodes, and write the last ones. Killed at any moment, the files that are there are
-whole.
+Processes (workers of a lane, lanes, searches) coordinate only through files: a picture is claimed by locking its
+unfinished file; see `claim`. Each process begins at a random position, so that they rarely meet. While the device
+encodes, threads read and resize the next pictures and write the previous ones. A kill at any moment leaves only
+complete files.
 """
 
 import logging
@@ -34,7 +34,7 @@ from tune_sa2va.model.sa2va import ImageFeatures, Sa2VA
 log = logging.getLogger(__name__)
 
 GPU_BATCH = 8
-"""Pictures that a GPU encodes at once; halved where memory does not suffice. A CPU takes one: more are no faster."""
+"""Pictures that a GPU encodes at once; halved if memory runs out. A CPU encodes one at a time: more are no faster."""
 _READERS = 4
 _WRITES_WAITING = 16
 _POLL_S = 0.1
@@ -42,7 +42,10 @@ _POLL_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class FillProgress:
-    """Pictures whose features are there, whoever encoded them, of all that are wanted; `seconds` since the start."""
+    """present: wanted pictures whose features are in the cache, whichever process encoded them. total: wanted pictures.
+
+    encoded_here: pictures that this process encoded. seconds: since the start.
+    """
 
     present: int
     total: int
@@ -59,13 +62,15 @@ def fill(
     on_progress: Callable[[FillProgress], None] | None = None,
     batch_size: int | None = None,
 ) -> int:
-    """Returns when the features of all of `wanted` are in the cache; gives how many this process encoded.
+    """Returns once the features of all `wanted` pictures are in the cache, with the number that this process encoded.
 
-    limit_gib: what all caches below the cache's root may take together. on_progress: called at the start, after each
-    batch and at the end. batch_size: pictures at once; by default what suits the device.
+    limit_gib: how much all caches below the cache's root may take together; None for no limit.
+    on_progress: called at the start, after each batch and at the end.
+    batch_size: pictures that are encoded at once; None for the device's default.
 
     Raises:
-        CacheError: no room, by the limit or on the disk; nothing was encoded.
+        CacheError: there is not enough room within the limit or on the disk, and nothing was encoded; or a file cannot
+            be written.
         DataError: an image cannot be read.
     """
     note_wanted(cache.folder, (cache.path(picture).name for picture in wanted))
@@ -88,20 +93,20 @@ def fill(
             report(max(0, len(missing) - (worker.encoded - before)), worker.encoded)
         missing = cache.missing(missing)
         report(len(missing), worker.encoded)
-        if missing:  # others are at work on them, or were killed: then the next round gets their claims
+        if missing:  # other processes are encoding them; if one was killed, the next round gets its claims
             time.sleep(_POLL_S)
     return worker.encoded
 
 
 class _Worker:
-    """Takes pictures, encodes them in batches of equal shapes, writes them."""
+    """Claims pictures, encodes them in batches of equal shapes and writes their features."""
 
     def __init__(self, cache: FeatureCache, model: Sa2VA, batch_size: int) -> None:
         self._cache, self._model, self._batch_size = cache, model, batch_size
         self.encoded = 0
 
     def encode_unclaimed(self, missing: Sequence[Picture]) -> Iterator[None]:
-        """Encode those of `missing` that no other process has taken; yields after each batch."""
+        """Encodes the pictures of `missing` that no other process has claimed. Yields after each batch."""
         with ExitStack() as claims, ThreadPoolExecutor(_READERS) as readers, ThreadPoolExecutor(1) as writer:
             written: deque[Future[None]] = deque()
             for batch in self._batches(missing, claims, readers):
@@ -118,7 +123,7 @@ class _Worker:
     def _batches(
         self, missing: Sequence[Picture], claims: ExitStack, readers: ThreadPoolExecutor
     ) -> Iterator[list[tuple[Claim, EncoderInputs]]]:
-        """Claimed pictures of one shape each, whole batches first; the rest at the end."""
+        """Batches of claimed pictures of one shape each: full batches first, incomplete ones at the end."""
         open_batches: dict[torch.Size, list[tuple[Claim, EncoderInputs]]] = defaultdict(list)
         for claim, inputs in self._prepared(missing, claims, readers):
             batch = open_batches[inputs.pixel_values.shape]
@@ -130,7 +135,7 @@ class _Worker:
     def _prepared(
         self, missing: Sequence[Picture], claims: ExitStack, readers: ThreadPoolExecutor
     ) -> Iterator[tuple[Claim, EncoderInputs]]:
-        """Claimed pictures, read and resized some ahead."""
+        """Claimed pictures with their inputs; threads read and resize some of them ahead."""
         coming: deque[tuple[Claim, Future[EncoderInputs]]] = deque()
         for picture in missing:
             claim = Claim.take(self._cache.path(picture), self._cache.is_whole)
@@ -148,7 +153,7 @@ class _Worker:
         return encoder_inputs(laid_out(load_image(picture.image), picture.variant), self._model.dims)
 
     def _encode(self, inputs: list[EncoderInputs]) -> list[ImageFeatures]:
-        """Features on the device; in smaller batches from now on where the device's memory does not suffice."""
+        """Features on the device. If memory runs out, halves the batch size from now on."""
         try:
             return encode_batch(self._model, inputs, raw_high_res=self._cache.raw_high_res)
         except torch.OutOfMemoryError:
@@ -156,7 +161,11 @@ class _Worker:
                 raise
         torch.cuda.empty_cache()
         self._batch_size = max(1, len(inputs) // 2)
-        log.warning("Device memory holds no %d pictures at once; %d from now on.", len(inputs), self._batch_size)
+        log.warning(
+            "Device memory is too small for %d pictures at once; encoding %d from now on.",
+            len(inputs),
+            self._batch_size,
+        )
         return [
             features
             for start in range(0, len(inputs), self._batch_size)
@@ -169,12 +178,12 @@ class _Worker:
         except OSError as error:
             raise CacheError(
                 f"{self._cache.folder}: the features of an image cannot be written ({error.strerror}). "
-                "Make room or set TUNE_SA2VA_CACHE to another folder; what is there is kept."
+                "Make room or set TUNE_SA2VA_CACHE to another folder; features that are there are kept."
             ) from error
 
 
 class _Reporter:
-    """Turns numbers of missing pictures into progress."""
+    """Reports progress from numbers of missing pictures."""
 
     def __init__(self, total: int, on_progress: Callable[[FillProgress], None] | None) -> None:
         self._total, self._on_progress = total, on_progress

@@ -1,4 +1,4 @@
-"""Names in the cache: of a base model's folder and of an image's file. Content alone, never a path or a patient."""
+"""Names in the cache: of a base model's folder and of an image's file. They depend on content, never on a file name."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ from tune_sa2va.data.variants import Variant
 from tune_sa2va.errors import DataGoneError
 
 PREPROCESSING = "2"
-"""Raise it when the same image file would reach the encoders, or leave them, as other numbers."""
+"""Increase it when the same image file would give the encoders other inputs, or the cache other features."""
 
 SUFFIX = ".safetensors"
 
@@ -17,8 +17,9 @@ SUFFIX = ".safetensors"
 class CacheKey:
     """What all files of one folder have in common.
 
-    base: `model_hash` of the base model. dtype: as torch prints it, without `torch.`. raw_high_res: the finer levels
-    before `conv_s0`/`conv_s1`, for trials that train the mask decoder in full.
+    base: `model_hash` of the base model. dtype: as torch prints it, without `torch.`.
+    raw_high_res: the finer levels are stored as they are before `conv_s0` and `conv_s1`, for trials that train the mask
+        decoder in full.
     """
 
     base: str
@@ -36,7 +37,7 @@ class CacheKey:
 
 
 def file_name(image: str, variant: Variant) -> str:
-    """The file of an image (its `image_hash`) in a variant."""
+    """The name of the file for an image in a variant. image: its `image_hash`."""
     return f"{image}-{variant.value}{SUFFIX}"
 
 

@@ -1,6 +1,6 @@
-"""What the whole cache holds, and removing parts of it. No torch: `cache ls` answers at once.
+"""Lists and removes what is in the cache. Does not import torch, so that `cache ls` is fast.
 
-Only files that we name are ever counted or removed; whatever else lies in the folder stays.
+Only files with the cache's own names are counted or removed; any others in the folder stay.
 """
 
 import contextlib
@@ -23,8 +23,9 @@ _DAY_S = 86_400.0
 class CachedBase:
     """One folder of the cache.
 
-    model: name of the preset or checkpoint folder. base: 16 hex digits of its content. pictures: whole files; wanted:
-    those ever asked for, so the cache is complete when none of them is missing. last_used_s: seconds since 1970.
+    model: name of the preset or checkpoint folder. base: 16 hex digits of the hash of its content.
+    pictures: number of feature files. wanted: number of pictures ever requested. missing: wanted ones without a file.
+    num_bytes: of all feature files. last_used_s: seconds since 1970. in_use: a running process uses it.
     """
 
     folder: Path
@@ -45,18 +46,18 @@ class CachedBase:
 
 
 def cached_bases(root: Path) -> list[CachedBase]:
-    """Every folder of the cache below `root`, the last used first."""
+    """Every folder of the cache in `root`, most recently used first."""
     found = [_examine(folder) for folder in _folders(root)]
     return sorted(found, key=lambda each: -each.last_used_s)
 
 
 def cache_bytes(root: Path) -> int:
-    """Bytes of all features below `root`."""
+    """Bytes of all feature files in `root`."""
     return sum(path.stat().st_size for folder in _folders(root) for path in _feature_files(folder))
 
 
 def remove(base: CachedBase) -> int | None:
-    """Delete one folder of the cache; bytes freed, or None where a living process uses it."""
+    """Deletes one folder of the cache. Returns the bytes freed, or None if a running process uses it."""
     alone = take_alone(base.folder)
     if alone is None:
         return None
@@ -68,18 +69,18 @@ def remove(base: CachedBase) -> int | None:
             with contextlib.suppress(FileNotFoundError):
                 freed += path.stat().st_size
                 path.unlink()
-        with contextlib.suppress(OSError):  # not empty: someone else's files
+        with contextlib.suppress(OSError):  # not empty: it has other files
             base.folder.rmdir()
     return freed
 
 
 def older_than(bases: Sequence[CachedBase], days: float) -> list[CachedBase]:
-    """Those not used for so long."""
+    """The folders that were not used for more than `days`."""
     return [each for each in bases if time.time() - each.last_used_s > days * _DAY_S]
 
 
 def beyond(bases: Sequence[CachedBase], gib: float) -> list[CachedBase]:
-    """Those to remove so that the rest takes at most `gib`: the least recently used first, none that is in use."""
+    """The folders to remove so that the rest takes at most `gib`: least recently used first, none that is in use."""
     held = sum(each.num_bytes for each in bases)
     chosen = []
     for each in sorted(bases, key=lambda each: each.last_used_s):

@@ -1,4 +1,4 @@
-"""Where features and the built-in images are kept between searches."""
+"""The folder in which features and the built-in images are kept between searches."""
 
 import os
 from pathlib import Path
@@ -9,10 +9,10 @@ CACHE_VARIABLE = "TUNE_SA2VA_CACHE"
 
 
 def cache_folder() -> Path:
-    """$TUNE_SA2VA_CACHE, or ~/.cache/tune_sa2va; absolute.
+    """$TUNE_SA2VA_CACHE, or ~/.cache/tune_sa2va if it is not set; absolute.
 
     Raises:
-        UserError: the user has no home folder (a container's --user), and the variable is not set.
+        UserError: the variable is not set and the user has no home folder (as with --user in a container).
     """
     given = os.environ.get(CACHE_VARIABLE)
     try:
@@ -22,5 +22,5 @@ def cache_folder() -> Path:
 
 
 def features_folder() -> Path:
-    """What `FeatureCache` takes as its root."""
+    """The folder of all features: the root for `FeatureCache`."""
     return cache_folder() / "features"

@@ -1,4 +1,4 @@
-"""Progress of filling the cache: a bar on a terminal, a line every ten seconds elsewhere. Nothing if all is there."""
+"""Progress of filling the cache: a bar on a terminal, otherwise a line every ten seconds; nothing if none is missing."""
 
 import sys
 import time
@@ -15,7 +15,7 @@ _LINE_EVERY_S = 10.0
 
 @contextmanager
 def shown_progress() -> Iterator[Callable[[FillProgress], None]]:
-    """Gives what `fill` takes as `on_progress`; writes to stderr."""
+    """Yields a callback for `fill`'s `on_progress`, which writes to stderr."""
     if sys.stderr.isatty():
         columns = (TextColumn("encoding pictures"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
@@ -26,7 +26,7 @@ def shown_progress() -> Iterator[Callable[[FillProgress], None]]:
 
 
 class _Lines:
-    """Plain lines: the first report that something is missing, then one now and then, and the last."""
+    """Prints plain lines: the first report with missing pictures, then one every `_LINE_EVERY_S`, and the last."""
 
     def __init__(self) -> None:
         self._next_s = 0.0

@@ -1,4 +1,4 @@
-"""How much the features of a data set take, and whether there is room, before an encoder starts."""
+"""How much room the features of a data set need, and whether there is enough, before any encoder starts."""
 
 import shutil
 from collections import Counter
@@ -17,13 +17,13 @@ from tune_sa2va.model.preprocess import num_image_tokens
 
 _GIB = 2**30
 SPARE_BYTES = 2**30
-"""Left free on the disk, for the results of the search and whatever else lives there."""
+"""Left free on the disk for the search's results and other files."""
 
 
 def features_bytes(
     dims: Sa2VADims, sizes_px: Iterable[tuple[int, int]], dtype: torch.dtype, *, raw_high_res: bool
 ) -> int:
-    """Bytes of the files for pictures of these (height, width)."""
+    """Bytes of the feature files for pictures of these (height, width) in pixels."""
     counts = Counter(num_image_tokens(width, height, dims) for height, width in sizes_px)
     total = 0
     for tokens, count in counts.items():
@@ -33,13 +33,13 @@ def features_bytes(
 
 
 def check_room(root: Path, needed_bytes: int, num_pictures: int, limit_gib: float | None) -> None:
-    """Whether `needed_bytes` more go into the cache below `root`.
+    """Checks that there is room for `needed_bytes` more in the cache in `root`. limit_gib: None for no limit.
 
     Raises:
         CacheError: the limit or the disk is too small; nothing was written.
     """
     needed = f"{num_pictures:,} pictures need {needed_bytes / _GIB:.1f} GiB of feature cache"
-    cure = "python -m tune_sa2va.cache rm --down-to GIB frees what was not used for longest"
+    cure = "python -m tune_sa2va.cache rm --down-to GIB removes the least recently used features"
     if limit_gib is not None:
         held = cache_bytes(root)
         if held + needed_bytes > limit_gib * _GIB:

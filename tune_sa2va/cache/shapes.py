@@ -1,4 +1,4 @@
-"""Which shapes a base model's features have: how much they take, and whether a file is of this model."""
+"""The shapes of a base model's features, to compute their size and to check whether a file is of this model."""
 
 import torch
 
@@ -7,9 +7,10 @@ from tune_sa2va.model.dims import Sa2VADims
 
 
 def feature_shapes(dims: Sa2VADims, num_tokens: int, *, raw_high_res: bool) -> dict[str, tuple[int, ...]]:
-    """Name of each tensor of `ImageFeatures` -> its shape, for a picture of so many image tokens.
+    """Name of each tensor of `ImageFeatures` -> its shape, for a picture of `num_tokens` image tokens.
 
-    By rule, not by running the model without weights: Qwen-VL's vision towers compute with the numbers of the grid.
+    The shapes are computed by rule. The model cannot be run on the meta device for this: Qwen-VL's vision towers
+    compute with the values of the grid.
     """
     d, side, width = dims.sam2.d, dims.sam2.embed_side, dims.language_model.hidden_size
     shapes = {
@@ -25,9 +26,9 @@ def feature_shapes(dims: Sa2VADims, num_tokens: int, *, raw_high_res: bool) -> d
 
 
 def misfit(layout: Layout, dims: Sa2VADims, dtype: torch.dtype, *, raw_high_res: bool) -> str:
-    """What in a file's header is not of such a model; empty where all is. The number of image tokens may be any.
+    """How a file's header differs from features of this model; empty if it fits. Any number of image tokens fits.
 
-    A sound file of another model would stop a trial deep in the model.
+    An undamaged file of another model would otherwise stop a trial with an error deep inside the model.
     """
     tokens = layout.places.get("image_tokens")
     wanted = feature_shapes(dims, tokens.shape[0] if tokens and tokens.shape else 0, raw_high_res=raw_high_res)

@@ -1,4 +1,4 @@
-"""One folder of the cache, opened: which pictures it lacks, and reading their features."""
+"""An open folder of the cache: finds missing pictures and reads features."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -25,25 +25,26 @@ log = logging.getLogger(__name__)
 
 
 class Picture(NamedTuple):
-    """An image file as one variant shows it: what one file of the cache is about."""
+    """An image file in one variant. Each picture has one file in the cache."""
 
     image: Path
     variant: Variant = Variant.AS_IS
 
 
 def pictures(samples: Iterable[Sample], augment: Augment) -> list[Picture]:
-    """Every picture that training on `samples` may show, each once; an image with several texts is one picture."""
+    """Every picture that training on `samples` may show, each once. An image with several texts is one picture."""
     images = dict.fromkeys(sample.image for sample in samples)
     return [Picture(image, variant) for image in images for variant in variants_of(augment)]
 
 
 class FeatureCache:
-    """Features of one base model in one dtype. While it lives, `cache rm` leaves the folder alone."""
+    """Features of one base model in one dtype. While it is open, `cache rm` does not remove the folder."""
 
     def __init__(self, root: Path, model_folder: Path, dtype: torch.dtype, *, raw_high_res: bool) -> None:
-        """Use (and make) the folder for this base below `root`.
+        """Opens the folder for this base in `root`; makes it if necessary.
 
-        raw_high_res: keep the FPN's levels before `conv_s0`/`conv_s1`, for trials that train the mask decoder in full.
+        raw_high_res: keep the FPN's finer levels as they are before `conv_s0` and `conv_s1`, for trials that train the
+            mask decoder in full.
 
         Raises:
             CacheError: the folder cannot be made or written.
@@ -67,19 +68,19 @@ class FeatureCache:
             ) from error
 
     def close(self) -> None:
-        """Let `cache rm` have the folder; features that are loaded stay valid. The end of the process does it too."""
+        """Releases the folder for `cache rm`; loaded features stay valid. The end of the process does the same."""
         self._lock.close()
 
     def path(self, picture: Picture) -> Path:
-        """The file of a picture, there or not."""
+        """The path of a picture's file, whether it exists or not."""
         return self.folder / file_name(image_hash(picture.image), picture.variant)
 
     def missing(self, wanted: Sequence[Picture]) -> list[Picture]:
-        """Those of `wanted` that have no whole file. Says which files are damaged; they are as good as missing."""
+        """The pictures of `wanted` without a complete file. Damaged files count as missing, with a warning."""
         return [picture for picture in wanted if not self.is_whole(self.path(picture))]
 
     def is_whole(self, path: Path) -> bool:
-        """Whether a file is there, with the right length and header. Once whole, it is not looked at again."""
+        """Whether a file exists with the right length and header. If so, it is not checked again."""
         if path in self._sound:
             return True
         try:
@@ -102,14 +103,14 @@ class FeatureCache:
     def load(self, sample: Sample, variant: Variant = Variant.AS_IS, *, out: Tensor | None = None) -> ImageFeatures:
         """Features of one image on the CPU, in the cache's dtype.
 
-        Without `out` they are views into the mapped file: no copy, pages shared by all processes of the node. With
-        `out`, a CPU tensor of uint8 that is long enough (`num_bytes`), pinned or not, they are copied into it and are
-        views into it: one read, no page faults, and the buffer can go to a GPU in one piece. What a file holds is
-        compared with its checksum when it is read for the first time.
+        Without `out` they are views into the mapped file: nothing is copied, and all processes of the node share the
+        pages. With `out`, a CPU tensor of uint8 that is long enough (`num_bytes`), pinned or not, they are copied into
+        it and are views into it: one read, no page faults, and the buffer can be copied to a GPU in one piece. When a
+        file is read for the first time, its data are compared with their checksum.
 
         Raises:
-            DamagedFeaturesError: the file is missing or damaged, though `fill` was there before; it is deleted, so
-                that the next `fill` encodes the image again.
+            DamagedFeaturesError: the file is missing or damaged although `fill` was called. It is deleted, so that the
+                next `fill` encodes the image again.
             DataGoneError: the image itself is gone.
         """
         path = self.path(Picture(sample.image, variant))
@@ -130,5 +131,5 @@ class FeatureCache:
         return features
 
     def num_bytes(self, sample: Sample, variant: Variant = Variant.AS_IS) -> int:
-        """How long `out` of `load` must be."""
+        """The length that `out` of `load` must have."""
         return read_layout(self.path(Picture(sample.image, variant))).num_bytes

@@ -1,6 +1,7 @@
-"""Who uses a folder of the cache: a lock that the kernel lets go with the process, however that ends.
+"""Locks a folder of the cache while a process uses it. The kernel releases the lock when the process ends in any way.
 
-Readers and writers share the lock; `cache rm` wants it alone. The lock file's time is when the folder was last opened.
+Readers and writers share the lock; `cache rm` needs it exclusively. The lock file's modification time is the time when
+the folder was last opened.
 """
 
 import fcntl
@@ -12,12 +13,12 @@ LOCK_NAME = "lock"
 
 
 def use(folder: Path) -> BinaryIO:
-    """Make the folder if need be and hold its lock until the file that this gives is closed or garbage."""
+    """Makes the folder if necessary and takes its shared lock. Returns the lock file; closing it releases the lock."""
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         try:
             file = (folder / LOCK_NAME).open("ab")
-        except FileNotFoundError:  # `cache rm` was at work between the two lines
+        except FileNotFoundError:  # `cache rm` removed the folder in between
             continue
         fcntl.flock(file, fcntl.LOCK_SH)
         if is_open_file(file, folder / LOCK_NAME):
@@ -27,7 +28,7 @@ def use(folder: Path) -> BinaryIO:
 
 
 def take_alone(folder: Path) -> BinaryIO | None:
-    """The folder's lock for us alone, or None where a living process uses the folder."""
+    """Takes the folder's exclusive lock. Returns the lock file, or None if a running process uses the folder."""
     file = (folder / LOCK_NAME).open("ab")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -38,7 +39,7 @@ def take_alone(folder: Path) -> BinaryIO | None:
 
 
 def is_used(folder: Path) -> bool:
-    """Whether a living process has the folder open."""
+    """Whether a running process uses the folder."""
     held = take_alone(folder)
     if held is not None:
         held.close()
@@ -51,7 +52,7 @@ def last_used_s(folder: Path) -> float:
 
 
 def is_open_file(file: BinaryIO, path: Path) -> bool:
-    """Whether `path` still names the file that is open: nobody renamed or removed it since."""
+    """Whether `path` still is the open file: nobody has renamed, replaced or removed it since."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
