@@ -1,4 +1,4 @@
-"""Progress of filling the cache: a bar on a terminal, otherwise a line every ten seconds; nothing if none is missing."""
+"""Progress of filling the cache: a bar on a terminal, otherwise a line every ten seconds. Silent if none is missing."""
 
 import sys
 import time
