@@ -1,4 +1,4 @@
-"""The command: tables within 80 columns, JSON with the same numbers, one sentence for wrong use."""
+"""The command `inspect`: tables within 80 columns, JSON with the same numbers, one sentence for wrong use."""
 
 import json
 import subprocess
@@ -76,7 +76,7 @@ finally:
 
 
 def test_the_second_time_is_quick_and_says_the_same(capsys: pytest.CaptureFixture[str]) -> None:
-    """Quick: without torch and transformers, whose import alone takes seconds."""
+    """The second answer is quick because torch and transformers, whose import takes seconds, are not imported."""
     flags = ("--model", "tiny", "--image-size", "64x64", "--json")
     first = inspect(capsys, *flags)[1]
     again = subprocess.run([sys.executable, "-c", ASKS, *flags], capture_output=True, text=True, timeout=120)

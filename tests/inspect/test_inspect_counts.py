@@ -1,4 +1,4 @@
-"""Counts of the 8B model against the reference's own, and of what a trial of the tiny preset really trains."""
+"""Counts of the 8B model against the reference's, and of the tiny preset against what a trial really trains."""
 
 import pytest
 
@@ -55,7 +55,7 @@ def test_trained_is_what_a_trial_trains(tiny: Sa2VA, full, encoder: EncoderSetti
     sizes = {name: value.numel() for name, value in adapters.parameters.items()}
     adapters.detach()
     lora_size = sum(size for name, size in sizes.items() if ".lora_" in name)
-    assert counts.adapter_reached == lora_size  # the recipe's names match nothing that stays unreached
+    assert counts.adapter_reached == lora_size  # a gradient reaches all modules that the recipe's names match
     assert counts.in_full == sum(sizes.values()) - lora_size
 
 

@@ -1,1 +1,1 @@
-"""What a model holds, what a configuration trains in it, and how much memory that takes; nothing is loaded."""
+"""Counts a model's parameters and those that a configuration trains, and predicts memory, without loading the model."""

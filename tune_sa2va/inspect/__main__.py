@@ -1,7 +1,7 @@
-"""`python -m tune_sa2va.inspect --model DIR|PRESET`: what the model holds, what would be trained, what it takes.
+"""`python -m tune_sa2va.inspect --model DIR|PRESET`: a model's parameters, those that are trained, and memory.
 
-Only shapes are looked at, so it takes no memory, whatever the size of the model. Half a minute the first time, and a
-second from then on: the answer is kept.
+It uses only shapes, so it needs little memory for a model of any size. It takes half a minute the first time and a
+second from then on, because answers are kept.
 """
 
 import json
@@ -37,34 +37,40 @@ def main(
     rank: Annotated[int, typer.Option(help="Rank of the adapters.")] = 64,
     alpha: Annotated[float, typer.Option(help="lora_alpha of the adapters.")] = 128,
     targets: Annotated[
-        str, typer.Option(help="Ends of the names of the modules that get an adapter, with commas between.")
+        str, typer.Option(help="Ends of the names of modules that get an adapter, separated by commas.")
     ] = "q_proj,k_proj,v_proj,o_proj",
     full_modules: Annotated[
         str,
-        typer.Option(help="Trained in full: text_hidden_fcs, mask_decoder, neck; commas between.", show_default="none"),
+        typer.Option(
+            help="Modules trained in full, separated by commas: text_hidden_fcs, mask_decoder, neck.",
+            show_default="none",
+        ),
     ] = "",
     sam2: Annotated[HieraTargets, typer.Option(help="Blocks of SAM2's image encoder that get adapters.")] = "none",
     vision: Annotated[
-        VisionTargets, typer.Option(help="The same of InternVL's projector, or of its vision tower, too.")
+        VisionTargets,
+        typer.Option(help="Whether InternVL's projector (mlp1), or also its vision tower (all), gets adapters."),
     ] = "none",
     encoder_rank: Annotated[int, typer.Option(min=1, max=512, help="Rank of the encoders' adapters.")] = 16,
     image_size: Annotated[
         list[str] | None,
-        typer.Option(help="WIDTHxHEIGHT in pixels; may be given again.", show_default="512x512, 768x768, 1024x1024"),
+        typer.Option(
+            help="WIDTHxHEIGHT in pixels; may be given several times.", show_default="512x512, 768x768, 1024x1024"
+        ),
     ] = None,
     precision: Annotated[Precision, typer.Option(help="bf16 as on GPUs, fp32 as on CPUs.")] = "bf16",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of tables.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not tables.")] = False,
 ) -> None:
-    """Count a model's parameters, the adapters' among them, and the memory that training would take.
+    """Count the parameters of a model and of its adapters, and predict the memory that training takes.
 
-    Nothing is loaded: the answer comes from the shapes alone. "Reached" counts adapters that a gradient can reach;
-    SAM2's memory attention, which the recipe's names match too, never runs on a single image.
+    Nothing is loaded: the answer follows from the shapes. "Reached" counts adapters that get a gradient. SAM2's memory
+    attention, which the recipe's names also match, gets none, since a single image does not use it.
     """
     sizes = [_size(text) for text in image_size or ("512x512", "768x768", "1024x1024")]
     encoder = EncoderSettings(sam2=sam2, vision=vision, r=encoder_rank)
     config = _config(rank, alpha, targets, full_modules).model_copy(update={"encoder": encoder})
 
-    from rich.console import Console  # heavy imports wait, so that --help is quick
+    from rich.console import Console  # heavy imports are deferred to keep --help fast
 
     from tune_sa2va.inspect.kept import keep, kept_answer, key_of
     from tune_sa2va.model.locate import model_folder
@@ -111,7 +117,7 @@ def _answer(
 
 
 def _config(rank: int, alpha: float, targets: str, full_modules: str) -> TrialConfig:
-    low, high = 1, 512  # LoraSettings' own bounds, said in the words of the flag
+    low, high = 1, 512  # the bounds of LoraSettings, checked here so that the message names the flag
     if not low <= rank <= high:
         raise UserError(f"--rank must be from {low} to {high}, got {rank}.")
     if not 0 < alpha <= 64 * rank:

@@ -1,6 +1,6 @@
-"""Parameters by part of the model, and of what a trial trains in each: on the meta device, so in no memory at all.
+"""Counts parameters by part of the model, and those that a trial trains in each, on the meta device.
 
-Parts are the reference's, and its total is counted: with SAM2's video memory, which the native model leaves out.
+Parts and total are the reference's. They include SAM2's video memory, which the native model lacks.
 """
 
 import math
@@ -33,7 +33,11 @@ _REST = "SAM2 memory encoder, rest"
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Parameters of one part of the model: all; of adapters, and those that a gradient reaches; trained in full."""
+    """Numbers of parameters in one part of the model.
+
+    total: all of the part. adapter_modules: modules with adapters. adapter: parameters of adapters. adapter_reached:
+    those of them that a gradient reaches. in_full: parameters of modules trained in full.
+    """
 
     name: str
     total: int
@@ -45,7 +49,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class ModuleGroup:
-    """Linear modules with adapters that differ in their numbers alone. `name` is the reference's, with ranges."""
+    """Linear modules with adapters whose names differ only in numbers.
+
+    name: the reference's, with ranges for the numbers. count: of modules. reached: whether a gradient reaches them.
+    """
 
     name: str
     count: int
@@ -56,7 +63,7 @@ class ModuleGroup:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """The whole account. Parts in the order of the forward."""
+    """All counts. parts: in the order of the forward pass."""
 
     parts: tuple[Part, ...]
     modules: tuple[ModuleGroup, ...]
@@ -73,7 +80,7 @@ class Counts:
 
     @property
     def adapter_reached(self) -> int:
-        """Those of them that a gradient reaches."""
+        """Parameters of adapters that a gradient reaches."""
         return sum(part.adapter_reached for part in self.parts)
 
     @property
@@ -105,7 +112,9 @@ def count(
     lm_loss: bool,
     encoder: EncoderSettings = NO_ENCODER,
 ) -> Counts:
-    """Counts of `model`, which may lie on the meta device, and of what a trial of these settings trains.
+    """Counts the parameters of `model`, which may be on the meta device, and those that a trial trains.
+
+    lm_loss: whether the answer's cross entropy has a weight above 0.
 
     Raises:
         UserError: `lora.target_modules` or `encoder` names what cannot be trained.
@@ -136,7 +145,7 @@ def count(
 
 def _totals(model: Sa2VA) -> dict[str, int]:
     totals: dict[str, int] = {}
-    for name, parameter in model.named_parameters():  # a tied lm_head counts once, as the reference counts it
+    for name, parameter in model.named_parameters():  # a tied lm_head counts once, as in the reference
         part = _part_of(name)
         totals[part] = totals.get(part, 0) + parameter.numel()
     video = video_memory_shapes(model.dims.sam2)
@@ -168,7 +177,7 @@ def _native(
 def _in_encoders(model: Sa2VA, encoder: EncoderSettings) -> list[_Adapted]:
     adapted = []
     for target in find_encoder_targets(model, encoder):
-        if target.third:  # the first third stands for all of a fused module
+        if target.third:  # the first third is counted for the whole fused module
             continue
         rows, columns = model.get_parameter(f"{target.native}.weight").shape
         out_features = rows * (1 if target.third is None else 3)
@@ -186,7 +195,7 @@ def _video(model: Sa2VA, patterns: Sequence[str]) -> list[_Adapted]:
 
 
 def _grouped(adapted: Sequence[_Adapted]) -> list[ModuleGroup]:
-    """`...layers.0.q_proj` to `...layers.27.q_proj` as one line `...layers.{0-27}.q_proj`."""
+    """Groups `...layers.0.q_proj` to `...layers.27.q_proj` as `...layers.{0-27}.q_proj`."""
     groups: dict[tuple[str, int, int, bool], list[_Adapted]] = {}
     for module in adapted:
         alike = re.sub(r"\d+", "#", module.reference)

@@ -1,7 +1,7 @@
-"""Answers that were worked out before: shapes, code and settings that are the same give the same answer.
+"""Keeps answers of `inspect`. The same shapes, code and settings always give the same answer.
 
-Memory is found by rehearsing a step of the whole model on tensors without content, a quarter of a minute for each image
-size; and to import torch and transformers alone takes seconds. So an answer is kept, beside the features.
+Predicting memory runs a step of the whole model on fake tensors, which takes 15 s for each image size, and importing
+torch and transformers takes seconds. So answers are kept in the cache folder.
 """
 
 import hashlib
@@ -14,20 +14,20 @@ from tune_sa2va.cache.place import cache_folder
 from tune_sa2va.durable import write_whole
 
 _LIBRARIES = ("torch", "transformers", "peft")
-_TOLD_BY = ("*.json", "*.safetensors")
-"""Files of a model that say its shapes: of the second kind only the names and sizes."""
+_SHAPE_FILES = ("*.json", "*.safetensors")
+"""Files of a model that determine its shapes. Of safetensors files only names and sizes are used."""
 
 
 def key_of(model: Path, *question: object) -> str:
-    """A name for the answer to a question about the model in the folder `model`."""
+    """A key for the answer to `question` about the model in the folder `model`."""
     digest = hashlib.sha256(repr(question).encode())
-    for part in _told(model):
+    for part in _inputs(model):
         digest.update(part)
     return digest.hexdigest()[:40]
 
 
 def kept_answer(key: str) -> str | None:
-    """The text that was printed then; None where nothing was kept."""
+    """The text that was kept under `key`; None if there is none."""
     try:
         return _file(key).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
@@ -35,7 +35,7 @@ def kept_answer(key: str) -> str | None:
 
 
 def keep(key: str, answer: str) -> None:
-    """For the next time. Where nothing can be kept, the next one is worked out again."""
+    """Keeps an answer. Does nothing if the folder cannot be written; the answer is then computed again next time."""
     try:
         _file(key).parent.mkdir(parents=True, exist_ok=True)
         write_whole(_file(key), answer.encode())
@@ -47,12 +47,13 @@ def _file(key: str) -> Path:
     return cache_folder() / "inspect" / f"{key}.txt"
 
 
-def _told(model: Path) -> Iterator[bytes]:
+def _inputs(model: Path) -> Iterator[bytes]:
+    """What an answer depends on besides the question: versions, this package's code and the model's files."""
     for library in _LIBRARIES:
         yield f"{library} {metadata.version(library)}".encode()
     for file in sorted(Path(tune_sa2va.__file__).parent.rglob("*.py")):
         yield file.read_bytes()
-    for pattern in _TOLD_BY:
+    for pattern in _SHAPE_FILES:
         for file in sorted(model.glob(pattern)):
             yield file.name.encode()
             yield file.read_bytes() if file.suffix == ".json" else str(file.stat().st_size).encode()

@@ -1,4 +1,4 @@
-"""The account of `inspect` as tables for a reader, within 80 columns, and as plain values for JSON."""
+"""Shows the results of `inspect` as tables within 80 columns, or as plain values for JSON."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -16,7 +16,7 @@ _SAM2 = "grounding_encoder.sam2_model."
 
 
 def to_plain(model: str, counts: Counts, memory: Sequence[MemoryEstimate]) -> dict[str, Any]:
-    """Everything as plain values; sizes in GiB."""
+    """All results as plain values; sizes in GiB."""
     return {
         "model": model,
         "parameters": {"total": counts.total, "parts": {part.name: part.total for part in counts.parts}},
@@ -43,14 +43,14 @@ def to_plain(model: str, counts: Counts, memory: Sequence[MemoryEstimate]) -> di
 
 
 def memory_to_plain(estimate: MemoryEstimate) -> dict[str, Any]:
-    """An estimate with its sums, rounded to MiB."""
+    """An estimate with its sums in GiB, rounded to three decimals (MiB)."""
     sums = {name: getattr(estimate, name) for name in ("context_gib", "loading_gib", "step_gib", "card_gib")}
     values = asdict(estimate) | sums
     return {name: round(value, 3) if isinstance(value, float) else value for name, value in values.items()}
 
 
 def print_counts(console: Console, counts: Counts) -> None:
-    """Parameters by part, and the modules with adapters."""
+    """Prints parameters by part, and the modules with adapters."""
     table = Table(box=box.SIMPLE_HEAD, title="Parameters", title_justify="left")
     table.add_column("part")
     headers = ["all", "adapters", "of them reached"] + (["in full"] if counts.in_full else [])
@@ -73,7 +73,7 @@ def print_counts(console: Console, counts: Counts) -> None:
 
 
 def print_memory(console: Console, memory: Sequence[MemoryEstimate], precision: str) -> None:
-    """Expected memory, a row an image size."""
+    """Prints expected memory, one row per image size."""
     table = Table(
         box=None, padding=(0, 1, 0, 0), title=f"\nExpected memory in {precision}, GiB\n", title_justify="left"
     )
@@ -88,9 +88,9 @@ def print_memory(console: Console, memory: Sequence[MemoryEstimate], precision: 
     console.print(table)
     console.print(
         "\nbase: the weights that a step needs. adapters: trained values, their copies,\n"
-        "gradients and AdamW's moments. step: the peak of a training step.\n"
-        "loading: with the encoders, which leave the card before the first step.\n"
-        "card: the larger of both and what a CUDA process takes besides."
+        "gradients and AdamW's moments. step: peak of a training step.\n"
+        "loading: with the encoders, which are released before the first step.\n"
+        "card: the larger of step and loading, plus the CUDA context."
     )
 
 
