@@ -1,4 +1,4 @@
-"""A results folder as a search leaves it, made by the training loop itself; only Ray and Optuna are not there."""
+"""Makes a results folder as a search leaves it, by the real training loop but without Ray and Optuna."""
 
 import dataclasses
 from pathlib import Path
@@ -24,7 +24,7 @@ CONFIGS: dict[str, TrialConfig] = {
 
 
 def make_search(folder: Path, *, trials: tuple[str, ...] = ("aa", "bb"), images: int = 8, folds: int = 1) -> Path:
-    """Trials, one epoch each, of the tiny preset on a few procedural images."""
+    """Makes trials of the tiny preset, one epoch each, on a few procedural images."""
     settings = lane_settings(folder, images=images)
     write_split(folder, cut_into_folds(read_split(folder, settings.data), folds, seed=0))
     cached = {"feature_cache": settings.feature_cache, "raw_high_res": settings.raw_high_res}

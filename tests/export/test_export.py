@@ -1,4 +1,4 @@
-"""Exports of a small real search: equal scores in a fresh process, a card without names, nothing left of a bad one."""
+"""Exports of a small real search: equal scores in a fresh process, a card without names, no trace of a failed one."""
 
 import dataclasses
 import json
@@ -104,7 +104,7 @@ def test_merged_loads_back_key_for_key(search: Path, tmp_path: Path) -> None:
 
 
 def spoilt(search: Path, tmp_path: Path, **changes: object) -> Path:
-    """A copy of the search whose record of trial aa says something else."""
+    """A copy of the search in which the recorded Dice of trial aa is wrong."""
     copy = tmp_path / "spoilt"
     shutil.copytree(search, copy)
     records = RunRecords.open(copy)
@@ -113,7 +113,7 @@ def spoilt(search: Path, tmp_path: Path, **changes: object) -> Path:
     return copy
 
 
-@pytest.mark.slow  # `_verify` has its limits by itself in test_write; this is the whole way to it
+@pytest.mark.slow  # runs the whole export; test_write tests the limits of `_verify` alone
 def test_a_score_that_is_not_reproduced_is_not_published(search: Path, tmp_path: Path) -> None:
     run, to = spoilt(search, tmp_path, val_dice=0.99), tmp_path / "adapter"
     code, output = export("--run", run, "--trial", "aa", "--to", to)

@@ -1,4 +1,4 @@
-"""What of a trial with folds is exported: each form proved by a fresh process, and taken by who reads exports."""
+"""The forms in which a trial with folds is exported: a fresh process verifies each, and each can be evaluated."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""An adapter merged into a base of many shards: every key stays in its file, and what changed is W + scale B A."""
+"""An adapter merged into a base of many shards: every key stays in its file, and changed weights are W + scale B A."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ INDEX = "model.safetensors.index.json"
 
 
 def shard(base: Path, to: Path, num_shards: int) -> dict[str, str]:
-    """`base` with its weights in several files, as large checkpoints are published; returns which key lies where."""
+    """Writes `base` with its weights in several files, as large checkpoints are published. Returns each key's file."""
     to.mkdir()
     tensors = load_file(base / "model.safetensors")
     weight_map = {
@@ -39,7 +39,7 @@ def shard(base: Path, to: Path, num_shards: int) -> dict[str, str]:
 
 
 def adapt(model: Sa2VA, to: Path, *, use_rslora: bool = False) -> dict[str, torch.Tensor]:
-    """Write an adapter that moves every target, one module in full too; returns the weights that it stands for."""
+    """Writes an adapter that changes every target, and one module in full. Returns the weights that merging gives."""
     lora = RECIPE.replace({"lora.r": 4, "lora.alpha_over_r": 2.0, "lora.use_rslora": use_rslora}).lora
     scale = 8 / 2 if use_rslora else 8 / 4  # alpha / sqrt(r), alpha / r
     encoder_scale = 4.5 / 3**0.5 if use_rslora else 4.5 / 3

@@ -1,4 +1,4 @@
-"""How far an export may be from its record, and whose test scores its card has."""
+"""How much an export may differ from its record, and whose test scores its card has."""
 
 import dataclasses
 import math
@@ -24,7 +24,7 @@ def verify(scores: FreshScores, *, merged: bool = False) -> Verification:
 
 
 def fresh(dice: float, precision: str) -> FreshScores:
-    """One image of 100 million vessel pixels with this Dice: 2 TP / (2 TP + FN); none for NaN."""
+    """Counts of one image of 100 million vessel pixels with this Dice: 2 TP / (2 TP + FN). No image for NaN."""
     tp = 0 if math.isnan(dice) else round(dice * 1e8 / (2 - dice))
     counts = [] if math.isnan(dice) else [[tp, 0, 100_000_000 - tp, 0]]
     return FreshScores(default_counts=counts, chosen_counts=counts, threshold=0.5, precision=precision, device="cpu")
@@ -55,7 +55,7 @@ def test_the_test_scores_are_this_checkpoints(tmp_path: Path) -> None:
          "threshold": 0.5, "tp": tp, "fp": 0, "fn": 10 - tp, "tn": 5,
          "cl_dice": 0.5, "hd95_px": 1.0, "betti_error": 0.0}
         for row, checkpoint, counts in (
-            ("recipe", "0003, epoch 2", (8, 6)),  # the same state under two names
+            ("recipe", "0003, epoch 2", (8, 6)),  # one checkpoint in two rows
             ("untuned base", "0003, epoch 1", (1, 1)),
             ("winner", "0003, epoch 2", (8, 6)),
         )

@@ -82,7 +82,7 @@ class BaseModelName(Frozen):
 
 
 class Verification(Frozen):
-    """Dice of the export on the validation part at 0.5, computed by a new process, against what the search recorded."""
+    """Dice of the export on the validation part at 0.5, from a fresh process, against what the search recorded."""
 
     recorded_val_dice: float
     val_dice: float

@@ -1,4 +1,4 @@
-"""The adapter of a search's best trial, or of any trial, as files for Sa2VA, scored again first."""
+"""Exports the adapter of a search's best trial, or of any trial, as files for Sa2VA, and verifies its scores first."""
 
 from tune_sa2va.export.checkpoints import TrialCheckpoint, best_checkpoint, best_of_search, find_checkpoints
 from tune_sa2va.export.command import app

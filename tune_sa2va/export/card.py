@@ -1,7 +1,6 @@
-"""The model card, README.md of an export: what it is, what it was tuned on, how good it is, how to load it.
+"""The model card (README.md) of an export: what it is, what it was tuned on, how good it is, how to load it.
 
-It names no file of the data, and all text that comes from settings or folders is written so that Markdown and HTML take
-it for text.
+It contains no file name of the data. All text from settings or folders is escaped for Markdown and HTML.
 """
 
 import html
@@ -16,8 +15,8 @@ from peft import PeftModel
 model = PeftModel.from_pretrained(sa2va, "this/folder").merge_and_unload()  # sa2va: the base, loaded as usual
 ```
 
-Module names are Sa2VA's own. Adapters of SAM2's memory attention, which a single image never runs, have B = 0 (or are
-left out, where the export was asked for the live ones only).
+Module names are Sa2VA's own. Adapters of SAM2's memory attention, which a single image does not use, have B = 0 (or are
+left out, if the export was made with --live-only).
 """
 _USE_ENSEMBLE = """Each folder `fold_0`, `fold_1`, ... is an adapter in PEFT's format. `python -m tune_sa2va.predict`,
 `evaluate` and `load_adapter` take this folder and average the probabilities of all of them.
@@ -25,16 +24,16 @@ _USE_ENSEMBLE = """Each folder `fold_0`, `fold_1`, ... is an adapter in PEFT's f
 _WHAT: dict[FinalName, str] = {
     "best-run": "LoRA adapter for Sa2VA",
     "average": "Mean of LoRA adapters for Sa2VA",
-    "refit": "LoRA adapter for Sa2VA, trained on all images but the test part,",
+    "refit": "LoRA adapter for Sa2VA, trained on all images outside the test part",
     "ensemble": "Ensemble of LoRA adapters for Sa2VA",
 }
 _USE_MERGED = """The folder has the base's layout and keys, and loads as the base does. It holds no code:
-copy the `*.py` files of the base checkpoint beside `config.json`, where `auto_map` names them.
+copy the `*.py` files that `auto_map` names from the base checkpoint into the folder of `config.json`.
 """
 
 
 def card(tuned: Tuned, of_texts: Mapping[str, TextScores] | None = None) -> str:
-    """The card's text. of_texts: text -> its own scores on the test part, where there are several."""
+    """The card's text. of_texts: text -> its own scores on the test part, if there are several texts."""
     what = "Merged Sa2VA checkpoint" if tuned.merged else _WHAT[tuned.final]
     lora, train = tuned.config.lora, tuned.config.train
     verification = tuned.verification
@@ -54,7 +53,7 @@ Found by tune_sa2va: trial {literal(tuned.trial)}, epoch {tuned.epoch}.{_choice(
 
 ## Scores
 
-Means over images on their own pixels, with 95% bootstrap intervals over groups (patients).
+Means over images at their original resolution, with 95% bootstrap intervals over groups (patients).
 
 | part | images / groups | threshold | Dice | IoU | recall | precision |
 |---|---|---|---|---|---|---|
@@ -63,7 +62,7 @@ Means over images on their own pixels, with 95% bootstrap intervals over groups 
 {_verdict(tuned)}The validation part chose trial, epoch and threshold, so its scores are optimistic{_about_test(tuned)}.
 Loaded by a fresh process ({verification.precision}, {literal(verification.device)}), the validation Dice at 0.5 is \
 {verification.val_dice:.6f}; the
-search recorded {verification.recorded_val_dice:.6f}, {verification.difference:.1e} apart \
+search recorded {verification.recorded_val_dice:.6f}. The difference is {verification.difference:.1e} \
 (at most {verification.tolerance:.0e} is allowed).
 
 ## Use in Sa2VA
@@ -80,13 +79,13 @@ def _folds(tuned: Tuned) -> str:
         return ""
     own = "" if tuned.fold is None else f"; this adapter was not trained on fold {tuned.fold}"
     return (
-        f"; {tuned.split.folds} folds of the images outside the test part{own}. Validation scores are of all these "
-        "images, each predicted by the fold's adapter that never saw it"
+        f"; {tuned.split.folds} folds of the images outside the test part{own}. Validation scores are over all these "
+        "images, each predicted by the adapter that was not trained on it"
     )
 
 
 def literal(text: str) -> str:
-    """`text` as code that neither Markdown nor HTML acts upon."""
+    """`text` as HTML code in which neither Markdown nor HTML is interpreted; "unknown" if it is empty."""
     plain = " ".join(text.split()).replace("`", "'").replace("|", "/")
     return f"<code>{html.escape(plain)}</code>" if plain else "unknown"
 
@@ -102,7 +101,7 @@ def _rows(tuned: Tuned) -> str:
 
 
 def _text_rows(of_texts: Mapping[str, TextScores]) -> str:
-    """A row of the table for each text, each with its line end."""
+    """One row of the table for each text, each ending in a newline."""
     rows = []
     for text, scores in of_texts.items():
         absent = f"; absent in {scores.absent_in_words}" if scores.num_absent else ""
@@ -137,6 +136,6 @@ def _about_test(tuned: Tuned) -> str:
 
 
 def _verdict(tuned: Tuned) -> str:
-    """Of the winner only: what it is beside the recipe and the untuned base."""
+    """For the winner only: how it compares with the recipe and the untuned base."""
     verdict = tuned.metrics.test_verdict
     return f"On the locked test part: {verdict}\n\n" if verdict else ""

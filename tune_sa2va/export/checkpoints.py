@@ -1,4 +1,4 @@
-"""Which states of its trials a search has on the disk, while it runs or afterwards."""
+"""Finds the checkpoints of a search's trials on disk, while it runs or afterwards."""
 
 import hashlib
 import json
@@ -17,10 +17,11 @@ ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialCheckpoint:
-    """A trial's state after the epoch that it counts by (`results.best`), as it lies in the results folder.
+    """A trial's checkpoint after its best epoch (`results.best`), in the results folder.
 
-    epoch, val_dice, can_win: as the search's tables have them. config: with what the trial changed on its way (a halved
-    micro-batch). can_win: of the search and not failed; reruns win by their mean (`propose.confirmation`).
+    epoch, val_dice: the best epoch and its Dice according to the search's tables.
+    config: including what changed during the trial (a halved micro-batch).
+    can_win: it is a trial of the search and did not fail; reruns win by their mean (`propose.confirmation`).
     """
 
     folder: Path
@@ -30,19 +31,19 @@ class TrialCheckpoint:
     config: TrialConfig
     can_win: bool
     folds: int = 1
-    """Adapters that it has."""
+    """Number of its adapters: 1 without folds."""
 
     def adapter(self, fold: int = 0) -> Path:
-        """The folder of one of its adapters."""
+        """The folder of its adapter, or with folds of one of them, counted from 0."""
         return (self.folder / f"fold_{fold}" if self.folds > 1 else self.folder) / "adapter"
 
     @property
     def refit_folder(self) -> Path:
-        """Where the search keeps its configuration's training on all images, if there was one: a checkpoint."""
+        """The checkpoint of this configuration's training on all images; it exists only if there was one."""
         return self.folder.parents[3] / "refit" / f"{self.trial_id}-epoch{self.epoch}"
 
     def fold_dice(self, fold: int) -> float:
-        """Validation Dice of one of its adapters, on the images of its own fold.
+        """Validation Dice of one fold's adapter, on the images of that fold.
 
         Raises:
             CheckpointError: the fold's state cannot be read.
@@ -55,25 +56,25 @@ class TrialCheckpoint:
 
     @property
     def label(self) -> str:
-        """Names this state among all of its search, as `test_scores.parquet` does."""
+        """Identifies this checkpoint within the search, as in `test_scores.parquet`."""
         return f"{self.trial_id}, epoch {self.epoch}"
 
     def label_of(self, final: FinalName) -> str:
-        """Names what is exported of it, as `test_scores.parquet` does."""
+        """Identifies an export of this checkpoint in the form `final`, as in `test_scores.parquet`."""
         if final == "refit":
             return f"{self.label}, trained again on all"
         return self.label if self.folds == 1 else f"{self.label}, {final} of {self.folds} folds"
 
 
 def find_checkpoints(run: Path) -> list[TrialCheckpoint]:
-    """The best state of every trial of the search in `run`, best validation Dice first (ties: the earlier trial).
+    """The best checkpoint of every trial of the search in `run`, highest validation Dice first (ties: earlier trial).
 
-    Which epoch that is the tables say. A checkpoint that they do not know (the time budget ended the search before Tune
-    heard of it) is none, and a trial whose checkpoint is not on the disk is left out.
+    The tables decide which epoch is best. A checkpoint that they do not list does not count (the time budget may have
+    ended the search before Tune was told of it), and a trial whose checkpoint is not on disk is left out.
 
     Raises:
         UserError: `run` is not a results folder.
-        CheckpointError: a checkpoint does not say what it is of.
+        CheckpointError: the state of a checkpoint cannot be read.
     """
     if not (run / "search.yaml").exists():
         raise ResultsError(f"{run}: holds no search (no search.yaml). Give the folder results/NAME of a search.")
@@ -101,8 +102,8 @@ def find_checkpoints(run: Path) -> list[TrialCheckpoint]:
 
 
 def _about(folder: Path) -> tuple[TrialConfig, int] | None:
-    """Configuration and number of adapters of the checkpoint in `folder`; None where there is none, or a running search
-    just replaced it."""
+    """Configuration and number of adapters of the checkpoint in `folder`; None if there is none, or a running search
+    has just replaced it."""
     path = folder / "state.json"
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
@@ -112,19 +113,19 @@ def _about(folder: Path) -> tuple[TrialConfig, int] | None:
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(
-            f"{path}: damaged ({reason}). Put back a copy of it, or delete the folder {folder.name}, "
-            "and that epoch is left out."
+            f"{path}: damaged ({reason}). Put back a copy of it, or delete the folder {folder.name} to leave that "
+            "trial out."
         ) from error
 
 
 def best_checkpoint(run: Path, trial_id: str | None = None) -> TrialCheckpoint:
-    """The best checkpoint of the search, among trials that did not fail, or of one trial.
+    """The checkpoint of the trial `trial_id`; if that is None, the one that the search chose.
 
-    Of a search that chooses otherwise (by reruns, --confirm, or with folds, where the recipe may stand), the one that
-    it chose, once it has.
+    By default a search chooses the trial with the highest validation Dice that did not fail. With --confirm or folds it
+    chooses at its end, by reruns or perhaps the recipe; until then the highest Dice counts.
 
     Raises:
-        UserError: there is none, or no such trial.
+        UserError: there is no checkpoint, or none of this trial.
     """
     checkpoints = find_checkpoints(run)
     if not checkpoints:
@@ -142,38 +143,38 @@ def best_checkpoint(run: Path, trial_id: str | None = None) -> TrialCheckpoint:
 
 
 def _full_id(given: str) -> str:
-    """As records have it: 3 is 0003, 3-seed1 is 0003-seed1."""
+    """The id as in the records: 3 is 0003, 3-seed1 is 0003-seed1."""
     place, dash, seed = given.partition("-")
     return f"{int(place):04d}{dash}{seed}" if place.isascii() and place.isdigit() and len(place) < 9 else given
 
 
 def best_of_search(run: Path, checkpoints: Sequence[TrialCheckpoint]) -> TrialCheckpoint:
-    """The first of `find_checkpoints` that can win: what the search chose where nothing was confirmed.
+    """The first of `checkpoints` (from `find_checkpoints`) that can win: the highest validation Dice.
 
     Raises:
-        ResultsError: each of them failed.
+        ResultsError: all of them belong to failed trials.
     """
     best = next((checkpoint for checkpoint in checkpoints if checkpoint.can_win), None)
     if best is None:
         raise ResultsError(
-            f"{run}: each trial with a checkpoint failed later; trials.parquet has the reasons. One of them can be "
-            "exported by --trial."
+            f"{run}: every trial with a checkpoint failed later; trials.parquet has the reasons. Export one of them "
+            "with --trial."
         )
     return best
 
 
 def _chosen(run: Path) -> str | None:
-    """The trial that the search exported, where the highest score alone does not decide."""
+    """The trial that the search exported, if it chooses by more than the highest score; otherwise None."""
     settings = SearchSettings.load(run)
     tuned = read_tuned(run / "best_adapter") if settings.confirm or (settings.folds or 1) > 1 else None
     return None if tuned is None else tuned.trial
 
 
 def copy_checked(checkpoint: TrialCheckpoint, to: Path, fold: int = 0) -> None:
-    """Copy one of the checkpoint's adapters into `to`, and compare it with the checksum that the trial wrote.
+    """Copies one of the checkpoint's adapters into `to` and compares it with the checksum in the checkpoint.
 
     Raises:
-        CheckpointError: the files are gone (a running search replaces them) or damaged.
+        CheckpointError: the files are gone (a running search may have replaced them) or damaged.
     """
     adapter = checkpoint.adapter(fold)
     try:

@@ -4,7 +4,7 @@
     python -m tune_sa2va.export --run results/NAME --trial 3 --to adapter_4
     python -m tune_sa2va.export --run results/NAME --merge --to tuned_sa2va
 
-It works while the search runs, too.
+It also works while the search is running.
 """
 
 from pathlib import Path
@@ -27,33 +27,38 @@ def main(
         str | None,
         typer.Option(
             help="A trial: 3 or 0003; a rerun: 0003-seed1.",
-            show_default="what the search chose; before its end the best by Val Dice",
+            show_default="what the search chose; before its end, the best by Val Dice",
         ),
     ] = None,
     final: Annotated[
         FinalName | None,
         typer.Option(
-            help="Of a trial with folds: one fold's adapter, the folds' mean, or all.", show_default="the search's"
+            help="Form of the export. With folds: the best fold's adapter, the folds' mean, or all folds' adapters; "
+            "refit is trained again on all images.",
+            show_default="the search's",
         ),
     ] = None,
     merge: Annotated[
-        bool, typer.Option("--merge", help="Write a whole checkpoint with the adapter inside, in the base's layout.")
+        bool, typer.Option("--merge", help="Write a whole checkpoint with the adapter merged in, in the base's layout.")
     ] = False,
     live_only: Annotated[
         bool,
-        typer.Option("--live-only", help="Leave out SAM2's memory attention, which no image reaches and PEFT expects."),
+        typer.Option(
+            "--live-only", help="Leave out SAM2's memory attention, which PEFT expects but no single image uses."
+        ),
     ] = False,
 ) -> None:
     """Write a trial's adapter in PEFT's format with Sa2VA's own module names, or a merged checkpoint.
 
-    A fresh process loads what was written and scores the validation part; unless it gets what the search recorded,
-    nothing is left behind (exit code 1). The threshold that suits the validation part best goes into tune_sa2va.json.
+    A fresh process loads the export and scores it on the validation part. Unless the result agrees with what the search
+    recorded, nothing is written (exit code 1). The best threshold on the validation part is recorded in
+    tune_sa2va.json.
     """
     if merge and live_only:
-        raise UserError("--live-only is about adapters; with --merge there is none. Leave out one of the two.")
+        raise UserError("--live-only applies to adapters, and --merge writes none. Leave out one of the two.")
 
     if merge and final not in (None, "best-run"):
-        raise UserError(f"--merge takes the adapter of one training, so --final {final} is not for it. Leave it out.")
+        raise UserError(f"--merge takes the adapter of one training, so --final {final} cannot be used. Leave it out.")
 
     from tune_sa2va.export.checkpoints import best_checkpoint
     from tune_sa2va.export.write import export_adapter, export_merged

@@ -1,4 +1,5 @@
-"""What of a trial's adapters is exported: its own, that of one fold, the folds' mean as one adapter, or all of them."""
+"""Writes the adapters of a trial in the chosen form: its only one, that of one fold, the folds' mean, all folds', or
+one trained again on all images."""
 
 import shutil
 import tempfile
@@ -10,17 +11,19 @@ from tune_sa2va.export.checkpoints import ADAPTER_FILES, TrialCheckpoint, copy_c
 
 
 def write_final(checkpoint: TrialCheckpoint, final: FinalName, to: Path) -> None:
-    """Put the files into the folder `to`: an adapter's, or of an ensemble a folder a fold.
+    """Writes an adapter's files into the folder `to`; for an ensemble, one folder per fold.
 
     Raises:
-        UserError: a trial without folds has one adapter, and no other form.
+        UserError: the trial does not have this form: it has no folds, or was not trained again on all images.
         CheckpointError: the checkpoint's files are gone or damaged.
     """
     if final == "refit":
         _copy_refit(checkpoint, to)
         return
     if checkpoint.folds == 1 and final != "best-run":
-        raise UserError(f"--final {final}: trial {checkpoint.trial_id} has no folds and one adapter. Leave it out.")
+        raise UserError(
+            f"--final {final}: trial {checkpoint.trial_id} has no folds and only one adapter. Leave it out."
+        )
     if final == "best-run":
         copy_checked(checkpoint, to, best_fold(checkpoint))
         return
@@ -41,12 +44,12 @@ def _copy_refit(checkpoint: TrialCheckpoint, to: Path) -> None:
     if not adapter.is_dir():
         raise UserError(
             f"--final refit: trial {checkpoint.trial_id} was not trained again on all images. A search with --final "
-            "refit does that for its winner; of others take another form."
+            "refit does that only for its winner; choose another form for other trials."
         )
     for name in ADAPTER_FILES:
         shutil.copyfile(adapter / name, to / name)
 
 
 def best_fold(checkpoint: TrialCheckpoint) -> int:
-    """The fold whose adapter is best on its own fold's images; easy images help it."""
+    """The fold whose adapter has the highest Dice on its own fold's images (which may be easier); 0 without folds."""
     return max(range(checkpoint.folds), key=checkpoint.fold_dice) if checkpoint.folds > 1 else 0

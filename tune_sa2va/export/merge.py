@@ -1,8 +1,8 @@
-"""A base checkpoint with an adapter inside its weights, in the base's own layout: same shards, same keys, same dtypes.
+"""Merges an adapter into a base checkpoint. The result has the base's layout: same shards, same keys, same dtypes.
 
-Shard by shard, so one shard is in memory at a time. A merged weight is W + scale B A, summed in fp32 and stored in the
-base's dtype; modules trained in full take the base's place; all other keys, those of SAM2's video memory among them,
-are copied as they are. The base's code files are not copied: nothing here reads or hands on code.
+It works shard by shard, so only one shard is in memory at a time. A merged weight is W + scale B A, summed in fp32 and
+stored in the base's dtype. Modules trained in full replace the base's. All other keys, including those of SAM2's video
+memory, are copied unchanged. The base's code files are not copied: no code is read or passed on.
 """
 
 import json
@@ -23,14 +23,15 @@ from tune_sa2va.model.lora import PEFT_PREFIX
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
 _COPIED_SUFFIXES = (".json", ".jinja", ".txt", ".model")
-"""Configuration and tokenizer files; weights are written anew."""
+"""Suffixes of configuration and tokenizer files, which are copied unchanged."""
 
 
 def merge(base: Path, adapter: Path, to: Path) -> None:
-    """Write the checkpoint in `base`, with the adapter in `adapter` merged in, to the folder `to`.
+    """Writes the checkpoint in `base`, with the adapter in `adapter` merged in, to the folder `to`.
 
     Raises:
-        CheckpointError: the base has no weights, or lacks a weight that the adapter changes; or see `read_adapter`.
+        CheckpointError: the base has no weights or lacks one that the adapter changes, or as for `read_adapter`.
+        UserError: as for `read_adapter`.
     """
     shards = _shards(base)
     read = read_adapter(outline_of(base), adapter)
@@ -42,7 +43,7 @@ def merge(base: Path, adapter: Path, to: Path) -> None:
             f"{base}: lacks {len(left)} weights that the adapter changes, {sorted(left)[0]} among them. "
             "Give the base model that the adapter was trained on."
         )
-    for folder in {tokenizer_folder(base), base}:  # the same for all but presets
+    for folder in {tokenizer_folder(base), base}:  # they differ only for presets
         for path in sorted(folder.iterdir()):
             if path.is_file() and path.suffix in _COPIED_SUFFIXES and path.name != "README.md":
                 shutil.copyfile(path, to / path.name)
@@ -55,7 +56,7 @@ def _shards(base: Path) -> list[str]:
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise CheckpointError(f"{base / _INDEX}: is not a safetensors index ({error}). Copy it again.") from error
         if outside := [name for name in names if Path(name).name != name]:
-            raise CheckpointError(f"{base / _INDEX}: shard {outside[0]!r} lies outside the folder. Copy it again.")
+            raise CheckpointError(f"{base / _INDEX}: shard {outside[0]!r} is outside the folder. Copy it again.")
         return sorted(names)
     if (base / _SINGLE).exists():
         return [_SINGLE]
@@ -69,7 +70,7 @@ def _changed_keys(read: AdapterFile) -> set[str]:
 
 
 def _merge_shard(source: Path, target: Path, read: AdapterFile) -> set[str]:
-    """Write one shard; returns the keys in it that were changed."""
+    """Writes one shard. Returns its keys that were changed."""
     changed = set()
     try:
         with safe_open(source, framework="pt") as shard:
@@ -83,14 +84,14 @@ def _merge_shard(source: Path, target: Path, read: AdapterFile) -> set[str]:
             tensors[key] = merged
             changed.add(key)
     target.touch()
-    mode = target.stat().st_mode  # the umask's; safetensors makes files for their owner alone
+    mode = target.stat().st_mode  # according to the umask; safetensors makes files readable by their owner only
     save_file(tensors, target, metadata=metadata)
     target.chmod(mode)
     return changed
 
 
 def _merged(key: str, weight: Tensor, read: AdapterFile) -> Tensor | None:
-    """What the adapter makes of one weight, in its dtype; None where it leaves it alone."""
+    """One weight with the adapter merged in, in the weight's dtype; None if the adapter does not change it."""
     full = read.tensors.get(PEFT_PREFIX + key)
     if full is not None:
         return full.to(weight.dtype).contiguous()

@@ -1,6 +1,6 @@
-"""An export, loaded and scored on the validation part by a process that knows nothing of the one that wrote it.
+"""Loads an export in a fresh process and scores it on the validation part, independently of the process that wrote it.
 
-`verify` starts that process; `python -m tune_sa2va.export.verify REQUEST ANSWER` is it. Both are JSON files.
+`verify` starts the fresh process as `python -m tune_sa2va.export.verify REQUEST ANSWER`. Both files are JSON.
 """
 
 import json
@@ -16,7 +16,10 @@ from tune_sa2va.errors import CheckpointError, DataGoneError, UserError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FreshScores:
-    """What the fresh process found: a row (TP, FP, FN, TN) an image, at 0.5 and at the threshold that it chose."""
+    """Results of the fresh process: (TP, FP, FN, TN) of each image at 0.5 and at the threshold that it chose.
+
+    precision: "fp32" or "bf16". device: as torch names it.
+    """
 
     default_counts: list[list[int]]
     chosen_counts: list[list[int]]
@@ -26,19 +29,21 @@ class FreshScores:
 
 
 _REFUSED, _GONE = 2, 3
-"""Exit codes of the process: what it was given cannot be used; images are gone."""
+"""Exit codes of the process: its input cannot be used; images are gone."""
 
 REFIT_TOLERANCES = {"fp32": 1e-6, "bf16": 2e-3}
-"""As of the validation Dice (`export.write`)."""
+"""By precision; the same as for the validation Dice (`export.write`)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Proof:
-    """How an export is held against what the search recorded.
+    """How an export is compared with what the search recorded.
 
-    merged: it is a whole checkpoint. members: adapters, one a fold, each of which predicts the images of its fold; with
-    none the export predicts all images that it is scored on. only_fold: those of this fold; None for all that the
-    search scores. is_mean: the export must be the mean of the members, number by number.
+    merged: the export is a whole checkpoint.
+    members: adapters, one per fold, each of which predicts the images of its fold. Without members, the export predicts
+        all images that it is scored on.
+    only_fold: score only the images of this fold; None for all that the search validates on.
+    is_mean: also check that the export's changes to the weights are the mean of the members' changes.
     """
 
     merged: bool = False
@@ -46,21 +51,22 @@ class Proof:
     only_fold: int | None = None
     is_mean: bool = False
     dice_on_all: float | None = None
-    """What the export must score on every image that is not locked, as it was trained on them all; None: no matter."""
+    """Dice that the export must reach on all images outside the test part, which it was trained on; None if it need not
+    be checked."""
 
 
 class Verify(Protocol):
-    """What `verify` does, here or on another machine."""
+    """The signature of `verify`; another implementation may run on another machine."""
 
     def __call__(self, run: Path, folder: Path, proof: Proof) -> FreshScores:
         """As `verify`."""
 
 
 def verify(run: Path, folder: Path, proof: Proof) -> FreshScores:
-    """Scores of what is in `folder` on the images that the search in `run` validates on, as `proof` says.
+    """Scores the export in `folder` on the images that the search in `run` validates on, as `proof` says.
 
     Raises:
-        UserError: the export, the base model or the data cannot be used.
+        UserError: the export, the base model or the data cannot be used, or the fresh process ended early.
     """
     with tempfile.TemporaryDirectory(prefix="tune_sa2va-verify-") as temporary:
         request, answer = Path(temporary) / "request.json", Path(temporary) / "answer.json"
@@ -77,7 +83,7 @@ def verify(run: Path, folder: Path, proof: Proof) -> FreshScores:
     if done.returncode == _REFUSED:
         raise CheckpointError(last[0].removeprefix("error: "))
     raise CheckpointError(
-        f"{folder}: the process that was to load the export and score it ended early ({last[0]}). "
+        f"{folder}: the process that loads and scores the export ended early ({last[0]}). "
         "If memory ran out, export when the search no longer runs."
     )
 
@@ -102,7 +108,7 @@ def _answer(request: dict[str, Any]) -> FreshScores:
         settings = LaneSettings(
             model=searched.model.model_copy(update={"model": str(folder)}) if request["merged"] else searched.model,
             data=searched.data,
-            # A merged checkpoint has encoders of its own, and nobody will ask for its features again.
+            # A merged checkpoint has a hash of its own, and its features will not be needed again.
             feature_cache=Path(features) if request["merged"] else searched.feature_cache,
             raw_high_res=searched.raw_high_res,
             num_workers=1,
@@ -124,7 +130,11 @@ def _answer(request: dict[str, Any]) -> FreshScores:
 
 
 def _check_on_all(model: Any, settings: Any, samples: Any, folder: Path, wanted: float) -> None:
-    """Whether the export scores what was recorded after its training on all images."""
+    """Checks that the export has the Dice that was recorded after its training on all images.
+
+    Raises:
+        CheckpointError: it does not.
+    """
     from tune_sa2va.data.parts import searched_of
     from tune_sa2va.evaluate.members import Members
     from tune_sa2va.evaluate.metrics import mean_scores

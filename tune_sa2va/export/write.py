@@ -1,4 +1,4 @@
-"""Writing an export: beside its place first, scored by a fresh process there, and moved only if the score is right."""
+"""Writes an export beside its place, has a fresh process score it, and moves it into place if the score is right."""
 
 import json
 import shutil
@@ -36,9 +36,9 @@ from tune_sa2va.results.environment import Environment, read_environment
 from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.results.test_scores import WINNER, TextScores, read_locked_part
 
-# How far the validation Dice may be from the recorded one. In fp32 the same process order gives the same sums, and a
-# pixel that changes sides is seen. bf16 keeps 8 bits: batches and kernels of another size move pixels at the border.
-# Merged weights are rounded to the dtype in which the base is stored, most often bf16.
+# Allowed difference of the validation Dice from the recorded one. In fp32 results are the same up to single pixels,
+# which show. bf16 has 8 significant bits: other batch sizes and kernels change pixels at the borders of vessels. Merged
+# weights are rounded to the dtype in which the base is stored, most often bf16.
 _TOLERANCES: dict[Precision, float] = {"fp32": 1e-6, "bf16": 2e-3}
 _MERGED_TOLERANCE = 5e-3
 
@@ -53,14 +53,15 @@ def export_adapter(
     live_only: bool = False,
     verify: Verify = verify,
 ) -> Tuned:
-    """Write the adapter, `tune_sa2va.json` and a model card to `to`, which appears whole, verified, or not at all.
+    """Writes the adapter, `tune_sa2va.json` and a model card to `to`. It appears complete and verified, or not at all.
 
-    final: what of a trial with folds. choice: why it was chosen. live_only: leave out the memory attention's modules,
-    which no image reaches. verify: scores it, here or elsewhere.
+    final: form of the export. choice: why this trial was chosen, in words; may be empty.
+    live_only: leave out the memory attention's modules, which a single image does not use.
+    verify: scores the export, on this machine or another.
 
     Raises:
-        UserError: `to` holds something else, or the checkpoint, the base model or the data cannot be used.
-        NotReproducedError: loaded by a fresh process, the adapter does not score what the search recorded.
+        UserError: `to` has other files, or the checkpoint, the base model or the data cannot be used.
+        NotReproducedError: loaded by a fresh process, the adapter's score is not what the search recorded.
     """
     settings, environment = SearchSettings.load(run), read_environment(run)
     unfinished = _start(to)
@@ -79,7 +80,7 @@ def export_adapter(
 
 
 def export_merged(run: Path, checkpoint: TrialCheckpoint, to: Path) -> Tuned:
-    """Write a whole checkpoint in the base's layout, the adapter inside its weights, to `to`; else as `export_adapter`.
+    """Writes a whole checkpoint with the adapter merged in, in the base's layout; otherwise like `export_adapter`.
 
     Raises:
         UserError: as `export_adapter`, or the base is a preset without weights.
@@ -104,7 +105,7 @@ def export_merged(run: Path, checkpoint: TrialCheckpoint, to: Path) -> Tuned:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Form:
-    """What was written, and why. fold: whose adapter it is, where it is one fold's."""
+    """What was written, and why. fold: the fold whose adapter it is; None if it is not one fold's."""
 
     merged: bool = False
     choice: str = ""
@@ -113,9 +114,9 @@ class _Form:
 
 
 def _start(to: Path) -> Path:
-    """A new folder beside `to`, on the same disk."""
+    """Makes a new folder beside `to`, on the same disk."""
     if to.exists() and (not to.is_dir() or (any(to.iterdir()) and not (to / TUNED_FILE).exists())):
-        raise UserError(f"--to {to}: holds other files. Give an empty or a new folder.")
+        raise UserError(f"--to {to}: holds other files. Give a new or an empty folder.")
     unfinished = to.with_name(f".{to.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
@@ -164,13 +165,14 @@ def _finish(
         card(tuned, _test_of_texts(run, checkpoint.label_of(form.final))), encoding="utf-8"
     )
     if (run / CONTENT_FILE).exists():
-        shutil.copyfile(run / CONTENT_FILE, unfinished / CONTENT_FILE)  # so that `evaluate` finds the parts again
+        shutil.copyfile(run / CONTENT_FILE, unfinished / CONTENT_FILE)  # so that `evaluate` recognizes the images
     publish_folder(unfinished, to)
     return tuned
 
 
 def _proof(checkpoint: TrialCheckpoint, form: _Form, export: Path) -> Proof:
-    """Folds' adapters come from the export where it has them, and from the checkpoint where not."""
+    """How to verify this export. Adapters of folds are taken from the export if it has them, otherwise from the
+    checkpoint."""
     own = [checkpoint.adapter(fold) for fold in range(checkpoint.folds)]
     if form.final == "refit":
         on_all = json.loads((checkpoint.refit_folder / "state.json").read_text(encoding="utf-8"))["progress"][
@@ -179,7 +181,7 @@ def _proof(checkpoint: TrialCheckpoint, form: _Form, export: Path) -> Proof:
         return Proof(members=tuple(own), dice_on_all=on_all)
     if checkpoint.folds == 1:
         return Proof(merged=form.merged)
-    if form.merged:  # rounded to the base's dtype, so no other adapter can stand in for it
+    if form.merged:  # its weights are rounded to the base's dtype, so it must predict its own fold
         return Proof(merged=True, only_fold=form.fold)
     if form.fold is not None:
         own[form.fold] = export
@@ -205,15 +207,15 @@ def _verify(
     if not verification.difference <= verification.tolerance:  # NaN is not
         raise NotReproducedError(
             f"{to}: not written. Loaded by a fresh process, trial {checkpoint.label} has a validation Dice of "
-            f"{found:.6f}, but the search recorded {recorded:.6f}; at most {verification.tolerance:.0e} "
-            f"apart was wanted ({precision}, {fresh.device}). Check that the base model and the images are those of "
-            "the search."
+            f"{found:.6f}, but the search recorded {recorded:.6f}; they may differ by at most "
+            f"{verification.tolerance:.0e} ({precision}, {fresh.device}). Check that the base model and the images are "
+            "those of the search."
         )
     return verification
 
 
 def _test_scores(run: Path, label: str) -> dict[str, Any]:
-    """Fields of `Metrics`: what the test part says of this very model, where the search has scored it."""
+    """Fields of `Metrics` for the test part; no scores if the search has not scored this very model on it."""
     locked = read_locked_part(run)
     if locked is None:
         return {}
@@ -221,7 +223,7 @@ def _test_scores(run: Path, label: str) -> dict[str, Any]:
     found: dict[str, Any] = {"test_openings": locked.openings}
     if own.empty:
         return found
-    rows = own[own["row"] == own["row"].iloc[-1]]  # the recipe's and the winner's may be one; the winner's comes last
+    rows = own[own["row"] == own["row"].iloc[-1]]  # recipe and winner may be the same model; the winner's come last
     found["test"] = _test_rows(rows)
     at_own = locked.own[(locked.own["checkpoint"] == label) & (locked.own["row"] == rows["row"].iloc[0])]
     if not at_own.empty:
@@ -230,14 +232,14 @@ def _test_scores(run: Path, label: str) -> dict[str, Any]:
 
 
 def _test_rows(rows: Any) -> PartScores:
-    """Of rows of one model at one threshold."""
+    """Scores of the rows of one model at one threshold."""
     counts = [Counts(*row) for row in rows[["tp", "fp", "fn", "tn"]].itertuples(index=False, name=None)]
     images, groups, texts = (rows[name].tolist() for name in ("image_code", "group_code", "text"))
     return _part(counts, images, groups, texts, float(rows["threshold"].iloc[0]))
 
 
 def _test_of_texts(run: Path, label: str) -> dict[str, TextScores]:
-    """What the test part says of this very model, text by text; nothing where all images show one thing."""
+    """Scores of this very model on the test part by text; empty if all images were asked for the same."""
     locked = read_locked_part(run)
     rows = [] if locked is None else locked.scores[locked.scores["checkpoint"] == label]["row"].tolist()
     return locked.of_texts.get(rows[-1], {}) if locked is not None and rows else {}
@@ -246,7 +248,7 @@ def _test_of_texts(run: Path, label: str) -> dict[str, TextScores]:
 def _part(
     counts: Sequence[Counts], images: Sequence[str], groups: Sequence[str], texts: Sequence[str], threshold: float
 ) -> PartScores:
-    """images, groups, texts: of each count; an image that is asked for several things has a count for each."""
+    """Scores of a part. images, groups, texts: of each element of `counts`; an image has one count per text."""
     measures = {
         name: MeanScore.of(mean_interval([getattr(image, name) for image in counts], groups, texts))
         for name in MEASURES
