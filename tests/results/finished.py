@@ -1,6 +1,6 @@
-"""The folder of a finished search with every file that one has, small, and made in two seconds without Ray.
+"""Makes a small results folder of a finished search with every file that one has, in two seconds and without Ray.
 
-Tune's own state and the journal are made-up lines: before Ray starts nobody looks into them, only at their checksums.
+Tune's own state and the journal are made-up lines: before Ray starts, only their checksums are used.
 `tests/drills/test_damage.py` damages those of a real search.
 """
 
@@ -29,7 +29,7 @@ BEST = "0001"
 
 
 def finished_search(root: Path) -> Path:
-    """Two trials of two epochs; the last is the winner. Data, adapter and results lie below `root`."""
+    """Makes a search of two trials of two epochs; the last one wins. Data, adapter and results are in `root`."""
     folder = root / "run"
     parts = ("train", "train", "train", "train", "val", "val", "val", "val", "val", "test")
     samples = tuple(

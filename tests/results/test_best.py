@@ -6,7 +6,7 @@ from tune_sa2va.results.best import best_epoch
 
 
 def _records(*dices: float, folds: int, left: int = 0) -> list[dict[str, float]]:
-    """Epochs 1, 2, ...; the last one given up before `left` of its folds."""
+    """Records of epochs 1, 2, ...; the last one was given up with `left` folds left."""
     found = [{"epoch": n, "val_dice": d, "folds": folds, "folds_left": 0} for n, d in enumerate(dices, start=1)]
     found[-1] |= {"folds": folds - left, "folds_left": left}
     return found

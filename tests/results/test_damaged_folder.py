@@ -1,4 +1,4 @@
-"""Each file of a results folder removed, halved, emptied or with a bit flipped: a result or a sentence."""
+"""Each file of a results folder is removed, halved, emptied or has a bit flipped: readers give a result or an error."""
 
 import contextlib
 import io
@@ -46,7 +46,7 @@ def look(run: Path) -> object:
 
 
 def report(run: Path) -> object:
-    """What a report reads; its figures and its page are made of that."""
+    """What a report reads to make its figures and its page."""
     found = load_run(run, show_names=False)
     return gallery(found, TestImages.of(found))
 
@@ -62,7 +62,7 @@ def evaluate(run: Path) -> object:
 
 
 def resume(run: Path) -> object:
-    """All that `--resume` does before Ray starts, and what Tune and the records are given then."""
+    """All that `--resume` does before Ray starts, and what it passes to Tune and the records."""
     settings = SearchSettings.load(run)
     examine_results(settings)
     for mend in find_mends(settings):
@@ -79,7 +79,7 @@ READERS = {
 
 
 def readers_of(file: str) -> set[str]:
-    """Those that may open it; `test_who_opens_what` says that the others do not."""
+    """The readers that may open it; `test_who_opens_what` checks that the others do not."""
     if file.startswith("ray/"):
         return {"export", "resume"}
     return READERS.keys() - (set() if file.startswith("best_adapter/") else {"evaluate"})
@@ -96,7 +96,7 @@ def content_of(run: Path) -> dict[Path, bytes]:
 
 @contextlib.contextmanager
 def damaged(run: Path, file: Path, damage: Callable[[bytes], bytes | None]) -> Iterator[None]:
-    """The folder is as before after the block."""
+    """Restores the folder after the block."""
     before = content_of(run)
     content = damage(before[file])
     if content is None:
@@ -114,7 +114,7 @@ def damaged(run: Path, file: Path, damage: Callable[[bytes], bytes | None]) -> I
 
 
 def ending(reader: Callable[[Path], object], run: Path) -> str:
-    """Nothing, or the sentence."""
+    """The error message of a reader; empty if it succeeds."""
     try:
         reader(run)
     except UserError as error:
@@ -134,7 +134,7 @@ def check(run: Path, files: list[Path], damage: str) -> None:
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_quarter_of_the_files_damaged_in_each_way(run: Path, damage: str) -> None:
-    """Each file in one way; all in all ways take a minute (below)."""
+    """Each file is damaged in one way; the test below takes a minute for all ways."""
     files = sorted(content_of(run))
     assert len(files) > 40
     check(run, files[list(DAMAGES).index(damage) :: len(DAMAGES)], damage)
@@ -147,7 +147,7 @@ def test_every_file_damaged_in_every_way(run: Path, damage: str) -> None:
 
 
 def test_who_opens_what(run: Path) -> None:
-    """Without Ray's folder, and without the exported adapter, the readers that are left out above say the same."""
+    """Readers that are left out above give the same results without Ray's folder and without the exported adapter."""
     here = {name: ending(READERS[name], run) for name in READERS}
     assert here == dict.fromkeys(READERS, "")
     for folder, untouched in (("ray", ("status", "report", "load_results", "evaluate")), ("best_adapter", ("export",))):
@@ -184,7 +184,7 @@ def test_what_can_be_made_again_is_as_it_was(run: Path, name: str, damage: str) 
         if name != "optuna.journal":
             (words,) = said
             assert words.startswith(f"{run / name}: ") and words.endswith(".") and "\n" not in words
-        if name == "names.parquet":  # groups are called by their codes now
+        if name == "names.parquet":  # groups are then named by their codes
             kept = [{**row, "group": ""} for row in read_names(run)]
             (run / name).write_bytes(before)
             assert kept == [{**row, "group": ""} for row in read_names(run)]

@@ -1,4 +1,4 @@
-"""The note of how far an epoch with folds is."""
+"""The note of how many folds of an epoch are done."""
 
 from pathlib import Path
 

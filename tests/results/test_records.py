@@ -1,4 +1,4 @@
-"""The records of a search: what they hold, that they survive a kill, and what is said of damaged ones."""
+"""The records of a search: their content, that they survive a kill, and the errors for damaged ones."""
 
 import dataclasses
 import json
@@ -33,7 +33,7 @@ def record(epoch: int, val_dice: float, **values: Any) -> dict[str, Any]:
 
 
 def three_trials(folder: Path) -> RunRecords:
-    """One complete, one stopped, one failed."""
+    """Records three trials: one complete, one stopped, one failed."""
     records = RunRecords.open(folder)
     records.trial_started("a", 0, RECIPE, "lane 0")
     records.trial_started("b", 1, OTHER, "lane 1")
@@ -122,7 +122,7 @@ def test_a_kill_between_the_two_files_loses_no_summary(tmp_path: Path) -> None:
 
 
 def test_a_trial_that_is_over_keeps_its_row_whatever_counted_when_it_ended(tmp_path: Path) -> None:
-    """Its other checkpoints are gone, so another epoch cannot count any more."""
+    """Its other checkpoints are deleted, so no other epoch can count any more."""
     three_trials(tmp_path)
     path = tmp_path / "trials.parquet"
     table = pq.read_table(path)
@@ -186,7 +186,7 @@ def test_files_of_before_the_folds_are_read(tmp_path: Path) -> None:
         later = ("folds", "folds_left", "micro_batch_size")
         table = table.drop_columns([column for column in later if column in table.column_names])
         pq.write_table(table.replace_schema_metadata({"tune_sa2va.schema_version": "3"}), tmp_path / name)
-    pd.testing.assert_frame_equal(read_epochs(tmp_path), new.assign(micro_batch_size=math.nan))  # nobody noted it
+    pd.testing.assert_frame_equal(read_epochs(tmp_path), new.assign(micro_batch_size=math.nan))  # not recorded
 
 
 def test_trials_of_before_a_field_have_what_the_recipe_has_there(tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
 
 
 def test_changed_columns_need_a_new_schema_version() -> None:
-    """When this fails: raise SCHEMA_VERSION, then write the new columns here."""
+    """If this fails, increase SCHEMA_VERSION, then list the new columns here."""
     assert module.SCHEMA_VERSION == 4
     config = [
         *("lora.r", "lora.alpha_over_r", "lora.dropout", "lora.target_modules", "lora.use_rslora"),
@@ -320,7 +320,7 @@ def test_what_is_not_kept_goes_with_its_epochs(tmp_path: Path) -> None:
 
 
 def test_with_folds_the_best_epoch_counts_and_of_equal_ones_the_first(tmp_path: Path) -> None:
-    """As the store keeps checkpoints and the export chooses."""
+    """The same epoch whose checkpoint the store keeps and the export chooses."""
     records = RunRecords.open(tmp_path)
     records.trial_started("a", 0, RECIPE, "lane 0")
     for epoch, dice in enumerate((0.3, 0.7, 0.7), start=1):

@@ -1,4 +1,4 @@
-"""Snapshots of Tune's state: whole, the newest, with the journal as long as it was then, and what damage does."""
+"""Snapshots of Tune's state: the newest undamaged one is restored, with the journal cut to its length at that time."""
 
 import json
 import os
@@ -21,7 +21,7 @@ FILES = {
 
 
 def save(staging: Path, second: int, mark: str) -> None:
-    """Tune saves."""
+    """Writes the files that Tune saves."""
     staging.mkdir(exist_ok=True)
     for name, content in FILES.items():
         path = staging / name
@@ -73,7 +73,7 @@ def test_without_a_snapshot_the_search_starts_from_nothing(tmp_path: Path, journ
 
 @pytest.fixture
 def two(tmp_path: Path, journal: Path) -> Path:
-    """The snapshots of a search that was killed after two of them and a line more in the journal."""
+    """The snapshots of a search that was killed after two of them and one more line in the journal."""
     snapshots, staging = Snapshots(tmp_path), tmp_path / "staging"
     save(staging, 1, "old")
     snapshots.take(staging)

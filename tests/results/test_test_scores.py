@@ -1,4 +1,4 @@
-"""The words on the test part: from the file, the same wherever they are shown."""
+"""The verdict on the test part: computed from the file, so that it is the same wherever it is shown."""
 
 import dataclasses
 from pathlib import Path
@@ -14,7 +14,7 @@ from tune_sa2va.results.test_scores import RECIPE, SCORES_FILE, UNTUNED, WINNER,
 
 
 def write_scores(folder: Path, tp: dict[str, list[int]], groups: list[str], *, openings: int = 1) -> None:
-    """tp: row -> true positives of each image, of 100 vessel pixels; nothing is invented."""
+    """tp: row -> true positives of each image with 100 vessel pixels. There are no false positives."""
     rows = [
         {"row": row, "checkpoint": f"{row}, epoch 1", "image_code": f"img-{place}", "group_code": group,
          "text": "vessel", "threshold": 0.5, "cl_dice": 0.5, "hd95_px": 100.0 - found, "betti_error": 1.0}

@@ -1,4 +1,4 @@
-"""Counts of the validation images: theirs alone, and an epoch that ran again once."""
+"""Counts of the validation images: only of these, and once for an epoch that ran again."""
 
 from pathlib import Path
 

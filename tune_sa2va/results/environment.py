@@ -1,4 +1,4 @@
-"""Where a search ran and on what: `environment.json`, which traces a number to versions, hardware and weights."""
+"""`environment.json`: versions, hardware, weights and data of a search, so that its results can be traced to them."""
 
 import json
 import os
@@ -24,21 +24,21 @@ _PACKAGES = ("torch", "transformers", "peft", "ray", "optuna", "numpy", "pyarrow
 
 
 class Environment(BaseModel):
-    """What a search ran on, as far as others go by it; versions and hardware are for people."""
+    """The parts of `environment.json` that code reads; versions and hardware are for human readers."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     base_model: BaseModelName
     base_model_files: dict[str, str] = {}
-    """Name -> hash of each file of the base model; empty where an older tune_sa2va wrote it."""
+    """Name -> hash of each file of the base model; empty if an older tune_sa2va wrote it."""
     data_fingerprint: str
 
 
 def read_environment(folder: Path) -> Environment:
-    """Of the search in `folder`.
+    """Reads `environment.json` of the search in `folder`.
 
     Raises:
-        UserError: the file cannot be read, or is not one of ours.
+        UserError: the file is missing or cannot be read.
     """
     file = folder / FILE_NAME
     try:
@@ -49,12 +49,12 @@ def read_environment(folder: Path) -> Environment:
     except OSError as error:
         reason = error.strerror or str(error)
     raise ResultsError(
-        f"{file}: cannot be read as a search's ({reason}). Put back a copy of it, or start a new search."
+        f"{file}: cannot be read as a search's environment ({reason}). Put back a copy of it, or start a new search."
     )
 
 
 def write_environment(folder: Path, *, model: str, model_folder: Path, data_fingerprint: str) -> None:
-    """Writes `environment.json` into a results folder: of the machine that starts the search, GPUs of this one only."""
+    """Writes `environment.json` into a results folder. Hardware is that of the machine that starts the search."""
     environment = {
         "versions": {"python": platform.python_version()} | _versions(),
         "hardware": _hardware(),
@@ -81,14 +81,14 @@ def _hardware() -> dict[str, Any]:
 
 
 def _cpu_name() -> str:
-    """As Linux names it; the architecture where it does not."""
+    """The CPU's name from /proc/cpuinfo; the architecture if it has none."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def _git_commit() -> dict[str, Any] | None:
-    """The commit of the checkout that the package runs from; None for an installed package."""
+    """The commit of the checkout that the package runs from, and whether files have changed. None without one."""
     root = Path(tune_sa2va.__file__).parents[1]
     if not (root / ".git").exists():
         return None
@@ -99,7 +99,7 @@ def _git_commit() -> dict[str, Any] | None:
 
 
 def _output(*command: str) -> str:
-    """What a command says; nothing where it is not installed or fails."""
+    """The output of a command; "" if it is not installed or fails."""
     try:
         done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=20)  # noqa: S603 - our own words only
     except (OSError, subprocess.TimeoutExpired):

@@ -1,4 +1,4 @@
-"""The results of a search for Python: its files as pandas frames. No Ray and no torch."""
+"""Loads the results of a search in Python, as pandas frames. Imports neither Ray nor torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,36 +17,38 @@ from tune_sa2va.results.test_scores import RECIPE, UNTUNED, LockedPart, read_loc
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Results:
-    """One search. What it has not come to yet is an empty frame, or None."""
+    """The results of one search. What it does not have yet is an empty frame, or None."""
 
     folder: Path
     settings: SearchSettings
     trials: pd.DataFrame
-    """A row a trial: its configuration (`lora.r`), state, epochs, best_val_dice, why it failed."""
+    """One row per trial: its configuration (`lora.r`), state, epochs, best_val_dice, why it failed."""
     epochs: pd.DataFrame
-    """A row a trial and epoch."""
+    """One row per trial and epoch."""
     reruns: pd.DataFrame
-    """As `trials`, of `confirm`; `parent` is the trial that was run again."""
+    """Like `trials`, for the reruns of `confirm`; `parent` is the trial that was run again."""
     test_scores: pd.DataFrame
-    """A row a model (untuned base, recipe, winner) and test image: tp, fp, fn, tn, dice, cl_dice, hd95_px, ..."""
+    """One row per model (untuned base, recipe, winner) and test image: tp, fp, fn, tn, dice, cl_dice, hd95_px, ..."""
     comparisons: pd.DataFrame
-    """A row a model that the winner is beside, and measure: mean difference over the test images, its 95% interval over
-    groups, p of the signed-rank test, groups, and the word (better, worse, tie, too few patients to say)."""
+    """One row per measure and model that the winner is compared with: mean difference over the test images, its 95%
+    interval over groups, p of the signed-rank test, number of groups, and the verdict as `word` (better, worse, tie,
+    too few patients to say)."""
     verdict: str
-    """The winner beside the recipe and the untuned base by Dice, in words; empty before the test part is scored."""
+    """How the winner compares with the recipe and the untuned base by Dice, in words; empty before the test part is
+    scored."""
     test_openings: int
-    """How often the test part was scored: once, unless winners changed."""
+    """How often the test part was scored: once, unless the winner changed."""
     split: pd.DataFrame
-    """A row an image: its code, its group's and its part. Names are in the folder's names.parquet alone."""
+    """One row per image: its code, its group's code and its part. Only the folder's names.parquet has names."""
     winner: Tuned | None
-    """What was exported to best_adapter: trial, epoch, config, threshold and scores."""
+    """The record of what was exported to best_adapter: trial, epoch, config, threshold and scores."""
 
 
 def load_results(folder: str | Path) -> Results:
-    """The results in a folder, also of a search that still runs.
+    """The results in a folder. The search may still be running.
 
     Raises:
-        UserError: not a results folder, or a file that is damaged or of another version.
+        UserError: it is not a results folder, or a file is damaged or of another version.
     """
     folder = Path(folder)
     locked = read_locked_part(folder)
@@ -84,7 +86,7 @@ def _comparisons(locked: LockedPart) -> pd.DataFrame:
 
 
 def read_split_table(folder: Path) -> pd.DataFrame:
-    """Which image is in which part and fold, by code; an empty frame where a folder has no split.
+    """Which image is in which part and fold, by code; an empty frame if the folder has no split.
 
     Raises:
         ResultsError: the file is damaged.
@@ -93,7 +95,7 @@ def read_split_table(folder: Path) -> pd.DataFrame:
 
 
 def _table(path: Path) -> pd.DataFrame:
-    """A file as it is; an empty frame where it is not there."""
+    """A file's content; an empty frame if there is no file."""
     try:
         return pq.read_table(path).to_pandas()
     except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""One search, one process: the lock of a results folder.
+"""The lock of a results folder, so that only one process runs a search.
 
-The kernel holds the lock (flock) and lets it go with the process, however that ends, so that a stale one cannot be. The
-file says who holds it, for the message and for `python -m tune_sa2va.status`.
+The lock is a flock, which the kernel releases when the process ends in any way, so there are no stale locks. The file's
+content says which process holds it, for the error message and for `python -m tune_sa2va.status`.
 """
 
 import fcntl
@@ -25,10 +25,10 @@ FILE_NAME = "lock.json"
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Holds the lock of a results folder for the length of the block.
+    """Holds the lock of a results folder inside the block.
 
     Raises:
-        UserError: a process that runs holds it.
+        UserError: another running process holds it.
     """
     with (folder / FILE_NAME).open("a+", encoding="utf-8") as file:
         try:
@@ -46,7 +46,8 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def note_end(folder: Path) -> None:
-    """Notes in the lock, which the caller holds, that the search has come to its end; the next holder erases it."""
+    """Notes in the lock file that the search has reached its end. The caller must hold the lock; its next holder erases
+    the note."""
     file = folder / FILE_NAME
     owner = json.loads(file.read_text(encoding="utf-8"))
     file.write_text(json.dumps(owner | {"ended_at": datetime.now(UTC).isoformat()}) + "\n", encoding="utf-8")
@@ -54,14 +55,14 @@ def note_end(folder: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class RunTimes:
-    """When the run of a search that holds the lock now, or held it last, began; and the seconds of all before it."""
+    """started_at: start of the run that holds the lock or held it last. earlier_s: seconds of all runs before it."""
 
     started_at: datetime
     earlier_s: float
 
 
 def run_times(folder: Path) -> RunTimes | None:
-    """None where no search has held the lock, or one of an older tune_sa2va."""
+    """The times in a results folder's lock; None if no search has held it, or only one of an older tune_sa2va."""
     try:
         owner = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
         return RunTimes(datetime.fromisoformat(owner["started_at"]), float(owner["earlier_runs_s"]))
@@ -70,9 +71,9 @@ def run_times(folder: Path) -> RunTimes | None:
 
 
 def _used_s(folder: Path) -> float:
-    """Seconds of all runs so far, each from its start to what it recorded last: a kill leaves no other sign.
+    """Seconds of all runs so far, each from its start to its last record: a killed run does not record its end.
 
-    Where a table is damaged, which is mended under this lock, the last run's are not known and not counted.
+    If a table is damaged (it is rebuilt only under this lock), the last run's seconds are unknown and not counted.
     """
     before = run_times(folder)
     if before is None:

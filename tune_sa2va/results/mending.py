@@ -1,8 +1,8 @@
-"""What of a results folder is damaged or gone, and can be made again from what is left.
+"""Finds files of a results folder that are damaged or gone, and rebuilds them from others.
 
-`--resume` looks before Ray starts: what cannot be made again is one sentence, and the rest is made again and said. The
-tables come from the last snapshot; `split.parquet` from the names, and the names from it and the images;
-`content.parquet` from images that are still those of the search; pixel counts from the trial's checkpoint.
+`--resume` does this before Ray starts. It reports every file that is rebuilt, and a file that cannot be rebuilt is an
+error. The tables come from the last snapshot; `split.parquet` from the names; the names from `split.parquet` and the
+images; `content.parquet` from the images, if they have not changed; pixel counts from the trial's checkpoint.
 """
 
 from collections.abc import Callable, Iterator
@@ -33,7 +33,10 @@ from tune_sa2va.results.val_counts import damaged_counts, rebuild_counts
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mend:
-    """A file that can be made again. words: what is wrong with it and where the new one comes from, a sentence."""
+    """A file that can be rebuilt. words: one sentence on what is wrong with it and where the new one comes from.
+
+    make: writes the new file.
+    """
 
     file: Path
     words: str
@@ -41,19 +44,19 @@ class Mend:
 
 
 def find_mends(settings: SearchSettings) -> list[Mend]:
-    """What can be made again in the results folder of a search; writes nothing.
+    """The damaged or missing files of a search's results folder that can be rebuilt. Writes nothing.
 
     Raises:
-        UserError: a file is damaged that cannot be made again, or images are gone.
+        UserError: a damaged file cannot be rebuilt, or images are gone.
     """
     return [*_tables(settings.folder), *_split(settings), *_counts(settings.folder)]
 
 
 def known_names(settings: SearchSettings) -> Names:
-    """The rows of `names.parquet`, as they are or as they would be made again.
+    """The rows of `names.parquet`, read from it or, if it is damaged, rebuilt in memory.
 
     Raises:
-        DataError: neither can be had.
+        DataError: neither is possible.
     """
     try:
         return read_names(settings.folder)
@@ -118,10 +121,10 @@ def _split(settings: SearchSettings) -> Iterator[Mend]:
 
 def _counts(folder: Path) -> Iterator[Mend]:
     for path, reason in damaged_counts(folder):
-        words = f"{path}: {reason}; made again from the trial's checkpoint as far as that knows."
+        words = f"{path}: {reason}; made again from the trial's newest checkpoint."
         yield Mend(file=path, words=words, make=lambda path=path: rebuild_counts(folder, path))  # type: ignore[misc]
 
 
 def _fault(error: UserError) -> str:
-    """The first part of a sentence, before its cure."""
+    """The first part of an error message, before the cure."""
     return str(error).split(". ", 1)[0]

@@ -1,12 +1,12 @@
-"""What happened in a search: `trials.parquet` and `epochs.parquet` in its results folder, rewritten as it happens.
+"""The records of a search: `trials.parquet` and `epochs.parquet` in its results folder, rewritten with every change.
 
-A row a trial (every field of its configuration as a column, `lora.r`, then what came of it), and a row a trial and
-epoch (the fields of `EpochRecord`). Reruns that confirm the search's best are rows, too, marked by `kind` and with the
-trial they repeat as `parent`; the readers here leave them out unless asked. Schemas are fixed; their version is in the
-files' metadata. Each change replaces a whole file by rename, so that a kill at any moment leaves readable files. With
-1,000 trials of 15 epochs it takes 50 ms.
+There is one row per trial (every field of its configuration as a column, such as `lora.r`, then its outcome), and one
+row per trial and epoch (the fields of `EpochRecord`). Reruns that confirm the search's best are rows, too, marked by
+`kind` and with the trial that they repeat as `parent`; the readers here omit them by default. Schemas are fixed, and
+their version is in the files' metadata. Each change replaces a whole file by rename, so that a kill at any moment
+leaves readable files. With 1,000 trials of 15 epochs this takes 50 ms.
 
-No Ray and no torch: reports read these files on any machine.
+Imports neither Ray nor torch: reports read these files on any machine.
 """
 
 import dataclasses
@@ -30,12 +30,12 @@ from tune_sa2va.train.records import EpochRecord
 TRIALS_FILE = "trials.parquet"
 EPOCHS_FILE = "epochs.parquet"
 SCHEMA_VERSION = 4
-"""Of both files; goes up when a column is added, renamed or taken out."""
+"""Version of both files; increased when a column is added, renamed or removed."""
 
 _VERSION_KEY = b"tune_sa2va.schema_version"
 _OLDER_VERSIONS = ("2", "3")
-"""Lack columns whose values are known: in 2 each row was the search's, and in both every trial trained one adapter and
-had what the recipe has in the fields that came later, and none of the later losses."""
+"""Versions that lack columns whose values are known: in 2 there were no reruns, and in both every trial trained one
+adapter, had the recipe's values in the fields added later, and had none of the losses added later."""
 
 _TIME = pa.timestamp("ms", tz="UTC")
 
@@ -49,17 +49,17 @@ class TrialKind(StrEnum):
 
 
 class TrialState(StrEnum):
-    """Where a trial is. The last three are final."""
+    """The state of a trial. The last three are final."""
 
     WAITING = "WAITING"
-    """Proposed, or under way when the search was interrupted; a resumed search takes it up."""
+    """Proposed, or running when the search was interrupted; a resumed search continues it."""
     RUNNING = "RUNNING"
     COMPLETE = "COMPLETE"
     """All its epochs were run."""
     STOPPED = "STOPPED"
     """Ended early by ASHA or by the time budget: others were better."""
     FAILED = "FAILED"
-    """It could not go on; `failure` says why."""
+    """It could not continue; `failure` says why."""
 
 
 FINAL_STATES = (TrialState.COMPLETE, TrialState.STOPPED, TrialState.FAILED)
@@ -106,7 +106,7 @@ EPOCHS_SCHEMA = _epochs_schema()
 
 
 class RunRecords:
-    """The records of one search. One process writes them; anyone may read the files meanwhile."""
+    """The records of one search. Only one process may write them; others may read the files at any time."""
 
     def __init__(self, folder: Path, trials: dict[str, dict[str, Any]], epochs: dict[tuple[str, int], dict[str, Any]]):
         self._folder = folder
@@ -115,7 +115,7 @@ class RunRecords:
 
     @classmethod
     def open(cls, folder: Path) -> "RunRecords":
-        """New records in a folder, or the ones that it holds; a trial that was under way then WAITS now.
+        """Opens the records in a folder, or starts new ones. Trials recorded as RUNNING become WAITING.
 
         Raises:
             UserError: a file is damaged or of another version.
@@ -126,11 +126,12 @@ class RunRecords:
         for row in trials.values():
             if row["state"] == TrialState.RUNNING:
                 row["state"] = str(TrialState.WAITING)
-        # Of a trial whose row was lost with a damaged table; Tune proposes it again, or tells its epochs.
+        # Epochs of a trial whose row was lost with a damaged table are dropped: the trial is proposed again, or its
+        # epochs are reported again.
         epochs = {key: row for key, row in epochs.items() if key[0] in trials}
         records = cls(folder, trials, epochs)
-        # An epoch's own row is written before its trial's summary: a kill between the two left the summary behind.
-        # A trial that is over keeps its own, with the epoch whose checkpoint was kept.
+        # An epoch's row is written before its trial's summary, so after a kill between the two the summary is outdated.
+        # An ended trial keeps its summary, which names the epoch whose checkpoint was kept.
         for trial_id, row in trials.items():
             if row["state"] not in FINAL_STATES:
                 records._sum_up(trial_id)
@@ -141,9 +142,9 @@ class RunRecords:
     def trial_started(
         self, trial_id: str, number: int, config: TrialConfig, lane: str, *, parent: str | None = None
     ) -> None:
-        """A trial runs in a lane, for the first time or again; what it has done so far is kept.
+        """Records that a trial runs in a lane, for the first time or again. Its epochs so far are kept.
 
-        parent: of a rerun, the trial whose configuration it confirms.
+        parent: for a rerun, the trial whose configuration it confirms; None for a trial of the search.
         """
         before = self._trials.get(trial_id)
         started_at = before["started_at"] if before else _now()
@@ -155,11 +156,15 @@ class RunRecords:
         self._write_trials()
 
     def epoch(self, trial_id: str, record: Mapping[str, Any]) -> None:
-        """An epoch of a started trial is done. One that ran again after a restore replaces its row.
+        """Records that an epoch of a started trial is done.
 
-        One that is only told again, as a lane's store had it, leaves its row as it was, with lane and time.
+        An epoch that ran again after a restore replaces its row. One that is only reported again from a lane's store
+        leaves its row unchanged, with lane and time.
 
-        `record` holds the fields of `EpochRecord` and no others (`dataclasses.asdict`).
+        record: the fields of `EpochRecord` and no others (`dataclasses.asdict`).
+
+        Raises:
+            ValueError: `record` has other fields.
         """
         trial = self._trials[trial_id]
         row = {"trial_id": trial_id, "kind": trial["kind"], **record, "lane": trial["lane"], "ended_at": _now()}
@@ -174,33 +179,39 @@ class RunRecords:
         self._write_trials()
 
     def trial_ended(self, trial_id: str, state: TrialState, failure: str = "") -> None:
-        """A started trial is over, or waits for a resumed search. `failure` is the reason of a FAILED one."""
+        """Records that a started trial has ended, or waits for a resumed search.
+
+        failure: why it failed; must be given for FAILED and only then.
+
+        Raises:
+            ValueError: `failure` and `state` do not go together.
+        """
         if (state is TrialState.FAILED) != bool(failure):
             raise ValueError(f"a reason belongs to FAILED and to nothing else, got {state} with {failure!r}")
         self._trials[trial_id] |= {"state": str(state), "failure": failure, "ended_at": _now()}
         self._write_trials()
 
     def keep_only(self, trial_ids: Collection[str]) -> None:
-        """Forgets every other trial."""
+        """Removes all other trials."""
         self._trials = {trial_id: row for trial_id, row in self._trials.items() if trial_id in trial_ids}
         self._epochs = {key: row for key, row in self._epochs.items() if key[0] in trial_ids}
         self._write_epochs()
         self._write_trials()
 
     def best_epochs(self) -> dict[str, int | None]:
-        """Trial -> the epoch that counts; None for a trial without one."""
+        """Trial -> the epoch that counts (`results.best`); None for a trial without one."""
         return {trial_id: row["best_epoch"] for trial_id, row in self._trials.items()}
 
     def trials(self) -> pd.DataFrame:
-        """A row a trial, in the order in which they started."""
+        """One row per trial, in the order in which they started."""
         return self._trials_table().to_pandas()
 
     def epochs(self) -> pd.DataFrame:
-        """A row a trial and epoch, trials in the order in which they started."""
+        """One row per trial and epoch, trials in the order in which they started."""
         return self._epochs_table().to_pandas()
 
     def _sum_up(self, trial_id: str) -> None:
-        """Takes a trial's summary from its epochs."""
+        """Computes a trial's summary from its epochs."""
         rows = sorted((row for (owner, _), row in self._epochs.items() if owner == trial_id), key=lambda r: r["epoch"])
         if not rows:
             self._trials[trial_id] |= {"epochs": 0, "seconds": 0.0, "peak_gib": 0.0}
@@ -232,17 +243,23 @@ class RunRecords:
 
 
 def read_trials(folder: Path, kind: TrialKind | None = TrialKind.SEARCH) -> pd.DataFrame:
-    """`trials.parquet` of a results folder, as the search last wrote it: trials of a kind, or all of them.
+    """`trials.parquet` of a results folder as the search last wrote it. kind: of the trials; None for all.
 
-    Empty where there is none yet.
+    An empty frame if the search has not written it yet.
+
+    Raises:
+        ResultsError: the file is gone, damaged or of another version.
     """
     return _table(_of_kind(_read(folder / TRIALS_FILE, TRIALS_SCHEMA), kind), TRIALS_SCHEMA).to_pandas()
 
 
 def read_epochs(folder: Path, kind: TrialKind | None = TrialKind.SEARCH) -> pd.DataFrame:
-    """`epochs.parquet` of a results folder, as the search last wrote it: of a kind's trials, or of all.
+    """`epochs.parquet` of a results folder as the search last wrote it. kind: of the trials; None for all.
 
-    Empty where there is none yet.
+    An empty frame if the search has not written it yet.
+
+    Raises:
+        ResultsError: the file is gone, damaged or of another version.
     """
     return _table(_of_kind(_read(folder / EPOCHS_FILE, EPOCHS_SCHEMA), kind), EPOCHS_SCHEMA).to_pandas()
 
@@ -252,7 +269,7 @@ def _of_kind(rows: list[dict[str, Any]], kind: TrialKind | None) -> list[dict[st
 
 
 def _table(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
-    # By columns: twice as fast as Table.from_pylist.
+    # Built column by column, which is twice as fast as Table.from_pylist.
     columns = [pa.array([row[field.name] for row in rows], type=field.type) for field in schema]
     return pa.Table.from_arrays(columns, schema=schema)
 
@@ -264,23 +281,23 @@ def _write(table: pa.Table, path: Path) -> None:
 
 
 def _read(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
-    """The rows of one of our files; none where the search has not come to write it."""
+    """The rows of one of the two files; none if the search has not written it yet."""
     if not path.is_file():
         if _is_gone(path):
             raise ResultsError(
-                f"{path}: is gone, though the search has run. Put back a copy of it; --resume takes the one of the "
-                "last snapshot."
+                f"{path}: is gone, though the search has run. Put back a copy of it, or resume the search, which takes "
+                "the one of the last snapshot."
             )
         return []
     try:
-        # The bytes first: a running search may replace the file, and pyarrow opens a path more than once.
+        # Read all bytes first: a running search may replace the file, and pyarrow opens a path more than once.
         table = pq.read_table(pa.BufferReader(path.read_bytes()))
         version = (table.schema.metadata or {}).get(_VERSION_KEY, b"none").decode(errors="replace")
         if version in _OLDER_VERSIONS:
             version, table = str(SCHEMA_VERSION), _with_later_columns(table, schema)
         is_ours = version == str(SCHEMA_VERSION) and table.schema.equals(schema)
         rows: list[dict[str, Any]] = table.to_pylist()
-    except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:  # a text or a time that is none
+    except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:  # last two: invalid text or time
         raise ResultsError(
             f"{path}: damaged or not readable ({str(error).splitlines()[0]}). "
             "Put back a copy of it (--resume takes the one of the last snapshot), or run the search again under "
@@ -295,7 +312,10 @@ def _read(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
 
 
 def _is_gone(path: Path) -> bool:
-    """A search writes both tables before its first trial, epochs first; each trial with an epoch has a checkpoint."""
+    """Whether a missing table was deleted and not just not written yet.
+
+    A search writes both tables before its first trial, epochs first, and every trial with an epoch has a checkpoint.
+    """
     if path.name == EPOCHS_FILE and path.with_name(TRIALS_FILE).is_file():
         return True
     epochs = path.with_name(EPOCHS_FILE)
@@ -305,7 +325,7 @@ def _is_gone(path: Path) -> bool:
 
 
 def _with_later_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """A table of an older version, with the columns that it lacks."""
+    """A table of an older version, with the missing columns added."""
     losses = dict.fromkeys(("train_loss_cldice", "train_loss_focal_tversky"), 0.0)
     given = {"kind": str(TrialKind.SEARCH), "parent": None, "micro_batch_size": None, "folds": 1, "folds_left": 0}
     given |= RECIPE.flat() | losses

@@ -1,4 +1,4 @@
-"""A search, whole: every flag resolved, as `search.yaml` in the results holds it and `--resume` reads it."""
+"""All settings of a search with every flag resolved, as stored in `search.yaml` of the results for `--resume`."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,17 +18,17 @@ SamplerName = Literal["tpe", "gp", "cmaes", "random"]
 
 FILE_NAME = "search.yaml"
 JOURNAL_FILE = "optuna.journal"
-"""The Optuna study, beside it."""
+"""File of the Optuna study in the results folder."""
 CHECKPOINTS = "ray/checkpoints"
-"""In it a folder a trial, with its checkpoints (`lane.store`)."""
+"""Folder with one folder of checkpoints per trial (`lane.store`)."""
 GRACE_PERIOD, REDUCTION_FACTOR = 1, 3
-"""ASHA's, where nothing else is asked for: rungs after 1, 3, 9, ... epochs, at which the best third goes on."""
+"""ASHA's defaults: rungs after 1, 3, 9, ... epochs, at which the best third continues."""
 
 _CURE = "Put back a copy of it, or start a new search."
 
 
 class SearchSettings(Frozen):
-    """What a search needs to run, and to run again. Made by `preflight`; nobody checks it twice."""
+    """Everything that a search needs to run and to be resumed. `preflight` makes and checks it."""
 
     name: str
     out: Path
@@ -37,7 +37,7 @@ class SearchSettings(Frozen):
     data: DataSettings
     space_file: Path
     space: dict[str, Any]
-    """The file's content at the time of the search; a resumed search uses this one."""
+    """Content of `space_file` when the search started; a resumed search uses this, too."""
     gpus: int = Field(ge=0)
     gpus_per_trial: int = Field(ge=1)
     lanes: int = Field(ge=1)
@@ -45,49 +45,49 @@ class SearchSettings(Frozen):
     trials: int = Field(ge=1)
     epochs: int = Field(ge=1)
     time_budget_s: float | None
-    """Seconds after which no trial goes on; None for no limit."""
+    """Seconds after which no trial continues; None for no limit."""
     sampler: SamplerName
     warm_start: Path | None = None
-    """Results of an earlier search whose trials the sampler was told; what it was told is in `inherited.json`."""
+    """Results folder of an earlier search whose trials the sampler was told; `inherited.json` has what it was told."""
     seed: int = Field(ge=0)
-    """Of the sampler, of the split and of every trial's training."""
+    """Seed of the sampler, of the split and of every trial's training."""
     max_disk_gib: float | None = Field(default=None, gt=0)
     """GiB that the results folder may take; None for no limit."""
     folds: int | None = Field(default=1, ge=1)
-    """Adapters that a trial trains, each without one fold of the groups; 1 for one split into train and val. None only
-    until the images have been looked at, where the search may choose."""
+    """Number of folds, and of adapters that a trial trains; 1 for one split into train and val. None only until the
+    images have been read, if the search is to choose."""
     grace_period: int = Field(default=GRACE_PERIOD, ge=1)
     """Epochs before ASHA may stop a trial: its first rung."""
     reduction_factor: int = Field(default=REDUCTION_FACTOR, ge=2)
-    """At a rung ASHA lets the best of so many trials go on; and the next rung is so many times as far."""
+    """At a rung, ASHA lets 1 of this many trials continue, and the next rung is this many times as many epochs."""
     final: FinalName | Literal["auto"] = "best-run"
-    """What of the winner is exported; auto only until the images have been looked at."""
+    """Form in which the winner is exported; "auto" only until the images have been read."""
     confirm: int = Field(default=0, ge=0)
-    """How many of the best configurations run again at the end, to the last epoch, and the recipe with them; 0: none"""
+    """How many of the best configurations run again at the end, to the last epoch, with the recipe; 0: none."""
     seeds: int = Field(default=2, ge=1)
-    """How often each of them, with another seed each time."""
+    """How often each of them runs again, with another seed each time."""
     storage: str | None = None
-    """URI of the folder that holds copies of results folders (`storage`); None for no copy."""
+    """URI of the folder for copies of results folders (`storage`); None for no copies."""
     address: str | None
-    """A running Ray cluster, or None for one of our own."""
+    """Address of a running Ray cluster; None to start one."""
     feature_cache: Path
     cache_limit_gib: float | None = Field(default=None, gt=0)
-    """GiB that all feature caches of a node may take together; None for what the disk has."""
+    """GiB that all feature caches of a node may take together; None for no limit but the disk."""
     raw_high_res: bool
-    """Some trial may train the mask decoder in full."""
+    """Whether some trial may train the mask decoder in full."""
     augment: Augment = "none"
     """The widest `data.augment` of any trial."""
     checkpointed: bool = False
-    """Steps compute activations again in place of keeping them, because they would not fit otherwise or as asked."""
+    """Whether activations are computed again in the backward pass: on request, or because a step would not fit."""
 
     @property
     def folder(self) -> Path:
-        """Where this search writes everything."""
+        """The results folder, to which this search writes everything."""
         return self.out / self.name
 
     @property
     def checkpoints(self) -> Path:
-        """A folder a trial, with its checkpoints (`lane.store`)."""
+        """The folder with one folder of checkpoints per trial (`lane.store`)."""
         return self.folder / CHECKPOINTS
 
     @property
@@ -97,18 +97,18 @@ class SearchSettings(Frozen):
 
     @property
     def num_reruns(self) -> int:
-        """At most so many confirm the best: those of the best configurations, and the recipe's."""
+        """The largest number of reruns that confirm the best: of the best configurations and of the recipe."""
         return (self.confirm + 1) * self.seeds if self.confirm else 0
 
     @property
     def final_form(self) -> FinalName:
-        """`final` of a search that runs."""
-        assert self.final != "auto", "images have been looked at"
+        """`final`, once it has been decided."""
+        assert self.final != "auto", "the images have been read by now"
         return self.final
 
     @property
     def lane(self) -> LaneSettings:
-        """What each lane needs."""
+        """The settings of each lane."""
         return LaneSettings(
             model=self.model,
             data=self.data,
@@ -128,21 +128,21 @@ class SearchSettings(Frozen):
         )
 
     def _by_encoders(self) -> Iterator[TrialConfig]:
-        """A trial for every choice that says which encoders run in the steps."""
+        """Configurations with every possible value of the fields that decide which encoders run in the steps."""
         space = self.search_space
         recipe = space.base.replace({"data.augment": "none"})
         for path in ("encoder.sam2", "encoder.vision", "train.full_modules"):
             yield from (recipe.replace({path: value}) for value in space.possible(path))
 
     def _largest(self, path: str, recipe: float) -> float:
-        """The largest value of a field in any trial, the recipe's included: it runs in the same lanes."""
+        """The largest value of a field in any trial, including the recipe, which runs in the same lanes."""
         space = self.search_space
         searched = space.dimensions[path].values if path in space.dimensions else ()
         return max(recipe, space.fixed.get(path, recipe), *searched)
 
     @property
     def search_space(self) -> SearchSpace:
-        """The space, from the settings and not from its file, which may have changed since."""
+        """The search space as stored in these settings; `space_file` may have changed since."""
         dimensions = {
             path: Dimension(Kind(kind), tuple(values))
             for path, entry in self.space["space"].items()
@@ -151,9 +151,9 @@ class SearchSettings(Frozen):
         return SearchSpace(source=self.space_file, fixed=self.space["fixed"], dimensions=dimensions)
 
     def trial_config(self, params: Mapping[str, Any]) -> TrialConfig:
-        """The trial at a point of the space, with the search's epochs, and its seed unless the space has its own.
+        """The configuration at a point of the space, with the search's epochs and, unless the space has one, its seed.
 
-        A rerun brings its seed (`space.rerun`).
+        A rerun has a seed of its own in `params` (`space.rerun`).
         """
         space = self.search_space
         given: dict[str, Any] = {"train.epochs": self.epochs}
@@ -170,10 +170,10 @@ class SearchSettings(Frozen):
 
     @classmethod
     def load(cls, folder: Path) -> "SearchSettings":
-        """Reads `search.yaml` of a results folder; `out` and `name` are where the folder is now.
+        """Reads `search.yaml` of a results folder; `out` and `name` are set to where the folder is now.
 
         Raises:
-            UserError: no such file, or not one of ours.
+            UserError: the file is missing, damaged or of another version.
         """
         file = folder / FILE_NAME
         try:
@@ -185,7 +185,7 @@ class SearchSettings(Frozen):
         except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
             raise ResultsError(f"{file}: cannot be read ({' '.join(str(error).split())}). {_CURE}") from error
         if not isinstance(values, dict):
-            raise ResultsError(f"{file}: holds no settings. {_CURE}")
+            raise ResultsError(f"{file}: has no settings. {_CURE}")
         here = {"out": str(folder.resolve().parent), "name": folder.resolve().name}
         try:
             settings = cls.model_validate(values | here)

@@ -1,13 +1,13 @@
-"""Tune's state, kept so that a kill at any moment leaves one that is whole and fits the Optuna study beside it.
+"""Snapshots of Tune's state. A kill at any moment leaves one that is complete and consistent with the Optuna study.
 
-Tune writes its state as several files, one after the other, and copies them while the search goes on; Optuna appends
-to its journal meanwhile. A snapshot is a copy of Tune's files with the length of the journal at that moment. It
-appears by rename, and a resumed search starts from the newest: Tune's files put back, the journal cut to that length.
-So the sampler has the random numbers, the history and the pending proposals that belong together.
+Tune writes its state as several files, one after the other, and copies them while the search runs; Optuna appends to
+its journal meanwhile. A snapshot is a copy of Tune's files together with the length of the journal at that moment. It
+appears by rename. A resumed search starts from the newest snapshot: Tune's files are put back and the journal is cut to
+that length. So the sampler's random state, its history and its pending proposals belong together.
 
-Beside Tune's files lie copies of the tables, and beside the snapshots one of the journal, which grows as that does:
-with their checksums, a file that was damaged later can be told and put back. Of two snapshots the older serves where
-the newer is damaged.
+Snapshots also have copies of the tables, and a growing copy of the journal is kept beside them. With their checksums,
+files that are damaged later can be found and replaced. Two snapshots are kept; the older one is used if the newer is
+damaged.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ _KEPT = 2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Snapshot:
-    """A snapshot that is whole. journal: the file that has its `journal_bytes` first bytes, the study or its copy."""
+    """An undamaged snapshot. journal: the study's file or its copy, whose first `journal_bytes` bytes belong to it."""
 
     folder: Path
     journal: Path
@@ -43,7 +43,7 @@ class Snapshot:
 
 
 class Snapshots:
-    """The snapshots of the search in the folder `results`."""
+    """Takes and restores the snapshots of the search in the folder `results`."""
 
     def __init__(self, results: Path) -> None:
         self._results = results
@@ -53,7 +53,10 @@ class Snapshots:
         self._last_saved_ns = 0
 
     def take(self, staging: Path) -> bool:
-        """Copies Tune's files from its staging folder, if it has saved since the last call. Call it right after."""
+        """Takes a snapshot of Tune's files in `staging`, and returns True, if Tune has saved since the last call.
+
+        Call it right after Tune saves, before the journal grows further.
+        """
         saved_ns = max((path.stat().st_mtime_ns for path in _state_files(staging, _STATE_FILES[:1])), default=0)
         if saved_ns == self._last_saved_ns:
             return False
@@ -74,18 +77,18 @@ class Snapshots:
         return True
 
     def restore(self, tune_folder: Path) -> bool:
-        """Puts the newest whole snapshot's files into Tune's folder and cuts the journal. False where there is none.
+        """Puts the newest undamaged snapshot's files into Tune's folder and cuts the journal. False if there is none.
 
-        Without one no trial was recorded by Tune, so the search starts from nothing: the journal goes, too.
+        Without a snapshot Tune has recorded no trial, so the search starts from nothing and the journal is deleted.
 
         Raises:
-            ResultsError: there are snapshots, but none that is whole.
+            ResultsError: there are snapshots, but all are damaged.
         """
         found = self.newest()
         for path in _state_files(tune_folder, _STATE_FILES):
             path.unlink()
         for lock in self._journal.parent.glob(f"{self._journal.name}.lock*"):
-            lock.unlink()  # of the process that was killed; we hold the lock of the whole search
+            lock.unlink()  # left by a killed process: this process holds the lock of the whole search
         if found is None:
             self._journal.unlink(missing_ok=True)
             return False
@@ -100,10 +103,10 @@ class Snapshots:
         return True
 
     def newest(self) -> Snapshot | None:
-        """The newest that is whole; None where the search has none yet.
+        """The newest undamaged snapshot; None if the search has none yet.
 
         Raises:
-            ResultsError: each of them is damaged or gone, or their journal.
+            ResultsError: all snapshots, or the journal and its copy, are damaged or gone.
         """
         reasons = []
         for folder in self.folders():
@@ -117,20 +120,20 @@ class Snapshots:
             else:
                 return None
         raise ResultsError(
-            f"{self._folder}: no state of the search is whole ({'; '.join(reasons)}), so it cannot go on. What its "
-            "trials found is kept: report and export read it, and a new search begins with it by --warm-start "
-            f"{self._results}."
+            f"{self._folder}: no state of the search is whole ({'; '.join(reasons)}), so it cannot go on. The results "
+            "of its trials are kept: report and export read them, and a new search can start from them with "
+            f"--warm-start {self._results}."
         )
 
     def folders(self) -> list[Path]:
-        """Of every snapshot, whole or not, the newest first."""
+        """The folders of all snapshots, damaged or not, newest first."""
         found = self._folder.glob("[0-9]*") if self._folder.exists() else ()
         return sorted((path for path in found if path.name.isdigit()), reverse=True)
 
     def _checked(self, folder: Path) -> Snapshot:
-        """Raises _DamagedError."""
+        """The snapshot in `folder`, after comparing checksums. Raises _DamagedError if it is damaged."""
         mark = _read_mark(folder / _MARK)
-        wanted = mark.get("sha256", {})  # none where an older tune_sa2va took it
+        wanted = mark.get("sha256", {})  # missing if an older tune_sa2va took the snapshot
         damaged = [name for name in wanted if name not in _TABLES and wanted[name] != _sha256(folder / name)]
         if damaged:
             raise _DamagedError(f"{folder.name}/{damaged[0]} is damaged")
@@ -141,11 +144,11 @@ class Snapshots:
 
 
 class _DamagedError(Exception):
-    """What of a snapshot is."""
+    """A snapshot is damaged. The message says which of its files."""
 
 
 class _GrowingCopy:
-    """A copy of a file that only grows, brought up to it now and then."""
+    """A copy of a file to which data are only appended, brought up to date now and then."""
 
     def __init__(self, source: Path, copy: Path) -> None:
         self._source, self._copy = source, copy
@@ -153,7 +156,7 @@ class _GrowingCopy:
         self._digest = hashlib.sha256()
 
     def catch_up(self) -> tuple[int, str]:
-        """Appends what is new; gives the number of bytes and their SHA-256. The first time it writes all of them."""
+        """Appends new data to the copy; the first call writes it from the start. Returns size and SHA-256."""
         with self._source.open("rb") as file:
             file.seek(self._bytes or 0)
             new = file.read()
@@ -183,14 +186,14 @@ def _checksums(folder: Path) -> dict[str, str | None]:
 
 
 def _sha256(path: Path) -> str | None:
-    """None where the file cannot be read."""
+    """SHA-256 of a file in hexadecimal; None if it cannot be read."""
     with contextlib.suppress(OSError), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
     return None
 
 
 def _begins(file: Path, size: int, sha256: str | None) -> bool:
-    """Whether the first `size` bytes of a file are those of the checksum; without one, whether there are so many."""
+    """Whether a file has at least `size` bytes, and its first `size` bytes match the checksum if there is one."""
     with contextlib.suppress(OSError), file.open("rb") as opened:
         content = opened.read(size)
         return len(content) == size and sha256 in (None, hashlib.sha256(content).hexdigest())
@@ -198,5 +201,5 @@ def _begins(file: Path, size: int, sha256: str | None) -> bool:
 
 
 def _state_files(folder: Path, patterns: Iterable[str]) -> list[Path]:
-    """Tune's files, of each kind the newest: a resumed search brings older ones along."""
+    """Tune's newest file of each pattern; after a resumption there may be older ones."""
     return [max(found) for pattern in patterns if (found := list(folder.glob(pattern)))]

@@ -1,7 +1,7 @@
-"""What `test_scores.parquet` says of the locked test part: means, and what the winner is beside the others.
+"""Reads `test_scores.parquet`, the scores on the locked test part: means, and how the winner compares with the others.
 
-The terminal, summary.txt, the report, the model card and `load_results` take their words from here, so that they say
-the same. `score.test_part` writes the file. No Ray and no torch.
+The terminal, summary.txt, the report, the model card and `load_results` all use this file, so that they say the same.
+`score.test_part` writes `test_scores.parquet`. Imports neither Ray nor torch.
 """
 
 from collections.abc import Sequence
@@ -22,13 +22,14 @@ OPENINGS = b"openings"
 """Key of the file's metadata: how often models were scored on the test part."""
 
 UNTUNED, RECIPE, WINNER = "untuned base", "recipe", "winner"
-"""What the rows are of."""
+"""Values of the column `row`: the model that was scored."""
 
 AT_DEFAULT, AT_OWN = "default", "own"
-"""At which threshold a row's mask was cut: Sa2VA's 0.5, or the one chosen for the model on images that it never saw."""
+"""Values of the column `at`, the threshold used: Sa2VA's 0.5, or the one chosen for the model on images that it was not
+trained on."""
 
 MASKS_FOLDER = "test_masks"
-"""test_masks/<row>/<mask_name>: what each model found, 0 or 255, on the image's own pixels."""
+"""Folder of predicted masks, test_masks/<row>/<mask_name>: 0 or 255, at the image's original resolution."""
 
 _COLUMNS = (
     *("row", "checkpoint", "image_code", "group_code", "text", "threshold", "tp", "fp", "fn", "tn"),
@@ -38,7 +39,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A score of one image. `digits`: decimals shown."""
+    """A score of one image. digits: decimals shown. about: a description for the report."""
 
     column: str
     label: str
@@ -62,10 +63,10 @@ OVERLAP = ("dice", "iou", "recall", "precision")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextScores:
-    """One model on the test images that were asked for one text.
+    """Scores of one model on the test images that were asked for one text.
 
-    means: measure's column -> mean over images. num_absent: images in which it is not. num_false_alarms: of these,
-    where something was found. They are in the means: 1 where nothing is found, else 0.
+    means: measure's column -> mean over images. num_absent: images without the target. num_false_alarms: images of
+    these in which vessel is predicted. Both count in the means: 1 if nothing is predicted, otherwise 0.
     """
 
     means: dict[str, Interval]
@@ -75,7 +76,7 @@ class TextScores:
 
     @classmethod
     def of(cls, rows: pd.DataFrame) -> "TextScores":
-        """Out of the rows of one model and text."""
+        """Computes them from the rows of one model and text."""
         absent = rows[rows["tp"] + rows["fn"] == 0]
         return cls(
             means={m.column: _mean(rows, m) for m in MEASURES},
@@ -86,7 +87,7 @@ class TextScores:
 
     @property
     def absent_in_words(self) -> str:
-        """`2 of 9 (1 false alarm)`; empty where it is in every image."""
+        """`2 of 9 (1 false alarm)`; empty if the target is in every image."""
         if not self.num_absent:
             return ""
         alarms = f"{self.num_false_alarms} false alarm{'' if self.num_false_alarms == 1 else 's'}"
@@ -95,9 +96,12 @@ class TextScores:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class LockedPart:
-    """scores: the file's rows, one a model and test image, with Dice, IoU, recall and precision beside the counts.
-    own: the same with masks cut at each model's own threshold; empty in files of before.
-    openings: how often models were scored on it; 1 is once, as it should be."""
+    """The locked test part's scores.
+
+    scores: one row per model and test image (and text) at threshold 0.5, with counts, Dice, IoU, recall and precision.
+    own: the same at each model's own threshold; empty if an older tune_sa2va wrote the file.
+    openings: how often models were scored on this part; 1 unless the winner changed.
+    """
 
     scores: pd.DataFrame
     own: pd.DataFrame
@@ -105,13 +109,15 @@ class LockedPart:
 
     @property
     def means(self) -> dict[str, dict[str, Interval]]:
-        """Row -> measure's column -> mean over texts of the mean over images, with its bootstrap interval over groups;
-        rows in the order of the file."""
+        """Row -> measure's column -> mean over texts of the mean over images, with its bootstrap interval over groups.
+
+        Rows are in the order of the file.
+        """
         return _means(self.scores)
 
     @property
     def means_at_own(self) -> dict[str, tuple[float, dict[str, Interval]]]:
-        """Row -> its own threshold, and the same means there."""
+        """Row -> the model's own threshold, and the means at that threshold."""
         thresholds = self.own.groupby("row", sort=False)["threshold"].first()
         return {row: (float(thresholds[row]), found) for row, found in _means(self.own).items()}
 
@@ -122,7 +128,7 @@ class LockedPart:
 
     @property
     def of_texts(self) -> dict[str, "dict[str, TextScores]"]:
-        """Row -> text -> its own scores; empty where all images were asked for one thing and none of it is absent."""
+        """Row -> text -> its scores; empty if all images were asked for the same and it is absent in none."""
         scores = self.scores
         if scores["text"].nunique() < 2 and (scores["tp"] + scores["fn"]).all():
             return {}
@@ -132,34 +138,37 @@ class LockedPart:
         }
 
     def against(self, other: str) -> dict[str, Comparison]:
-        """Measure's column -> the winner beside another row, over the same images; empty where that row is not there.
+        """Measure's column -> comparison of the winner with another row on the same images; empty without such a row.
 
-        Where the recipe itself won it has no row of its own: there is nothing to compare.
+        If the recipe won, it has no row of its own, and there is nothing to compare.
         """
         rows = self.paired(other)
         return {} if rows.empty else {m.column: compare_measure(m, rows) for m in MEASURES}
 
     def paired(self, other: str) -> pd.DataFrame:
-        """A row an image and text, with every measure twice: `_winner` and `_other`; and `group_code`."""
+        """One row per image and text with every measure twice, as `_winner` and `_other`, and `group_code`."""
         winner, others = (self.scores[self.scores["row"] == row] for row in (WINNER, other))
         return pair(winner, others)
 
     @property
     def verdict(self) -> str:
-        """The winner beside the recipe and the untuned base by Dice, in words."""
+        """How the winner compares with the recipe and the untuned base by Dice, in words."""
         pairs = {other: self.paired(other) for other in (RECIPE, UNTUNED)}
         found = {f"the {other}": compare_measure(DICE, rows) for other, rows in pairs.items() if not rows.empty}
         return sentence(found) if found else ""
 
     @property
     def opened(self) -> str:
-        """How often, in words. A search that was extended and has a new winner opens the part again; one that was
-        warm-started on the same images finds it opened by the search before."""
+        """How often the part was opened, in words.
+
+        A search that was extended and has a new winner opens it again. For a search warm-started on the same images,
+        the openings of the earlier search count, too.
+        """
         return "once" if self.openings == 1 else f"{self.openings} times in all"
 
 
 def read_locked_part(folder: Path) -> LockedPart | None:
-    """Of the search in a results folder; None while the test part has not been scored.
+    """The test part of the search in a results folder; None while it has not been scored.
 
     Raises:
         ResultsError: the file is damaged, or of another version.
@@ -169,13 +178,13 @@ def read_locked_part(folder: Path) -> LockedPart | None:
         return None
     try:
         table = pq.read_table(path)
-        table.validate(full=True)  # else a text that is none stops pandas
+        table.validate(full=True)  # raises for invalid text, at which pandas would fail later
         openings = int((table.schema.metadata or {}).get(OPENINGS, b"1"))
     except (OSError, ValueError, pa.ArrowException) as error:
         raise ResultsError(f"{path}: cannot be read ({str(error).splitlines()[0]}). Put back a copy of it.") from error
     if missing := [name for name in _COLUMNS if name not in table.column_names]:
         raise ResultsError(
-            f"{path}: must have the columns {', '.join(missing)}: another tune_sa2va wrote it. "
+            f"{path}: lacks the columns {', '.join(missing)}: another tune_sa2va wrote it. "
             "Read it with that one, or run the search again under another --name."
         )
     scores = _with_overlap(table.to_pandas())
@@ -185,23 +194,26 @@ def read_locked_part(folder: Path) -> LockedPart | None:
 
 
 def pair(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the same images side by side: measures end in `_winner` (the first) and `_other`; groups are the first's.
+    """Joins the rows of the same images. Measures end in `_winner` (of `first`) or `_other`; groups are of `first`.
 
-    A group's code is taken from all its images, so that two searches may call one patient by two codes.
+    A group's code depends on all of its images, so two searches may have different codes for one patient.
     """
     others = second.drop(columns="group_code")
     return first.merge(others, on=["image_code", "text"], suffixes=("_winner", "_other"), validate="one_to_one")
 
 
 def compare_measure(measure: Measure, rows: pd.DataFrame) -> Comparison:
-    """The comparison of the rows of `pair`."""
+    """Compares the two sides of rows from `pair` by one measure."""
     first, second = (rows[f"{measure.column}_{side}"].tolist() for side in ("winner", "other"))
     groups, texts = rows["group_code"].tolist(), rows["text"].tolist()
     return compare(first, second, groups, texts, higher_is_better=measure.higher_is_better)
 
 
 def mask_name(image_code: str, text: str, texts: Sequence[str]) -> str:
-    """The file of a mask: the image's code, and with several texts the place of its own in their order, from 1."""
+    """A mask's file name: the image's code and, with several texts, the number of its text in sorted order, from 1.
+
+    texts: all texts of the test part.
+    """
     return f"{image_code}.png" if len(texts) < 2 else f"{image_code}-{sorted(texts).index(text) + 1}.png"
 
 

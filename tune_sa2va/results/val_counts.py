@@ -1,8 +1,7 @@
 """Pixel counts of every scored image after every epoch: `val_counts/<trial>.parquet` of a results folder.
 
-With folds, an image's counts are those of the adapter that was not trained on it.
-From them every score of every image can be taken again, whatever a mean hid. A file a trial, replaced as a whole with
-each of its epochs: 15 epochs of 244 images are 40 kB.
+All scores of every image can be computed from them. With folds, an image's counts are those of the adapter that was not
+trained on it. There is one file per trial, replaced as a whole after each epoch: 15 epochs of 244 images take 40 kB.
 """
 
 import json
@@ -21,10 +20,10 @@ from tune_sa2va.results.settings import CHECKPOINTS
 
 FOLDER = "val_counts"
 RECORDS_FILE = "epochs.json"
-"""Of each checkpoint: the records of all epochs up to it, with their counts (`lane.store`)."""
+"""File in each checkpoint with the records of all epochs up to it, including their counts (`lane.store`)."""
 VAL_COUNTS = "val_counts"
-"""Key of an epoch's record: (TP, FP, FN, TN) of each validation image, in the order of the split; None for one whose
-fold was not trained in this epoch."""
+"""Key of an epoch's record: (TP, FP, FN, TN) of each validation image, in the order of the split; None for an image
+whose fold was not trained in this epoch."""
 
 _PARTS = ("tp", "fp", "fn", "tn")
 _SCHEMA = pa.schema(
@@ -39,10 +38,10 @@ _SCHEMA = pa.schema(
 
 
 def read_val_dice(results: Path, trial_id: str, epoch: int) -> pd.Series:
-    """Dice of each scored image after an epoch, by (image_code, text); NaN where nothing was there to find or found.
+    """Dice of each scored image after an epoch, by (image_code, text); 1 if truth and prediction are both empty.
 
     Raises:
-        ResultsError: the trial's counts are not there, or cannot be read.
+        ResultsError: the trial's counts are missing or cannot be read.
     """
     path = results / FOLDER / f"{trial_id}.parquet"
     try:
@@ -55,7 +54,7 @@ def read_val_dice(results: Path, trial_id: str, epoch: int) -> pd.Series:
 
 
 def damaged_counts(results: Path) -> Iterator[tuple[Path, str]]:
-    """The trials' files that are damaged or, of a trial with a checkpoint, gone; and what is wrong with each."""
+    """Yields files that are damaged, and missing ones of trials with a checkpoint, with what is wrong with each."""
     there = {path.stem: path for path in (results / FOLDER).glob("*.parquet")}
     for path in sorted(there.values()):
         try:
@@ -64,13 +63,13 @@ def damaged_counts(results: Path) -> Iterator[tuple[Path, str]]:
         except (OSError, pa.ArrowException) as error:
             yield path, f"cannot be read ({str(error).splitlines()[0]})"
     for checkpoint in sorted((results / CHECKPOINTS).glob("*/checkpoint_*")):
-        if (trial_id := checkpoint.parent.name) not in there and there:  # before them, none had any
+        if (trial_id := checkpoint.parent.name) not in there and there:  # without any, they are an older tune_sa2va's
             there[trial_id] = results / FOLDER / f"{trial_id}.parquet"
             yield there[trial_id], "is gone"
 
 
 def rebuild_counts(results: Path, path: Path) -> None:
-    """Writes a trial's file again, of the epochs that its newest sound checkpoint knows; takes it away without one."""
+    """Writes a trial's file again from its newest readable checkpoint, or removes it if there is no such checkpoint."""
     path.unlink(missing_ok=True)
     for checkpoint in sorted((results / CHECKPOINTS / path.stem).glob("checkpoint_*"), reverse=True):
         try:
@@ -88,14 +87,15 @@ class ValCounts:
     """Writes the counts of one search's trials."""
 
     def __init__(self, results: Path) -> None:
-        """Raises DataError where the results folder has no split."""
+        """Raises DataError if the results folder has no split."""
         self._folder = results / FOLDER
         self._images = [(row["image_code"], row["text"]) for row in scored_rows(read_names(results))]
 
     def epoch(self, trial_id: str, epoch: int, counts: Sequence[Sequence[int] | None]) -> None:
-        """An epoch is done; counts: (TP, FP, FN, TN) of each image in the order of the split, None where not scored.
+        """Stores the counts of an epoch that is done.
 
-        Later epochs that the file holds are of a run that a kill took back, and go.
+        counts: (TP, FP, FN, TN) of each image in the order of the split; None for images that were not scored.
+        Later epochs in the file are deleted: they are from before a kill after which the trial resumed earlier.
         """
         path = self._folder / f"{trial_id}.parquet"
         rows = [row for row in pq.read_table(path).to_pylist() if row["epoch"] < epoch] if path.exists() else []
