@@ -140,9 +140,7 @@ def test_damaged_features_open_the_lane_again_and_the_epoch_says_so(workers: Wor
     workers.failures = [damaged, damaged]
     result = owner(tmp_path, 1).step()
     assert result["failure"] == "" and result["epoch"] == 1 and workers.closed == 2
-    assert (
-        result["warning"] == "x: the features are damaged, so the lane was opened again, which encoded the image anew"
-    )
+    assert result["warning"] == "x: the features are damaged, so the lane was reopened and the image encoded again"
     assert [type(command) for command in workers.asked].count(StartTrial) == 3
 
 

@@ -125,7 +125,7 @@ class FeatureCache:
             path.unlink(missing_ok=True)
             self._sound.discard(path)
             raise DamagedFeaturesError(
-                f"{path}: the features of an image cannot be read ({reason}). Start again; it is then encoded anew."
+                f"{path}: the features of an image cannot be read ({reason}). Start again to encode the image again."
             ) from error
         self._read.add(path)
         return features

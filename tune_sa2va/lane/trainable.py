@@ -154,7 +154,7 @@ class LaneTrainable(tune.Trainable):
             if answer.kind == DAMAGED_FEATURES and opened_again < _FEATURES_AGAIN:
                 opened_again += 1
                 what = answer.failure.partition(". ")[0]
-                self._features_warning = f"{what}, so the lane was opened again, which encoded the image anew"
+                self._features_warning = f"{what}, so the lane was reopened and the image encoded again"
                 self._end_lane()
                 continue
             smaller = halved(self._config) if answer.kind == OUT_OF_MEMORY else None

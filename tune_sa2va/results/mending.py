@@ -79,7 +79,7 @@ def _tables(folder: Path) -> Iterator[Mend]:
             source = next((place / name for place in Snapshots(folder).folders() if _can_read(read, place, name)), None)
             if source is None:
                 raise
-            words = f"{_fault(error)}; the one of snapshot {source.parent.name} takes its place."
+            words = f"{_fault(error)}; replaced by the copy in snapshot {source.parent.name}."
             yield Mend(file=folder / name, words=words, make=_copying(source, folder / name))
 
 
@@ -100,28 +100,28 @@ def _split(settings: SearchSettings) -> Iterator[Mend]:
     try:
         read_names(folder)
     except DataError as error:
-        words = f"{_fault(error)}; made again from {SPLIT_FILE} and the images, known by their content."
+        words = f"{_fault(error)}; rebuilt from {SPLIT_FILE} and the images, recognized by their content."
         yield Mend(file=folder / NAMES_FILE, words=words, make=lambda: write_names(folder, names))
     if not (folder / SPLIT_FILE).is_file():
-        words = f"{folder / SPLIT_FILE}: is gone; made again from {NAMES_FILE}."
+        words = f"{folder / SPLIT_FILE}: is gone; rebuilt from {NAMES_FILE}."
         yield Mend(file=folder / SPLIT_FILE, words=words, make=lambda: write_parts(folder, names))
     else:
         try:
             read_parts(folder)
         except DataError as error:
-            words = f"{_fault(error)}; made again from {NAMES_FILE}."
+            words = f"{_fault(error)}; rebuilt from {NAMES_FILE}."
             yield Mend(file=folder / SPLIT_FILE, words=words, make=lambda: write_parts(folder, names))
     try:
         read_content(folder)
     except DataError as error:
-        words = f"{_fault(error)}; made again from images and masks, which are those of the search."
+        words = f"{_fault(error)}; rebuilt from images and masks, which are those of the search."
         samples = find_samples(names, settings.data)
         yield Mend(file=folder / CONTENT_FILE, words=words, make=lambda: write_content(folder, samples))
 
 
 def _counts(folder: Path) -> Iterator[Mend]:
     for path, reason in damaged_counts(folder):
-        words = f"{path}: {reason}; made again from the trial's newest checkpoint."
+        words = f"{path}: {reason}; rebuilt from the trial's newest checkpoint."
         yield Mend(file=path, words=words, make=lambda path=path: rebuild_counts(folder, path))  # type: ignore[misc]
 
 

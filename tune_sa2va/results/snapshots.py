@@ -120,9 +120,9 @@ class Snapshots:
             else:
                 return None
         raise ResultsError(
-            f"{self._folder}: no state of the search is whole ({'; '.join(reasons)}), so it cannot go on. The results "
-            "of its trials are kept: report and export read them, and a new search can start from them with "
-            f"--warm-start {self._results}."
+            f"{self._folder}: no saved state of the search is usable ({'; '.join(reasons)}), so it cannot be resumed. "
+            "The results of its trials are kept: report and export read them, and a new search can start from them "
+            f"with --warm-start {self._results}."
         )
 
     def folders(self) -> list[Path]:

@@ -130,7 +130,7 @@ def read_folds(folder: Path, config: TrialConfig, *, folds: int) -> Progress:
     """
     state = _state_of(folder, config)
     if state.get("folds") != {"done": folds, "of": folds}:
-        raise CheckpointError(f"{folder}: is not a checkpoint of a trial with {folds} folds. Start the trial anew.")
+        raise CheckpointError(f"{folder}: is not a checkpoint of a trial with {folds} folds. Start the trial again.")
     return Progress(**state["progress"])
 
 
@@ -157,7 +157,7 @@ def _state_of(folder: Path, config: TrialConfig) -> dict[str, Any]:
     """The state of an undamaged checkpoint of `config`. Raises CheckpointError if it is damaged or of another one."""
     state = read_state(folder)
     if objective(TrialConfig.model_validate(state["config"])) != objective(config):
-        raise CheckpointError(f"{folder}: belongs to a trial of another configuration. Start the trial anew.")
+        raise CheckpointError(f"{folder}: belongs to a trial of another configuration. Start the trial again.")
     return state
 
 
