@@ -74,11 +74,11 @@ def rm(
         chosen = older_than(found, older_than_days)
     elif down_to is not None:
         chosen = beyond(found, down_to)
-    all_removed = _remove_and_say(chosen)
+    all_removed = _remove_and_print(chosen)
     raise typer.Exit(0 if all_removed else 1)
 
 
-def _remove_and_say(chosen: list[CachedBase]) -> bool:
+def _remove_and_print(chosen: list[CachedBase]) -> bool:
     freed, kept = 0, []
     for each in chosen:
         bytes_freed = remove(each)

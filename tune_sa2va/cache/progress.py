@@ -30,12 +30,12 @@ class _Lines:
 
     def __init__(self) -> None:
         self._next_s = 0.0
-        self._said_all = True
+        self._reported_all = True
 
     def __call__(self, now: FillProgress) -> None:
         is_last = now.present == now.total
-        if (is_last and self._said_all) or (not is_last and time.monotonic() < self._next_s):
+        if (is_last and self._reported_all) or (not is_last and time.monotonic() < self._next_s):
             return
-        self._said_all = is_last
+        self._reported_all = is_last
         self._next_s = time.monotonic() + _LINE_EVERY_S
         print(f"encoding pictures: {now.present:,} of {now.total:,}, {now.seconds:.0f} s", file=sys.stderr)

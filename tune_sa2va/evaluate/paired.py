@@ -125,21 +125,21 @@ def signed_rank(differences: Float[np.ndarray, " G"]) -> float:
 def sentence(comparisons: Mapping[str, Comparison], *, subject: str = "the winner", by: str = "Dice") -> str:
     """All comparisons of one subject in words. comparisons: name of the other model ("the recipe") -> the outcome."""
     forms = {Word.BETTER: "is better than", Word.WORSE: "is worse than", Word.TIE: "ties with"}
-    told = {other: c for other, c in comparisons.items() if c.word is not Word.TOO_FEW}
-    untold = {other: c for other, c in comparisons.items() if c.word is Word.TOO_FEW}
-    said = []
-    if told:
-        outcomes = " and ".join(f"{forms[c.word]} {other}" for other, c in told.items())
-        groups = max(c.difference.num_groups for c in told.values())
+    judged = {other: c for other, c in comparisons.items() if c.word is not Word.TOO_FEW}
+    too_few = {other: c for other, c in comparisons.items() if c.word is Word.TOO_FEW}
+    sentences = []
+    if judged:
+        outcomes = " and ".join(f"{forms[c.word]} {other}" for other, c in judged.items())
+        groups = max(c.difference.num_groups for c in judged.values())
         who = f"{subject[0].upper()}{subject[1:]}"
-        said.append(f"{who} {outcomes} by {by} (paired, {groups} patients or other groups).")
-    if untold:
-        groups = min(c.difference.num_groups for c in untold.values())
-        said.append(
-            f"{Word.TOO_FEW.capitalize()} whether {subject} is better than {' or '.join(untold)}: {groups}, and it "
+        sentences.append(f"{who} {outcomes} by {by} (paired, {groups} patients or other groups).")
+    if too_few:
+        groups = min(c.difference.num_groups for c in too_few.values())
+        sentences.append(
+            f"{Word.TOO_FEW.capitalize()} whether {subject} is better than {' or '.join(too_few)}: {groups}, and it "
             f"takes {MIN_GROUPS}."
         )
-    return " ".join(said)
+    return " ".join(sentences)
 
 
 def _word(low: float, high: float, p_value: float, num_groups: int, *, higher_is_better: bool) -> Word:

@@ -117,7 +117,7 @@ class LaneTrainable(tune.Trainable):
             if answer.failure:
                 return self._paused(answer.failure) if answer.kind == DATA_GONE else self._failed(answer)
             assert answer.record is not None, "a trial with epochs left has run one"
-            return self._kept(answer.record)
+            return self._save_epoch(answer.record)
         except LaneNotOpenedError as error:
             if error.kind == DATA_GONE:
                 return self._paused(error.reason)
@@ -204,7 +204,7 @@ class LaneTrainable(tune.Trainable):
         assert self._lane is not None, "`_start` was called before"
         return self._lane.ask(command)
 
-    def _kept(self, record: dict[str, Any]) -> dict[str, Any]:
+    def _save_epoch(self, record: dict[str, Any]) -> dict[str, Any]:
         """Saves an epoch that was just run in the store and returns its result."""
         if not math.isfinite(record["val_dice"]):
             reason = "val_dice is not a number: no validation image shows a vessel, and none was found."
