@@ -7,7 +7,6 @@ exactly those of `sigmoid(logits) > threshold`, so 0.5 gives what the search rec
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,18 +20,6 @@ GRID = tuple(step / 100 for step in range(1, 100))
 
 DEFAULT_THRESHOLD = 0.5
 """Sa2VA's own threshold."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChosenThreshold:
-    """threshold: the one with the highest mean Dice. dice: mean Dice there. default_dice: mean Dice at 0.5.
-
-    Both Dice values are NaN if there was no image.
-    """
-
-    threshold: float
-    dice: float
-    default_dice: float
 
 
 def logit_of(threshold: float) -> float:
@@ -55,18 +42,12 @@ def counts_at(histogram_2G: Int[np.ndarray, "2 G+1"], threshold: float) -> Count
     return Counts(tp=int(tp), fp=int(fp), fn=int(fn), tn=int(tn))
 
 
-def choose_threshold(
-    histograms: Sequence[Int[np.ndarray, "2 G+1"]], texts: Sequence[str] | None = None
-) -> ChosenThreshold:
+def choose_threshold(histograms: Sequence[Int[np.ndarray, "2 G+1"]], texts: Sequence[str] | None = None) -> float:
     """The threshold of GRID with the highest mean Dice (`mean_scores`); among equals the one nearest to 0.5.
 
-    histograms: from `histogram`, one per image.
+    histograms: from `histogram`, one per image. Without an image, the threshold is 0.5.
     texts: what each image was asked for; None if all were asked for the same.
     """
     dice = {t: mean_scores([counts_at(image, t) for image in histograms], texts).dice for t in GRID}
-    default_dice = dice[DEFAULT_THRESHOLD]
     scored = {threshold: value for threshold, value in dice.items() if not math.isnan(value)}
-    if not scored:
-        return ChosenThreshold(DEFAULT_THRESHOLD, math.nan, math.nan)
-    best = max(scored, key=lambda t: (scored[t], -abs(t - DEFAULT_THRESHOLD)))
-    return ChosenThreshold(threshold=best, dice=dice[best], default_dice=default_dice)
+    return max(scored, key=lambda t: (scored[t], -abs(t - DEFAULT_THRESHOLD)), default=DEFAULT_THRESHOLD)

@@ -55,7 +55,7 @@ def evaluate(
     threshold = tuned.threshold
     if validated:
         held_out = examples_of(validated)
-        threshold = choose_threshold(out_of_fold(model, members, held_out), held_out.texts).threshold
+        threshold = choose_threshold(out_of_fold(model, members, held_out), held_out.texts)
     thresholds = tuple(dict.fromkeys((DEFAULT_THRESHOLD, threshold)))
     images = score_images(
         model, members, examples_of(part.samples), [label(sample) for sample in part.samples], thresholds,

@@ -159,7 +159,7 @@ def _score(model: Any, members: Any, examples: Any, *, precision: str, device: s
     from tune_sa2va.evaluate.threshold import DEFAULT_THRESHOLD, choose_threshold, counts_at
 
     found = out_of_fold(model, members, examples)
-    chosen = choose_threshold(found, examples.texts).threshold
+    chosen = choose_threshold(found, examples.texts)
 
     def rows(threshold: float) -> list[list[int]]:
         return [list(asdict(counts_at(each, threshold)).values()) for each in found]
