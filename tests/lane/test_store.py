@@ -56,7 +56,7 @@ def test_the_last_two_and_the_best_stay_once_training_goes_on(trial: Path, flush
     flusher.settle()
     assert kept(trial) == [2, 4, 5]
     newest = TrialStore(trial, CONFIG, flusher).newest()
-    assert (newest.epoch, newest.records, newest.warning) == (5, records(5), "")
+    assert (newest.records, newest.warning) == (records(5), "")
 
 
 def test_with_one_split_the_last_counts_so_no_earlier_one_stays(tmp_path: Path, flusher: Flusher) -> None:
@@ -73,7 +73,7 @@ def test_with_one_split_the_last_counts_so_no_earlier_one_stays(tmp_path: Path, 
 def test_a_cut_off_checkpoint_gives_way_to_the_one_before(trial: Path, flusher: Flusher) -> None:
     (trial / "checkpoint_0005" / OPTIMIZER_FILE).write_bytes(b"mom")
     newest = TrialStore(trial, CONFIG, flusher).newest()
-    assert newest.epoch == 4
+    assert newest.records == records(4)
     assert "checkpoint_0005 is damaged, so the one before it was used" in newest.warning
 
 
@@ -119,8 +119,8 @@ def test_a_trial_whose_micro_batches_were_halved_goes_on_and_another_does_not(tr
     state = json.loads(path.read_text())
     path.write_text(json.dumps(state | {"config": doubled.to_dict()}))
     asked = CONFIG.replace({"train.micro_batch_size": 8})
-    assert TrialStore(trial, asked, flusher).newest().epoch == 5
-    assert TrialStore(trial, other, flusher).newest().epoch == 0
+    assert TrialStore(trial, asked, flusher).newest().records == records(5)
+    assert TrialStore(trial, other, flusher).newest().records == ()
     assert not trial.exists(), "a trial of another configuration"
 
 

@@ -44,12 +44,11 @@ _POLL_S = 0.1
 class FillProgress:
     """present: wanted pictures whose features are in the cache, whichever process encoded them. total: wanted pictures.
 
-    encoded_here: pictures that this process encoded. seconds: since the start.
+    seconds: since the start.
     """
 
     present: int
     total: int
-    encoded_here: int
     seconds: float
 
 
@@ -84,15 +83,15 @@ def fill(
         check_room(cache.root, needed, len(missing), limit_gib)
     worker = _Worker(cache, model, batch_size or (GPU_BATCH if model.no_mem_embed.device.type == "cuda" else 1))
     report = _Reporter(len(wanted), on_progress)
-    report(len(missing), 0)
+    report(len(missing))
     first = random.SystemRandom().randrange(len(missing)) if missing else 0
     missing = missing[first:] + missing[:first]
     while missing:
         before = worker.encoded
         for _ in worker.encode_unclaimed(missing):
-            report(max(0, len(missing) - (worker.encoded - before)), worker.encoded)
+            report(max(0, len(missing) - (worker.encoded - before)))
         missing = cache.missing(missing)
-        report(len(missing), worker.encoded)
+        report(len(missing))
         if missing:  # other processes are encoding them; if one was killed, the next round gets its claims
             time.sleep(_POLL_S)
     return worker.encoded
@@ -189,10 +188,10 @@ class _Reporter:
         self._total, self._on_progress = total, on_progress
         self._started = time.monotonic()
 
-    def __call__(self, missing: int, encoded_here: int) -> None:
+    def __call__(self, missing: int) -> None:
         if self._on_progress is not None:
             seconds = time.monotonic() - self._started
-            self._on_progress(FillProgress(self._total - missing, self._total, encoded_here, seconds))
+            self._on_progress(FillProgress(self._total - missing, self._total, seconds))
 
 
 def _laid_out_size(picture: Picture, sizes: Mapping[Path, tuple[int, int]]) -> tuple[int, int]:

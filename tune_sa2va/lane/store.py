@@ -30,13 +30,11 @@ from tune_sa2va.train.checkpoint_state import OPTIMIZER_FILE, objective, read_st
 class Stored:
     """The newest undamaged state of a trial.
 
-    epoch: number of finished epochs.
-    folder: the checkpoint after `epoch`; None if `epoch` is 0.
-    records: those of epochs 1..epoch.
+    folder: the checkpoint after the last finished epoch; None if there is none.
+    records: those of all finished epochs.
     warning: which checkpoint was found damaged and skipped; empty if none was.
     """
 
-    epoch: int = 0
     folder: Path | None = None
     records: tuple[dict[str, Any], ...] = ()
     warning: str = ""
@@ -130,7 +128,7 @@ class TrialStore:
                 # A kill came before Tune recorded that trial; the resumed search proposed another one under its name.
                 shutil.rmtree(self._folder)
                 return Stored()
-            return Stored(epoch=len(records), folder=folder, records=records, warning=warning)
+            return Stored(folder=folder, records=records, warning=warning)
         return Stored(warning=warning)
 
 
