@@ -135,10 +135,10 @@ class Lane:
     def _wait_for(self, number: int) -> Reply:
         failed_at_s: float | None = None
         while True:
-            answers: dict[int, Reply] = ray.get(self._mailbox.answers.remote(number, self._num_workers, _POLL_S))
-            failures = [answers[rank] for rank in sorted(answers) if answers[rank].failure]
-            if len(answers) == self._num_workers:
-                return failures[0] if failures else answers[0]
+            replies: dict[int, Reply] = ray.get(self._mailbox.replies.remote(number, self._num_workers, _POLL_S))
+            failures = [replies[rank] for rank in sorted(replies) if replies[rank].failure]
+            if len(replies) == self._num_workers:
+                return failures[0] if failures else replies[0]
             if not self.alive:
                 # Even if a worker reported a failure: a broken connection to a dead peer is not the trial's fault.
                 raise LaneLostError(f"The workers of a lane died: {self._end or 'they ended without an error'}")

@@ -22,12 +22,12 @@ class Mailbox:
         self._changed = threading.Condition()
         self._number = OPENING
         self._command: Command | None = None
-        self._answers: defaultdict[int, dict[int, Reply]] = defaultdict(dict)
+        self._replies: defaultdict[int, dict[int, Reply]] = defaultdict(dict)
 
     def post(self, command: Command) -> int:
         """For the owner: sets the next command. Returns its number."""
         with self._changed:
-            self._answers.pop(self._number, None)
+            self._replies.pop(self._number, None)
             self._number += 1
             self._command = command
             self._changed.notify_all()
@@ -41,16 +41,16 @@ class Mailbox:
                 return self._number, self._command
             return None
 
-    def answer(self, number: int, rank: int, answer: Reply) -> None:
+    def reply(self, number: int, rank: int, reply: Reply) -> None:
         """For a worker: its reply to command `number`."""
         with self._changed:
-            self._answers[number][rank] = answer
+            self._replies[number][rank] = reply
             self._changed.notify_all()
 
-    def answers(self, number: int, num_workers: int, timeout_s: float) -> dict[int, Reply]:
+    def replies(self, number: int, num_workers: int, timeout_s: float) -> dict[int, Reply]:
         """For the owner: waits for all replies to command `number`. Rank -> reply; after `timeout_s`, those so far."""
         deadline = time.monotonic() + timeout_s
         with self._changed:
-            while len(self._answers[number]) < num_workers and (left_s := deadline - time.monotonic()) > 0:
+            while len(self._replies[number]) < num_workers and (left_s := deadline - time.monotonic()) > 0:
                 self._changed.wait(left_s)
-            return dict(self._answers[number])
+            return dict(self._replies[number])

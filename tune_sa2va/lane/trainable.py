@@ -113,11 +113,11 @@ class LaneTrainable(tune.Trainable):
                 # A kill came after the last epoch's checkpoint and before Tune saved the trial's end: the last result
                 # stands.
                 return {RESULT_DUPLICATE: True, DONE: True}
-            answer = self._run_epoch()
-            if answer.failure:
-                return self._paused(answer.failure) if answer.kind == DATA_GONE else self._failed(answer)
-            assert answer.record is not None, "a trial with epochs left has run one"
-            return self._save_epoch(answer.record)
+            reply = self._run_epoch()
+            if reply.failure:
+                return self._paused(reply.failure) if reply.kind == DATA_GONE else self._failed(reply)
+            assert reply.record is not None, "a trial with epochs left has run one"
+            return self._save_epoch(reply.record)
         except LaneNotOpenedError as error:
             if error.kind == DATA_GONE:
                 return self._paused(error.reason)
@@ -148,18 +148,18 @@ class LaneTrainable(tune.Trainable):
         """
         opened_again = 0
         while True:
-            answer = self._start() if not self._is_started else Reply()
-            if not answer.failure:
-                answer = self._run_folds()
-            if answer.kind == DAMAGED_FEATURES and opened_again < _FEATURES_AGAIN:
+            reply = self._start() if not self._is_started else Reply()
+            if not reply.failure:
+                reply = self._run_folds()
+            if reply.kind == DAMAGED_FEATURES and opened_again < _FEATURES_AGAIN:
                 opened_again += 1
-                what = answer.failure.partition(". ")[0]
+                what = reply.failure.partition(". ")[0]
                 self._features_warning = f"{what}, so the lane was reopened and the image encoded again"
                 self._end_lane()
                 continue
-            smaller = halved(self._config) if answer.kind == OUT_OF_MEMORY else None
+            smaller = halved(self._config) if reply.kind == OUT_OF_MEMORY else None
             if smaller is None:
-                return answer
+                return reply
             self._config = smaller
             self._is_started = False
             self._stored = self._store.newest()
@@ -168,17 +168,17 @@ class LaneTrainable(tune.Trainable):
         """Runs the next epoch. Without folds one reply has its record; with folds there is a reply for each fold, until
         the last fold or until the judge gives the trial up."""
         epoch, done = len(self._records) + 1, 0
-        answer = self._ask(RunEpoch())
-        while answer.counts:
+        reply = self._ask(RunEpoch())
+        while reply.counts:
             done += 1
             note_folds_done(self._checkpoints, self.trial_name, epoch, done)
-            reason = self._judge(self._values, self.trial_name, epoch, answer.counts)
-            answer = self._ask(EndEpoch() if reason else RunEpoch())
-            if reason and answer.record is not None:
-                answer.record["warning"] = "; ".join(filter(None, (answer.record["warning"], reason)))
+            reason = self._judge(self._values, self.trial_name, epoch, reply.counts)
+            reply = self._ask(EndEpoch() if reason else RunEpoch())
+            if reason and reply.record is not None:
+                reply.record["warning"] = "; ".join(filter(None, (reply.record["warning"], reason)))
         if done:
             forget_folds(self._checkpoints, self.trial_name)
-        return answer
+        return reply
 
     def _end_lane(self) -> None:
         """Closes the lane; the trial continues in a new one, from its last checkpoint."""
@@ -196,9 +196,9 @@ class LaneTrainable(tune.Trainable):
         if self._lane is None or not self._lane.alive:
             self._lane = Lane(self._settings, self._names)
         checkpoint: FilesRef = pack_folder(self._stored.folder) if self._stored.folder is not None else ()
-        answer = self._ask(StartTrial(config=self._config, checkpoint=checkpoint))
-        self._is_started = not answer.failure
-        return answer
+        reply = self._ask(StartTrial(config=self._config, checkpoint=checkpoint))
+        self._is_started = not reply.failure
+        return reply
 
     def _ask(self, command: Command) -> Reply:
         assert self._lane is not None, "`_start` was called before"
@@ -242,7 +242,7 @@ class LaneTrainable(tune.Trainable):
         """A result that pauses the search. The trial itself is sound; it continues once the cause has been removed."""
         return {"val_dice": 0.0, "failure": "", PAUSE: reason, DONE: False}
 
-    def _failed(self, answer: Reply) -> dict[str, Any]:
+    def _failed(self, reply: Reply) -> dict[str, Any]:
         """The last result of a trial that cannot continue.
 
         Its value is finite: with NaN or no value, the Optuna trial would stay RUNNING for ever. It has no epoch, so
@@ -251,12 +251,12 @@ class LaneTrainable(tune.Trainable):
         self._is_started = False
         result = {
             "val_dice": 0.0,
-            "failure": answer.failure,
-            "traceback": answer.traceback,
-            FAILURE_KIND: answer.kind,
+            "failure": reply.failure,
+            "traceback": reply.traceback,
+            FAILURE_KIND: reply.kind,
             DONE: True,
         }
-        return result | ({INFEASIBLE_GIB: answer.needed_gib} if answer.kind == OUT_OF_MEMORY else {})
+        return result | ({INFEASIBLE_GIB: reply.needed_gib} if reply.kind == OUT_OF_MEMORY else {})
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Writes a note of the last epoch that Tune was told."""

@@ -63,10 +63,10 @@ def work(config: dict[str, Any]) -> None:
         bench = Workbench.open(settings, names, rank=rank, world_size=world_size)
     except Exception as error:
         reply = _failed(error, words)
-        ray.get(mailbox.answer.remote(OPENING, rank, reply))
+        ray.get(mailbox.reply.remote(OPENING, rank, reply))
         # Without a cause: Ray stores what is raised, and the original error may hold names of the data set.
         raise LaneAborted(f"This lane could not be opened: {reply.failure}") from None
-    ray.get(mailbox.answer.remote(OPENING, rank, Reply()))
+    ray.get(mailbox.reply.remote(OPENING, rank, Reply()))
 
     worker = _Worker(bench, FailureWords.of(names, settings.data, bench.samples), rank)
     number = OPENING
@@ -83,7 +83,7 @@ def work(config: dict[str, Any]) -> None:
             if command.abort:
                 raise LaneAborted("The owner of this lane gave its workers up.")
             return
-        ray.get(mailbox.answer.remote(number, rank, worker.handle(command)))
+        ray.get(mailbox.reply.remote(number, rank, worker.handle(command)))
 
 
 class _Worker:
@@ -115,7 +115,7 @@ class _Worker:
         except torch.distributed.DistError:
             raise
         except Exception as error:
-            answer = _failed(error, self._words)
+            reply = _failed(error, self._words)
             # The frames of the failed step hold activations and gradients, whose memory must be freed.
             traceback.clear_frames(error.__traceback__)
         self.clear()
@@ -123,7 +123,7 @@ class _Worker:
         if torch.cuda.is_available():
             torch.cuda.synchronize()  # a broken device raises here, which ends the worker
             torch.cuda.empty_cache()
-        return answer
+        return reply
 
     def clear(self) -> None:
         """Closes the current trial, which leaves the base model as it was loaded."""
