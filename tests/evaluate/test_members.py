@@ -108,7 +108,7 @@ def test_the_mean_of_many_large_adapters_can_be_read(model: Sa2VA, tmp_path: Pat
 def test_adapters_of_two_configurations_have_no_mean(model: Sa2VA, tmp_path: Path) -> None:
     first = write_members(model, tmp_path / "a", LoraSettings(r=2), ())
     second = write_members(model, tmp_path / "b", LoraSettings(r=3), ())
-    with pytest.raises(CheckpointError, match="several configurations"):
+    with pytest.raises(CheckpointError, match="have different configurations"):
         average_adapters([first[0], second[0]], tmp_path / "mean")
 
 
@@ -151,5 +151,5 @@ def test_an_ensemble_with_a_part_missing_is_refused(tmp_path: Path) -> None:
     tuned = plain.model_copy(update={"final": "ensemble", "split": plain.split.model_copy(update={"folds": 2})})
     (tmp_path / "fold_0").mkdir()
     (tmp_path / "fold_0" / "adapter_model.safetensors").touch()
-    with pytest.raises(CheckpointError, match="an ensemble of 2 adapters, but fold_1 is not there"):
+    with pytest.raises(CheckpointError, match="an ensemble of 2 adapters, but fold_1 is missing"):
         tuned.members(tmp_path)
