@@ -51,6 +51,6 @@ def test_and_nothing_else(source: str) -> None:
 def test_a_terminal_shows_a_question_mark_for_what_it_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(raw, encoding="latin-1", write_through=True))
-    cli._replace_what_cannot_be_shown()
+    cli._replace_unencodable_letters()
     cli.say_error("血管.png: cannot be read")
     assert raw.getvalue() == b"error[flags]: ??.png: cannot be read\n"

@@ -1,7 +1,7 @@
 """A distributed hyperparameter tuner for LoRA fine-tuning of Sa2VA on blood-vessel segmentation.
 
-For notebooks: `from tune_sa2va import search, load_results, load_adapter`. Each is imported when it is asked for: torch
-and Ray take seconds.
+For notebooks: `from tune_sa2va import search, load_results, load_adapter`. Each is imported on first use, because torch
+and Ray take seconds to load.
 """
 
 from importlib import import_module
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 __all__ = ["load_adapter", "load_results", "search"]
 
-_HOMES = {"load_adapter": "tune_sa2va.predict.work", "load_results": "tune_sa2va.results.load"}
+_MODULES = {"load_adapter": "tune_sa2va.predict.work", "load_results": "tune_sa2va.results.load"}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:  # `search` is a package, which Python finds by itself
+    if name not in _MODULES:  # `search` is a subpackage, which Python finds by itself
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)

@@ -1,4 +1,4 @@
-"""`python -m tune_sa2va`: the commands, as `tune-sa2va` lists and runs them."""
+"""`python -m tune_sa2va` is the console command `tune-sa2va`."""
 
 from tune_sa2va.cli import main
 

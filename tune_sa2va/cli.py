@@ -1,13 +1,12 @@
-"""The console command `tune-sa2va`, and the place where errors of any command become a sentence and an exit code.
+"""The console command `tune-sa2va`. Turns an error of any command into one sentence and an exit code.
 
-`search.job` has the exit codes of a search that was interrupted or paused.
+`tune-sa2va search ...` is `python -m tune_sa2va.search ...`, and likewise for each module in COMMANDS;
+`python -m tune_sa2va` is `tune-sa2va`. Only the module of the given command is imported: torch and Ray take seconds to
+load, and `tune-sa2va --help` needs neither.
 
-`tune-sa2va search ...` is `python -m tune_sa2va.search ...`, and so for each module in COMMANDS; `python -m tune_sa2va`
-is `tune-sa2va`. Only the module asked
-for is imported: torch and Ray take seconds, and `tune-sa2va --help` needs neither.
-
-Exit codes: 0 done, 1 a check failed or no trial succeeded, 2 wrong use or wrong input, 130 interrupted by Ctrl-C. Every
-command takes --debug, which shows the traceback of an error in place of the sentence.
+Exit codes: 0 done, 1 a check failed or no trial succeeded, 2 wrong use or wrong input, 130 interrupted by Ctrl-C. Those
+of an interrupted or paused search are in `search.job`. Every command takes --debug, which shows the traceback of an
+error in place of the sentence.
 """
 
 import io
@@ -29,18 +28,24 @@ from tune_sa2va.utf8 import ensure_utf8_mode
 COMMANDS = {
     "search": ("tune_sa2va.search.__main__", "Tune LoRA fine-tuning on your vessel images: the main job."),
     "report": ("tune_sa2va.report.__main__", "What a search did and found, as a page that opens offline."),
-    "plan": ("tune_sa2va.plan.__main__", "What a search with the same flags would do, take and fail at."),
-    "status": ("tune_sa2va.status", "Where a search is, from its files: running, ended or killed."),
-    "inspect": ("tune_sa2va.inspect.__main__", "Count a model's parameters, its adapters' and the memory they take."),
+    "plan": (
+        "tune_sa2va.plan.__main__",
+        "What a search with the same flags would do and need, and where it would fail.",
+    ),
+    "status": ("tune_sa2va.status", "The state of a search, from its files: running, ended or killed."),
+    "inspect": (
+        "tune_sa2va.inspect.__main__",
+        "Count the parameters of a model and its adapters; estimate their memory.",
+    ),
     "doctor": ("tune_sa2va.doctor.__main__", "Is this machine ready? What is missing, and the cure."),
-    "data": ("tune_sa2va.data.__main__", "Check a data set."),
-    "cache": ("tune_sa2va.cache.__main__", "Show or delete the features that are kept between searches."),
+    "data": ("tune_sa2va.data.__main__", "Check a data set; save the frames of DICOM files."),
+    "cache": ("tune_sa2va.cache.__main__", "Show or delete the cached features that all searches share."),
     "export": ("tune_sa2va.export", "Write a trial's adapter, during a search or after it."),
-    "predict": ("tune_sa2va.predict.__main__", "Masks and overlays of your images."),
+    "predict": ("tune_sa2va.predict.__main__", "Write masks and overlays of your images."),
     "evaluate": ("tune_sa2va.evaluate.__main__", "Score a model, tuned or not, on a data set."),
     "bench": ("tune_sa2va.bench.__main__", "Measure how fast this machine trains, and why."),
     "parity": ("tune_sa2va.parity", "Compare the model with tensors of the reference implementation."),
-    "pretrain": ("tune_sa2va.pretrain.__main__", "Remake the weights of the tiny model (needs a GPU)."),
+    "pretrain": ("tune_sa2va.pretrain.__main__", "Train the weights of the tiny model again (needs a GPU)."),
 }
 """Name -> the module that holds its Typer `app`, and one line of help."""
 
@@ -48,7 +53,7 @@ COMMANDS = {
 def main() -> NoReturn:
     """Entry point of `tune-sa2va`."""
     ensure_utf8_mode()
-    _replace_what_cannot_be_shown()
+    _replace_unencodable_letters()
     arguments = sys.argv[1:]
     if arguments == ["--version"]:
         print(_version())
@@ -69,16 +74,18 @@ def main() -> NoReturn:
 
 
 def run(app: typer.Typer, arguments: list[str] | None = None, *, program: str | None = None) -> NoReturn:
-    """Runs a module's command and exits: what every `if __name__ == "__main__":` calls.
+    """Runs a module's command and exits; every `if __name__ == "__main__":` calls it.
 
-    A `UserError`, a flag or argument that the command does not take, and a file that the system does not let us read or
-    write are printed as one sentence, exit code 2. Anything else is our own mistake and keeps its traceback.
+    Three kinds of error are printed as one sentence, with exit code 2: a `UserError`, a flag or argument that the
+    command does not take, and a file that cannot be read or written. Any other error is a bug and keeps its traceback.
+
+    arguments: those of the command; None for `sys.argv`. program: the name to show in the help; None for the script's.
     """
     ensure_utf8_mode()
-    _replace_what_cannot_be_shown()
+    _replace_unencodable_letters()
     command = get_command(app)
     debug = _DebugFlag(command)
-    _say_what_takes_no_value(command)
+    _mark_switches(command)
     try:
         exit_code = command.main(args=arguments, prog_name=program, standalone_mode=False)
     except UserError as error:
@@ -92,7 +99,7 @@ def run(app: typer.Typer, arguments: list[str] | None = None, *, program: str | 
         say_error(f"{error.filename}: {error.strerror}. Check the path, who may read and write it, and the disk.")
         sys.exit(2)
     except TyperException as error:  # wrong use: an unknown flag, a missing argument, text for a number
-        if error.format_message():  # none where no argument was given and Typer has shown the help
+        if error.format_message():  # empty where no argument was given and Typer has shown the help
             say_error(_wrong_use(error))
         sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
@@ -101,10 +108,10 @@ def run(app: typer.Typer, arguments: list[str] | None = None, *, program: str | 
 
 
 class _DebugFlag:
-    """The option --debug of a command and of all its subcommands, whose functions need not know of it."""
+    """The option --debug of a command and of all its subcommands. Their functions do not see it."""
 
     def __init__(self, command: Any) -> None:
-        """Add the option to `command`, as Typer makes it from the signature of a function."""
+        """Adds the option to `command`. Typer makes options only from the signature of a function, so it gets one."""
         self.is_given = False
 
         def signature(
@@ -130,17 +137,17 @@ def _add_parameter(command: Any, parameter: Any) -> None:
         _add_parameter(subcommand, parameter)
 
 
-def _say_what_takes_no_value(command: Any) -> None:
-    """In the help of every switch; Typer writes <bool> there, as if true or false were to follow."""
+def _mark_switches(command: Any) -> None:
+    """Writes "(no value)" into the help of every switch. Typer writes <bool>, as if true or false had to follow."""
     for parameter in command.params:
         if getattr(parameter, "is_flag", False):
             parameter.metavar = "(no value)"
     for subcommand in getattr(command, "commands", {}).values():
-        _say_what_takes_no_value(subcommand)
+        _mark_switches(subcommand)
 
 
-def _replace_what_cannot_be_shown() -> None:
-    """A terminal of another locale shows ? for what its letters are not enough for: no command fails at that."""
+def _replace_unencodable_letters() -> None:
+    """Has the standard streams write ? for a letter that their encoding lacks, so that no command fails at one."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
@@ -155,16 +162,16 @@ def _version() -> str:
 
 
 def _wrong_use(error: TyperException) -> str:
-    """A sentence for a command line that cannot be understood."""
+    """The sentence for a command line that cannot be parsed."""
     message = " ".join(error.format_message().split()).rstrip(".")
     context = getattr(error, "ctx", None)
     return f"{message}. {context.command_path if context else 'The command'} --help tells what is taken."
 
 
 def say_error(message: str, anchor: str = UserError.anchor) -> None:
-    """To stderr, with the section of docs/troubleshooting.md in brackets.
+    """Prints `message` to stderr, with a section of docs/troubleshooting.md (`anchor`) in brackets.
 
-    Control characters of a file's name become escapes, so that a name cannot drive the terminal.
+    Control characters become escapes, so that a file's name cannot send commands to the terminal.
     """
     print(f"error[{anchor}]: {printable(message)}", file=sys.stderr)
 

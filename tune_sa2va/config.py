@@ -1,7 +1,6 @@
-"""Every setting of a trial and of a search, as frozen records that are read and checked once.
+"""Every setting of a trial, of the data and of a lane, as frozen records that are checked once, when they are built.
 
-A trial is a `TrialConfig`; its defaults are the user's recipe, the seed and the baseline of every search. A space file
-and the command line become a `SearchConfig` (`tune_sa2va.space.search_space`); past that line nobody checks twice.
+A trial is a `TrialConfig`. Its defaults are the recipe, which is trial 0 and the baseline of every search.
 """
 
 from pathlib import Path
@@ -19,21 +18,21 @@ Augment = Literal["none", "flips", "flips_turns"]
 
 
 class Frozen(BaseModel):
-    """A record whose fields cannot change and whose unknown keys are errors."""
+    """A record whose fields cannot change and which refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
 class LoraSettings(Frozen):
-    """LoRA as in PEFT; `alpha_over_r` in place of `lora_alpha`, so that the scale does not move with the rank."""
+    """LoRA as in PEFT, with `alpha_over_r` in place of `lora_alpha`, so that the scale does not depend on the rank."""
 
     r: int = Field(default=64, ge=1, le=512)
     alpha_over_r: float = Field(default=2.0, gt=0.0, le=64.0)
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     target_modules: tuple[str, ...] = Field(default=("q_proj", "k_proj", "v_proj", "o_proj"), min_length=1)
-    """Matched against the ends of the reference's module names, over the whole model."""
+    """Suffixes of the reference's module names, matched over the whole model."""
     use_rslora: bool = False
-    """Scale by alpha / sqrt(r) in place of alpha / r (arXiv 2312.03732)."""
+    """Scale by alpha / sqrt(r) instead of alpha / r (arXiv 2312.03732)."""
 
     @property
     def lora_alpha(self) -> float:
@@ -42,19 +41,19 @@ class LoraSettings(Frozen):
 
 
 class EncoderSettings(Frozen):
-    """LoRA inside the image encoders, of a rank and a learning rate of its own. Encoders without any stay cached.
+    """LoRA inside the image encoders, with its own rank and learning rate. An encoder without adapters stays cached.
 
-    `lora.use_rslora` holds here, too; `lora.dropout` does not.
+    `lora.use_rslora` applies here, too; `lora.dropout` does not.
     """
 
     sam2: HieraTargets = "none"
-    """Blocks of SAM2's trunk (Hiera) whose `qkv`, `proj` and MLP get adapters; `late`: the second half of them."""
+    """Which blocks of SAM2's trunk (Hiera) get adapters in `qkv`, `proj` and MLP; `late`: the second half of them."""
     vision: VisionTargets = "none"
-    """`mlp1`: the projector between InternViT and the language model; `all`: InternViT's `qkv`, `proj` and MLP, too."""
+    """`mlp1`: the projector between InternViT and the language model; `all`: also InternViT's `qkv`, `proj` and MLP."""
     r: int = Field(default=16, ge=1, le=512)
     alpha_over_r: float = Field(default=2.0, gt=0.0, le=64.0)
     lr_factor: float = Field(default=1.0, gt=0.0, le=1e3)
-    """Learning rate of these adapters in units of `optimizer.lr`."""
+    """Learning rate of these adapters, as a multiple of `optimizer.lr`."""
 
     @property
     def lora_alpha(self) -> float:
@@ -63,16 +62,16 @@ class EncoderSettings(Frozen):
 
     @property
     def any_targets(self) -> bool:
-        """Whether some encoder gets adapters."""
+        """Whether any encoder gets adapters."""
         return self.sam2 != "none" or self.vision != "none"
 
 
 NO_ENCODER = EncoderSettings()
-"""Adapters in no encoder."""
+"""No adapters in either encoder."""
 
 
 class OptimizerSettings(Frozen):
-    """AdamW with a cosine to zero after a linear warm-up."""
+    """AdamW; the learning rate warms up linearly, then decays to zero along a cosine."""
 
     lr: float = Field(default=1e-4, gt=0.0, le=1.0)
     weight_decay: float = Field(default=0.0, ge=0.0, le=1.0)
@@ -82,9 +81,12 @@ class OptimizerSettings(Frozen):
 
 
 class LossSettings(Frozen):
-    """ComboLoss = dice x Dice + focal x Focal(focal_alpha, focal_gamma) + bce x BCE + cldice x soft-clDice
-    + focal_tversky x FocalTversky(focal_tversky_alpha, _beta, _gamma) + lm x the answer's CE. A part of weight 0 is not
-    computed where it costs something (clDice, focal Tversky, CE)."""
+    """Weights and parameters of the loss.
+
+    ComboLoss = dice x Dice + focal x Focal(focal_alpha, focal_gamma) + bce x BCE + cldice x soft-clDice
+    + focal_tversky x FocalTversky(focal_tversky_alpha, _beta, _gamma) + lm x cross entropy of the answer.
+    clDice, focal Tversky and cross entropy are not computed where their weight is 0.
+    """
 
     dice: float = Field(default=1.0, ge=0.0, le=1e3)
     focal: float = Field(default=1.0, ge=0.0, le=1e3)
@@ -98,7 +100,7 @@ class LossSettings(Frozen):
     focal_tversky_alpha: float = Field(default=0.7, ge=0.0, le=1.0)
     """Weight of missed vessel (false negatives)."""
     focal_tversky_beta: float = Field(default=0.3, ge=0.0, le=1.0)
-    """Weight of what is wrongly called vessel (false positives)."""
+    """Weight of background called vessel (false positives)."""
     focal_tversky_gamma: float = Field(default=4 / 3, ge=1.0, le=3.0)
 
     @model_validator(mode="after")
@@ -112,34 +114,35 @@ class LossSettings(Frozen):
 
 
 class TrainSettings(Frozen):
-    """How long, how much at a time, and what besides the adapters."""
+    """How long a trial trains, how many images at a time, and which modules besides the adapters."""
 
     epochs: int = Field(default=15, ge=1, le=10_000)
     micro_batch_size: int = Field(default=1, ge=1, le=256)
-    """Images a forward, per GPU."""
+    """Images per forward pass, on each GPU."""
     accumulation_steps: int = Field(default=1, ge=1, le=1024)
-    """Forwards an optimizer step."""
+    """Forward passes per optimizer step."""
     full_modules: tuple[FullModule, ...] = ()
-    """Modules trained in full, as the reference does; adapters inside them are left out."""
+    """Modules trained in full, as the reference trains them; they get no adapters."""
     ema: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Share of the running average of all trained weights that a step keeps: that average is what is scored, saved and
-    exported. 0 for the weights themselves."""
+    """Decay of the exponential moving average of all trained weights: the share that a step keeps of it. The average is
+    scored, saved and exported. 0: no averaging."""
     seed: int = Field(default=0, ge=0, lt=2**31)
 
 
 class ImageSettings(Frozen):
-    """How a trial is shown its training images."""
+    """How training images are augmented."""
 
     augment: Augment = "none"
-    """`flips`: as they are, mirrored, upside down, or both; `flips_turns`: by quarter turns besides, eight ways in all.
-    Each epoch draws one way for each image; validation shows them as they are. For encoders that do not change."""
+    """`flips`: unchanged, mirrored, upside down, or both; `flips_turns`: these with quarter turns, eight variants in
+    all. Each epoch draws one variant for each image. Validation images are never augmented. Only for frozen encoders,
+    because the features of every variant are cached."""
     strength: float = Field(default=0.0, ge=0.0, le=1.0)
-    """How much images change from epoch to epoch where an encoder runs in the step: 0 for not at all; above, flips and
-    quarter turns, and in proportion turns, scale, shear, shift, blur, contrast, brightness, gamma and noise."""
+    """Strength of augmentation where an encoder runs in every step. 0: none. Above 0: flips and quarter turns, and in
+    proportion rotation, scale, shear, shift, blur, contrast, brightness, gamma and noise."""
 
 
 class TrialConfig(Frozen):
-    """One trial, whole. The defaults are the user's recipe."""
+    """The whole configuration of one trial. The defaults are the recipe."""
 
     lora: LoraSettings = LoraSettings()
     encoder: EncoderSettings = NO_ENCODER
@@ -152,13 +155,13 @@ class TrialConfig(Frozen):
     def _goes_together(self) -> Self:
         if self.data.augment != "none" and (self.runs_sam2 or self.runs_vision):
             raise ValueError(
-                f"data.augment {self.data.augment!r} shows images in ways whose features are cached, and here an "
-                "encoder changes and nothing of it is cached: leave data.augment at 'none' and set data.strength"
+                f"data.augment {self.data.augment!r} needs cached features, and this trial changes an encoder, whose "
+                "features are not cached: leave data.augment at 'none' and set data.strength"
             )
         return self
 
     def counts(self, path: str) -> bool:
-        """Whether the field changes anything at the values that the others have."""
+        """Whether the field at this dotted path has any effect, given the values of the others."""
         runs = self.runs_sam2 or self.runs_vision
         match path:
             case "encoder.r" | "encoder.alpha_over_r" | "encoder.lr_factor":
@@ -175,16 +178,16 @@ class TrialConfig(Frozen):
 
     @property
     def runs_sam2(self) -> bool:
-        """Whether SAM2's image encoder changes, so that it runs in every step in place of its cached features."""
+        """Whether SAM2's image encoder is trained, so that it runs in every step instead of being cached."""
         return self.encoder.sam2 != "none" or "neck" in self.train.full_modules
 
     @property
     def runs_vision(self) -> bool:
-        """The same of the vision tower and its projector."""
+        """The same for the vision tower and its projector."""
         return self.encoder.vision != "none"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, defaults included; `TrialConfig.model_validate` of it gives an equal record."""
+        """Plain values, defaults included; `TrialConfig.model_validate` makes an equal record of them."""
         return self.model_dump(mode="json")
 
     def flat(self) -> dict[str, Any]:
@@ -208,40 +211,40 @@ DECIDED_BY = {
     **dict.fromkeys(("loss.focal_alpha", "loss.focal_gamma"), ("loss.focal",)),
     **dict.fromkeys((f"loss.focal_tversky_{name}" for name in ("alpha", "beta", "gamma")), ("loss.focal_tversky",)),
 }
-"""Fields that do not always count, and the fields whose values decide it (`TrialConfig.counts`)."""
+"""Field that does not always count -> the fields whose values decide whether it does (`TrialConfig.counts`)."""
 
 RECIPE = TrialConfig()
-"""r=64, alpha=128, lr 1e-4, 1 Dice + 1 Focal(0.8, 2) + 0.5 BCE, 15 epochs: what the user runs by hand."""
+"""r=64, alpha=128, lr 1e-4, 1 Dice + 1 Focal(0.8, 2) + 0.5 BCE, 15 epochs: the settings that people use by hand."""
 
 
 OutlineRule = Literal["union", "even-odd"]
-"""What an outline inside another means: more of the same (union), or a hole (even-odd)."""
+"""What an outline inside another means: part of the same thing (union), or a hole (even-odd)."""
 
 
 Absent = Literal["drop", "keep"]
 
 
 class DataSettings(Frozen):
-    """Which images, how they are split, and what is asked about them."""
+    """Which images are used, how they are split, and which question is asked about them."""
 
     source: str
     """A folder, a manifest, or `builtin`."""
     allow_outside: bool = False
-    """Take images and masks outside the data set's folder, too."""
+    """Accept images and masks outside the data set's folder."""
     group_by: str | None = None
-    """A regular expression or a .csv that says whose image it is; None goes by the data set."""
+    """A regular expression or a .csv that says which patient an image belongs to; None: the data set's own groups."""
     outlines: OutlineRule | None = None
-    """What an outline inside another of the same text means; None refuses such data."""
+    """What an outline inside another of the same text means; None: such data are refused."""
     labels: str | None = None
-    """What the values of mask files show, such as 1=artery,2=vein; None goes by the data set."""
+    """What the values of mask files show, such as 1=artery,2=vein; None: the data set's own labels."""
     absent: Absent = "drop"
-    """Whether samples with an empty truth are left out, or meant: right where nothing is predicted."""
+    """`drop` leaves out samples with an empty truth; `keep` keeps them: the right prediction for them is empty."""
     ratios: tuple[float, float, float] = (0.70, 0.15, 0.15)
-    """Shares of train, validation and the locked test part; by group."""
+    """Shares of train, validation and the locked test part; whole groups."""
     split_seed: int = Field(default=0, ge=0)
     question: str = "Please segment the {text}."
     answer: str = "It is [SEG]."
-    """One of the reference's five; the space before [SEG] is a token of its own."""
+    """One of the reference's five answers; the space before [SEG] is a token of its own."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -253,39 +256,39 @@ class DataSettings(Frozen):
 
 
 class ModelSettings(Frozen):
-    """Which base model, and in which precision it computes."""
+    """The base model and the precision in which it computes."""
 
     model: str
-    """A preset's name or a checkpoint folder."""
+    """The name of a preset, or a checkpoint folder."""
     precision: Precision
     """bf16 on GPUs, fp32 on CPUs; adapters, their optimizer and the mask losses are fp32 in both."""
 
 
 class LaneSettings(Frozen):
-    """What a lane (one long-lived worker group) needs to start; the same for every trial that runs in it."""
+    """What a lane (one long-lived worker group) needs to start. The same for all its trials."""
 
     model: ModelSettings
     data: DataSettings
     feature_cache: Path
     raw_high_res: bool
-    """Keep features before `conv_s0`/`conv_s1`, because some trial may train the mask decoder in full."""
+    """Cache the features before `conv_s0` and `conv_s1`, because some trial may train the mask decoder in full."""
     augment: Augment = "none"
-    """The widest `data.augment` of any trial: features of all its variants are cached."""
+    """The widest `data.augment` of any trial; the features of all its variants are cached."""
     cache_limit_gib: float | None = Field(default=None, gt=0)
-    """GiB that all feature caches of a node may take together; None for what the disk has."""
+    """GiB that all feature caches of a node may take together; None: only the disk limits them."""
     num_workers: int = Field(ge=1)
-    """Workers a trial: GPUs per trial, or CPU workers."""
+    """Workers per trial: one for each of its GPUs, or CPU workers."""
     use_gpu: bool
     cpus_per_worker: int = Field(default=1, ge=1)
     max_rank: int | None = Field(default=None, ge=1)
-    """The largest `lora.r` of any trial: adapters are laid out for it once. None lays them out for each trial's own."""
+    """The largest `lora.r` of any trial: memory of the adapters is laid out for it once. None: anew for each trial."""
     checkpointed: bool = False
-    """Compute activations again in the backward pass in place of keeping them: less memory, more time a step."""
+    """Gradient checkpointing: activations are computed again in the backward pass. Less memory, slower steps."""
     runs_sam2: bool = False
-    """Some trial may change SAM2's image encoder, so it stays when the features are there."""
+    """Some trial may train SAM2's image encoder, so it stays in memory once all features are cached."""
     runs_vision: bool = False
-    """The same of the vision tower."""
+    """The same for the vision tower."""
     max_encoder_rank: int | None = Field(default=None, ge=1)
-    """The largest `encoder.r` of any trial, as `max_rank`."""
+    """The largest `encoder.r` of any trial; None as for `max_rank`."""
     any_dropout: bool = False
-    """Some trial may have `lora.dropout` above 0, so all run the steps that can apply it."""
+    """Some trial may have `lora.dropout` above 0, so every trial runs the steps that can apply it."""

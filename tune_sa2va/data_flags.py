@@ -1,4 +1,4 @@
-"""Flags of every command that reads a data set: declared once, and light, so that --help is quick."""
+"""Flags of every command that reads a data set. This module imports nothing heavy, so that --help is quick."""
 
 from typing import Annotated
 
@@ -11,8 +11,8 @@ GroupBy = Annotated[
     typer.Option(
         "--group-by",
         metavar="REGEX|CSV",
-        help="Whose image it is: a regular expression over file names with one group, or a .csv with the columns name "
-        "and patient. A patient is never on two sides of a split.",
+        help="Which patient an image belongs to: a regular expression with one group, matched in file names, or a .csv "
+        "with the columns name and patient. A patient is never on two sides of a split.",
         show_default="the data set's groups",
     ),
 ]
@@ -35,14 +35,14 @@ AbsentTargets = Annotated[
     Absent,
     typer.Option(
         "--absent",
-        help="Samples whose truth is empty: drop leaves them out; keep means them, and nothing predicted is right.",
+        help="Samples whose truth is empty: drop leaves them out; keep keeps them, and an empty mask is right.",
     ),
 ]
 CodesOrNames = Annotated[
     bool | None,
     typer.Option(
         "--codes/--show-names",
-        help="Call images and groups by codes, or by their names, which may be patients'.",
+        help="Call images and groups by codes, or by their names, which may be names of patients.",
         show_default="names on a terminal, codes elsewhere",
     ),
 ]

@@ -1,4 +1,4 @@
-"""The installed package: its version, for whoever says or records it."""
+"""The version of the installed package."""
 
 import sys
 from importlib import metadata
@@ -10,10 +10,10 @@ NAME = "tune-sa2va"
 
 
 def package_version() -> str:
-    """Of this package.
+    """The version of this package, as pip knows it.
 
     Raises:
-        UserError: its source is on the path and was never installed, so that nobody knows what it needs.
+        UserError: the source is on Python's path but was never installed.
     """
     try:
         return metadata.version(NAME)

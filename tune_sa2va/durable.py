@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all, whenever the machine stops."""
+"""Writes files and folders so that they are complete or absent, whenever the process or the machine stops."""
 
 import contextlib
 import errno
@@ -10,12 +10,16 @@ _FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 
 
 def is_full(what: object) -> bool:
-    """Whether an error, or the sentence of one that came from another process, says that a disk has no room left."""
+    """Whether an error says that a disk is full. Its text is searched, since it may come from another process."""
     return any(words in str(what) for words in _FULL)
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Puts a file in place so that a reader, or a kill, finds the old one or the new one and nothing between."""
+    """Replaces a file atomically: a reader sees the old content or the new one, also after a kill.
+
+    Raises:
+        OSError: the file cannot be written; the old one is unchanged.
+    """
     temporary = path.with_name(f".{path.name}.part")
     try:
         with temporary.open("wb") as file:
@@ -23,28 +27,30 @@ def write_whole(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError:
-        temporary.unlink(missing_ok=True)  # a full disk should not stay so for our leavings
+        temporary.unlink(missing_ok=True)  # on a full disk, give the space back
         raise
     temporary.replace(path)
 
 
 def publish_folder(unfinished: Path, final: Path) -> None:
-    """Flushes the files below `unfinished` to the disk and renames it to `final`, in place of what is there."""
+    """Flushes the files below `unfinished` to the disk and renames it to `final`, replacing what is there."""
     _flush_files(unfinished)
     rename_folder(unfinished, final)
     _flush_entries(final.parent)
 
 
 def rename_folder(unfinished: Path, final: Path) -> None:
-    """Renames `unfinished` to `final`, in place of what is there: a killed process cannot part its files, but a machine
-    that stops can, before `flush_folder`."""
+    """Renames `unfinished` to `final`, replacing what is there. This does not wait for the disk.
+
+    The folder is complete even if the process is killed. If the machine stops before `flush_folder`, it may not be.
+    """
     if final.exists():
         shutil.rmtree(final)
     unfinished.rename(final)
 
 
 def flush_folder(folder: Path) -> None:
-    """Waits until the disk has the folder's files and name."""
+    """Waits until the folder's files and its name are on the disk."""
     _flush_files(folder)
     _flush_entries(folder.parent)
 
@@ -65,7 +71,7 @@ def _flush_entries(folder: Path) -> None:
 
 
 def folder_bytes(folder: Path) -> int:
-    """Bytes of all files below a folder; what goes while we look does not count, and two links to a file count once."""
+    """Bytes of all files below a folder. Hard links to one file count once; files deleted meanwhile do not count."""
     sizes = {}
     for place, _, names in os.walk(folder):
         for name in names:

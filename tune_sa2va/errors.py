@@ -1,18 +1,18 @@
-"""The exceptions that callers catch. Each carries plain values, so that it survives the trip between processes.
+"""The exceptions that callers catch. Each carries plain values, so that it can be pickled between processes.
 
-`UserError` is what a user can cause and cure: one sentence that names the thing and the cure; the command line prints
-it with the section of docs/troubleshooting.md that says more, and exits 2. `TrialFailure` ends one trial with a reason
-in its record and leaves its lane sound.
+A `UserError` is an error that a user can cause and cure. Its message is one sentence; the command line prints it with
+the section of docs/troubleshooting.md that explains it, and exits with code 2. A `TrialFailure` ends one trial; the
+reason is recorded, and the lane takes the next trial.
 """
 
 from typing import ClassVar
 
 
 class UserError(Exception):
-    """Something the user gave is wrong. The message says where, what was wanted, what was got and what to do."""
+    """Wrong input from the user. The message says where, what was wanted, what was got and what to do."""
 
     anchor: ClassVar[str] = "flags"
-    """Of the section in docs/troubleshooting.md."""
+    """The section of docs/troubleshooting.md that explains it."""
 
 
 class DataError(UserError):
@@ -22,7 +22,7 @@ class DataError(UserError):
 
 
 class DataGoneError(DataError):
-    """A file of a data set that was there cannot be reached any more: a search waits for it, rather than fail."""
+    """A file of the data set has disappeared since it was first read. A search waits for it instead of failing."""
 
 
 class SpaceError(UserError):
@@ -38,7 +38,7 @@ class CheckpointError(UserError):
 
 
 class DeviceError(UserError):
-    """There are not the GPUs, nodes or ports that were asked for."""
+    """The requested GPUs, nodes or ports are not available."""
 
     anchor = "gpus-and-clusters"
 
@@ -50,7 +50,7 @@ class CacheError(UserError):
 
 
 class DamagedFeaturesError(CacheError):
-    """Features in the cache are damaged or gone, and were taken out of it: the encoders can make them anew."""
+    """Cached features are damaged or gone, and were removed from the cache. The encoders can compute them again."""
 
 
 class ResultsError(UserError):
@@ -60,18 +60,18 @@ class ResultsError(UserError):
 
 
 class NotReproducedError(CheckpointError):
-    """An export, loaded again, does not score what the search recorded."""
+    """An exported adapter, loaded again, does not reach the score that the search recorded."""
 
     anchor = "afterwards"
 
 
 class TrialFailure(Exception):
-    """A trial cannot go on, for a reason that lies in its own configuration or data. The lane stays sound."""
+    """A trial cannot go on because of its own configuration or data. Its lane is not affected."""
 
 
 class NonFiniteError(TrialFailure):
-    """A loss or a gradient is NaN or infinite. Raised before the weights change."""
+    """A loss or a gradient is NaN or infinite. Raised before the weights are updated."""
 
 
 class DeadGradientError(TrialFailure):
-    """Trainable matrices that lie on the path get no gradient, or do not move."""
+    """Trainable matrices that the loss depends on get no gradient, or do not change."""

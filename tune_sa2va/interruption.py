@@ -1,7 +1,7 @@
-"""Signals that ask a process to end: SIGTERM of a batch system, SIGHUP of a terminal that was closed.
+"""SIGTERM (from a batch system) and SIGHUP (from a closed terminal) interrupt a process as Ctrl-C does.
 
-They interrupt the main thread like Ctrl-C, by a `KeyboardInterrupt`, so that whoever puts things away at Ctrl-C does so
-for all three. The exit code is the shell's: 128 and the signal's number.
+Both raise a `KeyboardInterrupt` in the main thread, so that code that cleans up after Ctrl-C does so for all three. The
+exit code follows the shell's convention: 128 plus the number of the signal.
 """
 
 import contextlib
@@ -18,31 +18,31 @@ _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 class Interruptions:
-    """Which signal came. No exception could say it: what waits in Ray's C++ raises a `KeyboardInterrupt` of its own."""
+    """Records which signal arrived. An exception could not carry it: Ray's C++ raises a new `KeyboardInterrupt`."""
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
-        self._taken: list[signal.Signals] = []
+        self._handled_signals: list[signal.Signals] = []
         self._terminals: list[int] = []
 
     @property
     def exit_code(self) -> int:
-        """Of the process, once it was interrupted."""
+        """The exit code of the process after an interrupt."""
         return 128 + (self.received or signal.SIGINT)
 
     @property
     def words(self) -> str:
-        """`Interrupted by SIGTERM`."""
+        """What to print: `Interrupted by SIGTERM`, or `Interrupted` after Ctrl-C."""
         return f"Interrupted by {self.received.name}" if self.received else "Interrupted"
 
     def take(self) -> None:
-        """Takes the signals again, after a library has put its own handlers there."""
-        for number in self._taken:
+        """Installs the handlers again, after a library has replaced them by its own."""
+        for number in self._handled_signals:
             if self.received is None:
                 signal.signal(number, self._interrupt)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        for each in self._taken:  # one is enough: nobody who puts things away is disturbed by a second
+        for each in self._handled_signals:  # a second signal must not disturb the cleanup
             signal.signal(each, signal.SIG_IGN)
         self.received = signal.Signals(number)
         if number == signal.SIGHUP:
@@ -50,16 +50,16 @@ class Interruptions:
         raise KeyboardInterrupt
 
     def _leave_terminals(self) -> None:
-        """What is said from now on goes nowhere: to write to a terminal that is gone is an error."""
-        nowhere = os.open(os.devnull, os.O_WRONLY)
+        """Redirects output to /dev/null, because writing to a closed terminal is an error."""
+        null = os.open(os.devnull, os.O_WRONLY)
         for terminal in self._terminals:
-            os.dup2(nowhere, terminal)
-        os.close(nowhere)
+            os.dup2(null, terminal)
+        os.close(null)
 
     @contextlib.contextmanager
     def _handled(self) -> Iterator[None]:
         before = {number: signal.getsignal(number) for number in _SIGNALS}
-        self._taken = [number for number in _SIGNALS if before[number] != signal.SIG_IGN]
+        self._handled_signals = [number for number in _SIGNALS if before[number] != signal.SIG_IGN]
         streams = (stream for stream in (sys.__stdout__, sys.__stderr__) if stream is not None)
         self._terminals = [stream.fileno() for stream in streams if stream.isatty()]
         self.take()
@@ -70,16 +70,16 @@ class Interruptions:
                 raise
             raise SystemExit(self.exit_code) from interrupt
         finally:
-            for number in self._taken:
-                signal.signal(number, before[number] or signal.SIG_DFL)  # None: not set by Python
+            for number in self._handled_signals:
+                signal.signal(number, before[number] or signal.SIG_DFL)  # None: a handler not set from Python
 
 
 @contextlib.contextmanager
 def signals_as_interrupts() -> Iterator[Interruptions]:
-    """SIGTERM and SIGHUP interrupt the block as Ctrl-C does, once; out of the block that is an exit with their code.
+    """In the block, SIGTERM and SIGHUP raise `KeyboardInterrupt`, once; leaving the block makes a `SystemExit` of it.
 
-    A signal that is ignored (nohup) stays so, and out of the main thread, where Python lets nobody handle signals,
-    nothing is done.
+    A signal that is ignored (nohup) stays ignored. Outside the main thread, where Python allows no signal handlers,
+    nothing changes.
     """
     interruptions = Interruptions()
     if threading.current_thread() is not threading.main_thread():

@@ -1,13 +1,13 @@
-"""The one place that asks `nvidia-smi`: torch would take half a GiB of each card for a question."""
+"""The one place that calls `nvidia-smi`. To ask torch would take half a GiB of each card."""
 
 import shutil
 import subprocess
 
 
 def query(*fields: str, timeout_s: float = 20.0) -> list[list[str]] | None:
-    """A row of words a GPU, in the order of the driver: the values of `nvidia-smi --query-gpu`, without units.
+    """The values of `nvidia-smi --query-gpu` as text without units: a row per GPU, in the driver's order.
 
-    None where the command is missing, fails, or does not answer in time.
+    None if the command is missing, fails, or does not answer within `timeout_s` seconds.
     """
     program = shutil.which("nvidia-smi")
     if program is None:

@@ -1,8 +1,8 @@
-"""Files in UTF-8 whatever the locale: under another one a command starts itself once more in Python's UTF-8 mode.
+"""Restarts a command in Python's UTF-8 mode where the locale's encoding is another.
 
-Our own files name their encoding, but libraries read theirs by the locale: torch 2.13 ends under GBK with a
-`UnicodeDecodeError` of a source file of its own. The mode goes on to the processes of Ray by the environment. What is
-printed stays in the letters of the locale, which are the terminal's.
+This package names the encoding of every file it opens, but libraries use the locale's: under GBK, torch 2.13 fails with
+a `UnicodeDecodeError` when it reads one of its own source files. Ray's processes inherit the mode from the environment.
+Printed text stays in the locale's encoding, which is the terminal's.
 """
 
 import locale
@@ -13,15 +13,15 @@ _UTF8_MODE, _STREAMS = "PYTHONUTF8", "PYTHONIOENCODING"
 
 
 def ensure_utf8_mode() -> None:
-    """Call it first: it may replace this process. PYTHONUTF8=0 in the environment is a user's wish and stays."""
-    in_letters = f"{locale.getencoding()}:replace"
+    """Call this before anything else: it may replace the process. PYTHONUTF8=0 in the environment is respected."""
+    stream_encoding = f"{locale.getencoding()}:replace"
     if sys.flags.utf8_mode:
-        if os.environ.get(_STREAMS) == in_letters:  # of this process alone, which began below
+        if os.environ.get(_STREAMS) == stream_encoding:  # set by `execve` below; child processes must not inherit it
             del os.environ[_STREAMS]
         return
     if _UTF8_MODE in os.environ or locale.getencoding().lower().replace("-", "") == "utf8":
         return
-    environment = {_STREAMS: in_letters} | os.environ | {_UTF8_MODE: "1"}
+    environment = {_STREAMS: stream_encoding} | os.environ | {_UTF8_MODE: "1"}
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)

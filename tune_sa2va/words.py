@@ -1,11 +1,11 @@
-"""Numbers as a reader of a report wants them."""
+"""Formats numbers and settings for people to read."""
 
 import math
 from typing import Any
 
 
 def duration(seconds: float) -> str:
-    """`53 s`, `61 min`, `3.4 h`: two digits that matter."""
+    """`53 s`, `61 min` or `3.4 h`: about two significant digits."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:
@@ -14,22 +14,22 @@ def duration(seconds: float) -> str:
 
 
 def number(value: float, digits: int = 3) -> str:
-    """With so many decimals; a dash where there is none."""
+    """The value with `digits` decimals; a dash for NaN."""
     return "–" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def signed(value: float, digits: int = 3) -> str:
-    """As `number`, with its sign."""
+    """As `number`, always with a sign."""
     return "–" if math.isnan(value) else f"{value:+.{digits}f}"
 
 
 def count(amount: int, thing: str, things: str | None = None) -> str:
-    """`1 trial`, `3 trials`."""
+    """`1 trial`, `3 trials`. things: the plural, where it is not `thing` with an s."""
     return f"{amount} {thing if amount == 1 else things or thing + 's'}"
 
 
 def setting(value: Any) -> str:
-    """A hyperparameter's value: four digits of a fraction, a list by its parts."""
+    """The value of a hyperparameter: four significant digits of a float, yes or no, the parts of a list joined by +."""
     if isinstance(value, list | tuple):
         return " + ".join(map(str, value)) if value else "none"
     if isinstance(value, bool):
