@@ -194,7 +194,7 @@ LISTS = [
         "labels that are none", _GOOD | {"image": "images/other.png", "labels": "artery"}, "line 3", "1=artery,2=vein"
     ),
     _row("text and labels", _GOOD | {"text": "a", "labels": "1=b"}, "line 3", "Leave one of them empty"),
-    _row("a value without label", _GOOD | {"image": "images/other.png", "labels": "1=a"}, "know nothing", "Name them"),
+    _row("a value without label", _GOOD | {"image": "images/other.png", "labels": "1=a"}, "have no label", "Name them"),
     _coco("a box alone", {"annotations": [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]}]}, "boxes alone"),
     _coco("run lengths that do not add up", _drawn({"size": [24, 32], "counts": [3]}), "add up to 24 x 32"),
     _coco("huge run lengths", _drawn({"size": [10**6, 10**6], "counts": [10**12]}), "at most 67108864"),

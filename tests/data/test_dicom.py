@@ -139,7 +139,7 @@ class TestFrames:
 
     def test_places_that_are_taken_and_sources_without_files(self, tmp_path: Path) -> None:
         source = series(tmp_path / "in")
-        with pytest.raises(UserError, match="is there already"):
+        with pytest.raises(UserError, match="exists already"):
             write_frames([source], tmp_path / "in")
         (tmp_path / "empty").mkdir()
         with pytest.raises(UserError, match="no DICOM file"):

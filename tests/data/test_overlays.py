@@ -68,7 +68,7 @@ def test_by_the_command(tmp_path: Path) -> None:
     line = ["check", str(frames(tmp_path / "data")), "--overlays", str(tmp_path / "out"), "--num-overlays", "1"]
     assert CliRunner().invoke(app, line).exit_code == 0
     assert len(list((tmp_path / "out" / "images").iterdir())) == 1
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="exists already"):
         CliRunner().invoke(app, line, catch_exceptions=False)
 
 

@@ -70,5 +70,5 @@ def test_no_split_is_one_sentence(root: Path, tmp_path: Path) -> None:
 def test_a_part_that_is_none_is_named(root: Path, tmp_path: Path) -> None:
     samples = [replace(sample, split="elsewhere") for sample in open_dataset(root).samples]
     write_split(tmp_path, samples)
-    with pytest.raises(DataError, match=r"names\.parquet: 'elsewhere' is no part"):
+    with pytest.raises(DataError, match=r"names\.parquet: 'elsewhere' is not a part"):
         read_split(tmp_path, DataSettings(source=str(root)))

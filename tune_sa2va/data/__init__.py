@@ -1,4 +1,4 @@
-"""Data sets as users have them: read, checked, split by group. Pictures are decoded here and nowhere else."""
+"""Reads data sets in the forms that users have, checks them, splits them by group. Only this room decodes images."""
 
 from tune_sa2va.data.check import CheckReport, check
 from tune_sa2va.data.dataset import Dataset, Fault, Problem, Severity

@@ -1,4 +1,4 @@
-"""Data sets from the command line: `python -m tune_sa2va.data check PATH`."""
+"""Checks a data set (`python -m tune_sa2va.data check PATH`) and saves the frames of DICOM files (`frames`)."""
 
 import json
 from pathlib import Path
@@ -26,31 +26,31 @@ def main() -> None:
 def check_command(
     path: Annotated[Path, typer.Argument(help="Folder, manifest.csv, manifest.parquet or annotations.json.")],
     allow_outside: Annotated[
-        bool, typer.Option("--allow-outside", help="Take files outside the data set's folder, too.")
+        bool, typer.Option("--allow-outside", help="Accept files outside the data set's folder.")
     ] = False,
     group_by: GroupBy = None,
     outlines: Outlines = None,
     labels: Labels = None,
     absent: AbsentTargets = "drop",
-    seed: Annotated[int, typer.Option(help="Of the split whose parts are counted; the search's --seed.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the split whose parts are counted; as --seed of a search.")] = 0,
     overlays: Annotated[
         Path | None,
         typer.Option(
-            help="Write every picture with the outline of its truth into this new or empty folder: singly, and as one "
-            "contact sheet a group. Files are called by code.",
+            help="Write every picture with the outline of its truth into this new or empty folder: one by one, and as "
+            "a contact sheet for each group. The files are named by codes.",
             show_default=False,
         ),
     ] = None,
     num_overlays: Annotated[
         int | None,
-        typer.Option("--num-overlays", help="So many pictures, spread over the groups.", show_default="all"),
+        typer.Option("--num-overlays", help="Write this many pictures, spread over the groups.", show_default="all"),
     ] = None,
     codes: CodesOrNames = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of tables.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Show every problem of a data set, and what it holds. Exits 1 on errors, 2 where there is no data set.
+    """Show every problem of a data set, and what it holds. Exits 1 on errors, 2 if there is no data set.
 
-    Lists the groups, and how many images and groups would be in train, val and test.
+    The groups are listed, with the numbers of images and groups that train, val and test would have.
     """
     if overlays is not None:
         check_overlay_folder(overlays)
@@ -69,12 +69,12 @@ def check_command(
 @app.command("frames")
 def frames_command(
     sources: Annotated[list[Path], typer.Argument(metavar="FILES...", help="DICOM files, or folders of them.")],
-    to: Annotated[Path, typer.Option(help="Folder to write; new or empty.")],
+    to: Annotated[Path, typer.Option(help="Folder to write to; new or empty.")],
 ) -> None:
-    """Save the frames of DICOM files as PNG, windowed as the files say. Needs the package pydicom.
+    """Save the frames of DICOM files as PNG, with the window that each file gives. Needs the package pydicom.
 
-    Pictures are called by the code of their file, and no tag is copied. patients.csv tells by numbers which are of one
-    patient: give it to --group-by.
+    Pictures are named by the code of their file, and no tag is copied. patients.csv numbers the patients: give it to
+    --group-by.
     """
     from tune_sa2va.data.dicom import write_frames
 

@@ -1,6 +1,6 @@
-"""What no file tells alone: masks that show different things, frames scaled apart, groups that are one.
+"""Faults that only a comparison of samples shows: mixed classes, frames on different scales, groups of one patient.
 
-One pass over what `check` measured of each sample.
+Works on what `check` measured on each sample; no picture is decoded here.
 """
 
 import re
@@ -20,16 +20,16 @@ from tune_sa2va.data.sample import Sample
 from tune_sa2va.data.unions import Unions
 
 MOSTLY_VESSEL_FROM = 0.5
-"""Share of the image from which a mask is thought to be inverted. Vessels cover 4 to 11 % of real sets."""
+"""A mask that covers a larger share of its image may be inverted. Vessels cover 4 to 11 % in real data sets."""
 
-_FEWEST_FOR_ALL = 3
-"""Masks of which one may say "all"."""
+_MIN_MASKS_FOR_ALL = 3
+"""Fewest masks for which a message says that all are inverted."""
 
 _PLAIN = frozenset({"1", "255", "65535"})
-"""Values that mean "yes" in one depth or another; all others are taken for a class of their own."""
+"""Values that mean "vessel" at some bit depth. Any other value is taken for a class of its own."""
 
 _PATIENT = re.compile(r"^.+?\(\d+\)")
-"""`Name(0000000001)`, as angiography exports put it before view and frame."""
+"""`Name(0000000001)`: angiography exports put it before the numbers of view and frame."""
 
 _NAMED = 5
 _ROWS_AT_ONCE = 512
@@ -39,8 +39,8 @@ _ROWS_AT_ONCE = 512
 class Measured:
     """A sample without a fault of its own, and what was measured on it.
 
-    foreground: share of the image that its mask covers. picture: hash of the decoded pixels. shown_as, scale_bits: as
-    `MaskFile` and `Picture` have them.
+    size_px: (height, width). foreground: share of the image that its mask covers, in [0, 1]. picture: hash of the
+    decoded pixels. shown_as, scale_bits: as in `MaskFile` and `Picture`.
     """
 
     sample: Sample
@@ -53,7 +53,7 @@ class Measured:
 
 
 def faults_across(measured: Sequence[Measured]) -> list[Problem]:
-    """Every fault that shows only where samples are held against each other. The samples come in order of name."""
+    """Every fault that a comparison of samples shows. measured: in order of name."""
     samples = [item.sample for item in measured]
     return [
         *_mixed_classes(measured),
@@ -67,7 +67,7 @@ def faults_across(measured: Sequence[Measured]) -> list[Problem]:
 
 
 def _mixed_classes(measured: Sequence[Measured]) -> Iterator[Problem]:
-    """Masks of one text in which different values, or colours, stand for it."""
+    """Texts that different masks show by different values or colours."""
     of_text: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for item in measured:
         if item.shown_as is not None:
@@ -79,13 +79,13 @@ def _mixed_classes(measured: Sequence[Measured]) -> Iterator[Problem]:
         file = next(iter(of_value.values()))[0]
         if of_value.keys() <= _PLAIN:
             message = (
-                f"'{text}' is shown by {counted}. Each file's second value is taken for it; are these the same thing? "
-                "Write one value in all masks."
+                f"'{text}' is shown by {counted}. The second value of each file is taken for it; do they mean the same "
+                "thing? Write one value in all masks."
             )
             yield Problem(fault=Fault.VALUES_DIFFER, file=file, message=message)
         else:
             message = (
-                f"'{text}' is shown by {counted}: other values stand for other things, and one word for all would be "
+                f"'{text}' is shown by {counted}: different values stand for different things, so one text for all is "
                 "wrong. Give each its text (--labels 1=artery,2=vein, or a text column), or write one value in all."
             )
             yield Problem(fault=Fault.CLASSES_MIXED, file=file, message=message)
@@ -93,16 +93,16 @@ def _mixed_classes(measured: Sequence[Measured]) -> Iterator[Problem]:
 
 def _all_inverted(measured: Sequence[Measured]) -> Iterator[Problem]:
     shares = [item.foreground for item in measured if item.foreground]
-    if len(shares) >= _FEWEST_FOR_ALL and min(shares) > MOSTLY_VESSEL_FROM:
+    if len(shares) >= _MIN_MASKS_FOR_ALL and min(shares) > MOSTLY_VESSEL_FROM:
         message = (
             f"All {len(shares)} masks cover {min(shares):.0%} to {max(shares):.0%} of their images: the brighter value "
-            "is taken for vessel, and here it is the surround. Invert the masks."
+            "is taken for vessel, but here it is the background. Invert the masks."
         )
         yield Problem(fault=Fault.ALL_INVERTED, file=measured[0].sample.name, message=message)
 
 
 def _scaled_apart(measured: Iterable[Measured]) -> Iterator[Problem]:
-    """Groups of deep grey pictures that are read by different scales: a bright spot makes a frame four times darker."""
+    """Groups whose pictures of more than 8 bits are read on different scales: one bright spot can darken a frame."""
     of_group: dict[str, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
     for item in measured:
         if item.scale_bits is not None:
@@ -113,14 +113,14 @@ def _scaled_apart(measured: Iterable[Measured]) -> Iterator[Problem]:
         counted = " and ".join(f"{bits} bits in {len(names)}" for bits, names in sorted(of_bits.items()))
         factor = 2 ** (max(of_bits) - min(of_bits))
         message = (
-            f"Pictures of group {group} reach {counted}, and each is read by the scale that it reaches: equal values "
-            f"come out up to {factor} times as bright. Export the series with one window, as 8-bit PNG."
+            f"Pictures of group {group} use {counted}, and each is scaled by the bits that it uses: equal values come "
+            f"out up to {factor} times as bright. Export the series with one window, as 8-bit PNG."
         )
         yield Problem(fault=Fault.SCALED_APART, file=min(of_bits[max(of_bits)]), message=message)
 
 
 def _groups_alike(samples: Iterable[Sample]) -> Iterator[Problem]:
-    """Groups that are one once spelt alike: P01 and p01, composed and decomposed letters, blanks."""
+    """Groups whose names differ only in spelling: P01 and p01, composed and decomposed letters, blanks."""
     spellings: dict[str, dict[str, str]] = defaultdict(dict)
     for sample in samples:
         plain = "".join(unicodedata.normalize("NFC", sample.group).casefold().split())
@@ -128,14 +128,14 @@ def _groups_alike(samples: Iterable[Sample]) -> Iterator[Problem]:
     for groups in spellings.values():
         if len(groups) > 1:
             message = (
-                f"Groups {_listed(map(repr, groups))} differ in capitals, blanks or the coding of letters alone, and "
-                "a split may part them. Spell them alike."
+                f"Groups {_listed(map(repr, groups))} differ only in capitals, blanks or the coding of letters, and a "
+                "split may separate them. Spell them alike."
             )
             yield Problem(fault=Fault.GROUPS_ALIKE, file=next(iter(groups.values())), message=message)
 
 
 def _one_patient(samples: Iterable[Sample]) -> Iterator[Problem]:
-    """`Name(0000000001)` in several groups: the views of one patient."""
+    """Patients, by `Name(0000000001)`, whose views are in several groups."""
     of_patient: dict[str, dict[str, str]] = defaultdict(dict)
     for sample in samples:
         if patient := _patient_of(sample.group):
@@ -144,14 +144,14 @@ def _one_patient(samples: Iterable[Sample]) -> Iterator[Problem]:
     if several:
         message = (
             f"{len(several)} of {len(of_patient)} patients, by the NAME(NUMBER) at the start, have more than one group "
-            f"({_listed(several[0])}), and a split may part them. Keep them together by --group-by "
+            f"({_listed(several[0])}), and a split may separate them. Keep them together with --group-by "
             "'^(.+?\\(\\d+\\))'."
         )
         yield Problem(fault=Fault.ONE_PATIENT, file=next(iter(several[0].values())), message=message)
 
 
 def _numbered_groups(samples: Iterable[Sample]) -> Iterator[Problem]:
-    """Groups taken from file names that differ in a last number alone: frames or views of one patient, perhaps."""
+    """Groups, taken from file names, that differ only in a last number: perhaps frames or views of one patient."""
     of_stem: dict[str, dict[str, str]] = defaultdict(dict)
     for sample in samples:
         case = image_stem(PurePosixPath(sample.name)).removesuffix("_0000")  # as nnU-Net calls it
@@ -164,21 +164,21 @@ def _numbered_groups(samples: Iterable[Sample]) -> Iterator[Problem]:
     for groups in of_stem.values():
         if len(groups) > 1:
             message = (
-                f"{len(groups)} groups differ only in a number at the end of their names ({_listed(groups)}). Where "
-                "they are frames or views of one patient, a split parts them: say whose they are by --group-by, or by "
-                "a group column."
+                f"{len(groups)} groups differ only in a number at the end of their names ({_listed(groups)}). If they "
+                "are frames or views of one patient, a split may separate them: name the patient with --group-by, or "
+                "in a group column."
             )
             yield Problem(fault=Fault.NUMBERED_GROUPS, file=next(iter(groups.values())), message=message)
 
 
 def _patient_of(group: str) -> str | None:
-    """The patient at the start of a group's name that says more than the patient."""
+    """The `Name(0000000001)` at the start of a group's name, if any."""
     found = _PATIENT.match(PurePosixPath(group).name)
     return found[0] if found else None
 
 
 def _near_duplicates(measured: Sequence[Measured]) -> Iterator[Problem]:
-    """Pictures of two groups that are hardly to be told apart: one warning for all groups that hang together."""
+    """Pictures of two groups that are nearly identical: one warning for each set of groups that they connect."""
     pictures = list({item.sample.name: item for item in measured if item.looks.sketch.any()}.values())
     if not pictures:
         return
@@ -203,8 +203,8 @@ def _near_duplicates(measured: Sequence[Measured]) -> Iterator[Problem]:
     for root, members in clusters.items():
         value, first, second = pairs[root]
         message = (
-            f"All but the same picture as {second} (likeness {value:.2f}), which is in another group; {len(members)} "
-            f"groups hang together so: {_listed(sorted(members))}. Are they frames of one patient? Give them one group."
+            f"Nearly identical to {second} (likeness {value:.2f}), which is in another group; such pairs connect "
+            f"{len(members)} groups: {_listed(sorted(members))}. Are they frames of one patient? Give them one group."
         )
         yield Problem(fault=Fault.ALIKE_PICTURES, file=first, message=message)
 

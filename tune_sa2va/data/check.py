@@ -1,8 +1,8 @@
-"""Every fault of a data set in one pass over its pictures, before any of it costs time on a GPU.
+"""Finds every fault of a data set in one pass over its pictures, before any GPU time is spent.
 
-`check` decodes each image and mask once, in threads (the decoders and NumPy let go of the interpreter lock). Samples
-with a fault are left out of `CheckReport.samples`, except where the fault is cured here: two groups that hold the same
-picture are joined, so that no split can put one copy in train and the other in test.
+`check` decodes each image and mask once, in threads (the decoders and NumPy release the interpreter lock). Samples with
+an error are left out of `CheckReport.samples`. One fault is cured here: two groups that hold the same picture are
+joined, so that no split can put one copy in train and the other in test.
 """
 
 import hashlib
@@ -28,9 +28,9 @@ from tune_sa2va.data.unions import Unions
 from tune_sa2va.errors import DataError
 
 OUTSIDE_TOLERANCE_PX = 1.0
-"""How far a polygon's point may lie outside the image: annotation tools round, and one pixel is no sign of a mix-up."""
+"""How far a polygon's point may lie outside the image: annotation tools round their coordinates."""
 
-_MAX_THREADS = 8  # each holds a picture of up to MAX_PIXELS with its masks
+_MAX_THREADS = 8  # each holds a picture of up to MAX_PIXELS and its masks in memory
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,10 +39,10 @@ class CheckReport:
 
     root: the data set's folder.
     listed: all samples, as the data set lists them.
-    samples: those to use, groups joined, in order of name and text.
+    samples: the usable ones, with groups joined, in order of name and text.
     sizes_px: (height, width) of the upright image, one for each of `samples`.
     foreground: share of the image that its mask covers, in [0, 1], one for each of `samples`; 0 for an absent target.
-    problems: of the readers and of this pass; errors first.
+    problems: found by the readers and by this pass; errors first.
     """
 
     root: Path
@@ -71,7 +71,7 @@ class CheckReport:
 
 
 def check(dataset: Dataset) -> CheckReport:
-    """All problems of `dataset`, and the samples that remain. Never raises for a fault of the data."""
+    """All problems of `dataset`, and the samples that are usable. Never raises for a fault of the data."""
     samples_of_image: dict[Path, list[Sample]] = defaultdict(list)
     for sample in dataset.samples:
         samples_of_image[sample.image].append(sample)
@@ -85,9 +85,9 @@ def check(dataset: Dataset) -> CheckReport:
     across = faults_across(usable)
     of_images = _without_absent_labels(dataset, [problem for _, problems in found for problem in problems])
     problems = [*dataset.problems, *of_images, *joins, *across]
-    if any(problem.fault is Fault.ALL_INVERTED for problem in across):  # says it once for all
+    if any(problem.fault is Fault.ALL_INVERTED for problem in across):  # says the same once for all masks
         problems = [problem for problem in problems if problem.fault is not Fault.MOSTLY_VESSEL]
-    problems.sort(key=lambda problem: problem.severity is Severity.WARNING)  # stable: else in the order found
+    problems.sort(key=lambda problem: problem.severity is Severity.WARNING)  # stable: keeps the order of discovery
     return CheckReport(
         root=dataset.root,
         listed=dataset.samples,
@@ -99,7 +99,7 @@ def check(dataset: Dataset) -> CheckReport:
 
 
 def _without_absent_labels(dataset: Dataset, problems: Sequence[Problem]) -> list[Problem]:
-    """The problems with one line a text for labels that some maps lack: few maps hold all of them."""
+    """The problems, with absent labels summed up in one per text: few label maps hold every label."""
     asked = Counter(sample.text for sample in dataset.samples)
     absent: dict[str, list[Problem]] = defaultdict(list)
     for problem in problems:
@@ -108,8 +108,8 @@ def _without_absent_labels(dataset: Dataset, problems: Sequence[Problem]) -> lis
     said = [
         replace(
             found[0],
-            message=f"No pixel shows '{text}' in {len(found)} of {asked[text]} images, which are left out of it; "
-            "--absent keep keeps them as targets that are not there.",
+            message=f"No pixel shows '{text}' in {len(found)} of {asked[text]} images, which are left out for this "
+            "text; --absent keep keeps them as absent targets.",
         )
         for text, found in absent.items()
     ]
@@ -117,7 +117,7 @@ def _without_absent_labels(dataset: Dataset, problems: Sequence[Problem]) -> lis
 
 
 def _examine_image(samples: Sequence[Sample], *, keeps_absent: bool) -> tuple[list[Measured], list[Problem]]:
-    """What the samples of one image file give."""
+    """The usable samples of one image file, and its problems. samples: all of that file."""
     name = samples[0].name
     try:
         picture = load_picture(samples[0].image)
@@ -156,7 +156,7 @@ class _Truth:
 def _examine_mask(
     sample: Sample, height: int, width: int, *, keeps_absent: bool
 ) -> tuple[_Truth | None, list[Problem]]:
-    """What a mask covers, None where it cannot be used, and its faults."""
+    """What a mask covers (None if it cannot be used), and its problems."""
 
     def problem(fault: Fault, message: str) -> Problem:
         return Problem(fault=fault, file=sample.name, message=message)
@@ -177,7 +177,7 @@ def _examine_mask(
     share = covered_px / (height * width)
     if not covered_px and not keeps_absent:
         if isinstance(sample.mask, Label):
-            return None, [problem(Fault.ABSENT, sample.text)]  # one line for all is made of these
+            return None, [problem(Fault.ABSENT, sample.text)]  # `_without_absent_labels` sums these up
         message = f"No pixel shows '{sample.text}'. The image is left out; --absent keep keeps it."
         return None, [problem(Fault.EMPTY_MASK, message)]
     if share > MOSTLY_VESSEL_FROM:
@@ -188,7 +188,7 @@ def _examine_mask(
 
 def _polygon_faults(polygons: Polygons, height: int, width: int) -> Iterable[tuple[Fault, str]]:
     if polygons.size_px not in (None, (height, width)):
-        return  # says more than any point: `read_truth` raises it
+        return  # `read_truth` raises this, and it explains any point outside
     short, outside = [], []
     for number, outline in enumerate(polygons.outlines, start=1):
         points = np.asarray(outline, dtype=np.float64).reshape(-1, 2)
@@ -220,7 +220,7 @@ def _hash_of_pixels(image_HW3: UInt8[np.ndarray, "H W 3"]) -> str:
 
 
 def _join_groups(usable: Sequence[Measured]) -> tuple[list[Measured], list[Problem]]:
-    """The samples with groups joined that hold the same picture, and a warning for each picture that joined some."""
+    """The samples, with groups that hold the same picture joined, and a warning for each picture that joined groups."""
     of_picture: dict[str, list[Sample]] = defaultdict(list)
     for item in usable:
         of_picture[item.picture].append(item.sample)

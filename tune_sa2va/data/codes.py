@@ -1,7 +1,7 @@
-"""Short codes for images and groups, shown wherever a file name would carry a patient's name out of the house.
+"""Short codes for images and groups. They stand in place of file names, which may hold names of patients.
 
-Codes are taken from the content of the image files, never from names, so that nobody can find a name by trying all of
-them. They stay the same wherever the folder lies; the table from code to name is `names.parquet` of a results folder.
+A code is a hash of the image file's content, never of its name, so a name cannot be found by trying all names. Codes do
+not depend on where the folder lies. `names.parquet` in a results folder maps codes to names.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from tune_sa2va.errors import DataGoneError
 from tune_sa2va.printable import printable
 
 _DIGITS = 10
-"""Hex digits of a code: two of 10,000 images share one with a chance of 1 in 20,000."""
+"""Hex digits of a code. Among 10,000 images, some two share a code with a probability of 1 in 20,000."""
 
 
 def image_code(sample: Sample) -> str:
@@ -31,7 +31,7 @@ def image_code(sample: Sample) -> str:
 
 
 def file_code(path: Path) -> str:
-    """`file-` and ten hex digits of the SHA-256 of a file that is no image of the data set.
+    """`file-` and ten hex digits of the SHA-256 of a file that is not an image of the data set.
 
     Raises:
         DataGoneError: the file is no longer there.
@@ -58,38 +58,38 @@ def group_codes(samples: Iterable[Sample]) -> dict[str, str]:
 
 
 SHORTEST_HIDDEN = 3
-"""Names of fewer letters ("c1", "07") would be found in any text; alone they tell nobody's name."""
+"""Shorter names ("c1", "07") are not replaced: they occur in any text, and do not identify anybody."""
 
 
 _NO_NAMES = ("images", "image", "frames", "data", "masks", "mask")
-"""Folders that are called so in every data set."""
+"""Names of folders that occur in every data set and identify nobody."""
 
 
 def spellings(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Each way in which an image, a group or a folder of `names.parquet` may be named -> its code."""
+    """Each spelling of an image, a group or a folder in `rows` of `names.parquet` -> its code."""
     rows = list(rows)
     codes: dict[str, str] = {}
     for row in rows:
         codes |= dict.fromkeys((*PurePosixPath(row["name"]).parts[:-1], row["group"]), row["group_code"])
     for name in _NO_NAMES:
         codes.pop(name, None)
-    for row in rows:  # after groups: the image is more than its group, where one is called like the other
+    for row in rows:  # after the groups: where an image and a group share a name, the image's code wins
         path = PurePosixPath(row["name"])
         codes |= dict.fromkeys((image_stem(path), path.name, row["name"]), row["image_code"])
-    shown = {printable(spelling): code for spelling, code in codes.items()}  # as `repr` has it in messages
+    shown = {printable(spelling): code for spelling, code in codes.items()}  # as `repr` writes it in messages
     return {spelling: code for spelling, code in (shown | codes).items() if len(spelling) >= SHORTEST_HIDDEN}
 
 
 def hide(text: str, codes: Mapping[str, str]) -> str:
-    """The text with folders cut off and each name or whole path among `codes` as its code."""
+    """The text with leading folders removed, and each name or path in `codes` (spelling -> code) replaced."""
     for path in sorted((spelling for spelling in codes if spelling.startswith("/")), key=len, reverse=True):
         text = text.replace(path, codes[path])
-    # Folders before names: those above the data set's are in no table, and may name people, too.
+    # Folders before names: those above the data set's folder are in no table, and may name people, too.
     text = re.sub(r"(?<![\w.:/])/(?:[^/\s'\"]+/)+", "…/", text)
     if not codes:
         return text
     # The longest first: "images/Li_Wei.png" before "Li_Wei".
     spellings = sorted(codes, key=len, reverse=True)
     pattern = "|".join(re.escape(spelling) for spelling in spellings)
-    # An underscore is no part of a name: "Li_Wei_mask.png" is Li_Wei's.
+    # An underscore ends a name: "Li_Wei_mask.png" holds the name Li_Wei.
     return re.sub(rf"(?<![^\W_])(?:{pattern})(?![^\W_])", lambda found: codes[found.group()], text)

@@ -1,4 +1,4 @@
-"""What the files of a data set hold, as hashes: a file is read once, however many ask for its content."""
+"""Hashes of the content of a data set's files. They are kept, so that each file is read once per process."""
 
 import hashlib
 import json
@@ -10,16 +10,17 @@ from tune_sa2va.data.sample import Label, Polygons, Sample
 from tune_sa2va.errors import DataGoneError
 
 _RACY_NS = 2_000_000_000
-"""A file may change again within one tick of its disk's clock, FAT's two seconds at most, and keep its time."""
+"""A file that changed less than this before it was read is not remembered: a further change within one tick of the
+file system's clock (2 s on FAT) would leave its time as it is."""
 
 _hashes: dict[tuple[Path, int, int], str] = {}
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file in 64 hex digits; read once, until its size or time changes.
+    """SHA-256 of a file, in 64 hex digits. The file is read again only if its size or its modification time changed.
 
     Raises:
-        OSError: it is no longer there, or cannot be read.
+        OSError: the file is no longer there, or cannot be read.
     """
     stat = path.stat()
     key = (path, stat.st_size, stat.st_mtime_ns)
@@ -34,23 +35,23 @@ def file_hash(path: Path) -> str:
 
 
 def outlines_of(polygons: Polygons) -> list[object]:
-    """Plain values that are equal where the mask is."""
+    """The outlines and runs as plain values, for hashing: equal for equal masks."""
     outlines: list[object] = [[float(value) for value in outline] for outline in polygons.outlines]
-    # That outlines are united has always gone unsaid.
+    # The rule "union" is left out, so that hashes of earlier versions stay valid.
     drawn: list[object] = ["even-odd", outlines] if polygons.rule == "even-odd" else outlines
     return [drawn, [[*runs.size_px, *runs.counts] for runs in polygons.runs]] if polygons.runs else drawn
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """SHA-256, 64 hex digits each, of a sample's image file and of its mask's file (and label) or outlines."""
+    """SHA-256 (64 hex digits each) of a sample's image file, and of its mask file (with the label) or its outlines."""
 
     image_sha256: str
     mask_sha256: str
 
 
 def content_of(sample: Sample) -> Content:
-    """What `sample` holds now.
+    """The hashes of `sample` as its files are now.
 
     Raises:
         DataGoneError: a file is no longer there, or cannot be read.

@@ -1,4 +1,4 @@
-"""What a reader hands on: the samples of a data set, and every fault met on the way."""
+"""What a reader returns: the samples of a data set, and every fault that it met."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,14 +8,14 @@ from tune_sa2va.data.sample import Sample
 
 
 class Severity(StrEnum):
-    """ERROR: the data set needs a cure before use. WARNING: we go on, in the way that the message says."""
+    """ERROR: must be cured before a search starts. WARNING: a search starts; the message says how it is handled."""
 
     ERROR = "error"
     WARNING = "warning"
 
 
 class Fault(StrEnum):
-    """What can be wrong with one file or entry; each has one severity."""
+    """What can be wrong with a file, an entry or a group; each fault has one severity."""
 
     BAD_ENTRY = "entry not understood"
     LISTED_TWICE = "listed twice"
@@ -86,10 +86,10 @@ _WARNINGS = frozenset(
 class Problem:
     """One fault of one file.
 
-    file: relative to the data set's folder (absolute where it lies outside); for an entry, the list and its
-    number there.
+    file: relative to the data set's folder (absolute where it lies outside); for an entry of a list, the list and the
+        entry's number.
     message: what was wanted, what was got, what to do.
-    names: what the message quotes that may be a patient's name and is neither a file nor a group of a sample.
+    names: quotes in the message that may hold a patient's name and are neither a file nor a group of a sample.
     """
 
     fault: Fault
@@ -104,10 +104,10 @@ class Problem:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dataset:
-    """A data set as listed, before its pictures are decoded: `check` does that.
+    """A data set as listed, before `check` decodes its pictures.
 
-    root: the data set's folder, absolute. samples: in order of name and text. problems: found while reading the lists.
-    keeps_absent: empty truths are meant, and samples like others.
+    root: the data set's folder, absolute. samples: in order of name and text. problems: found while the lists were
+    read. keeps_absent: samples with an empty truth are kept; their target is absent.
     """
 
     root: Path

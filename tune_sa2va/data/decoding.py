@@ -1,13 +1,13 @@
-"""The first and only picture of a file, by the decoder that reads its layout right.
+"""Decodes the one picture of a file, with a decoder that reads its layout correctly.
 
-- Only JPEG, PNG, TIFF, BMP, GIF and PPM decoders are ever started, whatever a file's name says; the others in Pillow
-  run interpreters (EPS) or are rarely fuzzed, and data sets are downloaded from strangers. DICOM goes by its ending,
-  to pydicom; so does a packed Netpbm file, which is unpacked in memory as far as a picture can be large.
+- Only the decoders of JPEG, PNG, TIFF, BMP, GIF and PPM are ever started, whatever a file's name says. Data sets are
+  downloaded from strangers, and Pillow's other decoders run interpreters (EPS) or are rarely fuzzed. DICOM files are
+  recognised by their ending and go to pydicom. Packed Netpbm files are recognised by their ending, too; they are
+  unpacked in memory, up to the size of the largest picture.
 - The size in the header is checked against `MAX_PIXELS` before a pixel is decoded.
 - A file with several pages or frames is refused: which one the mask belongs to would be a guess.
-- TIFF has layouts that Pillow (13.0) takes for others without a word: of colour in planes, one after the other, it
-  takes each byte for a pixel where a value has 16 bits. Those are read by tifffile; planes of grey with alpha are
-  refused.
+- Pillow (13.0) silently misreads some layouts of TIFF: in colour that is stored plane by plane with 16 bits, it takes
+  each byte for a pixel. tifffile reads these; planes of grey with alpha are refused.
 """
 
 import gzip
@@ -25,7 +25,7 @@ from tune_sa2va.data.endings import DICOM_SUFFIXES, PACKED_SUFFIXES, image_endin
 from tune_sa2va.errors import DataError, DataGoneError
 
 MAX_PIXELS = 2**26
-"""Largest height x width that is decoded (67 million pixels, 8192 x 8192: 0.2 GB as RGB)."""
+"""Largest height x width that is decoded: 67 million pixels (8192 x 8192), 0.2 GB as RGB."""
 
 _DECODERS = ("JPEG", "PNG", "TIFF", "BMP", "GIF", "PPM")
 _QUARTER_TURNED = (5, 6, 7, 8)  # values of EXIF's orientation
@@ -34,9 +34,10 @@ _IN_PLANES = 2  # value of TIFF's PlanarConfiguration
 
 
 def decode(path: Path) -> Image.Image:
-    """The file's picture, upright, in the mode it is stored in; `info["white_is_zero"]` where deep grey is inverted.
+    """The file's picture, upright, in its stored mode; `info["white_is_zero"]` is set where 16-bit grey is inverted.
 
     Raises:
+        DataGoneError: there is no such file, or the system cannot read it.
         DataError: not a readable image, too large, truncated, several pages.
     """
     if not path.is_file():
@@ -44,8 +45,8 @@ def decode(path: Path) -> Image.Image:
     if path.suffix.lower() in DICOM_SUFFIXES:
         return _only_frame(path)
     try:
-        # Opened here and not by name: Pillow (13.0) maps a named TIFF into memory with height and width swapped where
-        # its orientation turns it, and shears the picture.
+        # As an open file, not by name: Pillow (13.0) maps a named TIFF into memory, and where its orientation is a
+        # quarter turn, swaps height and width too early and shears the picture.
         with _opened(path) as file, Image.open(file, formats=_DECODERS) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
@@ -54,11 +55,11 @@ def decode(path: Path) -> Image.Image:
                 raise DataError(f"{path}: holds {frames} pages. Save each page as a file of its own.")
             if isinstance(image, TiffImagePlugin.TiffImageFile) and _is_misread(image):
                 return ImageOps.exif_transpose(_from_planes(path, image))
-            if image.mode == "I;16B":  # Pillow turns and compares native integers only
+            if image.mode == "I;16B":  # Pillow can transpose and compare only native integers
                 return ImageOps.exif_transpose(image.convert("I"))
             image.load()
             upright = ImageOps.exif_transpose(image)
-            if image.mode == "I;16" and _is_white_zero(image):  # Pillow inverts 8-bit files itself, but not these
+            if image.mode == "I;16" and _is_white_zero(image):  # Pillow inverts 8-bit files itself, not 16-bit ones
                 upright.info["white_is_zero"] = True
             return upright
     except DataError:
@@ -80,7 +81,7 @@ def image_size(path: Path) -> tuple[int, int]:
     try:
         with _opened(path) as file, Image.open(file, formats=_DECODERS) as image:
             width, height = image.size
-            if isinstance(image, TiffImagePlugin.TiffImageFile):  # whose size is the turned one
+            if isinstance(image, TiffImagePlugin.TiffImageFile):  # `size` of a TIFF is already turned
                 width, height = image.tag_v2[TiffImagePlugin.IMAGEWIDTH], image.tag_v2[TiffImagePlugin.IMAGELENGTH]
             is_turned = image.getexif().get(ExifTags.Base.Orientation, 1) in _QUARTER_TURNED
     except DataError:
@@ -91,10 +92,10 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def _opened(path: Path) -> BinaryIO:
-    """The file's bytes, unpacked where its ending says that it is packed.
+    """The file's bytes, unpacked if its ending is that of a packed file.
 
     Raises:
-        DataError: there is more in it than the largest picture has.
+        DataError: it unpacks to more bytes than the largest picture has.
     """
     if image_ending(path) not in PACKED_SUFFIXES:
         return path.open("rb")
@@ -115,7 +116,7 @@ def _only_frame(path: Path) -> Image.Image:
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:
-    if isinstance(error, OSError) and error.errno is not None:  # of the system, not of a decoder
+    if isinstance(error, OSError) and error.errno is not None:  # an error of the system, not of a decoder
         return DataGoneError(f"{path}: cannot be read ({error.strerror}). Put it back.")
     return DataError(f"{path}: cannot be read as an image ({error}). Save it again as PNG, or remove it.")
 
@@ -132,7 +133,7 @@ def _is_white_zero(image: Image.Image) -> bool:
 
 
 def _is_misread(image: TiffImagePlugin.TiffImageFile) -> bool:
-    """Whether the file holds planes that Pillow takes for others: a value is not one byte, or alpha follows grey."""
+    """Whether Pillow would misread the file's planes: values of more than a byte, or alpha after grey."""
     tags = image.tag_v2
     if tags.get(TiffImagePlugin.PLANAR_CONFIGURATION) != _IN_PLANES:
         return False
@@ -142,7 +143,7 @@ def _is_misread(image: TiffImagePlugin.TiffImageFile) -> bool:
 
 
 def _from_planes(path: Path, image: TiffImagePlugin.TiffImageFile) -> Image.Image:
-    """16-bit RGB or RGBA in planes, by the high byte of each value, which is what Pillow reads of 16-bit pixels."""
+    """16-bit RGB or RGBA in planes, reduced to the high byte of each value, as Pillow does for 16-bit pixels."""
     tags = image.tag_v2
     samples, bits = tags.get(TiffImagePlugin.SAMPLESPERPIXEL), set(tags.get(TiffImagePlugin.BITSPERSAMPLE, ()))
     if samples not in (3, 4) or bits != {16}:
@@ -152,7 +153,8 @@ def _from_planes(path: Path, image: TiffImagePlugin.TiffImageFile) -> Image.Imag
         )
     with tifffile.TiffFile(path) as file:
         planes = file.pages[0].asarray()
-    as_stored = (tags.get(TiffImagePlugin.IMAGELENGTH), tags.get(TiffImagePlugin.IMAGEWIDTH))  # image.size is turned
+    # Not image.size, which is already turned by the orientation.
+    as_stored = (tags.get(TiffImagePlugin.IMAGELENGTH), tags.get(TiffImagePlugin.IMAGEWIDTH))
     if planes.shape != (samples, *as_stored) or planes.dtype != np.uint16:
         raise DataError(f"{path}: its planes are not what its header announces. Save it again as PNG.")
     pixels: UInt8[np.ndarray, "H W samples"] = np.ascontiguousarray(np.moveaxis(planes >> 8, 0, -1).astype(np.uint8))

@@ -1,9 +1,9 @@
-"""Frames of DICOM files (pydicom, the extra `dicom`) as 8-bit pictures, windowed as the file says.
+"""Reads frames of DICOM files (with pydicom, the extra `dicom`) as 8-bit pictures, with the window that the file gives.
 
-Nothing but pixels leaves a file: no tag is copied, and files made of frames are called by the code of their content.
-Which files are of one patient is told by numbers in the order of the files. A file may hold one frame or many, as XA
-series do. Values go through the modality's rescale and the first window of the file (DICOM PS3.3, C.11.2.1.2), or its
-VOI table; without either, the range of the stored bits goes to 0 to 255. MONOCHROME1 is inverted.
+Only pixels are taken from a file: no tag is copied, and written pictures are named by the code of the file's content.
+Patients are numbered in the order of the files. A file holds one frame or many, as XA series do. Values go through the
+modality's rescale, then the first window of the file (DICOM PS3.3, C.11.2.1.2) or its VOI table. Without either, the
+range of the stored bits is mapped to 0 to 255. MONOCHROME1 is inverted.
 """
 
 import csv
@@ -35,7 +35,7 @@ def dicom_size(path: Path) -> tuple[int, int, int]:
 
 
 def frames_of(path: Path) -> Iterator[UInt8[np.ndarray, "H W *C"]]:
-    """Each frame in turn: grey, or RGB in a last dimension of 3.
+    """Each frame in turn, values in [0, 255]: grey (H, W), or RGB (H, W, 3).
 
     Raises:
         DataError: as `dicom_size`, or the pixels cannot be decoded.
@@ -59,20 +59,21 @@ def frames_of(path: Path) -> Iterator[UInt8[np.ndarray, "H W *C"]]:
 
 
 def write_frames(sources: Sequence[Path], to: Path) -> tuple[int, int]:
-    """Frames of all DICOM files among `sources` (files, and folders with all below them) as PNG in `to`/images.
+    """Writes the frames of all DICOM files in `sources` (files, and folders with all below them) as PNG to `to`/images.
 
-    A file's frames are called CODE_frame_000001.png, ..., so that they are one group. `to`/patients.csv has a number
-    for each patient, by the files' PatientID, and is what --group-by takes. Gives back the numbers of files and frames.
+    The frames of a file are named CODE_frame_000001.png and so on, so that they form one group. `to`/patients.csv has
+    a number for each patient, by the files' PatientID (by file where it is empty); --group-by takes it. Returns the
+    number of files and the number of frames. A file that is given twice counts once.
 
     Raises:
-        UserError: `to` holds files, or no source is a DICOM file.
+        UserError: `to` is not empty or cannot be written, or no source is a DICOM file.
         DataError: a file cannot be read.
     """
     files = [path for source in sources for path in _files(source)]
     if not files:
         raise UserError(f"no DICOM file ({', '.join(sorted(DICOM_SUFFIXES))}) is there. Give files or folders.")
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise UserError(f"--to {to}: is there already. Give a new or an empty folder.")
+        raise UserError(f"--to {to}: exists already. Give a new or an empty folder.")
     patients: dict[str, int] = {}
     rows, seen = [("name", "patient")], set[str]()
     try:
@@ -119,7 +120,7 @@ def _header(path: Path) -> Any:
         raise DataError(f"{path}: DICOM needs the package pydicom. Install it: pip install pydicom.") from error
     try:
         return dcmread(path, stop_before_pixels=True)
-    except Exception as error:  # a broken file raises what its bytes come to
+    except Exception as error:  # a broken file can raise anything
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{path}: cannot be read as DICOM ({reason}). Export it again.") from error
 
@@ -128,7 +129,7 @@ def _size(path: Path, header: Any) -> tuple[int, int, int]:
     try:
         size = tuple(int(header.get(tag, 0) or 0) for tag in ("Rows", "Columns"))
         frames = int(header.get("NumberOfFrames", 1) or 1)
-    except Exception as error:  # values are decoded when asked for, and raise what their bytes come to
+    except Exception as error:  # pydicom decodes values on access, and broken bytes can raise anything
         raise DataError(f"{path}: has no size that can be read. Export it again.") from error
     height, width = size
     if height <= 0 or width <= 0 or frames <= 0:
@@ -139,7 +140,7 @@ def _size(path: Path, header: Any) -> tuple[int, int, int]:
 
 
 def _to_8_bits(pixels: Shaped[np.ndarray, "H W *C"], header: Any) -> UInt8[np.ndarray, "H W *C"]:
-    if pixels.ndim == 3:  # RGB: colours have no window
+    if pixels.ndim == 3:  # RGB has no window
         bits = int(header.get("BitsStored", 8))
         return np.ascontiguousarray((pixels >> max(0, bits - 8)).astype(np.uint8))
     from pydicom.pixels import apply_modality_lut, apply_voi
@@ -171,12 +172,12 @@ def _windowed(values: Float[np.ndarray, "H W"], header: Any) -> Float[np.ndarray
 
 
 def _first(value: Any) -> float:
-    """Files may have several windows; the first is the one that viewers open with."""
+    """The first of a file's windows, with which viewers open it."""
     return float(value[0] if hasattr(value, "__len__") and not isinstance(value, str) else value)
 
 
 def _stored_range(header: Any) -> tuple[float, float]:
-    """What the stored bits can hold, after the rescale."""
+    """(lowest, highest) value that the stored bits can hold, after the rescale."""
     bits, is_signed = int(header.get("BitsStored", 16)), bool(header.get("PixelRepresentation", 0))
     lowest, highest = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if is_signed else (0, 2**bits - 1)
     slope, intercept = float(header.get("RescaleSlope", 1) or 1), float(header.get("RescaleIntercept", 0) or 0)

@@ -1,7 +1,7 @@
-"""What a file's name says: the endings of the pictures that we read, and the name without its ending.
+"""File name endings of the pictures that are read.
 
-The Netpbm formats have no compression of their own, and STARE is distributed as `im0001.ppm.gz`, so theirs may be
-packed. Other formats are not read packed: nobody distributes them so.
+Netpbm files may be packed: the formats have no compression of their own, and STARE is distributed as `im0001.ppm.gz`.
+Other formats are not read packed, because nobody distributes them that way.
 """
 
 from pathlib import PurePath
@@ -15,11 +15,11 @@ IMAGE_SUFFIXES = frozenset(
     | PACKED_SUFFIXES
     | DICOM_SUFFIXES
 )
-"""File name endings that we read, in lower case."""
+"""All file name endings that are read, in lower case."""
 
 
 def image_ending(path: PurePath) -> str:
-    """In lower case: `.png`, `.ppm.gz`; of a file that is no image by its name, its last ending."""
+    """The ending in lower case, such as `.png` or `.ppm.gz`; the last suffix for any other file."""
     both = "".join(path.suffixes[-2:]).lower()
     return both if both in PACKED_SUFFIXES else path.suffix.lower()
 

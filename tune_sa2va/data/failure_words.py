@@ -1,8 +1,8 @@
-"""Why something failed, in words that may leave the house: images, masks and groups of a search by their codes.
+"""Replaces names in error messages by codes: images, masks, groups and folders of a search.
 
-An error names the file at fault, and file names of medical images carry patients' names. A reason goes to terminals,
-logs, tables and the states of Optuna and Ray. So whoever hands one on takes the names out of it first; which image a
-code is, `names.parquet` says.
+An error names the file at fault, and file names of medical images may hold names of patients. Reasons of failures end
+up on terminals, in logs and tables, and in the state of Optuna and Ray. So names are replaced before a reason is
+passed on; `names.parquet` says which image a code stands for.
 """
 
 import re
@@ -18,27 +18,27 @@ from tune_sa2va.data.split_file import Names
 from tune_sa2va.printable import printable, printable_lines
 
 _CODE_FRAME = re.compile(r'^  File "[^"]+\.py", line \d+', re.MULTILINE)
-"""Of a traceback: where in the program. Its folder stays."""
+"""The line of a traceback that names a source file; its folders are kept."""
 
 _SUFFIXES = "|".join(re.escape(suffix) for suffix in sorted({*IMAGE_SUFFIXES, ".json"}, key=len, reverse=True))
 _UNKNOWN_FILE = re.compile(
     rf"(?:…|[^\s'\":/]+)/(?!(?:img|grp|file)-|annotations\.json|instances\.json)[^/'\":\n]+?({_SUFFIXES})(?![^\W_])",
     re.IGNORECASE,
 )
-"""A file that the search does not know, such as a mask that nobody paired."""
+"""A file that the search does not know, such as a mask without an image."""
 
 
 @dataclass(frozen=True, slots=True)
 class FailureWords:
-    """codes: each way to spell an image, a mask, a group or a folder -> its code."""
+    """codes: each spelling of an image, a mask, a group or a folder -> its code."""
 
     codes: Mapping[str, str]
 
     @classmethod
     def of(cls, names: Names, data: DataSettings, samples: Iterable[Sample] = ()) -> "FailureWords":
-        """For a search. samples: those that were found, whose masks may be called otherwise than the images."""
+        """The codes of a search. samples: those found on disk; their masks may have other names than the images."""
         root = Path(data.source)
-        # Paths below it begin there, as names do; what lies above it may name people, too.
+        # Paths below the root are cut to names in the data set; the folders above it may name people, too.
         codes = spellings(names) | {f"{root}/": "", str(root): "the data set", f"{root.parent}/": ""}
         code_of = {(row["name"], row["text"]): row["image_code"] for row in names}
         for sample in samples:
@@ -52,11 +52,11 @@ class FailureWords:
         return cls(codes)
 
     def sentence(self, reason: str) -> str:
-        """A reason in one line."""
+        """A reason, with codes, in one line."""
         return printable(self._coded(reason))
 
     def traceback(self, text: str) -> str:
-        """Of several lines; the places in the program keep their folders."""
+        """A traceback, with codes; source files keep their folders."""
         told, end = [], 0
         for frame in _CODE_FRAME.finditer(text):
             told += [self._coded(text[end : frame.start()]), frame.group()]

@@ -1,4 +1,4 @@
-"""A short text that two data sets share only when they hold the same pictures and masks. It goes into every record."""
+"""The fingerprint of a data set: equal only for the same pictures and masks. `environment.json` records it."""
 
 import hashlib
 import json
@@ -13,9 +13,8 @@ from tune_sa2va.errors import DataError
 def fingerprint(samples: Iterable[Sample]) -> str:
     """SHA-256 (64 hex digits) over names, texts, sizes and contents of image and mask files, or the polygons.
 
-    The same wherever the folder lies and in whatever order the samples come. Groups and splits stand apart, in the
-    record of the split. Only an image outside the data set's folder brings its absolute path with it, which is its
-    name.
+    It depends neither on where the folder lies nor on the order of the samples. Groups and splits are not part of it;
+    the split has a record of its own. An image outside the data set's folder is named by its absolute path.
 
     Raises:
         DataError: a file is no longer there.
@@ -31,7 +30,7 @@ def _digest(sample: Sample) -> str:
         mask = [sample.mask.file.name, *_size_and_hash(sample.mask.file), sample.mask.values]
     else:
         mask = [sample.mask.name, *_size_and_hash(sample.mask)]
-    # JSON keeps the parts apart whatever they hold, and writes names that are not valid Unicode too.
+    # JSON delimits the parts whatever they hold, and can write names that are not valid Unicode.
     parts = json.dumps([sample.name, sample.text, *_size_and_hash(sample.image), mask])
     return hashlib.sha256(parts.encode()).hexdigest()
 

@@ -1,8 +1,7 @@
-"""Folds for cross-validation that never cut a group: each image is predicted by an adapter that saw no frame of its
-patient.
+"""Cross-validation folds of whole groups: each image is predicted by an adapter that saw no frame of its patient.
 
-Groups go largest first, each to the fold that holds the fewest samples; a seeded shuffle orders groups of one size and
-decides between equal folds. So two folds differ by at most the largest group.
+Groups are assigned largest first, each to the fold with the fewest samples. A seeded shuffle orders groups of equal
+size and decides between equal folds. So two folds differ by at most the largest group.
 """
 
 import random
@@ -15,10 +14,10 @@ MIN_FOLDS = 2
 
 
 def group_folds(groups: Sequence[str], folds: int, *, seed: int) -> tuple[int, ...]:
-    """The fold of each sample, in 0 to `folds` - 1, where `groups` names each sample's group; no fold is empty.
+    """The fold of each sample, from 0 to `folds` - 1; no fold is empty. groups: the group of each sample.
 
-    The outcome depends on groups, their sizes, `folds` and `seed`, not on the order of samples. Run `check` first: it
-    joins groups that hold the same picture.
+    The result depends on the groups, their sizes, `folds` and `seed`, but not on the order of samples. Run `check`
+    first: it joins groups that hold the same picture.
 
     Raises:
         DataError: fewer groups than folds.

@@ -1,6 +1,6 @@
-"""Whose picture is this, by a rule of the user's: a regular expression over file names, or a table of them.
+"""`--group-by`: assigns images to patients by a regular expression over file names, or by a table.
 
-What a rule says stands above the groups that the data set itself gives.
+The rule overrides the groups that the data set itself gives.
 """
 
 import csv
@@ -23,21 +23,21 @@ _COLUMNS = ["name", "patient"]
 
 @dataclass(frozen=True, slots=True)
 class GroupRule:
-    """said: as the user gave it. of: group of a sample's name, None where the rule has no word on it."""
+    """said: the rule as the user gave it. of: sample name -> group; None where the rule finds none."""
 
     said: str
     of: Callable[[str], str | None]
 
 
 def group_rule(said: str) -> GroupRule:
-    """The rule that `--group-by` asks for.
+    """The rule that `--group-by` gives.
 
-    A text that ends in .csv is a table with the columns name and patient. name: a sample's path, its file name, or that
-    less its ending. Anything else is a regular expression with one group, which is searched in the file name, or, where
-    the expression has a slash in it, in the path; what the group holds is the patient.
+    A text that ends in .csv is a table with the columns name and patient. A name is a sample's path, its file name, or
+    its file name without the ending. Any other text is a regular expression with one group, which captures the patient.
+    It is searched in the file name, or in the path if the expression contains a slash.
 
     Raises:
-        UserError: no regular expression, or one without exactly one group.
+        UserError: not a regular expression, or one that does not have exactly one group.
         DataError: the table cannot be read, or gives one name to two patients.
     """
     if said.lower().endswith(".csv"):
@@ -45,11 +45,11 @@ def group_rule(said: str) -> GroupRule:
     try:
         pattern = re.compile(said)
     except (re.error, OverflowError, RecursionError) as error:
-        raise UserError(f"--group-by {said!r}: is no regular expression ({error}). Correct it.") from error
+        raise UserError(f"--group-by {said!r}: is not a regular expression ({error}). Correct it.") from error
     if pattern.groups != 1:
         raise UserError(
-            f"--group-by {said!r}: has {pattern.groups} groups in brackets, and one is the patient. Write one pair of "
-            "( ), others as (?: )."
+            f"--group-by {said!r}: must have one group in brackets, which is the patient, got {pattern.groups}. Write "
+            "one pair of ( ), others as (?: )."
         )
 
     def of(name: str) -> str | None:
@@ -60,7 +60,7 @@ def group_rule(said: str) -> GroupRule:
 
 
 def grouped(dataset: Dataset, rule: GroupRule) -> Dataset:
-    """The data set with the rule's groups; an error, and no group of its own, for names that it has no word on."""
+    """The data set with the groups of the rule. Images without a group are left out, and are an error."""
     samples, left_out = list[Sample](), list[str]()
     for sample in dataset.samples:
         group = rule.of(sample.name)
@@ -75,7 +75,7 @@ def _left_out(rule: GroupRule, names: Sequence[str]) -> list[Problem]:
     if not names:
         return []
     number = len(set(names))
-    message = f"--group-by {rule.said!r} finds no patient for {count(number, 'image')}, this one first. Widen it."
+    message = f"--group-by {rule.said!r} finds no patient for {count(number, 'image')}; this is the first. Widen it."
     return [Problem(fault=Fault.NO_GROUP, file=names[0], message=message)]
 
 

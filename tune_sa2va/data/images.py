@@ -1,14 +1,12 @@
-"""Image and mask files as arrays.
+"""Loads image and mask files as arrays.
 
-Files come from microscopes, fundus cameras, angiography exports and annotation tools, so the same picture may arrive as
-8- or 16-bit grey, colour, palette, 1-bit, CMYK or with transparency; everything here ends as RGB or as True/False. A
-file that cannot be used raises `DataError` (a mask with in-between values: `NotTwoValuedError`), whatever the decoder
-raised.
+Files come from microscopes, fundus cameras, angiography exports and annotation tools. They may be 8- or 16-bit grey,
+colour, palette, 1-bit, CMYK or have transparency; images are returned as RGB, masks as booleans. A file that cannot be
+used raises `DataError` (a mask with in-between values: `NotTwoValuedError`), whatever the decoder raised.
 
-Decisions that a reader should know:
 - Images and masks are turned upright by their EXIF orientation; polygons are in pixels of the upright image.
-- Transparent pixels are laid over black, the surround of angiograms and fundus photographs, so what a file hides stays
-  hidden. A picture that is transparent everywhere hides all of itself, and is refused.
+- Transparent pixels become black, like the surround of angiograms and fundus photographs, so that what a file hides
+  stays hidden. A picture that is transparent everywhere is refused.
 """
 
 from collections.abc import Callable, Collection
@@ -23,8 +21,8 @@ from PIL import Image
 from tune_sa2va.data.decoding import decode
 from tune_sa2va.errors import DataError
 
-_RED_GREEN_BLUE = 0xFFFFFF  # white, as a colour's code
-# Detectors count in these; a picture is scaled by the smallest that holds its largest value.
+_RED_GREEN_BLUE = 0xFFFFFF  # the code of white
+# Bit depths of detectors. A picture is scaled by the smallest that holds its largest value.
 _GREY_BITS = (8, 10, 12, 14, 16)
 _MOST_LABELS, _NAMED = 300, 5
 
@@ -34,12 +32,12 @@ class NotTwoValuedError(DataError):
 
 
 class UnknownLabelError(DataError):
-    """A label map holds a value that its labels do not name."""
+    """A label map holds a value that has no label."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Picture:
-    """pixels: RGB in [0, 255], upright. scale_bits: whose full scale went to 255, where grey had a choice of them."""
+    """pixels: RGB in [0, 255], upright. scale_bits: bits whose full scale became 255; None for 8-bit pictures."""
 
     pixels: UInt8[np.ndarray, "H W 3"]
     scale_bits: int | None
@@ -47,9 +45,9 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MaskFile:
-    """mask: True where vessel is.
+    """mask: True where the target is.
 
-    shown_as: the value that stands for it, `255` or `#ff0000` (greys by their value); None where no pixel has it.
+    shown_as: the value that stands for it, as `255` or `#ff0000` (greys by their value); None if the mask is empty.
     """
 
     mask: Bool[np.ndarray, "H W"]
@@ -57,7 +55,7 @@ class MaskFile:
 
 
 def load_image(path: Path) -> UInt8[np.ndarray, "H W 3"]:
-    """The picture as RGB in [0, 255], upright: the pixels of `load_picture`, which says how.
+    """The picture as RGB in [0, 255], upright: `pixels` of `load_picture`.
 
     Raises:
         DataError: as `load_picture`.
@@ -68,11 +66,11 @@ def load_image(path: Path) -> UInt8[np.ndarray, "H W 3"]:
 def load_picture(path: Path) -> Picture:
     """The picture as RGB, upright. Grey becomes three equal channels.
 
-    Grey of more than 8 bits is scaled linearly by its value range: full scale is the smallest of 8, 10, 12, 14 and 16
-    bits that holds the largest value, and goes to 255. So 65535 becomes 255, and a 12-bit angiogram in a 16-bit file,
-    which 16-bit scaling would leave almost black, keeps its contrast. It is not stretched to its own maximum: frames of
-    one series from one detector keep their relative brightness, and `check` warns where a series crosses from one scale
-    to the next. 16-bit colour is read by its high byte (Pillow offers no more).
+    Grey of more than 8 bits is scaled linearly: full scale is the smallest of 8, 10, 12, 14 and 16 bits that holds the
+    largest value, and becomes 255. So a 12-bit angiogram in a 16-bit file keeps its contrast, where 16-bit scaling
+    would leave it almost black. It is not stretched to its own maximum, so that frames of one series from one detector
+    keep their relative brightness; `check` warns where the frames of a series are on different scales. Of 16-bit colour
+    the high byte is used (Pillow reads no more).
 
     Raises:
         DataError: not a readable image, too large, truncated, several pages, transparent everywhere, negative or
@@ -86,12 +84,12 @@ def load_picture(path: Path) -> Picture:
         raise DataError(
             f"{path}: the alpha channel makes every pixel transparent, so there is no picture. Save it without alpha."
         )
-    pixels = np.array(_flat_rgb(path, image))  # a copy: asarray would give a read-only view, which torch warns of
+    pixels = np.array(_flat_rgb(path, image))  # a copy: torch warns of the read-only view that asarray gives
     return Picture(pixels=pixels, scale_bits=None)
 
 
 def load_mask(path: Path) -> Bool[np.ndarray, "H W"]:
-    """True where the mask file shows vessel, upright: the mask of `load_mask_file`, which says how.
+    """True where the mask file shows vessel, upright: `mask` of `load_mask_file`.
 
     Raises:
         NotTwoValuedError, DataError: as `load_mask_file`.
@@ -102,13 +100,13 @@ def load_mask(path: Path) -> Bool[np.ndarray, "H W"]:
 def load_mask_file(path: Path) -> MaskFile:
     """The mask of a file, and which of its values was taken for vessel.
 
-    A mask has at most two distinct values (in palette and colour files: colours), whatever they are: 0/1, 0/255,
-    black/red. The brighter of two is vessel. A file of one value is empty where that value is zero (black), else all
-    vessel. Grey of any depth is compared as stored, without scaling.
+    A mask has at most two distinct values (colours, in palette and colour files), such as 0/1, 0/255 or black/red. The
+    brighter one is vessel. A file with a single value is empty if that value is zero (black), else all vessel. Grey of
+    any depth is compared as stored, without scaling.
 
     Raises:
         NotTwoValuedError: more than two values, such as JPEG's in-between greys.
-        DataError: not a readable image, too large, truncated, several pages, or transparent over what is not.
+        DataError: not a readable image, too large, truncated, several pages, or a mask hidden by its alpha channel.
     """
     image = decode(path)
     if image.mode.startswith(("I", "F")):
@@ -130,11 +128,11 @@ def load_mask_file(path: Path) -> MaskFile:
 def load_label_mask(path: Path, values: Collection[str], known: Collection[str]) -> Bool[np.ndarray, "H W"]:
     """True where the label map holds one of `values`, upright.
 
-    values, known: as `colour_name` writes them. A palette's pixels are compared by index where all of `known` are
+    values, known: as `colour_name` writes them. Pixels of a palette file are compared by index if all of `known` are
     numbers, else by colour.
 
     Raises:
-        UnknownLabelError: a pixel holds a value that is not `known`.
+        UnknownLabelError: a pixel holds a value that is not in `known`.
         DataError: not a readable image, too large, truncated, several pages, fractional values.
     """
     image = decode(path)
@@ -149,15 +147,15 @@ def load_label_mask(path: Path, values: Collection[str], known: Collection[str])
     if len(found) > _MOST_LABELS or (strange := [each for each in names if each not in known]):
         said = f"{len(found)} values" if len(found) > _MOST_LABELS else f"the values {', '.join(strange[:_NAMED])}"
         raise UnknownLabelError(
-            f"{path}: holds {said}, of which the labels know nothing ({', '.join(sorted(known)[:_NAMED])}, ... are "
-            "known). Name them, or correct the file (JPEG and smooth scaling make in-between values)."
+            f"{path}: holds {said}, which have no label (labels: {', '.join(sorted(known)[:_NAMED])}, ...). Name them, "
+            "or correct the file (JPEG and smooth scaling make in-between values)."
         )
     is_shown = np.array([each in values for each in names], dtype=bool)
     return is_shown[places].reshape(values_HW.shape)
 
 
 def colour_name(code: int) -> str:
-    """`#ff0000` of a colour's code (blue the highest byte); the value alone of one with three equal parts."""
+    """`#ff0000` for a colour's code (blue in the highest byte); the value alone for a grey."""
     red, green, blue = int(code).to_bytes(4, "little")[:3]
     return str(red) if red == green == blue else f"#{red:02x}{green:02x}{blue:02x}"
 
@@ -165,17 +163,17 @@ def colour_name(code: int) -> str:
 def _first(
     values_HW: Shaped[np.ndarray, "H W"], mask_HW: Bool[np.ndarray, "H W"], name: Callable[[Any], str]
 ) -> str | None:
-    """What the first pixel of the mask holds."""
+    """The name of the value of the first pixel in the mask; None if the mask is empty."""
     return name(values_HW.flat[mask_HW.argmax()]) if mask_HW.any() else None
 
 
 def _is_hidden(image: Image.Image) -> bool:
-    """Whether no pixel can be seen through the alpha channel."""
+    """Whether the alpha channel hides every pixel."""
     return image.has_transparency_data and not np.asarray(image.convert("RGBA"))[..., 3].any()
 
 
 def _deep_grey_to_8_bits(path: Path, image: Image.Image) -> tuple[UInt8[np.ndarray, "H W"], int]:
-    """Grey values, and the bits of the scale that they had."""
+    """Grey scaled to [0, 255], and the bits of its scale."""
     values_HW = np.asarray(image)
     if values_HW.dtype.kind == "f":
         raise DataError(f"{path}: has fractional grey values. Save it with 8 or 16 bits.")
@@ -193,7 +191,7 @@ def _deep_grey_to_8_bits(path: Path, image: Image.Image) -> tuple[UInt8[np.ndarr
 
 
 def _flat_rgb(path: Path, image: Image.Image) -> Image.Image:
-    """RGB of an 8-bit picture of any mode, laid over black where it is transparent."""
+    """An 8-bit picture of any mode as RGB, with transparent pixels laid over black."""
     try:
         if image.has_transparency_data:
             black = Image.new("RGBA", image.size, (0, 0, 0, 255))
@@ -210,7 +208,7 @@ def _colour_codes(image: Image.Image) -> UInt32[np.ndarray, "H W"]:
 
 
 def _brighter_is_higher(codes_HW: UInt32[np.ndarray, "H W"]) -> UInt32[np.ndarray, "H W"]:
-    """The codes as they are, or all turned over where the lower of two stands for the brighter colour."""
+    """The codes, or if the lowest code is the brighter colour, each subtracted from white."""
     low, high = (int(codes_HW.min()), int(codes_HW.max()))
     return _RED_GREEN_BLUE - codes_HW if _brightness(low) > _brightness(high) else codes_HW
 
@@ -220,7 +218,7 @@ def _brightness(code: int) -> int:
 
 
 def _split_two_values(path: Path, values_HW: Shaped[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
-    # min and max instead of np.unique: no sort of 67 million values for the common case
+    # min and max, not np.unique: the common case needs no sort of 67 million values
     low, high = values_HW.min(), values_HW.max()
     if low == high:
         return np.full(values_HW.shape, bool(high != 0))

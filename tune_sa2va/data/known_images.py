@@ -1,7 +1,7 @@
-"""`content.parquet`: what a search's images and masks hold, by hash, and the part and fold that each image is in.
+"""`content.parquet`: hashes of a search's images and masks, and the part and fold that each image is in.
 
-A results folder keeps it, and an export takes a copy along, so that both can tell later, wherever the data lie then,
-which images a search knows and which files are no longer what they were. It holds no name.
+It is in every results folder, and a copy in every export. So images are recognised by content wherever the data lie
+later, and changed files are noticed. It holds no names.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ CONTENT_FILE = "content.parquet"
 
 _COLUMNS = ("image_code", "text", "split", "image_sha256", "mask_sha256")
 _WITHOUT_FOLDS = pa.schema([(name, pa.string()) for name in _COLUMNS], metadata={"schema_version": "1"})
-"""As searches wrote it before this column; with one split it says all there is to say."""
+"""The first version of the file, which earlier searches wrote. With one split it is complete."""
 _SCHEMA = pa.schema([*_WITHOUT_FOLDS, ("fold", pa.int64())], metadata={"schema_version": "2"})
 
 
@@ -34,7 +34,7 @@ class KnownImage:
     split: Split
     content: Content
     fold: int | None = None
-    """None in the test part, with one split, and where an older tune_sa2va wrote the file."""
+    """None for images of the test part, with one split, and in the first version of the file."""
 
 
 class KnownImages:
@@ -50,24 +50,24 @@ class KnownImages:
         self._masks = {(known.text, known.content) for known in images}
 
     def part_of(self, sample: Sample) -> Split | None:
-        """The part that `sample`'s image was in, whatever it was asked for; None where the search did not know it."""
+        """The part that `sample`'s image was in, for any of its texts; None if the search did not know the image."""
         return self._parts.get(content_of(sample).image_sha256)
 
     def fold_of(self, sample: Sample) -> int | None:
-        """The fold whose adapter was not trained on `sample`'s image; None where there is none, or it is not known."""
+        """The fold that `sample`'s image is in, whose adapter was not trained on it; None if there is none."""
         return self._folds.get(content_of(sample).image_sha256)
 
     def validates(self, sample: Sample) -> bool:
-        """Whether the search scored its trials on `sample`'s image: it is in val, or in a fold."""
+        """Whether trials were scored on `sample`'s image, because it is in val or in a fold."""
         return content_of(sample).image_sha256 in self._validated
 
     def has_mask_of(self, sample: Sample) -> bool:
-        """Whether the search had this mask for this image and text."""
+        """Whether the search knew exactly this mask for this image and text."""
         return (sample.text, content_of(sample)) in self._masks
 
 
 def write_content(folder: Path, samples: Sequence[Sample]) -> None:
-    """Write the file into `folder`; the samples know their parts.
+    """Write the file into `folder`. samples: with their parts set.
 
     Raises:
         DataError: a file is no longer there.
@@ -83,7 +83,7 @@ def write_content(folder: Path, samples: Sequence[Sample]) -> None:
 
 
 def read_content(folder: Path) -> KnownImages | None:
-    """What the search in `folder`, or the one that exported it, knows; None where an older tune_sa2va wrote it.
+    """The images known to the search, or to the export, in `folder`; None if there is no `content.parquet`.
 
     Raises:
         DataError: the file cannot be read.

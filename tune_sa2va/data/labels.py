@@ -1,4 +1,4 @@
-"""Masks that show several things at once: which value, or colour, stands for which text."""
+"""Labels: which value or colour of a mask file stands for which text."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,26 +17,27 @@ _MAX_TEXT_LETTERS = 4_096
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """texts: what is asked for -> the values that show it, as `colour_name` writes them. background: without a text."""
+    """texts: text -> the values that show it, as `colour_name` writes them. background: the values without a text."""
 
     texts: Mapping[str, tuple[str, ...]]
     background: tuple[str, ...] = ("0",)
 
     @property
     def known(self) -> frozenset[str]:
-        """Every value that a map may hold."""
+        """Every value that a label map may hold."""
         return frozenset((*self.background, *(value for values in self.texts.values() for value in values)))
 
     def of(self, sample: Sample, file: Path) -> Iterator[Sample]:
-        """A sample for each text of the label map `file`."""
+        """`sample` once for each text, with that text's part of the label map `file` as its mask."""
         for text, values in self.texts.items():
             yield replace(sample, mask=Label(file=file, values=values, known=tuple(sorted(self.known))), text=text)
 
 
 def parse_labels(said: str, *, where: str = "--labels") -> Labels:
-    """`1=artery,2=vein`, or colours, `#ff0000=artery`; several values of one text are united.
+    """The labels in `1=artery,2=vein`, or with colours, `#ff0000=artery`. Several values of one text are united.
 
-    0, and black, is background unless it has a text. `#808080` and 128 are one.
+    0 (black) is background unless it has a text. `#808080` and 128 are the same value. where: the flag or column that
+    errors name.
 
     Raises:
         UserError: not of that form, or a value has two texts.
@@ -46,7 +47,7 @@ def parse_labels(said: str, *, where: str = "--labels") -> Labels:
         value, _, text = (piece.strip() for piece in part.partition("="))
         if not _VALUE.fullmatch(value) or not text:
             raise UserError(
-                f"{where}: '{part.strip()}' is no label. Write VALUE=TEXT, with commas between: 1=artery,2=vein or "
+                f"{where}: '{part.strip()}' is not a label. Write VALUE=TEXT, separated by commas: 1=artery,2=vein or "
                 "#ff0000=artery."
             )
         texts.setdefault(text, []).append(_plain(value))
@@ -54,10 +55,11 @@ def parse_labels(said: str, *, where: str = "--labels") -> Labels:
 
 
 def labels_of_nnunet(table: Any, where: Path) -> Labels:
-    """`labels` of a dataset.json: names to values or lists of them, or values to names as the first version wrote it.
+    """The labels in `labels` of a dataset.json: name -> value or list of values, or value -> name (its first version).
 
     Raises:
-        DataError: it is neither, or asks for what is not read.
+        UserError: too many labels, or a text that is too long.
+        DataError: neither of these forms, or it has the label `ignore`.
     """
     if not isinstance(table, dict) or not table:
         raise DataError(f'{where}: \'labels\' must be an object such as {{"background": 0, "artery": 1}}. Write it so.')
@@ -71,13 +73,13 @@ def labels_of_nnunet(table: Any, where: Path) -> Labels:
             )
         texts.setdefault(str(name).strip(), []).extend(str(int(each)) for each in values)
     if "ignore" in texts:
-        raise DataError(f"{where}: pixels to ignore are not known here. Give them a label of their own, or background.")
+        raise DataError(f"{where}: the label 'ignore' is not supported. Give its pixels a label of their own, or 0.")
     background = tuple(texts.pop(_BACKGROUND, ["0"]))
     return _labels(texts, str(where), background=background, shared=True)
 
 
 def labelled(samples: Sequence[Sample], labels: Labels) -> tuple[Sample, ...]:
-    """Each mask file of `samples` taken for a label map; several rows of one file give each text once.
+    """`samples` with each mask file read as a label map: a sample for each text. Several rows of one file count once.
 
     Raises:
         DataError: no sample has a mask file.
@@ -96,7 +98,7 @@ def labelled(samples: Sequence[Sample], labels: Labels) -> tuple[Sample, ...]:
 def _labels(
     texts: Mapping[str, Sequence[str]], where: str, *, background: tuple[str, ...] = ("0",), shared: bool = False
 ) -> Labels:
-    """shared: a value may count for several texts, as in nnU-Net's regions."""
+    """shared: whether a value may belong to several texts, as in nnU-Net's regions."""
     values = [value for found in texts.values() for value in found]
     if not values or len(values) > _MAX_LABELS:
         raise UserError(f"{where}: must have 1 to {_MAX_LABELS} labels, got {len(values)}.")
@@ -113,7 +115,7 @@ def _labels(
 
 
 def _plain(value: str) -> str:
-    """As `colour_name` writes it: greys by their number."""
+    """The value as `colour_name` writes it: greys as a number."""
     if not value.startswith("#"):
         return str(int(value))
     red, green, blue = value[1:3], value[3:5], value[5:7]

@@ -1,7 +1,7 @@
-"""Whether a picture looks like one: what its pixels alone tell of a wrong export, a lost depth or a misread file.
+"""Measures a picture, to notice a wrong export, a lost bit depth or a misread file.
 
-Angiograms and fundus photographs that we know have a contrast of 0.15 and more, 60 grey levels and more, and a
-correlation of neighbouring pixels of 0.83 and more (64 coronary, 42 fundus, 40 synthetic); the limits leave room below.
+In 64 coronary angiograms, 42 fundus photographs and 40 synthetic images, contrast is at least 0.15, there are at least
+60 grey levels, and neighbouring pixels have a correlation of at least 0.83. The limits below leave a margin.
 """
 
 from collections.abc import Iterator
@@ -15,18 +15,19 @@ from scipy.ndimage import uniform_filter
 from tune_sa2va.data.dataset import Fault
 
 FAINT_BELOW = 0.10
-"""Contrast, as a share of the range."""
+"""Contrast, as a share of the range of values."""
 
 FEW_LEVELS = 16
-"""So many different values of a channel, or fewer, are a mask or a picture that lost its depth."""
+"""A picture with this many different values in a channel, or fewer, is a mask or has lost its bit depth."""
 
 NOISE_BELOW = 0.2
-"""Correlation of neighbouring pixels, across or down."""
+"""Correlation of neighbouring pixels, horizontal or vertical."""
 
 ALIKE_FROM = 0.92
-"""Likeness of two pictures that are one, saved or exposed anew (0.94 and more); two eyes have 0.81 at most."""
+"""Likeness (product of the sketches) from which two pictures count as near-duplicates. Two exposures or saved copies of
+one scene have at least 0.94; different eyes at most 0.81."""
 
-_LEAST_SIDE_PX = 64  # under that, few levels and noise cannot be told from a small picture
+_LEAST_SIDE_PX = 64  # in smaller pictures, few levels and low smoothness are normal
 _SAMPLED_PX = 1024
 _TAILS = (0.001, 0.999)
 _SKETCH_PX, _BLUR_PX, _CLIP = 64, 9, 3.0
@@ -36,11 +37,12 @@ _SKETCH_PX, _BLUR_PX, _CLIP = 64, 9, 3.0
 class Looks:
     """What was measured on one picture.
 
-    low, high: the smallest and largest value of any channel.
-    contrast: distance of the 0.1 % and 99.9 % quantiles in [0, 1], of the channel where it is largest.
-    levels: different values, of the channel that has most.
-    smoothness: correlation of each pixel with its neighbour in [-1, 1], the lower of across and down.
-    sketch: unit vector; the product of two is the likeness of their pictures. All 0 where nothing stands out.
+    low, high: the smallest and largest value of any channel, in [0, 255].
+    size_px: (height, width).
+    contrast: distance between the 0.1 % and 99.9 % quantiles, in [0, 1]; of the channel where it is largest.
+    levels: number of different values; of the channel that has most.
+    smoothness: correlation of each pixel with its neighbour, in [-1, 1]; the lower of horizontal and vertical.
+    sketch: unit vector; the scalar product of two is the likeness of their pictures. All 0 if nothing stands out.
     """
 
     low: int
@@ -53,7 +55,7 @@ class Looks:
 
 
 def look_at(pixels_HW3: UInt8[np.ndarray, "H W 3"]) -> Looks:
-    """The measures of a picture. Large ones are sampled: levels on about a million pixels, smoothness in the middle."""
+    """Measures a picture. A large one is sampled: levels on about a million pixels, smoothness in its centre."""
     height, width, _ = pixels_HW3.shape
     sampled = pixels_HW3[:: -(-height // _SAMPLED_PX), :: -(-width // _SAMPLED_PX)]
     histograms = [np.bincount(sampled[..., channel].ravel(), minlength=256) for channel in range(3)]
@@ -69,12 +71,12 @@ def look_at(pixels_HW3: UInt8[np.ndarray, "H W 3"]) -> Looks:
 
 
 def faults_of(looks: Looks) -> Iterator[tuple[Fault, str]]:
-    """What is wrong with a picture: the fault and its sentence. FLAT_PICTURE is an error, the others are warnings."""
+    """(fault, message) for each fault of a picture. FLAT_PICTURE is an error, the others are warnings."""
     if looks.low == looks.high:
         yield (
             Fault.FLAT_PICTURE,
-            f"Every pixel has the value {looks.low} of 255: there is nothing to see. Export it again; an alpha channel "
-            "or a window of grey values may have emptied it.",
+            f"Every pixel has the value {looks.low} of 255, so the picture is empty. Export it again; an alpha channel "
+            "or a window of grey values may have erased it.",
         )
         return
     is_large = min(looks.size_px) >= _LEAST_SIDE_PX
@@ -108,14 +110,14 @@ def _smoothness(pixels_HW3: UInt8[np.ndarray, "H W 3"]) -> float:
 
 
 def _correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """1 where nothing varies."""
+    """Pearson's correlation; 1 if nothing varies."""
     first, second = first - first.mean(dtype=np.float64), second - second.mean(dtype=np.float64)
     scale = float(np.linalg.norm(first)) * float(np.linalg.norm(second))
     return float((first * second).sum()) / scale if scale else 1.0
 
 
 def _sketch(pixels_HW3: UInt8[np.ndarray, "H W 3"]) -> Float[np.ndarray, " 4096"]:
-    """Small, less its surroundings, and clipped: else the edge of the round field of view would outweigh all else."""
+    """A small picture minus its local mean; clipped, since the edge of a round field of view would dominate it."""
     grey = Image.fromarray(pixels_HW3).convert("L").resize((_SKETCH_PX, _SKETCH_PX), Image.Resampling.BOX)
     small = np.asarray(grey, dtype=np.float64)
     detail = small - uniform_filter(small, _BLUR_PX)

@@ -1,7 +1,6 @@
-"""What was read, to be seen: every picture with the outline of its truth, singly and as one sheet a group.
+"""Draws every picture with the outline of its truth, one by one and as a contact sheet for each group.
 
-Files are called by the codes of images and groups, so that a folder of them names nobody; the pictures are the
-patients' all the same.
+The files are named by the codes of images and groups, so that their names identify nobody. They still show patients.
 """
 
 from collections import defaultdict
@@ -24,25 +23,25 @@ SHEETS, SINGLE = "groups", "images"
 _COLOURS = np.array(
     [[255, 80, 0], [0, 200, 255], [80, 255, 80], [255, 0, 200], [255, 230, 0], [150, 120, 255]], dtype=np.uint8
 )
-"""One a text, in order of the texts; from the seventh on again from the first."""
+"""One for each text, in order of the texts; they repeat from the seventh text on."""
 
 _TILE_PX, _TILES_ACROSS, _TILES_A_SHEET, _GAP_PX = 320, 6, 60, 4
 
 
 def check_overlay_folder(folder: Path) -> None:
-    """Raises UserError where `folder` holds something, or cannot be a folder."""
+    """Raises UserError if `folder` is not empty, or is a file."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"--overlays {folder}: is there already. Give a new or an empty folder.")
+        raise UserError(f"--overlays {folder}: exists already. Give a new or an empty folder.")
 
 
 def write_overlays(samples: Sequence[Sample], folder: Path, *, limit: int | None = None) -> None:
-    """`images/CODE.png` of each picture on its own pixels, and `groups/CODE.png`: the group's pictures, small.
+    """Writes `images/CODE.png` for each picture in its own size, and `groups/CODE.png`, a sheet of small pictures.
 
-    All truths of a picture are drawn into it, each text in its colour, in order of the texts. Sheets hold 60 pictures;
-    a larger group has several. limit: so many pictures, one of each group in turn.
+    All truths of a picture are drawn into it, each text in its colour, in order of the texts. A sheet holds 60
+    pictures; a larger group has several. limit: write this many pictures, one of each group in turn; None: all.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError: `limit` is below 1, or the folder cannot be written.
         DataError: a file has changed since it was checked.
     """
     if limit is not None and limit < 1:
@@ -66,7 +65,7 @@ def write_overlays(samples: Sequence[Sample], folder: Path, *, limit: int | None
 
 
 def outlined(samples: Sequence[Sample], colours: dict[str, UInt8[np.ndarray, " 3"]]) -> UInt8[np.ndarray, "H W 3"]:
-    """The picture that all `samples` share, with the outlines of their truths, thicker in large pictures."""
+    """The picture that all `samples` share, with the outlines of their truths; lines are thicker in large pictures."""
     pixels = load_image(samples[0].image)
     height, width, _ = pixels.shape
     for sample in samples:
@@ -75,14 +74,14 @@ def outlined(samples: Sequence[Sample], colours: dict[str, UInt8[np.ndarray, " 3
 
 
 def _edge(mask_HW: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
-    """Pixels just outside the mask, so that thin vessels stay to be seen."""
+    """Pixels just outside the mask, so that thin vessels stay visible."""
     thickness = max(1, max(mask_HW.shape) // 512)
     edge: Bool[np.ndarray, "H W"] = binary_dilation(mask_HW, np.ones((3, 3)), iterations=thickness) & ~mask_HW
     return edge
 
 
 def _spread(samples: Sequence[Sample], limit: int | None) -> list[tuple[str, list[Sample]]]:
-    """(group, samples of one picture), in order of group and name; with a limit, one of each group in turn."""
+    """(group, samples of one picture), in order of group and name. A limit takes one picture of each group in turn."""
     pictures: dict[str, dict[str, list[Sample]]] = defaultdict(lambda: defaultdict(list))
     for sample in samples:
         pictures[sample.group][sample.name].append(sample)

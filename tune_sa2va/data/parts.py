@@ -1,7 +1,7 @@
-"""Which images are searched on (trained on and scored after every epoch), and in how many folds.
+"""Which images a search uses (trains on, and scores after every epoch), and in how many folds.
 
-With one split, `train` is trained on and `val` scored. With K folds, every image that is not locked in the test part is
-in one fold, and its part is `train`: K - 1 adapters of a trial train on it, and the one that does not is scored on it.
+With one split, trials train on `train` and are scored on `val`. With K folds, every image outside the locked test part
+is in one fold, and its part is `train`: K - 1 adapters of a trial train on it, and the other one is scored on it.
 """
 
 import math
@@ -13,7 +13,7 @@ from tune_sa2va.data.folds import group_folds
 from tune_sa2va.data.sample import Sample
 
 TELLING_DICE = 0.005
-"""A difference of Dice that is worth knowing."""
+"""The difference in Dice that a search should be able to detect."""
 
 PAIRED_SD = 0.021
 """Standard deviation over patients of the difference in Dice between the recipe and another configuration: the median
@@ -23,7 +23,7 @@ _USUAL_FOLDS = 5
 
 
 def cut_into_folds(samples: Sequence[Sample], folds: int, *, seed: int) -> tuple[Sample, ...]:
-    """`samples`, which know their parts, with a fold for each that is not in the test part; as they are for one fold.
+    """`samples` (with their parts set), each outside the test part assigned to a fold; unchanged if `folds` is 1.
 
     Raises:
         DataError: there are fewer groups outside the test part than folds.
@@ -38,10 +38,10 @@ def cut_into_folds(samples: Sequence[Sample], folds: int, *, seed: int) -> tuple
 
 
 def fitting_folds(samples: Sequence[Sample]) -> int:
-    """How many folds suit samples that know their parts: 1 where one split is enough, else 5, fewer with few groups.
+    """The number of folds for `samples` (with their parts set): 1 if one split is enough, else 5 (at most one a group).
 
-    One split is enough where two standard errors of a paired difference between two configurations, over the groups of
-    val, are at most TELLING_DICE. Two configurations of one search differ in Dice by PAIRED_SD from group to group.
+    One split is enough if two standard errors of the paired difference between two configurations, over the groups of
+    val, are at most TELLING_DICE. PAIRED_SD is the standard deviation of that difference over groups.
     """
     groups = len({sample.group for sample in samples if sample.split == "val"})
     if 2 * PAIRED_SD / math.sqrt(groups) <= TELLING_DICE:
@@ -55,13 +55,13 @@ def searched_of(samples: Sequence[Sample]) -> tuple[Sample, ...]:
 
 
 def scored_of(samples: Sequence[Sample]) -> tuple[Sample, ...]:
-    """The images that a trial is scored on after every epoch: all in folds, or else the val part."""
+    """The images that a trial is scored on after every epoch: those in folds, or else the val part."""
     in_folds = tuple(sample for sample in samples if sample.fold is not None)
     return in_folds or tuple(sample for sample in samples if sample.split == "val")
 
 
 def scored_parts(samples: Sequence[Sample]) -> dict[str, int]:
-    """Images by what a trial does with them: train and val of one split, or all of val by folds; and test."""
+    """Number of images in each part as a trial uses it; images in folds count as val. Empty parts are left out."""
     counts = Counter("val" if sample.fold is not None else str(sample.split) for sample in samples)
     return {part: counts[part] for part in ("train", "val", "test") if counts[part]}
 

@@ -1,4 +1,4 @@
-"""Pictures and masks as the content of a PNG file."""
+"""Encodes pictures and masks as PNG."""
 
 import io
 
@@ -8,7 +8,7 @@ from PIL import Image
 
 
 def to_png(values: UInt8[np.ndarray, "H W ..."]) -> bytes:
-    """Grey values, or RGB in a last dimension of 3."""
+    """The content of a PNG file. values: grey (H, W), or RGB (H, W, 3)."""
     file = io.BytesIO()
     Image.fromarray(values).save(file, "PNG")
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""What the user says of a data set beside its files. The flags stand in `data_flags.py`."""
+"""What the user's flags say about a data set. The flags are declared in `data_flags.py`."""
 
 from dataclasses import dataclass, replace
 
@@ -7,9 +7,10 @@ from tune_sa2va.config import Absent, DataSettings, OutlineRule
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rules:
-    """group_by: see `group_rule`. outlines: what an outline inside another of its text means; None refuses them.
+    """group_by: see `group_rule`; None: the data set's groups. labels: see `parse_labels`; None: the data set's labels.
 
-    labels: what the values of mask files show, see `parse_labels`. absent: whether samples of an empty truth are meant.
+    outlines: what an outline inside another of the same text means; None: such data are refused.
+    absent: whether samples with an empty truth are left out or kept.
     """
 
     group_by: str | None = None
@@ -19,9 +20,9 @@ class Rules:
 
     @classmethod
     def of(cls, data: DataSettings) -> "Rules":
-        """Those of a search."""
+        """The rules of a search."""
         return cls(group_by=data.group_by, outlines=data.outlines, labels=data.labels, absent=data.absent)
 
     def without_groups(self) -> "Rules":
-        """For who knows the groups already, from the record of a split."""
+        """The rules for a caller that knows the groups from the record of a split."""
         return replace(self, group_by=None)

@@ -1,8 +1,8 @@
-"""COCO's run lengths: lists of counts, or the text in which pycocotools packs them.
+"""Decodes COCO's run lengths: lists of counts, or the text into which pycocotools packs them.
 
-The text (`rleFrString` in maskApi.c of cocodataset/cocoapi): characters from "0" on carry six bits, five of a number,
-low ones first, and one that says that more follow; the fifth bit of the last is the sign; from the third on, numbers
-are differences to the one two places before.
+The text (`rleFrString` in maskApi.c of cocodataset/cocoapi): each character, from "0" on, carries six bits. Five are
+bits of a number, the lowest first; the sixth says that more follow. The fifth bit of a number's last character is its
+sign. From the third on, a number is the difference to the one two places before.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ def unpacked(text: str) -> tuple[int, ...]:
     """The counts in a packed text.
 
     Raises:
-        ValueError: no such text.
+        ValueError: the text is not packed run lengths.
     """
     counts: list[int] = []
     number = shift = 0
@@ -41,7 +41,7 @@ def unpacked(text: str) -> tuple[int, ...]:
 
 
 def unrolled(runs: Runs) -> Bool[np.ndarray, "H W"]:
-    """The mask; True where the runs are in."""
+    """The mask; True where the runs are inside."""
     height, width = runs.size_px
     is_in = np.arange(len(runs.counts)) % 2 == 1
     return np.repeat(is_in, runs.counts).reshape(width, height).T

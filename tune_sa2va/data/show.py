@@ -1,4 +1,4 @@
-"""What `check` found, as tables or as plain values for JSON."""
+"""Shows what `check` found, as tables or as plain values for JSON."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -24,7 +24,7 @@ _NAMED = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parts:
-    """The split that a search with this seed would make. samples: none where it cannot, for the reason in `why_not`."""
+    """The split that a search with this seed would make. samples: empty if it cannot; `why_not` says why."""
 
     seed: int
     samples: tuple[Sample, ...]
@@ -39,9 +39,10 @@ class Parts:
 
 
 def print_report(report: CheckReport, *, seed: int, codes: bool | None, with_groups: bool = False) -> None:
-    """Prints every problem of a data set, what is left to use, its parts for `seed`, and if asked all its groups.
+    """Prints the problems of a data set, a summary of its usable samples, and its parts for `seed`.
 
-    codes: call images and groups by codes; None: where no terminal reads along.
+    with_groups: also print every group.
+    codes: whether to call images and groups by codes; None: only if standard output is not a terminal.
     """
     console, speech, parts = Console(), Speech.of(report, codes=codes), Parts.of(report, seed)
     if report.problems:
@@ -57,7 +58,7 @@ def print_report(report: CheckReport, *, seed: int, codes: bool | None, with_gro
 
 
 def to_plain(report: CheckReport, *, seed: int, codes: bool | None) -> dict[str, Any]:
-    """The same for JSON."""
+    """What `print_report` prints with all groups, as plain values for JSON."""
     speech, parts = Speech.of(report, codes=codes), Parts.of(report, seed)
     part_of = {sample.group: sample.split for sample in parts.samples}
     return {
@@ -97,7 +98,7 @@ def _problem_table(report: CheckReport, speech: Speech) -> Table:
 
 
 def _summary_table(report: CheckReport, speech: Speech) -> Table:
-    """What is left to use. Text() and not str everywhere: rich would take [brackets] in a name for markup."""
+    """Counts of the usable samples. Cells are Text, not str: rich would read [brackets] in a name as markup."""
     table = Table(show_header=False)
     rows = {
         "data set": speech.folder(report.root),
@@ -187,7 +188,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _print_whole(console: Console, table: Table) -> None:
-    """Prints a table as wide as it needs where no screen is there to fold it: a file or a pipe gets whole names."""
+    """Prints a table in its full width unless a terminal shows it, so that files and pipes get whole names."""
     if not console.is_terminal:
         unbounded = console.options.update(max_width=1_000_000)
         console.width = max(console.width, Measurement.get(console, unbounded, table).maximum)

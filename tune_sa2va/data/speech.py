@@ -1,6 +1,6 @@
-"""What images and groups are called in what a command prints: by name on a terminal, by code where others may read it.
+"""Decides what a command calls images and groups: by name on a terminal, by code elsewhere.
 
-A pipe, a log or a file leaves the room in which a patient's name may be said.
+A pipe, a log or a file may be read by people who must not see names of patients.
 """
 
 import sys
@@ -21,13 +21,13 @@ _LISTS = (".csv", ".parquet", ".json")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Speech:
-    """codes: name, group or file -> its code; None where names are said."""
+    """codes: name, group or file -> its code; None: names are shown."""
 
     codes: Mapping[str, str] | None
 
     @classmethod
     def of(cls, report: CheckReport, *, codes: bool | None) -> "Speech":
-        """For all that a report may say. codes: None goes by whether standard output is a terminal."""
+        """For everything that a report may name. codes: whether to use codes; None: unless a terminal shows them."""
         in_codes = not sys.stdout.isatty() if codes is None else codes
         if not in_codes:
             return cls(codes=None)
@@ -35,17 +35,17 @@ class Speech:
         return cls(codes=_codes_of_files(report.root, report.problems, table) | table)
 
     def file(self, name: str) -> str:
-        """A file of the data set, or a group."""
+        """What to call a file of the data set, or a group."""
         return printable(name if self.codes is None else self.codes.get(name, name))
 
     def text(self, message: str) -> str:
-        """A sentence in which names may stand."""
+        """A sentence, with the names in it replaced if codes are used."""
         if self.codes is None:
             return printable(message)
         return printable(hide(message, {name: code for name, code in self.codes.items() if _can_be_found(name)}))
 
     def folder(self, path: Path) -> str:
-        """The data set's folder: whole, or its own name."""
+        """The data set's folder: its whole path, or only its last part if codes are used."""
         return printable(str(path) if self.codes is None else path.name)
 
 
@@ -65,7 +65,7 @@ def _codes_of_samples(samples: Iterable[Sample]) -> dict[str, str]:
 
 
 def _codes_of_files(root: Path, problems: Iterable[Problem], known: Mapping[str, str]) -> dict[str, str]:
-    """Files that only problems name: by content where they are there, else numbered. Lists and their lines stay."""
+    """Codes of files that only problems name: by content if they exist, else numbered. Lists keep their names."""
     table: dict[str, str] = {}
     for name in dict.fromkeys(name for problem in problems for name in (problem.file, *problem.names)):
         if name in known or PurePosixPath(name.split(",")[0]).suffix.lower() in _LISTS:

@@ -1,12 +1,12 @@
-"""Train, validation and test parts that never cut a group: frames of one patient are near-duplicates.
+"""Splits samples into train, validation and test parts. Groups stay whole: frames of one patient are near-duplicates.
 
-A seed draws one of many splits. The groups come in a shuffled order, and each draws a part with chances in proportion
-to what the parts still lack, among those that it brings nearer to their shares. So every group can come into every part
-that has room for it, and no order of names or sizes decides. A drawn split counts where all parts are within TOLERANCE
-of their shares, or as near as the split gets that takes the largest groups first; that one stands where none of TRIES
-does. Large videos tend to train, where they cost no breadth of validation: in the others there is no room for them.
+A seed draws one of many splits. The groups are shuffled, and each draws a part among those that it brings closer to
+their shares, with probabilities in proportion to what the parts still lack. So every group can land in every part that
+has room for it, and no order of names or sizes decides. A drawn split is accepted if all parts are within TOLERANCE of
+their shares, or at least as close as in a split that assigns the largest groups first; if none of TRIES draws is
+accepted, that one is used. Large videos mostly land in train, since the other parts have no room for them.
 
-A `split` that the data set gives is kept, and may be given for some samples only: their whole groups follow, and the
+A `split` that the data set gives is kept. It may be given for some samples only: their whole groups follow, and the
 other groups fill the parts up to the shares of all samples.
 """
 
@@ -20,10 +20,10 @@ from tune_sa2va.data.sample import Sample, Split
 from tune_sa2va.errors import DataError
 
 TOLERANCE = 0.03
-"""How far a part's share of all samples may be from the one asked for."""
+"""How far a part's share of all samples may be from the requested one."""
 
 TRIES = 200
-"""Splits that are drawn at most."""
+"""Most splits that are drawn."""
 
 _ROUNDING = 1e-6
 
@@ -33,10 +33,10 @@ _PARTS: tuple[Split, ...] = get_args(Split)
 def split_by_group(
     samples: Sequence[Sample], ratios: tuple[float, float, float] = (0.70, 0.15, 0.15), *, seed: int
 ) -> tuple[Sample, ...]:
-    """`samples` in the order given, each with `split` set, whole groups only, no part empty.
+    """`samples` in the given order, each with `split` set; groups stay whole and no part is empty.
 
-    ratios: shares of samples for train, val and test; above 0, adding up to 1. The outcome depends on groups, their
-    sizes, `ratios` and `seed`, not on the order of samples. Run `check` first: it joins groups that hold the same
+    ratios: shares of samples for train, val and test; above 0, adding up to 1. The result depends on the groups, their
+    sizes, `ratios` and `seed`, but not on the order of samples. Run `check` first: it joins groups that hold the same
     picture.
 
     Raises:
@@ -57,7 +57,7 @@ def split_by_group(
 
 
 def _given_parts(samples: Sequence[Sample]) -> dict[str, Split]:
-    """The parts that the data set itself asks for."""
+    """Group -> the part that the data set itself gives it."""
     parts: dict[str, Split] = {}
     for sample in samples:
         if sample.split is None:
@@ -73,7 +73,7 @@ def _given_parts(samples: Sequence[Sample]) -> dict[str, Split]:
 def _fill(
     part_of_group: dict[str, Split], sizes: Mapping[str, int], ratios: tuple[float, float, float], seed: int
 ) -> None:
-    """Adds the groups without a part to `part_of_group`."""
+    """Assigns a part to every group that is not in `part_of_group` yet, and adds it there."""
     generator = random.Random(seed)
     total = sum(sizes.values())
     shares = {part: ratio * total for part, ratio in zip(_PARTS, ratios, strict=True)}
@@ -103,8 +103,10 @@ def _deal_largest_first(
     empty: Sequence[Split],
     generator: random.Random,
 ) -> dict[str, Split]:
-    """Each group to the part that lacks most, so that each is at most one group over its share; none of `empty` stays
-    so."""
+    """Assigns each group to the part that lacks most, largest groups first; every part in `empty` gets a group.
+
+    So each part exceeds its share by at most one group.
+    """
     order = list(groups)
     generator.shuffle(order)
     order.sort(key=lambda group: -sizes[group])  # stable: groups of one size stay shuffled
@@ -112,7 +114,7 @@ def _deal_largest_first(
     tie_break = {part: generator.random() for part in _PARTS}
     parts: dict[str, Split] = {}
     for placed, group in enumerate(order):
-        # The last groups are kept for parts that would stay empty.
+        # The last groups are reserved for parts that would otherwise stay empty.
         choice = still_empty if len(order) - placed <= len(still_empty) else _PARTS
         part = max(choice, key=lambda part: (lacking[part], tie_break[part]))
         parts[group] = part
@@ -124,13 +126,13 @@ def _deal_largest_first(
 def _draw(
     groups: Sequence[str], sizes: Mapping[str, int], shares: Mapping[Split, float], generator: random.Random
 ) -> dict[str, Split]:
-    """A split by chance; its parts may be far from their shares, or empty."""
+    """A random split; its parts may be far from their shares, or empty."""
     order = list(groups)
     generator.shuffle(order)
     lacking = dict(shares)
     parts: dict[str, Split] = {}
     for group in order:
-        room = [part for part in _PARTS if 2 * lacking[part] > sizes[group]]  # brought nearer to its share
+        room = [part for part in _PARTS if 2 * lacking[part] > sizes[group]]  # the group brings it closer to its share
         if room:
             (part,) = generator.choices(room, weights=[lacking[part] for part in room])
         else:
@@ -141,7 +143,7 @@ def _draw(
 
 
 def _deviation(parts: Mapping[str, Split], sizes: Mapping[str, int], shares: Mapping[Split, float]) -> float:
-    """Samples by which the part that is farthest from its share misses it."""
+    """The largest difference between a part's size and its share, in samples."""
     missed = dict(shares)
     for group, part in parts.items():
         missed[part] -= sizes[group]

@@ -1,7 +1,7 @@
-"""The split as files: `names.parquet`, whose rows every worker gets, and `split.parquet`, the same without any name.
+"""The split as files: `names.parquet`, whose rows every worker gets, and `split.parquet`, the same without names.
 
-File names of medical images carry names and record numbers. Everything a search writes besides `names.parquet` speaks
-of images and groups by their codes (`tune_sa2va.data.codes`), so that a results folder less this one file can be shown.
+File names of medical images may hold patients' names and record numbers. Every other file of a search calls images and
+groups by their codes (`tune_sa2va.data.codes`), so a results folder without `names.parquet` can be shared.
 """
 
 from collections import defaultdict
@@ -28,7 +28,7 @@ Names = Sequence[Mapping[str, Any]]
 NAMES_FILE = "names.parquet"
 SPLIT_FILE = "split.parquet"
 
-_NAMES_CURE = "Put back a copy of it, or start the search anew under another name."
+_NAMES_CURE = "Put back a copy of it, or start a new search under another name."
 _VERSION = {"schema_version": "3"}
 _CODED = [*((name, pa.string()) for name in ("image_code", "group_code", "text", "split")), ("fold", pa.int64())]
 _SPLIT_SCHEMA = pa.schema(_CODED, metadata=_VERSION)
@@ -36,7 +36,7 @@ _NAMES_SCHEMA = pa.schema([*_CODED, ("name", pa.string()), ("group", pa.string()
 
 
 def write_split(folder: Path, samples: Sequence[Sample]) -> None:
-    """Write both files into `folder`, and `content.parquet` beside them; the samples know their parts.
+    """Write both files and `content.parquet` into `folder`. samples: with their parts set.
 
     Raises:
         DataError: an image is no longer there.
@@ -60,43 +60,43 @@ def write_split(folder: Path, samples: Sequence[Sample]) -> None:
 
 
 def write_names(folder: Path, names: Names) -> None:
-    """Write `names.parquet` alone."""
+    """Write only `names.parquet`."""
     _write(folder / NAMES_FILE, names, _NAMES_SCHEMA)
 
 
 def write_parts(folder: Path, names: Names) -> None:
-    """Write `split.parquet` alone: the same rows without names."""
+    """Write only `split.parquet`: the same rows without names."""
     _write(folder / SPLIT_FILE, names, _SPLIT_SCHEMA)
 
 
 def read_split(folder: Path, data: DataSettings) -> tuple[Sample, ...]:
-    """The samples of `data.source` that the split in `folder` names, with its groups and parts, in its order.
+    """The samples of `data.source` that `names.parquet` in `folder` lists, with its groups and parts, in its order.
 
     Raises:
-        DataError: the file cannot be read, or names an image that the data set no longer has.
+        DataError: the file cannot be read, or lists an image that the data set no longer has.
     """
     return find_samples(read_names(folder), data)
 
 
 def find_samples(names: Names, data: DataSettings) -> tuple[Sample, ...]:
-    """As `read_split`, for who was handed the names and sees no results folder: workers on other nodes.
+    """As `read_split`, from rows in memory: workers on other nodes cannot see the results folder.
 
     Raises:
-        DataGoneError: an image, its mask or the whole data set is not there any more.
-        DataError: the data set cannot be read, or the names hold parts that are none.
+        DataGoneError: an image, its mask or the whole data set is no longer there.
+        DataError: the data set cannot be read, or a row has an unknown part.
     """
-    rules = Rules.of(data).without_groups()  # the names bring theirs, and a rule's table may be on another machine
+    rules = Rules.of(data).without_groups()  # the rows have groups, and the rule's table may be on another machine
     if not Path(data.source).exists():
-        raise DataGoneError(f"{data.source}: the images are gone. Put them back, or start anew.")
+        raise DataGoneError(f"{data.source}: the images are gone. Put them back, or start a new search.")
     dataset = open_dataset(data.source, allow_outside=data.allow_outside, rules=rules)
     found = {(s.name, s.text): s for s in dataset.samples}
     if absent := [row["name"] for row in names if (row["name"], row["text"]) not in found]:
         raise DataGoneError(
-            f"{data.source}: gone are {count(len(absent), 'image')} of {NAMES_FILE}, {absent[0]} among them. "
-            "Put them back, or start anew."
+            f"{data.source}: {count(len(absent), 'image')} of {NAMES_FILE} can no longer be found, {absent[0]} among "
+            "them. Put them back, or start a new search."
         )
     if strange := [row["split"] for row in names if row["split"] not in get_args(Split)]:
-        raise DataError(f"{NAMES_FILE}: {strange[0]!r} is no part of a split. {_NAMES_CURE}")
+        raise DataError(f"{NAMES_FILE}: {strange[0]!r} is not a part of a split. {_NAMES_CURE}")
     return tuple(
         replace(found[row["name"], row["text"]], group=row["group"], split=row["split"], fold=row["fold"])
         for row in names
@@ -110,10 +110,10 @@ def scored_rows(names: Names) -> list[Mapping[str, Any]]:
 
 
 def read_parts(folder: Path) -> dict[str, Split]:
-    """Code of each image in `split.parquet` -> its part; nothing where there is no such file.
+    """Code of each image in `split.parquet` -> its part; empty if there is no such file.
 
     Raises:
-        DataError: the file cannot be read, or says no parts.
+        DataError: the file cannot be read, or has an unknown part.
     """
     path = folder / SPLIT_FILE
     try:
@@ -128,7 +128,7 @@ def read_parts(folder: Path) -> dict[str, Split]:
 
 
 def read_names(folder: Path) -> list[dict[str, Any]]:
-    """The rows of `names.parquet`, as `Names` says.
+    """The rows of `names.parquet`; `Names` lists their columns.
 
     Raises:
         DataError: the file cannot be read.
@@ -146,12 +146,13 @@ def read_names(folder: Path) -> list[dict[str, Any]]:
 
 
 def names_by_content(folder: Path, data: DataSettings) -> list[dict[str, Any]]:
-    """The rows of a `names.parquet` that is gone: `split.parquet` in `folder` knows the images of `data` by content.
+    """The rows of a lost `names.parquet`, made again: the codes in `split.parquet` identify the images by content.
 
-    A group is called by its code, which is the same again.
+    The original names of groups are lost, so the code of a group becomes its name.
 
     Raises:
-        DataError: an image is not there, or `split.parquet` cannot be read either.
+        DataGoneError: an image is no longer in the data set.
+        DataError: `split.parquet` cannot be read either.
     """
     path = folder / SPLIT_FILE
     try:

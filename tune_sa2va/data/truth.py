@@ -1,4 +1,4 @@
-"""The mask of a sample as an array, whether the data set keeps it as a file or as polygons."""
+"""Loads the mask of a sample as an array, from a mask file, a label map or outlines."""
 
 import numpy as np
 from jaxtyping import Bool
@@ -15,7 +15,7 @@ class SizeMismatchError(DataError):
 
 
 def load_truth(sample: Sample, height: int, width: int) -> Bool[np.ndarray, "H W"]:
-    """True where `sample`'s mask shows what its text says, on the `height` x `width` pixels of its upright image.
+    """True where `sample`'s mask shows its text, on the `height` x `width` pixels of its upright image.
 
     Raises:
         SizeMismatchError, DataError: as `read_truth`.
@@ -24,10 +24,10 @@ def load_truth(sample: Sample, height: int, width: int) -> Bool[np.ndarray, "H W
 
 
 def read_truth(sample: Sample, height: int, width: int) -> MaskFile:
-    """The truth, and which value of a mask file stands for it (None for outlines).
+    """The truth, with the value of the mask file that stands for it (None for outlines and labels).
 
     Raises:
-        SizeMismatchError: the mask file is not of that size, or the outlines were drawn on a picture of another.
+        SizeMismatchError: the mask file has another size, or the outlines were drawn on a picture of another size.
         DataError: the mask file cannot be read (see `load_mask_file` and `load_label_mask`).
     """
     if isinstance(sample.mask, Polygons):

@@ -1,14 +1,14 @@
-"""Groups that become one, whatever the order in which they are joined."""
+"""Union-find over names: joins sets of names; the result does not depend on the order of joins."""
 
 
 class Unions:
-    """Joins names; each set of joined names is known by its smallest."""
+    """Joins names into sets; each set is identified by its smallest name."""
 
     def __init__(self) -> None:
         self._above: dict[str, str] = {}
 
     def join(self, one: str, other: str) -> bool:
-        """Joins the sets of two names; False where they were one already."""
+        """Joins the sets of two names. Returns False if they were in one set already."""
         first, second = sorted((self.root(one), self.root(other)))
         if first == second:
             return False

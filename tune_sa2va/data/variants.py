@@ -1,4 +1,4 @@
-"""The eight ways to lay a picture down: flips and quarter turns, with which epoch shows which image how.
+"""The eight variants of a picture under flips and quarter turns, and which variant an epoch shows.
 
 No pixel is resampled, so a turned mask fits its turned image exactly, and the features of each variant can be cached.
 """
@@ -13,7 +13,7 @@ from tune_sa2va.config import Augment
 
 
 class Variant(IntEnum):
-    """Mirrored left to right or not, then turned counter-clockwise by so many degrees."""
+    """Mirrored left to right or not, then turned counter-clockwise by the degrees in its name."""
 
     AS_IS = 0
     TURNED_90 = 1
@@ -26,7 +26,7 @@ class Variant(IntEnum):
 
     @property
     def quarter_turns(self) -> int:
-        """Counter-clockwise, after the mirror."""
+        """Number of counter-clockwise quarter turns, after the mirroring."""
         return self.value % 4
 
     @property
@@ -43,18 +43,21 @@ _VARIANTS: dict[Augment, tuple[Variant, ...]] = {
 
 
 def variants_of(augment: Augment) -> tuple[Variant, ...]:
-    """Every way in which `augment` may show an image; each setting holds those of the ones before it."""
+    """Every variant that `augment` may show; each setting includes the variants of the ones before it."""
     return _VARIANTS[augment]
 
 
 def variant_in(augment: Augment, *, seed: int, epoch: int, image: str) -> Variant:
-    """How epoch `epoch` shows an image: each way as likely, the same in every run. image: any fixed name of it."""
+    """The variant of an image that epoch `epoch` shows: uniformly drawn, and the same in every run.
+
+    image: any fixed identifier of the image.
+    """
     digest = hashlib.sha256(f"{seed} {epoch} {image}".encode()).digest()
     choices = _VARIANTS[augment]
     return choices[int.from_bytes(digest[:8], "big") % len(choices)]
 
 
 def laid_out(pixels: Shaped[np.ndarray, "H W *C"], variant: Variant) -> Shaped[np.ndarray, "h w *C"]:
-    """A picture or mask as `variant` shows it; height and width change places in quarter turns."""
+    """A picture or mask as `variant` shows it; turns by 90 and 270 degrees swap height and width."""
     mirrored = pixels[:, ::-1] if variant.is_mirrored else pixels
     return np.ascontiguousarray(np.rot90(mirrored, variant.quarter_turns))

@@ -123,7 +123,7 @@ class TestNnUnet:
 
     def test_several_channels(self, root: Path) -> None:
         save(root / "imagesTr" / "va_001_0001.png", picture(9))
-        with pytest.raises(DataError, match="one is read"):
+        with pytest.raises(DataError, match="must have one file, and some have several"):
             open_dataset(root)
 
     @pytest.mark.parametrize(

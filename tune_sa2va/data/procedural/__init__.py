@@ -1,8 +1,8 @@
 """Synthetic images with masks, drawn from a seed: pretraining data of the tiny model and the built-in demo data.
 
-`render(family, seed, size)` gives a `Scene`. It is deterministic for one numpy version. The three pretraining families
-reach beyond real images in contrast, width, blur, noise and clutter; the demo family is held out, so that tuning on it
-shows what tuning does.
+`render(family, seed, size)` returns a `Scene`. It is deterministic for a given version of NumPy. The three pretraining
+families vary more than real images in contrast, width, blur, noise and clutter. The demo family is held out from
+pretraining, so that tuning on it shows what tuning does.
 """
 
 import zlib
@@ -29,7 +29,11 @@ DEMO_FAMILY = "leg"
 
 
 def render(family: str, seed: int, size: int = 512) -> Scene:
-    """The scene number `seed` (>= 0) of a family, `size` pixels a side; the same for the same arguments."""
+    """Scene number `seed` (>= 0) of a family, `size` x `size` pixels. Equal arguments give equal scenes.
+
+    Raises:
+        ValueError: no such family.
+    """
     if family not in FAMILIES:
         raise ValueError(f"family must be one of {', '.join(FAMILIES)}, got {family!r}.")
     # The family's name is part of the seed, so that equal seeds of two families share nothing.

@@ -1,8 +1,8 @@
-"""X-ray coronary angiograms: contrast-filled arteries over a chest that moves, behind a collimator.
+"""X-ray coronary angiograms: contrast-filled arteries over a moving chest, behind a collimator.
 
-The recipe: a vessel tree (`coronary_tree`), what lies in front and behind (`angiogram_clutter`), then film or digital
-subtraction, collimator and camera. The truth follows what annotators of such images do: they draw the arteries they can
-follow and leave out the faint and the tiny, with a cut-off that varies from scene to scene.
+A scene is a vessel tree (`coronary_tree`) with other structures in front and behind (`angiogram_clutter`), seen by film
+or digital subtraction through a collimator and a camera. The truth imitates annotators of such images: they draw the
+arteries that they can follow and leave out faint and tiny ones, with a cut-off that varies from scene to scene.
 """
 
 import numpy as np
@@ -34,7 +34,7 @@ def render_angiogram(rng: np.random.Generator, size: int) -> Scene:
     wire_contrast = rng.uniform(0.1, 0.5) if style == "film" else rng.uniform(0.0, 0.3)
 
     contrast = float(np.exp(rng.uniform(np.log(0.13), np.log(0.7))))
-    # Rare and faint: they are the one thing here that looks like a vessel and is not in the truth.
+    # Rare and faint, because they look like vessels but are not in the truth.
     if rng.random() < 0.25:
         depth = np.maximum(depth, clutter.unnamed_twigs(rng, size, ostium) * np.float32(rng.uniform(0.08, 0.3)))
     stain = clutter.stains(rng, size, ostium) if rng.random() < 0.5 else None
@@ -45,7 +45,7 @@ def render_angiogram(rng: np.random.Generator, size: int) -> Scene:
     image = image * (1 - np.float32(wire_contrast * wire_sign) * wires.depth())
     image = image * np.float32(base / max(float(image.mean()), 0.05))
     if style != "film" or rng.random() < 0.4:
-        # Squeezed or stretched about the middle: the window that a viewer chose.
+        # Contrast changed about the mean, like the window chosen in a viewer.
         gain = rng.uniform(0.7, 1.6)
         contrast *= gain
         image = (image - base) * np.float32(gain) + np.float32(base)
@@ -61,7 +61,7 @@ def render_angiogram(rng: np.random.Generator, size: int) -> Scene:
         for text in masks:
             masks[text] = masks[text] & ~border
         masks["dark border" if float(image[border].mean() if border.any() else 0) < 90 else "border"] = border
-    if rng.random() < 0.25 or len(non_empty(masks)) < 2:  # every scene can be asked about two things
+    if rng.random() < 0.25 or len(non_empty(masks)) < 2:  # every scene must have at least two texts
         image, marks = clutter.burn_in(rng, image)
         masks["text"] = marks
     # Noise beyond the contrast of the vessels would make the truth a guess.
@@ -81,7 +81,7 @@ def _wires(rng: np.random.Generator, size: int, main: Branches) -> clutter.Layer
 
 
 def _background(rng: np.random.Generator, size: int, style: str, depth: Field) -> tuple[Field, dict[str, Mask]]:
-    """Transmission without contrast, about 1 (size, size): a chest, what a subtraction leaves of it, or nothing."""
+    """Transmission without contrast (size, size), about 1: a chest, its remains after subtraction, or plain."""
     if style == "film":
         back, masks = clutter.anatomy(rng, size)
         if rng.random() < 0.6:
@@ -92,7 +92,7 @@ def _background(rng: np.random.Generator, size: int, style: str, depth: Field) -
     if style == "subtracted":
         back = back + clutter.motion_ghosts(rng, size, depth)
         if rng.random() < 0.3:
-            # Too faint for its parts to be asked for.
+            # Too faint to be asked about, so its masks are dropped.
             part, _ = clutter.anatomy(rng, size)
             back = back + (part - part.mean()) * rng.uniform(0.03, 0.2)
     return back, masks
@@ -111,8 +111,8 @@ def _vessels(rng: np.random.Generator, size: int, levels: list[Branches]) -> tup
     overlap = rng.uniform(0.1, 0.7) if rng.random() < 0.6 else 0.0
     depth = np.maximum(front_depth, rear_depth) + np.float32(overlap) * np.minimum(front_depth, rear_depth)
 
-    # What the annotator leaves out, and the width of the pen for what is thin.
-    # They judge by the scene at hand: where all is thin, thin counts.
+    # The width below which annotators leave a branch out, and the width of their pen for thin ones. The threshold
+    # depends on the scene: where all vessels are thin, thin ones are drawn.
     least = min((rng.uniform(2.2, 5.0) if rng.random() < 0.75 else 1.0) / 512, widest * rng.uniform(0.6, 1.1))
     pen_px = rng.uniform(1.2, 3.8) * size / 512
     drawn = Canvas(size)
@@ -121,7 +121,7 @@ def _vessels(rng: np.random.Generator, size: int, levels: list[Branches]) -> tup
     truth = drawn.mask(0.45)
 
     if rng.random() < 0.3:
-        # Partial filling and mixing: contrast comes and goes along the tree, and annotators lose the thread.
+        # Partial filling and mixing: contrast varies along the tree, and annotators stop where it is too low.
         filling = np.clip(smooth_noise(rng, size, rng.uniform(2, 7)) * 0.45 + rng.uniform(0.75, 1.2), 0.05, 1.2)
         depth = depth * filling
         truth &= filling > 0.28
@@ -133,7 +133,7 @@ def _vessels(rng: np.random.Generator, size: int, levels: list[Branches]) -> tup
 def _camera(rng: np.random.Generator, image: Field, most_noise: float) -> Image8:
     """Grey float (size, size) to uint8 (size, size, 3): detector grid, noise, scan lines, window, JPEG.
 
-    most_noise: bound of its deviation, grey levels.
+    most_noise: upper bound of the noise's standard deviation, in grey levels.
     """
     size = image.shape[0]
     native = int(size * rng.choice([1.0, rng.uniform(0.45, 0.8)], p=[0.25, 0.75]))

@@ -1,7 +1,7 @@
-"""What is in an angiogram besides arteries: anatomy, wires, collimator, motion ghosts, burned-in text.
+"""What an angiogram shows besides arteries: anatomy, wires, collimator, motion ghosts, burned-in text.
 
-Most false positives of a network trained without these sit on catheters and on the rims of collimators, so both are
-frequent and varied here. Functions return fields or masks of (size, size); lengths are side lengths.
+A network trained without these has most of its false positives on catheters and on the rims of collimators, so both are
+frequent and varied here. Functions return fields or masks of (size, size); lengths are in side lengths.
 """
 
 import functools
@@ -19,7 +19,7 @@ COARSE = 128
 
 
 class Layer:
-    """Radio-opaque things that are not vessels, one canvas per text."""
+    """Radio-opaque things that are not vessels, with one canvas per text."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -36,7 +36,7 @@ class Layer:
         self.strength = max(self.strength, value)
 
     def depth(self) -> Field:
-        """All of it, 0..1."""
+        """The depth of everything drawn, in 0..1."""
         return self._depth.field()
 
     def masks(self) -> dict[str, Mask]:
@@ -45,7 +45,7 @@ class Layer:
 
 
 def catheter(rng: np.random.Generator, layer: Layer, ostium: Floats, vessel_radius: float) -> None:
-    """A smooth tube of constant width that comes in over a border and ends at the ostium with a hook."""
+    """A smooth tube of constant width that enters at a border and ends at the ostium with a hook."""
     count = 1 if rng.random() < 0.75 else 2
     for k in range(count):
         if k == 0 and rng.random() < 0.7:
@@ -63,7 +63,7 @@ def catheter(rng: np.random.Generator, layer: Layer, ostium: Floats, vessel_radi
 
 
 def guide_wire(rng: np.random.Generator, layer: Layer, main: Branches) -> None:
-    """A thin wire along the lumen of a main vessel, with a thicker opaque tip at times."""
+    """A thin wire along the lumen of a main vessel, sometimes with a thicker opaque tip."""
     along = main.points[0][: int(rng.integers(20, 56))]
     if rng.random() < 0.3:
         along = walk(
@@ -83,7 +83,7 @@ def guide_wire(rng: np.random.Generator, layer: Layer, main: Branches) -> None:
 
 
 def hardware(rng: np.random.Generator, layer: Layer) -> None:
-    """Sternal wires, surgical clips, electrode leads: dark, sharp, not vessels."""
+    """Sternal wires, surgical clips or electrode leads: dark and sharp, but not vessels."""
     kind = rng.choice(["clips", "wires", "lead"])
     if kind == "clips":
         for _ in range(int(rng.integers(2, 9))):
@@ -109,7 +109,7 @@ def hardware(rng: np.random.Generator, layer: Layer) -> None:
 
 
 def anatomy(rng: np.random.Generator, size: int) -> tuple[Field, dict[str, Mask]]:
-    """A chest without contrast: transmission about 1 (size, size), and masks of its parts."""
+    """A chest without contrast: transmission (size, size), about 1, and masks of its parts."""
     n = COARSE
     x, y = grid(n)
     field = np.ones((n, n), np.float32) + smooth_noise(rng, n, rng.uniform(1.5, 4), 3) * rng.uniform(0.02, 0.16)
@@ -161,7 +161,7 @@ def _turned(rng: np.random.Generator, field: Field) -> Field:
 
 
 def ribs(rng: np.random.Generator, n: int) -> tuple[Field, Field]:
-    """Parallel curved bands (n, n) with brighter or darker edges, and their plain shape."""
+    """Parallel curved bands (n, n) with brighter or darker edges, and the same bands without edges."""
     canvas, edges = Canvas(n), Canvas(n)
     count, slope = int(rng.integers(2, 6)), rng.uniform(-0.8, 0.8)
     gap, radius, bend = rng.uniform(0.16, 0.35), rng.uniform(0.02, 0.06), rng.normal(0, 0.9)
@@ -221,7 +221,7 @@ def spine(rng: np.random.Generator, n: int) -> Field:
 
 
 def stains(rng: np.random.Generator, size: int, ostium: Floats) -> Field:
-    """Contrast outside vessels (size, size): a cloud at the ostium, blush of the muscle; about 0..1, soft."""
+    """Contrast outside vessels (size, size), about 0..1, soft: a cloud at the ostium, myocardial blush."""
     canvas = Canvas(COARSE)
     for k in range(int(rng.integers(1, 4))):
         x, y = ostium + rng.normal(0, 0.05, 2) if k == 0 else rng.uniform(0.1, 0.9, 2)
@@ -246,13 +246,13 @@ def unnamed_twigs(rng: np.random.Generator, size: int, ostium: Floats) -> Field:
 
 
 def motion_ghosts(rng: np.random.Generator, size: int, depth: Field) -> Field:
-    """What a digital subtraction leaves when the patient moved: embossed anatomy, pale shifted vessels, edge arcs."""
+    """What digital subtraction leaves when the patient moved: embossed anatomy, pale shifted vessels, edge arcs."""
     out = np.zeros((size, size), np.float32)
-    if rng.random() < 0.7:  # emboss: the difference of two shifted copies of whatever lay behind
+    if rng.random() < 0.7:  # emboss: the difference of two shifted copies of the background
         source = smooth_noise(rng, size, rng.uniform(5, 50), 2, 0.6)
         dx, dy = rng.integers(-3, 4, 2)
         out += (np.roll(source, (dy, dx), (0, 1)) - source) * np.float32(np.exp(rng.uniform(-5.0, -2.3)))
-    if rng.random() < 0.3:  # the mask frame held some contrast already
+    if rng.random() < 0.3:  # the frame that is subtracted had some contrast already
         shift = rng.integers(-14, 15, 2) * size // 512
         out += blur(np.roll(depth, tuple(shift), (0, 1)), 1.0) * np.float32(rng.uniform(-0.02, 0.06))
     if rng.random() < 0.5:  # ribs and the diaphragm leave thin double lines
@@ -278,7 +278,7 @@ def motion_ghosts(rng: np.random.Generator, size: int, depth: Field) -> Field:
 
 
 def collimate(rng: np.random.Generator, image: Field, ghosts: bool) -> tuple[Field, Mask]:
-    """The image behind a round, straight or rounded shutter; and the mask of what the shutter hides."""
+    """The image behind a round, straight or rounded shutter, and the mask of what the shutter hides."""
     size = image.shape[0]
     x, y = grid(size)
     kind = rng.choice(["circle", "blades", "rounded"], p=[0.6, 0.25, 0.15])
@@ -299,7 +299,7 @@ def collimate(rng: np.random.Generator, image: Field, ghosts: bool) -> tuple[Fie
             dv = np.maximum(np.maximum(top + corner - v, v - (1 - bottom - corner)), 0)
             inside = corner - np.hypot(du, dv)
     inside = inside.astype(np.float32)
-    # Rims: light or dark bands just inside, several of them where a subtraction saw the shutter move.
+    # Rims: light or dark bands just inside the edge; more of them where the shutter moved between subtracted frames.
     for _ in range(
         int(rng.choice([0, 1, 2, 3], p=[0.3, 0.35, 0.2, 0.15])) + (1 if ghosts and rng.random() < 0.5 else 0)
     ):
@@ -324,7 +324,7 @@ def _font(height: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def burn_in(rng: np.random.Generator, image: Field) -> tuple[Field, Mask]:
-    """The image with burned-in letters, numbers, ticks; and their mask."""
+    """The image with burned-in letters, numbers and ticks, and their mask."""
     size = image.shape[0]
     layer = Image.new("L", (size, size))
     draw = ImageDraw.Draw(layer)

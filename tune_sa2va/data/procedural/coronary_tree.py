@@ -56,7 +56,7 @@ def _mains(
 
 
 def _right(rng: np.random.Generator, wiggle: float, wavelength: float) -> Branches:
-    """A C that goes down and turns towards the apex, and at times forks at its end."""
+    """A C that goes down and turns towards the apex, and sometimes forks at its end."""
     start = np.array([[rng.uniform(0.1, 0.6), rng.uniform(-0.02, 0.2)]])
     radius = np.array([_log_uniform(rng, 0.009, 0.03)])
     heading, bend = np.array([rng.uniform(1.4, 2.9)]), np.array([-rng.uniform(1.0, 3.8)])
@@ -96,7 +96,7 @@ def _left(rng: np.random.Generator, wiggle: float, wavelength: float) -> Branche
 
 
 def _free(rng: np.random.Generator, wiggle: float, wavelength: float) -> Branches:
-    """One to four vessels that cross the image anyhow."""
+    """One to four vessels that cross the image in any direction."""
     count = int(rng.integers(1, 5))
     where = rng.uniform(-0.05, 1.05, (count, 2))
     aim = rng.uniform(0.2, 0.8, (count, 2)) - where

@@ -1,4 +1,4 @@
-"""Writes procedural scenes as a data set on disk: what the demo trains on, in the layout of any user's data."""
+"""Writes procedural scenes as a data set on disk, in the layout of a user's data; the demo trains on one."""
 
 import csv
 import shutil
@@ -13,14 +13,17 @@ from tune_sa2va.data.procedural.scene import VESSEL, Image8, Mask
 from tune_sa2va.errors import DataError
 
 FRAMES_PER_GROUP = 2
-"""Images of one tree. They must stay on one side of a split, as the frames of one patient's run must."""
+"""Images of one vessel tree. They must stay on one side of a split, like the frames of one patient."""
 
 
 def write_folder(root: Path, family: str, count: int, size: int, seed: int) -> Path:
-    """Writes `count` images of `size` pixels a side to images/, masks/ (0 and 255) and manifest.csv; returns root.
+    """Writes `count` images of `size` x `size` pixels, masks (0 and 255) and a manifest.csv to `root`; returns `root`.
 
-    Every FRAMES_PER_GROUP images in a row form a group: frames of one scene, a little moved, with other noise. The
-    folder appears whole or not at all, and equal arguments give equal files.
+    Every FRAMES_PER_GROUP consecutive images form a group: frames of one scene, slightly moved, with different noise.
+    The folder appears complete or not at all, and equal arguments give equal files.
+
+    Raises:
+        DataError: `root` is not empty, or `count` or `size` is too small.
     """
     if root.exists() and any(root.iterdir()):
         raise DataError(f"{root}: the folder must be new or empty. Choose another one, or remove it.")
@@ -75,7 +78,7 @@ def _moved(rng: np.random.Generator, image: Image8, mask: Mask) -> tuple[Image8,
     """A later frame: turned by up to 2 degrees, up to 8 percent larger, shifted, brighter or darker, noisier."""
     size = len(mask)
     half, angle = size / 2, rng.uniform(-0.035, 0.035)
-    # Enlarged at least so much that the turned frame shows nothing from outside the first one.
+    # Enlarged enough that the turned frame shows nothing from outside the first one.
     reach = float(np.cos(angle) + abs(np.sin(angle)))
     zoom = reach * rng.uniform(1.02, 1.06)
     dx, dy = rng.uniform(-1, 1, 2) * half * (1 - reach / zoom)

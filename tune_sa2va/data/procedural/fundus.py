@@ -1,7 +1,7 @@
 """Fundus photographs: retinal arcades that leave the optic disc, in a round field of view, in colour or grey.
 
-Geometry is made in units of the field's radius, with the fovea to the right of the disc, then mirrored, squeezed and
-moved into the image: real photographs are wider than high and reach a model resized to a square.
+Geometry is generated in units of the field's radius, with the fovea to the right of the disc, then mirrored, squeezed
+and moved into the image: real photographs are wider than high, and are resized to a square for a model.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,10 @@ COARSE = 128
 
 @dataclass(frozen=True, slots=True)
 class _Eye:
-    """Where things are. disc, fovea: field units; centre, radius (2,) x and y: side lengths; mirror: -1 or 1."""
+    """The geometry of an eye. disc, fovea: (x, y) in field units. centre, radius: (x, y) in side lengths.
+
+    disc_radius: field units. mirror: -1 or 1.
+    """
 
     disc: Floats
     fovea: Floats
@@ -44,7 +47,7 @@ def render_fundus(rng: np.random.Generator, size: int) -> Scene:
     arteries, veins = _arcades(rng, eye, vein=False), _arcades(rng, eye, vein=True)
     x, y = grid(size)
     inside = 1 - np.hypot((x - eye.centre[0]) / eye.radius[0], (y - eye.centre[1]) / eye.radius[1]).astype(np.float32)
-    if rng.random() < 0.25:  # the notch that tells which way up the film was
+    if rng.random() < 0.25:  # the notch that marks the orientation of the film
         at = eye.place(np.array([np.cos(angle := rng.uniform(0, 2 * np.pi)), np.sin(angle)]))
         notch = rng.uniform(0.015, 0.045) - np.hypot(x - at[0], y - at[1])
         inside = np.maximum(inside, (notch / eye.radius[0]).astype(np.float32))
@@ -122,7 +125,7 @@ def _arcades(rng: np.random.Generator, eye: _Eye, vein: bool) -> list[Branches]:
         bends += [-up * rng.uniform(1.1, 2.3), up * rng.uniform(-0.7, 0.9)]
         lengths += [rng.uniform(1.5, 2.4), rng.uniform(0.6, 1.3)]
         widths += [1.0, rng.uniform(0.45, 0.8)]
-        if rng.random() < 0.6:  # a second one that runs straight to the macula or past it
+        if rng.random() < 0.6:  # a second main that runs straight to the macula or past it
             headings.append(up * rng.uniform(0.15, 1.2))
             bends.append(-up * rng.uniform(-0.2, 0.6))
             lengths.append(rng.uniform(0.35, 1.2))
@@ -187,7 +190,7 @@ def _background(rng: np.random.Generator, size: int, eye: _Eye, masks: dict[str,
 
     tint = _tint(rng)
     rgb = [enlarge(light, size) * np.float32(tint[k]) for k in range(3)]
-    if rng.random() < 0.5:  # the choroid shines through: wide soft vessels of its own, which are not in the truth
+    if rng.random() < 0.5:  # the choroid shows through; its wide soft vessels are not in the truth
         if rng.random() < 0.6:
             choroid, most = _choroid(rng, eye), 0.35
         else:
@@ -220,7 +223,7 @@ def _tint(rng: np.random.Generator) -> Floats:
         "pale": (190, 130, 95),
         "green": (60, 130, 80),
     }[kind]
-    # Past 255 on purpose: the red of many cameras is burned out.
+    # Above 255 on purpose: many cameras overexpose red.
     return np.array(base) * rng.uniform(0.8, 1.2, 3) * rng.uniform(0.7, 1.2)
 
 
@@ -306,7 +309,7 @@ def _camera(rng: np.random.Generator, rgb: list[Field], inside: Field) -> Image8
     for channel in rgb:
         plane = channel * edge + np.float32(surround) * (1 - edge)
         plane = blur(enlarge(plane, native, Image.Resampling.BOX), focus * native / 512)
-        if sharpen:  # as cameras do: it also draws a fringe along the field's edge
+        if sharpen:  # as cameras do; it also leaves a fringe along the field's edge
             plane = plane + (plane - blur(plane, 1.2 * native / 512)) * np.float32(sharpen)
         plane = plane * np.float32(gain) + np.float32(lift * (surround > 0)) + common
         if len(rgb) == 3 and strength > 1:
@@ -315,7 +318,7 @@ def _camera(rng: np.random.Generator, rgb: list[Field], inside: Field) -> Image8
             plane = np.power(np.clip(plane, 0, 255) * np.float32(1 / 255), np.float32(gamma)) * 255
         planes.append(to_uint8(plane))
     out = np.stack(planes * (1 if len(planes) == 3 else 3), axis=2)
-    if rng.random() < 0.5:  # published sets often have the surround painted over: an edge one pixel wide
+    if rng.random() < 0.5:  # the surround of published images is often painted over, with an edge one pixel wide
         out[enlarge(inside, native, Image.Resampling.BILINEAR) < 0] = round(surround)
     if rng.random() < 0.55:
         out = jpeg(out, int(rng.integers(45, 97)))

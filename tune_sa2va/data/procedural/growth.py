@@ -1,7 +1,7 @@
-"""Vessel geometry: smooth random curves, grown a whole level of a tree at a time.
+"""Vessel geometry: smooth random curves, one whole level of a tree at a time.
 
-Coordinates are in side lengths of the image (x right, y down), so that a scene means the same at every size. Legend:
-`B` branches, `P` points of a branch.
+Coordinates are in side lengths of the image (x right, y down), so that a scene is the same at every size. Shape
+letters: `B` branches, `P` points of a branch.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ class Branches:
 
 
 def stems(levels: Sequence[Branches], points: int) -> Branches:
-    """All branches of some levels as one, at `points` evenly spread points each: what the next level grows from."""
+    """All branches of some levels as one level, each resampled to `points` points: the parents of the next level."""
     picked = [np.linspace(0, level.radii.shape[1] - 1, points).round().astype(int) for level in levels]
     return Branches(
         np.concatenate([level.points[:, at] for level, at in zip(levels, picked, strict=True)]),
@@ -58,7 +58,7 @@ def walk(
     angle = heading[:, None] + bend[:, None] * s**skew
     # More waves than points can carry would turn into kinks.
     waves = np.minimum(length / wavelength, points / 6)[:, None]
-    # Calm at one end and restless at the other, as vessels are from trunk to tip.
+    # Straighter at one end than at the other, as vessels are from trunk to tip.
     calm = rng.uniform(0, 1, (branches, 1))
     envelope = 1 - calm + 1.6 * calm * s
     for octave, weight in ((0.37, 0.8), (1.0, 1.0), (2.1, 0.5), (4.3, 0.25)):
@@ -82,7 +82,7 @@ def taper(rng: np.random.Generator, first: Floats, last: Floats, points: int, un
 
 
 def narrow(rng: np.random.Generator, branches: Branches, chance: float) -> Branches:
-    """Stenoses (and a few bulges): each branch gets one with the given chance."""
+    """The branches, each with a stenosis (or a bulge, one in five) with probability `chance`."""
     count, points = branches.radii.shape
     s = np.linspace(0, 1, points)[None, :]
     centre, width = rng.uniform(0.1, 0.9, (count, 1)), rng.uniform(0.02, 0.09, (count, 1))
@@ -109,11 +109,12 @@ def sprout(
     side: float = 0.0,
     along: tuple[float, float] = (0.05, 0.97),
 ) -> Branches:
-    """`count` children that leave random places of the parents.
+    """`count` children that branch off at random points of the parents; long parents get more.
 
-    angle: range of the branching angle, radians. length: range, side lengths. radius: range of the share of the
-    parent's radius there. end_radius: share of its own first radius that a child keeps. side: -1..1, how much all
-    children prefer one side. along: the part of the parent that bears children. Long parents bear more.
+    angle: range of the branching angle, radians. length: range of the length, side lengths. radius: range of a child's
+    first radius, as a share of the parent's radius there. end_radius: a child's last radius, as a share of its first.
+    bend: most bending of a child, radians. wiggle, wavelength: as in `walk`. points: points per child. side: in -1..1,
+    how strongly children prefer one side. along: the part of a parent where children begin, in 0..1.
     """
     if len(parents) == 0 or count <= 0:
         return Branches(np.zeros((0, points, 2)), np.zeros((0, points)))

@@ -1,9 +1,9 @@
-"""The held-out demo family: leg angiograms on blue film, with an annotation convention of their own.
+"""The held-out demo family: leg angiograms on blue film, with their own annotation convention.
 
-Nothing of this look is in the pretraining families: long trunks side by side down the leg, ladder-like collaterals,
-bone shafts, a ruler, an anti-scatter grid. The truth differs too, as between two hospitals: it holds the trunks and
-their large branches only, no collateral, and it follows the outer wall, which is wider than the dye. A model that
-segments every dyed pixel is half right here; a few dozen steps of tuning teach it the rest.
+The pretraining families show nothing that looks like this: long trunks side by side down the leg, ladder-like
+collaterals, bone shafts, a ruler, an anti-scatter grid. The truth differs, too, as between two hospitals: it holds only
+the trunks and their large branches, no collaterals, and follows the outer wall, which is wider than the dye. A model
+that segments every dyed pixel is half right here; a few dozen steps of tuning teach it the rest.
 """
 
 import numpy as np
@@ -14,9 +14,9 @@ from tune_sa2va.data.procedural.scene import VESSEL, Field, Mask, Scene, non_emp
 from tune_sa2va.data.procedural.texture import blur, enlarge, grain, grid, jpeg, smooth_noise, to_uint8
 
 LEAST_WIDTH = 5.0 / 512
-"""What the annotators follow: dyed branches at least this wide at their widest, side lengths."""
+"""Least width, in side lengths, of the branches that annotators follow, measured where a branch is widest."""
 WALL = 1.3
-"""Outer diameter of a vessel over the diameter of its dye."""
+"""Ratio of a vessel's outer diameter to the diameter of its dye."""
 # The base of X-ray film is blue.
 FILM = (0.86, 0.97, 1.0)
 
@@ -85,7 +85,7 @@ def _bones(rng: np.random.Generator, size: int) -> tuple[Field, Mask]:
     )
     x, _ = grid(n)
     half = rng.uniform(0.34, 0.48)
-    thigh = np.clip((half - np.abs(x - 0.5)) / 0.05, 0, 1)  # beside the leg the film is dark with light
+    thigh = np.clip((half - np.abs(x - 0.5)) / 0.05, 0, 1)  # 1 inside the leg, 0 beside it
     tissue = 1 - np.float32(rng.uniform(0.1, 0.3)) * thigh * np.ones((n, 1), np.float32)
     return enlarge(tissue - bone, size), enlarge(shaft, size) > 0.5
 

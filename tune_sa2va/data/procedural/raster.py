@@ -1,4 +1,4 @@
-"""Drawing at twice the size, then averaging down: smooth edges at Pillow's speed."""
+"""Draws with Pillow at twice the size and averages down: antialiased edges at Pillow's speed."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -10,12 +10,12 @@ from tune_sa2va.data.procedural.growth import Branches, Floats
 from tune_sa2va.data.procedural.scene import Field, Mask
 
 SUPERSAMPLING = 2
-# Width, in supersampled pixels, from which the gaps at the bends of a line show and are filled with discs.
+# From this width, in supersampled pixels, gaps show at the bends of a line; discs fill them.
 ROUNDED_FROM = 6
 
 
 class Canvas:
-    """A grey layer (size, size) in 0..1, drawn at SUPERSAMPLING times the size in side-length coordinates."""
+    """A grey layer (size, size) in 0..1, drawn at SUPERSAMPLING times its size. Coordinates are in side lengths."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -43,7 +43,7 @@ class Canvas:
             for end in [*(np.flatnonzero(change) + 1).tolist(), last]:
                 width = int(widths[begin])
                 if width > 0:
-                    # One point more at both ends, so that runs join.
+                    # One more point at both ends, so that runs connect.
                     self._draw.line(flat[max(0, 2 * begin - 2) : 2 * end + 2], fill=fill, width=width)
                     if width >= ROUNDED_FROM:
                         half = width / 2
@@ -80,7 +80,7 @@ def blob(rng: np.random.Generator, x: float, y: float, radius: float, roughness:
     return np.stack([x + shape * np.cos(angle), y + shape * np.sin(angle)], axis=1)
 
 
-# Outer to inner shells of a contrast-filled tube: share of the radius, share of the depth (about sqrt(1 - r**2)).
+# Outer to inner shells of a contrast-filled tube: (share of the radius, share of the depth: about sqrt(1 - r**2)).
 ROUND_PROFILE = ((1.0, 0.5), (0.82, 0.75), (0.55, 0.93), (0.25, 1.0))
 FLAT_PROFILE = ((1.0, 1.0),)
 # Branches up to this wide, image pixels, are drawn without shells.

@@ -1,4 +1,4 @@
-"""What every family renders: an image and the masks a question about it can ask for."""
+"""`Scene`, which every family renders: an image, and a mask for each text that a question can ask for."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 Image8 = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
-# float32 at run time; numpy's stubs lose the width in mixed arithmetic.
+# float32 at run time; NumPy's stubs lose the width in mixed arithmetic.
 Field = NDArray[np.floating[Any]]
 
 VESSEL = "blood vessel"
-"""The text of the one mask that every family is about."""
+"""The text of the vessel mask, which all families share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Scene:
 
     image: uint8 (size, size, 3), RGB.
     masks: text -> bool (size, size). The text is what a question asks for ("blood vessel", "catheter", "dark circle").
-        Only non-empty masks are kept, so that every key is a question with an answer.
+        Only non-empty masks are kept, so every text has an answer.
     """
 
     image: Image8
@@ -29,5 +29,5 @@ class Scene:
 
 
 def non_empty(masks: dict[str, Mask], least_px: int = 12) -> dict[str, Mask]:
-    """The masks that show at least `least_px` pixels: below that a question has no answer worth learning."""
+    """The masks of at least `least_px` pixels; smaller ones are not worth learning."""
     return {text: mask for text, mask in masks.items() if int(np.count_nonzero(mask)) >= least_px}

@@ -1,8 +1,8 @@
-"""Scenes of plain things whose names tell them apart: the text, not the image, decides which of them is asked for.
+"""Scenes of simple things with names: the text of the question decides which of them is asked for.
 
-Circles, boxes, stripes, curves, cracks and at times a vessel tree lie on textured ground in colour or grey. Each thing
-answers to its kind ("circle"), to kind with tone or colour ("dark circle", "red circle") and lines also to their width
-("thin line"). A later thing hides an earlier one, and so do the masks.
+Circles, boxes, stripes, curves, cracks and sometimes a vessel tree lie on a textured background in colour or grey. Each
+thing is named by its kind ("circle"), and by its kind with a tone or colour ("dark circle", "red circle"); lines also
+by their width ("thin line"). A later thing covers an earlier one, in the image and in the masks.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 
 @dataclass(frozen=True, slots=True)
 class _Thing:
-    """Coverage and truth (both (size, size)) of one drawn thing, and the nouns it answers to."""
+    """Coverage and truth (both (size, size)) of one drawn thing, and the nouns that name it."""
 
     cover: Field
     truth: Mask
@@ -36,7 +36,7 @@ class _Thing:
 
 
 def render_shapes(rng: np.random.Generator, size: int) -> Scene:
-    """A scene whose keys name kind, tone, colour and width; "blood vessel" is there in about four of ten."""
+    """A scene whose texts name kind, tone, colour and width; about four scenes in ten have a "blood vessel"."""
     coloured = rng.random() < 0.5
     rgb = _ground(rng, size, coloured)
     painters = [KINDS[name] for name in rng.choice(list(KINDS), int(rng.integers(3, 9)))]
@@ -56,13 +56,13 @@ def render_shapes(rng: np.random.Generator, size: int) -> Scene:
         for noun in thing.nouns:
             for text in (noun, *(f"{adjective} {noun}" for adjective in adjectives)):
                 masks[text] = masks.get(text, np.zeros_like(thing.truth)) | thing.truth
-    # A vessel is asked for by one name here as everywhere; its tone is not part of the question.
+    # Vessels have one text in all families, without a tone.
     masks = {text: mask for text, mask in masks.items() if not text.endswith(" blood vessel")}
     return Scene(_camera(rng, rgb), non_empty(masks, 30))
 
 
 def _ground(rng: np.random.Generator, size: int, coloured: bool) -> list[Field]:
-    """One grey or three colour channels of textured ground (size, size)."""
+    """One grey or three colour channels (size, size) of a textured background."""
     base = rng.uniform(40, 215)
     level = smooth_noise(rng, size, rng.uniform(2, 9), int(rng.integers(1, 4)), 0.6) * np.float32(rng.uniform(0, 28))
     if rng.random() < 0.4:
@@ -83,7 +83,7 @@ def _ground(rng: np.random.Generator, size: int, coloured: bool) -> list[Field]:
 
 
 def _fill(rng: np.random.Generator, rgb: list[Field], thing: _Thing, opacity: float, coloured: bool) -> tuple[str, ...]:
-    """Paints the thing into the channels (replaced in place) and says which adjectives hold for it."""
+    """Paints the thing into the channels (replaced in place); returns the adjectives that describe it."""
     under = float(np.mean([channel[thing.truth].mean() if thing.truth.any() else 128 for channel in rgb]))
     name = ""
     if coloured and rng.random() < 0.6:

@@ -1,7 +1,7 @@
 """Grey fields and camera effects: smooth noise, ramps, blur, grain, JPEG.
 
-Everything smooth is made on a coarse grid and enlarged, and all arrays are float32: a 512x512 image must cost a few
-milliseconds, since a handful of worker processes has to feed a GPU.
+Smooth fields are generated on a coarse grid and enlarged, and all arrays are float32: a 512x512 image must cost only
+milliseconds, since a few worker processes have to feed a GPU.
 """
 
 import io
@@ -22,13 +22,13 @@ def enlarge(coarse: Field, size: int, resample: Image.Resampling = Image.Resampl
 
 def smooth_noise(rng: np.random.Generator, size: int, cells: float, octaves: int = 1, fall: float = 0.5) -> Field:
     """Zero-mean noise (size, size), about unit deviation; `cells` bumps along a side, doubled per octave."""
-    # Bicubic enlargement of white noise loses some deviation; 1.25 gives it back.
+    # Bicubic enlargement of white noise lowers its deviation; 1.25 restores it.
     total: Field | None = None
     weight, power = 1.0, 0.0
     for octave in range(octaves):
         grid = int(min(max(2, round(cells * 2**octave)), size))
         noise = rng.standard_normal((grid, grid), dtype=np.float32) * np.float32(1.25 * weight)
-        # The running sum stays as coarse as its finest octave: only the last enlargement is full size.
+        # The running sum is only as fine as its finest octave; only the last enlargement is to full size.
         total = noise if total is None else enlarge(total, grid) + noise
         power += weight**2
         weight *= fall
@@ -48,7 +48,7 @@ def grain(rng: np.random.Generator, size: int, correlation_px: float, along: flo
 
 
 def blur(image: Field, sigma_px: float) -> Field:
-    """Gaussian blur of (H, W); wide ones run on a reduced copy."""
+    """Gaussian blur of (H, W); a wide one is computed on a reduced copy."""
     if sigma_px < 0.25:
         return image
     if sigma_px > 2.4:

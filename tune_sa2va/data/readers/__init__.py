@@ -1,19 +1,19 @@
-"""Data sets as users have them, read into one form. `open_dataset` is the only door.
+"""Reads data sets in many formats into one form. `open_dataset` is the only entry point.
 
-A source is a folder, or the path of a manifest or of an annotations file in it. In a folder the first of these wins:
+A source is a folder, or the path of a manifest or of an annotations file in it. In a folder the first of these counts:
 
 1. `manifest.csv`, 2. `manifest.parquet` (see `manifest.py`), 3. `annotations.json` (see `annotations.py`, or `coco.py`
 where it holds COCO's lists), 4. `instances.json`, `_annotations.coco.json` (`coco.py`), 5. nnU-Net's `imagesTr/`
 (`nnunet.py`), 6. `images/` with `masks/` (`folder.py`), 7. DRIVE, STARE, CHASE_DB1 (`retinal.py`), 8. LabelMe's files
 (`labelme.py`).
 
-A manifest is written by hand and on purpose, so it stands above what tools leave behind.
+A manifest is written on purpose, so it comes before files that tools leave behind.
 
 Readers list files and check the lists; no picture is decoded here. A fault of one file or entry becomes a `Problem`, so
-that all of them are told at once; only a list that cannot be read at all raises.
+that all of them are reported at once. Only a list that cannot be read at all raises an error.
 
-No file outside the data set's folder is taken, whether named by `..`, by an absolute path or through a link, unless the
-caller allows it.
+No file outside the data set's folder is accepted, whether named by `..`, by an absolute path or through a link, unless
+the caller allows it.
 """
 
 import os
@@ -44,17 +44,17 @@ _NO_RULES = Rules()
 def open_dataset(source: str | Path, *, allow_outside: bool = False, rules: Rules = _NO_RULES) -> Dataset:
     """The data set at `source`: a folder, or a .csv, .parquet or .json file in the data set's folder.
 
-    allow_outside: take images and masks that lie outside that folder, too. rules: what the user says beside the files.
+    allow_outside: accept images and masks outside that folder. rules: what the user says in addition to the files.
 
     Raises:
-        DataError: nothing there, nothing that we know how to read, or a list that cannot be read at all.
+        DataError: no such path, no known format, or a list that cannot be read at all.
         UserError: a rule cannot be used.
     """
     rule = None if rules.group_by is None else group_rule(rules.group_by)
     path = Path(os.path.expanduser(source))  # noqa: PTH111 (Path.expanduser raises where there is no such user)
     if not os.path.exists(path):  # noqa: PTH110 (Path.exists raises on a name of 300 characters)
         raise DataError(f"{path}: there is no such file or folder. Check the path.")
-    # Absolute, since workers have other working directories; a list that is a link stays in the folder where it stands.
+    # Absolute, since workers have other working directories. A list that is a link belongs to the folder of the link.
     path = path.resolve() if path.is_dir() else path.parent.resolve() / path.name
     try:
         options = _Options(allow_outside=allow_outside, keep_absent=rules.absent == "keep")

@@ -1,14 +1,14 @@
-"""`annotations.json` beside `images/`: polygons in the format of Sa2VA's fine-tuning, or the flat form of it.
+"""Reads `annotations.json` beside `images/`: polygons in the format of Sa2VA's fine-tuning, or its flat form.
 
 A list of entries `{"image": NAME, "mask": ..., "text": [...]}` in which `mask` is either
 
-- a flat list of polygons `[[x1, y1, x2, y2, ...], ...]`, all of the one text, or
+- a flat list of polygons `[[x1, y1, x2, y2, ...], ...]`, all of the only text, or
 - a list in which `mask[i]` is the list of polygons of `text[i]`.
 
-Each (image, text) becomes a sample. An empty list of polygons, and an image in `images/` without an entry, is an image
-without annotation: a warning. NAME is looked for in `images/`, then in the data set's folder. Coordinates are in pixels
-of the upright image; `check` compares them with its size, and the `width` and `height` of an entry, where it has them,
-too. `group` is whose image it is; without it, groups come from file names. Other keys are not read, and are told.
+Each (image, text) becomes a sample. An image with an empty list of polygons, or without an entry, is not annotated: a
+warning. NAME is looked up in `images/`, then in the data set's folder. Coordinates are in pixels of the upright image;
+`check` compares them, and the optional `width` and `height` of an entry, with its size. `group` is the patient or
+video; without it, groups come from file names. Other keys are not read, and are reported.
 """
 
 import difflib
@@ -40,23 +40,23 @@ from tune_sa2va.errors import DataError
 
 _NO_ANNOTATION = "The image is left out."
 _KNOWN = ("image", "mask", "text", "group", "width", "height")
-# difflib's ratio, as for columns of a manifest: takes in gruop, masks and texts.
+# difflib's ratio, as for the columns of a manifest: it matches gruop, masks and texts.
 _MISSPELT_FROM = 0.75
 _OUTLINES_ELSEWHERE = ("segmentation", "polygons", "polygon", "segments", "points", "shapes", "annotations")
-"""Keys under which other formats keep what is `mask` here."""
+"""Keys under which other formats keep the outlines that are `mask` here."""
 
 
 class EntryError(Exception):
-    """What is wrong with one entry; becomes its problem's message."""
+    """One entry cannot be used; the message becomes that of a `Problem`."""
 
 
 def read_annotations(path: Path, content: Any, *, allow_outside: bool = False, keep_absent: bool = False) -> Dataset:
-    """The entries in `path`, which holds `content`, as samples.
+    """The entries of the list in `path` as samples. content: what the file holds, parsed.
 
-    keep_absent: a text with no polygons is a sample whose target is not there.
+    keep_absent: whether a text without polygons becomes a sample with an absent target.
 
     Raises:
-        DataError: the content is no list, or too long.
+        DataError: the content is not a list, or the list is too long.
     """
     root = path.parent
     samples: dict[tuple[str, str], Sample] = {}
@@ -102,7 +102,7 @@ def read_annotations(path: Path, content: Any, *, allow_outside: bool = False, k
 
 
 def _unread_keys(path: Path, entries: Iterable[Any]) -> list[Problem]:
-    """A problem for each key that is none of ours, with the number of entries that have it."""
+    """A problem for each unknown key, with the number of entries that have it."""
     counts = Counter(key for entry in entries if isinstance(entry, dict) for key in entry if key not in _KNOWN)
     problems = []
     for key, number in counts.items():
@@ -137,7 +137,7 @@ def _image_name(entry: Any) -> str:
 
 
 def entry_group(entry: dict[str, Any]) -> str:
-    """The entry's group; empty where it has none. Raises EntryError where it names nobody."""
+    """The group of an entry; empty if it has none. Raises EntryError if the group is blank or not a name."""
     group = entry.get("group")
     if group is None:
         return ""
@@ -150,7 +150,7 @@ def entry_group(entry: dict[str, Any]) -> str:
 
 
 def _size(entry: dict[str, Any]) -> tuple[int, int] | None:
-    """(height, width) where the entry has both."""
+    """(height, width) if the entry has them."""
     size = entry.get("height"), entry.get("width")
     if size == (None, None):
         return None
@@ -161,7 +161,7 @@ def _size(entry: dict[str, Any]) -> tuple[int, int] | None:
 
 
 def find_image(root: Path, name: str, allow_outside: bool) -> Path | None:
-    """The file in `images/`, else in `root`; where there is none, its place in `images/`. None where it leads out."""
+    """The file in `images/`, else in `root`; if there is neither, its path in `images/`. None if it leads out."""
     candidates = [as_on_disk(Path(os.path.normpath(folder / name))) for folder in (root / IMAGES, root)]
     allowed = [path for path in candidates if allow_outside or not leads_out(root, path)]
     there = [path for path in candidates if is_file(path)] or allowed
@@ -169,7 +169,7 @@ def find_image(root: Path, name: str, allow_outside: bool) -> Path | None:
 
 
 def _outlines_of_text(entry: dict[str, Any]) -> list[tuple[str, tuple[tuple[float, ...], ...]]]:
-    """(text, outlines) pairs of an entry of either shape."""
+    """(text, outlines) pairs of an entry in either form."""
     texts = entry.get("text", [DEFAULT_TEXT])
     if "mask" not in entry and (elsewhere := [key for key in _OUTLINES_ELSEWHERE if key in entry]):
         raise EntryError(f"There is no 'mask', but '{elsewhere[0]}', which is not read. Rename it to 'mask'.")
@@ -187,7 +187,7 @@ def _outlines_of_text(entry: dict[str, Any]) -> list[tuple[str, tuple[tuple[floa
     nested = [isinstance(item, list) for part in mask for item in part]
     if any(nested) and not all(nested):
         raise EntryError("'mask' mixes polygons and lists of polygons. Give a list of polygons for each text.")
-    if not any(mask):  # no annotation in either shape
+    if not any(mask):  # no annotation, in either form
         mask = [[] for _ in texts]
     elif not any(nested) and len(texts) == 1:
         mask = [mask]
@@ -207,9 +207,9 @@ def _outlines_of_text(entry: dict[str, Any]) -> list[tuple[str, tuple[tuple[floa
 
 
 def outline_of(polygon: list[Any]) -> tuple[float, ...]:
-    """A flat list of coordinates as numbers. Raises EntryError where it is none."""
+    """A flat list of coordinates as floats. Raises EntryError if it holds anything else."""
     try:
-        # bool is a number in Python, but a true in a list of coordinates is a mistake
+        # bool is a number in Python, but true in a list of coordinates is a mistake
         outline = tuple(
             float(value) for value in polygon if isinstance(value, int | float) and not isinstance(value, bool)
         )

@@ -1,8 +1,8 @@
-"""COCO's `instances.json`: images, annotations with polygons or run lengths, and categories, which are the texts.
+"""Reads COCO's `instances.json`: images, annotations with polygons or run lengths, and categories, which are the texts.
 
-All annotations of one category on one image make one sample; crowds count like others. A category that has none on an
-image is absent there, and a sample only where that is meant. Files are looked for as in annotations.json; `width` and
-`height` are held against the picture. `group` of an image, which COCO does not have, is whose it is.
+All annotations of one category on one image make one sample; crowds count like others. A category without annotation on
+an image is an absent target, and becomes a sample only with `keep_absent`. Files are looked up as for annotations.json;
+`width` and `height` are compared with the picture. An image may have a `group` (patient or video), which COCO lacks.
 """
 
 from collections import defaultdict
@@ -26,15 +26,15 @@ _LISTS = ("images", "annotations", "categories")
 
 
 def is_coco(content: Any) -> bool:
-    """Whether a JSON file's content is COCO's."""
+    """Whether the content of a JSON file has COCO's three lists."""
     return isinstance(content, dict) and all(isinstance(content.get(name), list) for name in _LISTS)
 
 
 def read_coco(path: Path, content: Mapping[str, Any], *, allow_outside: bool, keep_absent: bool) -> Dataset:
-    """The annotations in `path`, which holds `content` (`is_coco`), as samples.
+    """The annotations in `path` as samples. content: what the file holds, parsed; `is_coco` holds for it.
 
     Raises:
-        DataError: the lists are too long, or their ids cannot be told apart.
+        DataError: a list is too long, or a category lacks an id or a name, or repeats one.
     """
     for name in _LISTS:
         if len(content[name]) > MAX_ROWS:
@@ -80,7 +80,7 @@ def read_coco(path: Path, content: Mapping[str, Any], *, allow_outside: bool, ke
 
 
 class _Drawing:
-    """What the annotations of one category on one image add up to."""
+    """All outlines and runs of one category on one image."""
 
     def __init__(self) -> None:
         self.outlines: list[tuple[float, ...]] = []
@@ -108,7 +108,7 @@ def _texts(path: Path, categories: list[Any]) -> dict[Any, str]:
 def _drawings(
     path: Path, annotations: list[Any], texts: Mapping[Any, str], problems: list[Problem]
 ) -> dict[Any, dict[str, _Drawing]]:
-    """Image id -> text -> what is drawn; what cannot be used goes to `problems`."""
+    """Image id -> text -> its drawing. Adds annotations that cannot be used to `problems`."""
     drawn: dict[Any, dict[str, _Drawing]] = defaultdict(lambda: defaultdict(_Drawing))
     points: dict[tuple[Any, str], int] = defaultdict(int)
     for number, annotation in enumerate(annotations, start=1):

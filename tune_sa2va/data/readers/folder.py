@@ -1,8 +1,8 @@
-"""A folder with `images/` and `masks/`, paired by stem: `images/NAME.jpg` with `masks/NAME.png` or `NAME_mask.png`.
+"""Reads a folder with `images/` and `masks/`, paired by stem: `images/NAME.jpg`, `masks/NAME.png` or `NAME_mask.png`.
 
-A `dataset.json` with nnU-Net's `labels` makes the masks label maps. Any of the image endings will do on either side,
-and the endings that retinal sets give their masks' names. Files of other kinds and folders inside `images/` are a
-problem, since they would be missed without a word. Groups come from file names.
+Any image ending will do on either side; names of masks may also end as in retinal data sets. A `dataset.json` with
+nnU-Net's `labels` makes the masks label maps. Files of other kinds, and folders inside `images/`, are problems, since
+they would be missed silently. Groups come from file names.
 """
 
 from collections import defaultdict
@@ -27,13 +27,13 @@ from tune_sa2va.data.sample import Sample
 from tune_sa2va.errors import DataError
 
 MASKS = "masks"
-"""The folder of masks in a data set's folder."""
+"""Name of the folder that holds the masks of a data set."""
 _MASK_ENDINGS = ("_mask", ".ah", ".vk", "_manual1", "_1stHO")
-"""What may follow an image's stem in its mask's: ours, STARE's two observers, DRIVE's and CHASE's first."""
+"""What a mask's stem may add to its image's: our own, STARE's two observers, DRIVE's and CHASE_DB1's first."""
 
 
 def read_folder(root: Path, *, allow_outside: bool = False) -> Dataset:
-    """The pairs in `root`. Raises DataError where `images/` or `masks/` is missing."""
+    """The pairs in `root` as samples. Raises DataError if `images/` or `masks/` is missing."""
     for wanted in (IMAGES, MASKS):
         if not (root / wanted).is_dir():
             raise DataError(
@@ -58,13 +58,13 @@ def read_folder(root: Path, *, allow_outside: bool = False) -> Dataset:
         name = name_in(root, paths[0])
         if len(paths) > 1 or len(found) > 1:
             doubles = ", ".join(name_in(root, path) for path in (*paths, *found))
-            message = f"One image and one mask of a name, got {doubles}. Keep one of each."
+            message = f"There must be one image and one mask of each name, got {doubles}. Keep one of each."
             quoted = tuple(name_in(root, path) for path in (*paths, *found))
             problems.append(Problem(fault=Fault.LISTED_TWICE, file=name, message=message, names=quoted))
         elif not found:
             endings = ", ".join(sorted(IMAGE_SUFFIXES))
             quoted = (stem, f"{stem}{_MASK_ENDINGS[0]}")
-            message = f"Wanted {MASKS}/{stem} or {MASKS}/{stem}{_MASK_ENDINGS[0]} with one of {endings}. Add it."
+            message = f"Needs a mask {MASKS}/{stem} or {MASKS}/{stem}{_MASK_ENDINGS[0]} with one of {endings}. Add it."
             problems.append(Problem(fault=Fault.MISSING_MASK, file=name, message=message, names=quoted))
         elif not allow_outside and (outside := [path for path in (paths[0], found[0]) if leads_out(root, path)]):
             problems.append(outside_problem(name, name_in(root, outside[0])))
@@ -89,7 +89,7 @@ def _by_stem(paths: list[Path]) -> dict[str, list[Path]]:
 
 
 def _by_image_stem(paths: list[Path], image_stems: frozenset[str]) -> dict[str, list[Path]]:
-    """Mask files under the stem of their image. An image that is itself called `NAME_mask` keeps its own mask."""
+    """Stem of an image -> its mask files. An image that is itself called `NAME_mask` keeps its own mask."""
     stems: dict[str, list[Path]] = defaultdict(list)
     for path in paths:
         stem = plain(image_stem(path))

@@ -1,4 +1,4 @@
-"""JSON from strangers: of bounded size, and without the numbers that JSON does not have."""
+"""Reads JSON from strangers: of limited size, and without NaN and Infinity, which are not JSON."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from tune_sa2va.errors import DataError
 
 
 def load_json(path: Path) -> Any:
-    """What the file holds. Raises DataError where it is too large or no JSON."""
+    """The parsed content. Raises DataError if the file is too large or not JSON."""
 
     def refuse(constant: str) -> NoReturn:
         raise ValueError(f"{constant} is no JSON number")
@@ -22,6 +22,6 @@ def load_json(path: Path) -> Any:
 
 
 def kind_of(value: Any) -> str:
-    """What a value is, for a sentence."""
+    """The kind of a JSON value in words, for a message: "a list"."""
     names = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "nothing"}
     return names.get(type(value), "a number")

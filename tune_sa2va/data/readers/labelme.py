@@ -1,7 +1,7 @@
-"""A folder as LabelMe leaves it: `NAME.json` beside `NAME.jpg`, each with shapes; a shape's label is its text.
+"""Reads a folder that LabelMe wrote: `NAME.json` beside `NAME.jpg`, each with shapes; a shape's label is its text.
 
-Polygons and rectangles are read; other shapes are named. The file of the picture is `imagePath`, from the folder of the
-JSON, else the image of the same stem; a picture that is packed into the JSON alone is not read.
+Polygons and rectangles are read; any other shape is a problem. The picture is `imagePath`, relative to the folder of
+the JSON, else the image of the same stem. A picture that is only embedded in the JSON is not read.
 """
 
 import os
@@ -33,7 +33,7 @@ _READ = ("polygon", "rectangle")
 
 
 def labelme_files(root: Path) -> list[Path]:
-    """LabelMe's JSON files in `root`, or in its `images/`, by name; none where the first is of another kind."""
+    """LabelMe's JSON files in `root`, else in its `images/`, by name; none if the first JSON file is not LabelMe's."""
     for folder in (root, root / IMAGES):
         files = sorted(folder.glob("*.json")) if folder.is_dir() else []
         files = [path for path in files if not path.name.startswith(".") and path.is_file()]
@@ -43,9 +43,9 @@ def labelme_files(root: Path) -> list[Path]:
 
 
 def read_labelme(root: Path, files: list[Path], *, allow_outside: bool, keep_absent: bool) -> Dataset:
-    """The shapes in `files` as samples. A JSON that is none of LabelMe's is a problem.
+    """The shapes in `files` as samples. A JSON file that is not LabelMe's is a problem.
 
-    keep_absent: every label of the set that a picture has no shape of is a target that is not there.
+    keep_absent: whether a label of the set that a picture lacks becomes a sample with an absent target.
 
     Raises:
         DataError: there are too many files.
@@ -140,7 +140,7 @@ def _outline(number: int, shape: dict[str, Any]) -> tuple[float, ...]:
 
 
 def _picture(path: Path, content: dict[str, Any]) -> Path:
-    """The picture that the JSON names, else that of its stem, else where it ought to be."""
+    """The picture that the JSON names, else the one of the same stem, else the path where it should be."""
     named = content.get("imagePath")
     folder = path.parent
     if isinstance(named, str) and named.strip() and "\0" not in named and len(named) <= MAX_CELL_LETTERS:

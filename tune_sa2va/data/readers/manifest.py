@@ -1,15 +1,14 @@
-"""`manifest.csv` or `manifest.parquet`: a row a sample.
+"""Reads `manifest.csv` or `manifest.parquet`: one row per sample.
 
-Columns: `image`, `mask` (files), and optionally `group`, `split` (train, val or test), `text` or `labels` (what the
-values of the mask show, `1=artery,2=vein`: a sample for each). An empty cell of an
-optional column means the same as no column; an empty `mask` is an image without annotation. Other columns are passed
-over (age, hospital), but one that looks like a misspelt name of ours stops the read: a lost `gruop` would leak patients
-between splits.
+Columns: `image` and `mask` (files), and optionally `group`, `split` (train, val or test), and `text` or `labels` (what
+the values of the mask show, `1=artery,2=vein`: a sample for each). An empty cell in an optional column means the same
+as no column; an empty `mask` is an image without annotation. Other columns (age, hospital) are ignored, but a name that
+looks like a misspelt known one is an error: a lost `gruop` would leak patients between parts.
 
 Paths are relative to the manifest's folder, or absolute; files outside it need `allow_outside`. A backslash is read as
-a slash where no file is called so. Cells are stripped of outer spaces; nan, NA, None, null and the like, which tables
-write for nothing, count as empty, and are told. CSV is UTF-8 with commas; columns without a name and a value, and rows
-of empty cells, as spreadsheets leave them behind, are passed over. Parquet columns of ours hold texts or numbers.
+a slash unless a file has that name. Cells are stripped of outer spaces. Words for a missing value (nan, NA, None, null
+and the like) count as empty, and are reported. CSV is UTF-8 with commas; empty columns without a name, and empty rows,
+which spreadsheets leave behind, are ignored. The known columns of a Parquet file hold texts or numbers.
 """
 
 import csv
@@ -43,7 +42,7 @@ from tune_sa2va.errors import DataError, UserError
 _REQUIRED = ("image", "mask")
 _KNOWN = (*_REQUIRED, "group", "split", "text", "labels")
 _SPLITS = get_args(Split)
-# difflib's ratio: takes in gruop, spilt and texts, and leaves alone context, task and patient_group.
+# difflib's ratio: it matches gruop, spilt and texts, but not context, task or patient_group.
 _MISSPELT_FROM = 0.75
 _BATCH_ROWS = 1_000
 _MAX_CELL_BYTES = 4 * MAX_CELL_LETTERS  # of UTF-8
@@ -53,7 +52,7 @@ Row = Mapping[str, str]
 
 
 def read_manifest(path: Path, *, allow_outside: bool = False) -> Dataset:
-    """The rows of `path` as samples. Raises DataError where it cannot be read, lacks a column, or is too large."""
+    """The rows of `path` as samples. Raises DataError if it cannot be read, lacks a column, or is too large."""
     check_size(path)
     rows, problems = _read_csv(path) if path.suffix.lower() == ".csv" else (_read_parquet(path), [])
     root = path.parent
@@ -75,7 +74,7 @@ def read_manifest(path: Path, *, allow_outside: bool = False) -> Dataset:
 
 
 def _without_nothings(path: Path, rows: list[tuple[str, Row]]) -> tuple[list[tuple[str, Row]], list[Problem]]:
-    """The rows with cells that say nothing emptied, and a problem for each column that had some."""
+    """The rows with words for a missing value replaced by "", and a problem for each column that had some."""
     counts: dict[str, Counter[str]] = {}
     emptied = []
     for where, row in rows:
@@ -144,7 +143,7 @@ def _read_row(root: Path, where: str, row: Row, allow_outside: bool) -> list[Sam
 
 
 def _path_in(root: Path, cell: str, *, allow_outside: bool) -> Path | None:
-    """The file that a cell names; None where it leads out of `root` and may not, or no path can be made of it."""
+    """The file that a cell names; None if it leads out of `root` without permission, or is not a path."""
     if "\0" in cell:
         return None
     path = as_on_disk(Path(os.path.normpath(root / cell)))
@@ -154,7 +153,7 @@ def _path_in(root: Path, cell: str, *, allow_outside: bool) -> Path | None:
 
 
 def _read_csv(path: Path) -> tuple[list[tuple[str, Row]], list[Problem]]:
-    """(where, row) for each sound row, and the others as problems; lines are counted as an editor counts them."""
+    """(where, row) for each valid row, and a problem for each other. Lines are numbered as in an editor."""
     rows: list[tuple[str, Row]] = []
     problems = []
     try:
@@ -167,7 +166,7 @@ def _read_csv(path: Path) -> tuple[list[tuple[str, Row]], list[Problem]]:
                     raise too_many(path, "rows", MAX_ROWS)
                 where = f"{path.name}, line {reader.line_num}"
                 cells = [cell.strip() for cell in cells]
-                if not any(cells):  # an empty line, or one that a spreadsheet filled up with commas
+                if not any(cells):  # an empty line, or a row of commas from a spreadsheet
                     continue
                 if not any(cells[len(columns) :]):
                     cells = cells[: len(columns)]
@@ -184,7 +183,7 @@ def _read_csv(path: Path) -> tuple[list[tuple[str, Row]], list[Problem]]:
 
 
 def _without_last_empty(columns: list[str]) -> list[str]:
-    """The header less the empty columns at its end, which spreadsheets leave behind."""
+    """The header without the empty columns at its end, which spreadsheets leave behind."""
     while columns and not columns[-1]:
         columns = columns[:-1]
     return columns
@@ -198,7 +197,7 @@ def _read_parquet(path: Path) -> list[tuple[str, Row]]:
             known = [field for field in schema if field.name in _KNOWN]
             _check_types(path, known)
             _check_counts(path, file.metadata)
-        # As dictionaries: a text that is repeated a million times takes its place once.
+        # Dictionary-encoded, so that a text that repeats a million times is stored once.
         texts = [field.name for field in known if _is_text(field.type)]
         with pq.ParquetFile(path, read_dictionary=texts) as file:
             columns = [field.name for field in known]
@@ -228,7 +227,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _check_counts(path: Path, metadata: pq.FileMetaData) -> None:
-    """Before anything is unpacked: a run of equal values can stand for any number of rows."""
+    """Checks counts before anything is unpacked: a run of equal values can stand for any number of rows."""
     if metadata.num_rows > MAX_ROWS:
         raise too_many(path, "rows", MAX_ROWS)
     unpacked = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
@@ -243,7 +242,7 @@ def _check_columns(path: Path, columns: list[str]) -> None:
     if len(columns) > MAX_COLUMNS:
         raise too_many(path, "columns", MAX_COLUMNS)
     for column in columns:
-        # "labels" is ours, too, but a column called label may hold anything, and has always been passed over
+        # `labels` is left out: a column called label may hold anything, and has always been ignored.
         absent = [name for name in (*_REQUIRED, "group", "split", "text") if name not in columns]
         near = difflib.get_close_matches(column.casefold(), absent, n=1, cutoff=_MISSPELT_FROM)
         if column not in _KNOWN and near:

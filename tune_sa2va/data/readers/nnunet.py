@@ -1,8 +1,8 @@
-"""nnU-Net's layout: `dataset.json` with labels, `imagesTr/CASE_0000.png` and `labelsTr/CASE.png`.
+"""Reads nnU-Net's layout: `dataset.json` with labels, `imagesTr/CASE_0000.png` and `labelsTr/CASE.png`.
 
-Pictures of two dimensions with one file a case (which may be RGB); volumes and cases of several channels are refused by
-name. Only the training cases are read: nnU-Net keeps no labels of the others. A label that holds several values is
-their union; `background` is no target.
+Cases must be 2D pictures with one file each (which may be RGB); volumes and cases of several files are refused. Only
+the training cases are read, because nnU-Net keeps no labels of the others. A label with several values is their union;
+`background` is not a target.
 """
 
 from collections.abc import Mapping
@@ -31,12 +31,12 @@ _FIRST_CHANNEL = "_0000"
 
 
 def is_nnunet(root: Path) -> bool:
-    """Whether a folder is in nnU-Net's layout."""
+    """Whether a folder has nnU-Net's layout."""
     return (root / DATASET_FILE).is_file() and (root / IMAGES_TR).is_dir()
 
 
 def load_about(root: Path) -> Mapping[str, Any]:
-    """The content of `dataset.json`. Raises DataError where it is no object with labels."""
+    """The content of `dataset.json`. Raises DataError if it is not an object with labels."""
     about = load_json(root / DATASET_FILE)
     if not isinstance(about, dict) or "labels" not in about:
         raise DataError(f"{root / DATASET_FILE}: must be an object with labels. Write it as nnU-Net does.")
@@ -51,21 +51,19 @@ def read_nnunet(root: Path, *, allow_outside: bool) -> Dataset:
     """
     about = load_about(root)
     labels = labels_of_nnunet(about["labels"], root / DATASET_FILE)
-    channels = about.get("channel_names", about.get("modality", {}))
     ending = str(about.get("file_ending", ""))[:20]
     if ending.endswith((".nii.gz", ".nii", ".mha", ".nrrd")):
-        raise DataError(f"{root}: holds volumes ({ending}), and pictures are read. Save their slices as PNG.")
+        raise DataError(f"{root}: holds volumes ({ending}), but only pictures are read. Save their slices as PNG.")
     files = image_files(root / IMAGES_TR)
     if [path for path in files if image_stem(path).endswith("_0001")]:
-        number = len(channels) if isinstance(channels, dict) else 2
-        raise DataError(f"{root}: its cases have {number} files each, and one is read. Save each as one RGB picture.")
+        raise DataError(f"{root}: a case must have one file, and some have several. Save each as one RGB picture.")
     maps = {plain(image_stem(path)): path for path in image_files(root / LABELS_TR)}
     samples, problems = list[Sample](), [*unread_files(root, root / IMAGES_TR), *unread_files(root, root / LABELS_TR)]
     for path in files:
         case, name = plain(image_stem(path)).removesuffix(_FIRST_CHANNEL), name_in(root, path)
         found = maps.pop(case, None)
         if found is None:
-            message = f"Wanted {LABELS_TR}/{case} with the ending of an image. Add it."
+            message = f"Needs a label map {LABELS_TR}/{case} with the ending of an image. Add it."
             problems.append(Problem(fault=Fault.MISSING_MASK, file=name, message=message, names=(case,)))
         elif not allow_outside and (outside := [each for each in (path, found) if leads_out(root, each)]):
             problems.append(outside_problem(name, name_in(root, outside[0])))

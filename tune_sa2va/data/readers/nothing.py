@@ -1,8 +1,8 @@
-"""What tables write where they have nothing to say."""
+"""Words that tables and tools write for a missing value."""
 
 _WORDS = frozenset({"nan", "na", "n/a", "#n/a", "none", "null", "<na>", "nat"})
 
 
 def says_nothing(text: str) -> bool:
-    """Whether `text` is a word for nothing, in any capitals: no vessel and no patient is called nan."""
+    """Whether `text` is a word for a missing value, in any case: no vessel and no patient is called nan."""
     return text.strip().casefold() in _WORDS

@@ -1,10 +1,10 @@
-"""Public retinal sets as they are distributed: DRIVE, STARE and CHASE_DB1.
+"""Reads public retinal data sets as they are distributed: DRIVE, STARE and CHASE_DB1.
 
-DRIVE: `training/` and `test/`, each with `images/21_training.tif` and `1st_manual/21_manual1.gif`; test images whose
-truth is there are the test part, as in all that is published. Its `mask/` is the field of view, and no truth.
-STARE: `im0001.ppm` with the first observer's `im0001.ah.ppm`, beside it or in `labels-ah/`; each packed
-(`.ppm.gz`), as it is distributed, or unpacked.
-CHASE_DB1: `Image_01L.jpg` with the first observer's `Image_01L_1stHO.png` beside it; both eyes of a child are a group.
+DRIVE: `training/` and `test/`, each with `images/21_training.tif` and `1st_manual/21_manual1.gif`. Test images that
+have a truth are the test part, as in publications. `mask/` holds the field of view and is not a truth.
+STARE: `im0001.ppm` with the first observer's `im0001.ah.ppm`, beside it or in `labels-ah/`; packed (`.ppm.gz`), as
+distributed, or unpacked.
+CHASE_DB1: `Image_01L.jpg` with the first observer's `Image_01L_1stHO.png` beside it. Both eyes of a child are a group.
 """
 
 import re
@@ -44,7 +44,7 @@ class _Pair:
 
 
 def read_retinal(root: Path, *, allow_outside: bool) -> Dataset | None:
-    """The set in `root`; None where it is none of these."""
+    """The data set in `root`; None if it is none of the three."""
     folders = [folder for folder in (root / "training", root / "test", root) if (folder / _MANUAL).is_dir()]
     if folders:
         pairs = [pair for folder in folders for pair in _drive(folder)]
@@ -64,7 +64,7 @@ def read_retinal(root: Path, *, allow_outside: bool) -> Dataset | None:
     for pair in pairs:
         name = name_in(root, pair.image)
         if pair.truth is None:
-            message = "No truth of the first observer is there. The image is left out."
+            message = "There is no truth by the first observer. The image is left out."
             problems.append(Problem(fault=Fault.NOT_ANNOTATED, file=name, message=message))
         elif not allow_outside and (outside := [path for path in (pair.image, pair.truth) if leads_out(root, path)]):
             problems.append(outside_problem(name, name_in(root, outside[0])))
@@ -87,7 +87,7 @@ def _drive(folder: Path) -> Iterator[_Pair]:
 
 
 def _by_observer(root: Path) -> Iterator[_Pair]:
-    """Images whose truth is called like them with the first observer behind; only where some have one."""
+    """Images paired with the first observer's truth (STARE, CHASE_DB1); nothing if `root` has no such truth."""
     truths: dict[str, Path] = {}
     for folder in _STARE_LABELS:
         for path in image_files(root / folder):
