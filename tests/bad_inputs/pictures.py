@@ -128,7 +128,7 @@ PICTURES = [
     _case("a link to nowhere", lambda image, _: _dangling(image), "mask without image", "Add it, or remove the mask"),
     _case("a pipe", lambda image, _: _fifo(image), "mask without image", "Add it, or remove the mask"),
     _case("a folder", lambda image, _: _folder(image), "A folder inside images/", "Move its images up"),
-    _case("missing mask", lambda _, mask: mask.unlink(), "missing mask", "Wanted masks/bad", "Add it"),
+    _case("missing mask", lambda _, mask: mask.unlink(), "missing mask", "Needs a mask masks/bad", "Add it"),
     _case("missing image", lambda image, _: image.unlink(), "mask without image", "remove the mask"),
     _case("two masks", lambda _, mask: save(mask.with_suffix(".tif"), picture(1)), "listed twice", "Keep one of each"),
     _case("mask cut off", lambda _, mask: _cut(mask), "unreadable mask", "Save it again as PNG"),
