@@ -55,7 +55,7 @@ def test_an_outage_is_said_once_and_ends_nothing(capsys: pytest.CaptureFixture[s
     for _ in range(3):
         server.on_trial_result(1, [], trial, an_epoch(1, 0.6))
     said = capsys.readouterr().err
-    assert said == "--wandb is told no more, the search goes on without it: no route to host\n"
+    assert said == "--wandb is off from here, the search goes on without it: no route to host\n"
 
 
 def test_a_server_that_never_answered_is_wrong_use() -> None:

@@ -1,1 +1,1 @@
-"""Masks and overlays of a user's own images, from a base model with or without an adapter."""
+"""Predicts masks of a user's images, with a base model or a tuned one, and draws overlays."""

@@ -1,4 +1,6 @@
-"""Masks of your images: `python -m tune_sa2va.predict --model DIR --adapter results/NAME/best_adapter IMAGES --to DIR`.
+"""Predicts masks of images.
+
+`python -m tune_sa2va.predict --model DIR --adapter results/NAME/best_adapter IMAGES --to DIR`
 
 Exit codes: 0 done, 1 an image cannot be used (nothing was written), 2 wrong use.
 """
@@ -18,32 +20,35 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def main(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Image files, or folders of them.")],
-    to: Annotated[Path, typer.Option(help="Folder to write; new, empty, or of an earlier run.")],
+    to: Annotated[Path, typer.Option(help="Folder to write to; new, empty, or written by an earlier call.")],
     model: Annotated[str, typer.Option(help="Folder of a Sa2VA checkpoint, or a preset's name.")],
     adapter: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of an exported adapter, results/NAME/best_adapter.", show_default="the base as it is"
+            help="Folder of an exported adapter, such as results/NAME/best_adapter.", show_default="the untuned base"
         ),
     ] = None,
     mode: Annotated[
         Literal["forced", "generate"],
         typer.Option(
-            help="forced: the answer is given, as in training. generate: the model writes it, as in Sa2VA's chat."
+            help="forced: the model is given its answer, as in training. generate: it writes the answer, as in chat."
         ),
     ] = "forced",
     text: Annotated[str, typer.Option(help="What to look for; it goes into the adapter's question.")] = "blood vessel",
     threshold: Annotated[
         float | None,
-        typer.Option(help="Vessel is where the probability is above it.", show_default="the adapter's, else 0.5"),
+        typer.Option(
+            help="A pixel with a higher probability is vessel; above 0 and below 1.",
+            show_default="the adapter's, else 0.5",
+        ),
     ] = None,
     any_base: Annotated[
-        bool, typer.Option("--any-base", help="Take an adapter that was made for another base model.")
+        bool, typer.Option("--any-base", help="Accept an adapter that was made for another base model.")
     ] = False,
 ) -> None:
-    """Write a mask (PNG, 0 or 255) and an overlay of each image, on its own pixels, to TO/masks and TO/overlays.
+    """Write a mask (PNG, 0 or 255) and an overlay of each image, in its own size, to TO/masks and TO/overlays.
 
-    Question and threshold are those that the adapter was exported with. TO/predictions.json says how it was done.
+    Question and threshold come from the adapter unless given. TO/predictions.json records how the masks were made.
     """
     if threshold is not None and not 0 < threshold < 1:
         raise UserError(f"--threshold must be above 0 and below 1, got {threshold:g}.")
@@ -58,10 +63,10 @@ def main(
     if pictures.faults:
         for fault in pictures.faults:
             typer.echo(f"error: {printable(fault)}", err=True)
-        typer.echo("Nothing was written: cure the errors above first.", err=True)
+        typer.echo("Nothing was written. Correct the errors above first.", err=True)
         raise typer.Exit(1)
 
-    from tune_sa2va.evaluate.tuned_model import find_tuned  # torch, after all that needs none
+    from tune_sa2va.evaluate.tuned_model import find_tuned  # imports torch; faults above are found without it
     from tune_sa2va.predict.work import Predictor, predict_all
 
     tuned = find_tuned(model, adapter, any_base=any_base)

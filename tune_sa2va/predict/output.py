@@ -1,4 +1,4 @@
-"""The folder that predict writes: masks/, overlays/, and `predictions.json`, which says how they were made."""
+"""The folder that predict writes: masks/, overlays/, and `predictions.json`, a record of how they were made."""
 
 import json
 from collections.abc import Sequence
@@ -17,22 +17,22 @@ from tune_sa2va.errors import UserError
 RECORD_FILE = "predictions.json"
 MASKS, OVERLAYS = "masks", "overlays"
 
-_VESSEL_COLOUR = np.array([42, 157, 143], dtype=np.float64)  # green, as "found" in the report
+_VESSEL_COLOUR = np.array([42, 157, 143], dtype=np.float64)  # the green of "found" in the report
 _COLOUR_SHARE = 0.65
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """An open folder. about: model, mode, question and threshold, for the record."""
+    """A folder that is being written. about: model, mode, question and threshold, for the record."""
 
     folder: Path
     about: dict[str, Any]
 
     @classmethod
     def open(cls, folder: Path, about: dict[str, Any], files: Sequence[Path]) -> "Output":
-        """Make the folder, or clear an earlier run's: of masks and overlays only those that its record names.
+        """Makes the folder, or clears it: only masks and overlays that the record of an earlier call names are deleted.
 
-        The record names this run's files before the first is written, so that a run cut short can be run again.
+        The new record lists all masks before the first is written, so that an interrupted call can be repeated.
         """
         for name in _names_in(folder / RECORD_FILE):
             for kind in (MASKS, OVERLAYS):
@@ -44,42 +44,42 @@ class Output:
         return output
 
     def write(self, file: Path, picture: UInt8[np.ndarray, "H W 3"], mask: Bool[np.ndarray, "H W"]) -> None:
-        """The mask (0 or 255) and the overlay of one image, on the upright image's own pixels."""
+        """Writes the mask (0 or 255) and the overlay of one image, in the size of the upright image."""
         name = mask_name(file)
         write_whole(self.folder / MASKS / name, to_png(mask.astype(np.uint8) * 255))
         write_whole(self.folder / OVERLAYS / name, to_png(overlay(picture, mask)))
 
     def finish(self, images: Sequence[dict[str, Any]]) -> None:
-        """Write the record. images: each with `mask`, its file's name."""
+        """Writes the record. images: a dictionary for each image, with the file name of its mask as `mask`."""
         record = self.about | {"images": list(images)}
         write_whole(self.folder / RECORD_FILE, (json.dumps(record, indent=1) + "\n").encode())
 
 
 def check_place(folder: Path) -> None:
-    """Raises UserError unless `folder` is new, empty, or of an earlier run and nothing else."""
+    """Raises UserError unless `folder` is new, empty, or holds only what an earlier call wrote."""
     if not folder.exists():
         return
     if not folder.is_dir():
         raise UserError(f"--to {folder}: is a file. Give a folder.")
     found = {path.name for path in folder.iterdir()}
     if found and (RECORD_FILE not in found or found - {RECORD_FILE, MASKS, OVERLAYS}):
-        raise UserError(f"--to {folder}: holds other files. Give an empty or a new folder, or one of an earlier run.")
+        raise UserError(f"--to {folder}: holds other files. Give a new or empty folder, or one that predict wrote.")
 
 
 def mask_name(file: Path) -> str:
-    """Of the mask and of the overlay of an image file."""
+    """The file name of the mask, and of the overlay, of an image file."""
     return f"{image_stem(file)}.png"
 
 
 def overlay(picture: UInt8[np.ndarray, "H W 3"], mask: Bool[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W 3"]:
-    """The picture with the vessels tinted."""
+    """The picture with vessel pixels tinted."""
     painted = picture.copy()
     painted[mask] = np.rint((1 - _COLOUR_SHARE) * picture[mask] + _COLOUR_SHARE * _VESSEL_COLOUR)
     return painted
 
 
 def _names_in(record: Path) -> list[str]:
-    """Names of an earlier run's masks: plain names only, whatever the file says."""
+    """Names of the masks of an earlier call. Only plain file names: the record may come from a stranger."""
     try:
         names = [str(image["mask"]) for image in json.loads(record.read_text(encoding="utf-8"))["images"]]
     except FileNotFoundError:

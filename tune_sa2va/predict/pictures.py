@@ -1,4 +1,4 @@
-"""The images that a user names, as files or folders: found and decoded once, so that every fault is known at once."""
+"""Finds the images that a user names, as files or folders, and decodes each once, to report all faults at once."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ _THREADS = 4  # each holds a picture of up to MAX_PIXELS
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """files: to work on, in the order given (a folder's by name). faults: a sentence each; none, or do not start."""
+    """files: the images, in the given order (those of a folder by name). faults: a sentence for each fault."""
 
     files: tuple[Path, ...]
     faults: tuple[str, ...]
 
 
 def find_pictures(given: Sequence[Path]) -> Pictures:
-    """The images of `given`: files as they are named, and the images that lie directly in a folder."""
+    """The images in `given`: named files, and the images directly in named folders."""
     files: list[Path] = []
     faults: list[str] = []
     for path in given:
@@ -38,7 +38,7 @@ def find_pictures(given: Sequence[Path]) -> Pictures:
 
 
 def _images_in(folder: Path) -> list[Path]:
-    """By name; hidden files are no images (macOS leaves `._` twins behind)."""
+    """Images by name, without hidden files (macOS writes `._NAME`)."""
     return sorted(
         path
         for path in folder.iterdir()
@@ -55,13 +55,13 @@ def _fault(path: Path) -> str:
 
 
 def _same_names(files: Sequence[Path]) -> list[str]:
-    """Images whose masks would be one file; names that differ in case alone are one on some disks."""
+    """A sentence for images whose masks would have one name. Case is ignored, as on some file systems."""
     of_stem: defaultdict[str, list[Path]] = defaultdict(list)
     for path in files:
         of_stem[image_stem(path).casefold()].append(path)
     return [
         f"{', '.join(map(str, paths))}: their masks would all be called {image_stem(paths[0])}.png. "
-        "Rename all but one, or give them in runs of their own."
+        "Rename all but one, or predict them in separate calls."
         for paths in of_stem.values()
         if len(paths) > 1
     ]

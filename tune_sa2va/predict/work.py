@@ -1,4 +1,4 @@
-"""One image after the other through the model: features, mask logits, mask, files."""
+"""Predicts images one by one: features, mask logits, mask, files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -27,8 +27,11 @@ Mode = Literal["forced", "generate"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Predictor:
-    """A loaded model with its question. members: its adapters; of an ensemble the first one writes its own answers.
-    threshold: vessel is where the probability is above it."""
+    """A loaded model with its question.
+
+    members: its adapters, one, or several of an ensemble. Masks are averaged over them; with mode `generate`, the first
+    one alone writes answer and mask. threshold: a pixel with a higher probability is vessel.
+    """
 
     model: Sa2VA
     members: Members
@@ -40,7 +43,7 @@ class Predictor:
 
     @classmethod
     def open(cls, tuned: TunedModel, *, text: str, mode: Mode, threshold: float | None = None) -> "Predictor":
-        """Load the model, on a GPU where there is one. text: what is asked for. threshold: the model's own if None."""
+        """Loads the model, on a GPU if there is one. text: what is asked for. threshold: None for the model's own."""
         model = tuned.load_base(the_device())
         members = tuned.attach(model)
         question = tuned.question.format(text=text)
@@ -55,12 +58,12 @@ class Predictor:
         )
 
     def mask(self, image: str | Path | UInt8[np.ndarray, "H W 3"]) -> Bool[np.ndarray, "H W"]:
-        """The vessels of an image, a file or its upright pixels, on its own pixels."""
+        """The mask of an image, given as a file or as its upright pixels; True where vessel is."""
         picture = image if isinstance(image, np.ndarray) else load_image(Path(image))
         return _mask(self.answer_to(picture).logits, picture.shape[:2], self.threshold)
 
     def answer_to(self, picture: UInt8[np.ndarray, "H W 3"]) -> Answer:
-        """The answer and its mask logits on the picture's own pixels."""
+        """The answer, with mask logits in the picture's own size."""
         self.members.enter_first()
         features = self._encode(picture)
         tokens = self.prompter.build(
@@ -79,7 +82,7 @@ class Predictor:
         return Answer(self.answer, self.members.mean_logits(logits))
 
     def _encode(self, picture: UInt8[np.ndarray, "H W 3"]) -> ImageFeatures:
-        # Raw: the adapter may bring another mask decoder, whose own convolutions then project the finer levels.
+        # Raw, because an adapter may bring its own mask decoder, whose convolutions project the finer levels.
         return encode(self.model, picture, raw_high_res=True)
 
 
@@ -88,10 +91,11 @@ def load_adapter(
 ) -> Predictor:
     """The tuned model, loaded and ready: `load_adapter("results/mine", "tiny").mask("frame.png")`.
 
-    folder: of an exported adapter, or results with a best_adapter. The rest as `python -m tune_sa2va.predict` takes it.
+    folder: an exported adapter, or a results folder with a best_adapter. model: a checkpoint folder or a preset's name.
+    The other arguments are those of `python -m tune_sa2va.predict`.
 
     Raises:
-        CheckpointError: model and adapter are not what they should be, or do not belong together.
+        CheckpointError: model or adapter cannot be used, or they do not belong together.
     """
     best = Path(folder) / "best_adapter"
     adapter = best if best.is_dir() else Path(folder)
@@ -99,10 +103,10 @@ def load_adapter(
 
 
 def predict_all(predictor: Predictor, files: Sequence[Path], output: Output) -> list[Path]:
-    """Write mask and overlay of every file; gives back those for which the model wrote no [SEG]: their masks are empty.
+    """Writes mask and overlay of every file. Returns the files whose masks are empty because the model wrote no [SEG].
 
     Raises:
-        DataError: an image has changed since it was looked at.
+        DataError: an image can no longer be read.
     """
     without_seg, records = [], []
     for file in tracked(files, "predicting"):

@@ -1,4 +1,4 @@
-"""A results folder from its copy, on a machine that has none: what `--resume URI` starts with."""
+"""Fetches a results folder from its copy, on a machine that does not have it. `--resume URI` begins with this."""
 
 import hashlib
 import os
@@ -17,10 +17,12 @@ _FLAG = "--resume"
 
 
 def fetch_search(uri: str, out: Path) -> SearchSettings:
-    """The search of the copy at `uri`, fetched to `out`; its copy stays there, its feature cache is this machine's.
+    """Fetches the copy at `uri` to `out` and returns the settings of its search.
+
+    The search keeps its copy at `uri`, and uses the feature cache of this machine.
 
     Raises:
-        UserError: as `fetch`, or what was fetched are no results of a search.
+        UserError: as `fetch`, or the fetched folder does not hold a search.
     """
     settings = SearchSettings.load(fetch(uri, out))
     settings = settings.model_copy(update={"storage": split(uri)[0], "feature_cache": features_folder()})
@@ -29,10 +31,10 @@ def fetch_search(uri: str, out: Path) -> SearchSettings:
 
 
 def fetch(uri: str, out: Path) -> Path:
-    """Brings the copy at `uri` to a new folder of its name in `out`; every checksum is compared.
+    """Fetches the copy at `uri` to a new folder of its name in `out`, verifies every checksum, and returns the folder.
 
     Raises:
-        UserError: the folder exists, no copy is there, it is damaged, or it cannot be read or written.
+        UserError: the folder exists, there is no copy, it is damaged, or something cannot be read or written.
     """
     place = Place.open(_FLAG, uri)
     folder = out / split(uri)[1]

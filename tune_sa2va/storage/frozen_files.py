@@ -1,9 +1,9 @@
-"""The files of a results folder at one moment, held fast while they are copied and the search goes on.
+"""Freezes the files of a results folder at one moment, so that they can be copied while the search goes on.
 
-Files here are replaced by rename, only grow, or are deleted. A hard link keeps the content of one that is replaced or
-deleted meanwhile; of one that grows, the first `size` bytes count. That takes milliseconds, so the process that drives
-the search does it itself, right after a snapshot of Tune's state: no record is older than the snapshot then, and of the
-checkpoints, which lanes write on their own, none is older than the records.
+Files of a results folder are replaced by rename, only grow, or are deleted. A hard link preserves the content of a file
+that is replaced or deleted meanwhile; of a file that grows, the first `size` bytes count. This takes milliseconds, so
+the process that drives the search does it right after a snapshot of Tune's state. Then no record is older than the
+snapshot, and no checkpoint (lanes write them independently) is older than the records.
 """
 
 import os
@@ -22,18 +22,18 @@ SNAPSHOTS = "ray/snapshots/"
 KNOWN_FILE = "ray/copy.json"
 _CHECKPOINTS = "ray/checkpoints"
 _TUNE = "ray/tune"
-"""Files right in it are Tune's state as it is written just now; those that belong together are in the snapshots."""
+"""Files directly in it are left out: Tune may be writing them. The snapshots hold consistent sets of them."""
 _LEFT_OUT = (FOLDER, KNOWN_FILE, FROZEN, JOURNAL_COPY)
-"""Of the journal the storage has the one beside it, with a checksum."""
+"""The copy of the journal is left out, since the journal itself is stored with a checksum."""
 _TRIES = 20
 
 Signature = tuple[int, int, int]
-"""Inode, bytes and time of change: equal for a file that is the same as before."""
+"""(inode, bytes, time of modification in ns): equal as long as a file is unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
 class FrozenFile:
-    """A file of the results. content: where its bytes are; None of one that was copied before."""
+    """A file of the results. path: relative to their folder. content: the link; None if the file is in the copy."""
 
     path: str
     signature: Signature
@@ -41,14 +41,14 @@ class FrozenFile:
 
     @property
     def size(self) -> int:
-        """Bytes, at the moment it was frozen."""
+        """Bytes at the moment of freezing."""
         return self.signature[1]
 
 
 def freeze_files(results: Path, copied: Mapping[str, Signature]) -> list[FrozenFile]:
-    """Freezes all files below `results` but temporary ones; `FROZEN` there holds the links, until somebody deletes it.
+    """Freezes all files below `results` except temporary ones. The links are in `FROZEN`, which the caller deletes.
 
-    copied: files that need no link as long as they are the same.
+    copied: path -> signature of files that are in the copy; they get no link as long as they are unchanged.
 
     Raises:
         OSError: a link cannot be made.
@@ -69,7 +69,7 @@ class _Freezer:
         self._count = 0
 
     def freeze(self, path: str) -> FrozenFile | None:
-        """None where it is not there any more."""
+        """Freezes one file; None if it is no longer there."""
         self._count += 1
         file, link = self.results / path, self._links / str(self._count)
         try:
@@ -89,7 +89,7 @@ class _Freezer:
 
 
 def _freeze_trial(trial: Path, freezer: _Freezer) -> list[FrozenFile | None]:
-    """The checkpoints of one trial, all of one moment: its lane renames a new one into place, then deletes old ones."""
+    """Freezes one trial's checkpoints at one moment. Its lane renames a new one into place, then deletes old ones."""
     for _ in range(_TRIES):
         before = _entries(trial)
         frozen = [
@@ -97,11 +97,11 @@ def _freeze_trial(trial: Path, freezer: _Freezer) -> list[FrozenFile | None]:
         ]
         if None not in frozen and _entries(trial) == before:
             return frozen
-    raise OSError(f"{trial} changes more quickly than it can be listed")
+    raise OSError(f"{trial} changes faster than it can be listed")
 
 
 def _files(results: Path, below: str, *, without: Collection[str]) -> Iterator[str]:
-    """Paths of regular files. without: paths that are left out with all below them, beside what is temporary."""
+    """Paths of regular files, without temporary ones. without: paths to leave out, with everything below them."""
     for place, folders, names in os.walk(results / below):
         here = Path(place).relative_to(results)
         folders[:] = sorted(name for name in folders if _is_kept((here / name).as_posix(), without))

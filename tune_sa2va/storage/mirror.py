@@ -1,4 +1,4 @@
-"""Keeps the copy of the results up to date while a search goes, in a thread: trials never wait for the network."""
+"""Keeps the copy of the results up to date during a search, in a thread, so that trials never wait for the network."""
 
 import threading
 import time
@@ -10,11 +10,11 @@ from tune_sa2va.storage.place import one_line
 from tune_sa2va.storage.results_copy import ResultsCopy
 
 _PAUSE_S = 2.0
-"""From the start of one pass to that of the next, at least: to list a large search's files takes a tenth of that."""
+"""Least seconds from the start of one pass to the next. Listing the files of a large search takes a tenth of that."""
 
 
 class Mirror:
-    """One pass at a time. All methods belong to the thread that drives the search, which also says what went wrong."""
+    """Runs one pass at a time. Call all methods from the thread that drives the search; it prints the errors, too."""
 
     def __init__(self, copy: ResultsCopy) -> None:
         self._copy = copy
@@ -24,10 +24,7 @@ class Mirror:
         self._fault_is_told = False
 
     def begin(self) -> None:
-        """Begins a pass, unless one is under way or was just now; call it when a snapshot was taken.
-
-        What failed is so tried again.
-        """
+        """Starts a pass unless one runs or has just started. Call it after each snapshot: failures are retried so."""
         if (self._pass is not None and self._pass.is_alive()) or time.monotonic() < self._next_at_s:
             return
         self._tell()
@@ -35,7 +32,7 @@ class Mirror:
         self._next_at_s = time.monotonic() + _PAUSE_S
 
     def end(self) -> str:
-        """Makes a last pass and waits for it; why the copy is not complete, or nothing."""
+        """Makes a last pass and waits for it. Returns why the copy is not complete, or an empty text."""
         try:
             if self._pass is not None:
                 self._pass.join()
@@ -62,11 +59,11 @@ class Mirror:
         try:
             self._copy.sync(frozen)
             self._fault = ""
-        except Exception as error:  # an outage, of any kind
+        except Exception as error:  # an outage can raise anything
             self._fault = one_line(error)
 
     def _tell(self) -> None:
-        """Once when it begins to fail, and once when it works again."""
+        """Prints once that passes fail, and once that they succeed again."""
         if bool(self._fault) == self._fault_is_told:
             return
         self._fault_is_told = bool(self._fault)

@@ -1,7 +1,7 @@
-"""A folder named by a URI, on any file system that pyarrow knows: S3, Google's, Azure's, HDFS, a local disk.
+"""A folder that is named by a URI, on any file system of pyarrow: S3, Google Cloud Storage, Azure, HDFS, a local disk.
 
-A URI is kept in `search.yaml` and printed, so one that holds a secret is refused; credentials come from the environment
-or from the machine's role, where pyarrow looks for them by itself.
+A URI is stored in `search.yaml` and printed, so one that holds a secret is refused. pyarrow takes credentials from the
+environment or from the machine's role.
 """
 
 import contextlib
@@ -19,32 +19,32 @@ from tune_sa2va.errors import ResultsError
 _CHUNK_BYTES = 8 * 2**20
 _EXAMPLES = "s3://bucket/path, gs://bucket/path, hdfs://host:port/path or file:///path"
 _SECRETS = re.compile(r"secret|password|token|key|sig", re.IGNORECASE)
-"""In names of a URI's parameters."""
+"""Names of URI parameters that hold secrets."""
 
 _WITHOUT_FOLDERS = ("s3", "gcs", "abfs")
-"""File systems where a file needs no folder; one that is made shows as an object without content."""
+"""File systems that need no folders; a folder that is created there shows up as an empty object."""
 
 
 def is_uri(text: str) -> bool:
-    """Whether a text names a place by a URI, as `--resume` takes it beside a folder of this machine."""
+    """Whether a text is a URI; `--resume` takes either a URI or a folder of this machine."""
     return "://" in text
 
 
 def join(uri: str, name: str) -> str:
-    """The URI of `name` in the folder at `uri`, whose parameters it keeps."""
+    """The URI of `name` in the folder at `uri`; parameters of the URI are kept."""
     head, mark, parameters = uri.partition("?")
     return f"{head.rstrip('/')}/{name}{mark}{parameters}"
 
 
 def split(uri: str) -> tuple[str, str]:
-    """A folder's URI as its parent's and its own name; `join` puts them together again."""
+    """(URI of the parent, name) of the folder at `uri`: the inverse of `join`."""
     head, mark, parameters = uri.partition("?")
     parent, _, name = head.rstrip("/").rpartition("/")
     return f"{parent}{mark}{parameters}", name
 
 
 class Place:
-    """Files below one folder, by their paths within it, with slashes. Each method raises OSError where it cannot."""
+    """The files below one folder, by relative paths with slashes. Methods raise OSError if the storage fails."""
 
     def __init__(self, uri: str, filesystem: fs.FileSystem, root: str) -> None:
         self.uri = uri
@@ -52,10 +52,10 @@ class Place:
 
     @classmethod
     def open(cls, flag: str, uri: str) -> "Place":
-        """The place at `uri`, which need not be there yet. flag: which one gave it, for the messages.
+        """The place at `uri`, which need not exist yet. flag: the flag that gave it, for messages.
 
         Raises:
-            UserError: no URI, one of a file system that pyarrow does not know, or one that holds a secret.
+            UserError: not a URI, one of an unknown file system, or one that holds a secret.
         """
         where = f"{flag} {_without_secrets(uri)}"
         if not is_uri(uri):
@@ -81,14 +81,14 @@ class Place:
 
     @property
     def local(self) -> Path | None:
-        """The folder, where it is on a file system of this machine."""
+        """The folder if it is on a local file system, else None."""
         return Path(self._root).resolve() if self._filesystem.type_name == "local" else None
 
     def check_writable(self, flag: str) -> None:
-        """Writes a file of a byte and takes it away.
+        """Writes a file of one byte and deletes it. flag: as for `open`.
 
         Raises:
-            UserError: it cannot.
+            UserError: writing or deleting fails.
         """
         probe = f".tune_sa2va-{uuid.uuid4().hex}"
         try:
@@ -101,7 +101,7 @@ class Place:
             ) from error
 
     def sizes(self) -> dict[str, int]:
-        """Bytes of all files, by path; none where the folder is not there."""
+        """Path -> bytes of every file; empty if the folder does not exist."""
         selector = fs.FileSelector(self._root, allow_not_found=True, recursive=True)
         with _as_os_error():
             return {
@@ -111,13 +111,13 @@ class Place:
             }
 
     def read(self, path: str) -> Iterator[bytes]:
-        """A file's content in pieces."""
+        """The content of a file, in chunks."""
         with _as_os_error(), self._filesystem.open_input_stream(self._at(path), compression=None) as stream:
             while chunk := stream.read(_CHUNK_BYTES):
                 yield chunk
 
     def write(self, path: str, content: Iterable[bytes]) -> None:
-        """Puts a file in place of what is there. Cut off, it may leave a part of one."""
+        """Writes a file, replacing what is there. An interrupted call may leave a partial file."""
         with _as_os_error():
             self._make_folder(path)
             with self._filesystem.open_output_stream(self._at(path), compression=None) as stream:
@@ -125,13 +125,13 @@ class Place:
                     stream.write(chunk)
 
     def copy(self, path: str, to: str) -> None:
-        """Puts a second copy of a file in place of what is there."""
+        """Copies a file within the storage, replacing what is at `to`."""
         with _as_os_error():
             self._make_folder(to)
             self._filesystem.copy_file(self._at(path), self._at(to))
 
     def remove(self, path: str) -> None:
-        """Takes a file away, or a folder with all that it holds; nothing happens where there is none."""
+        """Deletes a file, or a folder with everything in it; does nothing if neither exists."""
         with _as_os_error(), contextlib.suppress(FileNotFoundError):
             if self._filesystem.get_file_info(self._at(path)).type == fs.FileType.Directory:
                 self._filesystem.delete_dir(self._at(path))
@@ -147,13 +147,13 @@ class Place:
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, fit for a sentence."""
+    """The first line of an error's message, without a full stop, for use in a sentence."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 @contextlib.contextmanager
 def _as_os_error() -> Iterator[None]:
-    """pyarrow's own errors are of several kinds."""
+    """Turns errors of pyarrow into OSError."""
     try:
         yield
     except pa.ArrowException as error:
@@ -165,14 +165,14 @@ def _has_secret(uri: str) -> bool:
         parts = urlsplit(uri)
     except ValueError:  # pyarrow will say what is wrong with it
         return "@" in uri
-    # Elsewhere a name before the @ is no secret: of a user of HDFS, of a container of Azure's.
+    # On other file systems a name before the @ is no secret: HDFS has a user there, Azure a container.
     secret_user = parts.scheme == "s3" and parts.username is not None
     names = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
     return secret_user or parts.password is not None or any(map(_SECRETS.search, names))
 
 
 def _with_few_requests(uri: str) -> str:
-    """With S3, a file that fits one part is written by one request, and not by three; most of ours are small."""
+    """The URI with an option that writes a small file to S3 in one request instead of three; most files are small."""
     if not uri.startswith("s3://"):
         return uri
     return f"{uri}{'&' if '?' in uri else '?'}allow_delayed_open=true"

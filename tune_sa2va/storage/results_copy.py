@@ -1,12 +1,12 @@
-"""One pass that brings the copy of a results folder up to date, so that a cut at any moment leaves a whole state.
+"""Brings the copy of a results folder up to date in passes. An interruption at any moment leaves a complete state.
 
-A pass writes what changed beside what the last manifest refers to, then the next manifest, and only then takes away
-what nobody refers to any more. Content goes to the file's own path, or, where the last manifest refers to what lies
-there, to `ray/copy/NUMBER/`; of such a file a second copy goes to its own path at the end, for those who browse.
-Checkpoints never change once they are there, so they lie at their own paths and are written once.
+A pass writes changed content without touching files that the last manifest lists, then the next manifest, and only then
+deletes files that no manifest needs. Content goes to the file's own path, unless the last manifest lists that path;
+then it goes to `ray/copy/NUMBER/`, and at the end a second copy goes to the file's own path, for people who browse the
+storage. Checkpoints never change, so they are written once, to their own paths.
 
-A pass knows the results, the storage, and which manifests this results folder has written (`ray/copy.json`): if the
-newest one in the storage is none of them, another process has gone on with the search, and we leave it alone.
+`ray/copy.json` in the results folder lists the manifests that this folder has written. If the newest manifest in the
+storage is not among them, another process has continued the search, and the pass changes nothing.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ _CHUNK_BYTES = 8 * 2**20
 
 
 class ResultsCopy:
-    """The copy of the results folder `results` at `place`. One pass at a time."""
+    """The copy of the results folder `results` at `place`. Only one pass may run at a time."""
 
     def __init__(self, results: Path, place: Place) -> None:
         self.uri = place.uri
@@ -42,16 +42,16 @@ class ResultsCopy:
         self._shown: dict[str, str] = {}
 
     def check_ours(self) -> None:
-        """Whether what is in the storage was written by this results folder, or nothing is there.
+        """Checks that the storage is empty or was last written by this results folder.
 
         Raises:
-            UserError: it was not.
+            UserError: another process wrote it last.
             OSError: the storage cannot be read.
         """
         self._check_ours(self._place.sizes())
 
     def freeze(self) -> list[FrozenFile]:
-        """The files as they are now; in the thread that drives the search, and then `bring` them from any.
+        """Freezes the files as they are now. Call it in the thread that drives the search; `sync` may run in another.
 
         Raises:
             OSError: see `freeze_files`.
@@ -59,9 +59,9 @@ class ResultsCopy:
         return freeze_files(self._results, {path: signature for path, (signature, _) in self._copied.items()})
 
     def has_news(self, frozen: list[FrozenFile]) -> bool:
-        """Whether more has changed than snapshots, of which there is a new one twice a second, whatever happens.
+        """Whether anything but snapshots has changed. A new snapshot appears twice a second even if nothing happens.
 
-        A copy whose snapshot is older than its records is as good as one of the same moment.
+        A search can be resumed from a copy whose snapshot is older than its records.
         """
         lasting = [item for item in frozen if not item.path.startswith(SNAPSHOTS)]
         copied = {path for path in self._copied if not path.startswith(SNAPSHOTS)}
@@ -71,8 +71,8 @@ class ResultsCopy:
         """Brings the copy to the state of the frozen files, then deletes their links.
 
         Raises:
-            UserError: another process has gone on with this search.
-            OSError: the storage or the results cannot be read or written. The copy is as before, or as it should be.
+            UserError: another process has continued this search.
+            OSError: the storage or the results cannot be read or written. The copy is in its old or its new state.
         """
         try:
             self._upload(frozen)
@@ -90,7 +90,7 @@ class ResultsCopy:
         if files != last.files or not name:
             content = Manifest(files=files).to_bytes()
             name = manifest_name(number, content)
-            write_known(self._results, {name, *manifest_names(there)})  # before: a cut may come right after
+            write_known(self._results, {name, *manifest_names(there)})  # first, since the write may be interrupted
             self._place.write(name, [content])
         self._copied = {item.path: (item.signature, files[item.path]) for item in frozen}
         needed = {name, *files, *(file.stored for file in files.values())}
@@ -107,7 +107,7 @@ class ResultsCopy:
             )
 
     def _stored(self, item: FrozenFile, sound: Mapping[str, CopiedFile], taken: set[str], number: int) -> CopiedFile:
-        """Where the storage has the file's content, once it has."""
+        """Stores the file's content unless the copy has it, and returns where it is."""
         known = sound.get(item.path)
         if item.content is None:
             if known is None or known != self._copied[item.path][1]:
@@ -126,7 +126,7 @@ class ResultsCopy:
         return CopiedFile(stored=path, size=item.size, sha256=sha256)
 
     def _show(self, files: Mapping[str, CopiedFile]) -> None:
-        """The second copies, for those who browse."""
+        """Writes the second copies, for people who browse the storage."""
         for path, file in files.items():
             if file.stored != path and self._shown.get(path) != file.sha256:
                 self._place.copy(file.stored, path)
@@ -134,7 +134,7 @@ class ResultsCopy:
 
 
 def write_known(results: Path, names: set[str]) -> None:
-    """Notes in a results folder which manifests its copy may have as the newest."""
+    """Records in a results folder which manifests this folder knows, one of which must be the newest of its copy."""
     (results / KNOWN_FILE).parent.mkdir(parents=True, exist_ok=True)
     write_whole(results / KNOWN_FILE, json.dumps(sorted(names)).encode())
 
@@ -147,7 +147,7 @@ def _read_known(results: Path) -> set[str]:
 
 
 def _whole_folders(gone: set[str], kept: set[str]) -> Iterator[str]:
-    """The paths of `gone`, and in place of many of them the uppermost folder with none of `kept`: one request each."""
+    """What to delete for `gone`: whole folders that hold none of `kept`, as few requests as possible, else files."""
     kept_folders = {str(folder) for path in kept for folder in PurePosixPath(path).parents}
     tops = set()
     for path in gone:
@@ -166,7 +166,7 @@ def _verified(file: Path, size: int, sha256: str) -> Iterator[bytes]:
 
 
 def _chunks(file: Path, size: int) -> Iterator[bytes]:
-    """The first `size` bytes."""
+    """The first `size` bytes of a file, in chunks."""
     left = size
     with file.open("rb") as opened:
         while left:

@@ -1,4 +1,4 @@
-"""How far a search's images are encoded: a look into the feature cache, which lanes fill before their first trial."""
+"""Counts how many images of a search are encoded. Lanes fill the feature cache before their first trial."""
 
 import torch
 
@@ -9,10 +9,10 @@ from tune_sa2va.results.settings import SearchSettings
 
 
 class Encoding:
-    """Counts the files that lanes are writing."""
+    """Counts the feature files that lanes have written."""
 
     def __init__(self, settings: SearchSettings) -> None:
-        """Looks at the split and hashes the images.
+        """Reads the split and hashes the images, to know the names of all feature files.
 
         Raises:
             UserError: data, model or cache cannot be read.
@@ -28,5 +28,5 @@ class Encoding:
         cache.close()
 
     def count(self) -> tuple[int, int]:
-        """Pictures that are encoded, and all."""
+        """(encoded pictures, all pictures)."""
         return sum(file.exists() for file in self._files), len(self._files)

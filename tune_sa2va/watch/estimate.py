@@ -1,11 +1,11 @@
-"""When a search will end: its rest is played through many times, with ASHA's chances and the seconds measured so far.
+"""Estimates when a search will end, by Monte Carlo: the rest of the search is simulated many times.
 
-A play puts the trials that run and those to come on the lanes, stops them at the rungs by the chance that ASHA lets a
-middling trial through (`rungs.chance_to_go_on`), lets an epoch take as long as one of the last epochs did, and ends
-when the last lane is done and the test part scored. The middle play is the estimate, the outer tenths its range.
+A simulation assigns the running and the future trials to the lanes. At each rung a trial goes on with the probability
+that ASHA promotes an average trial (`rungs.chance_to_go_on`); an epoch takes as long as one drawn from the latest
+epochs. It ends when the last lane is done and the test part is scored. The median is the estimate, the outer deciles
+are its range.
 
-What it does not know: that later trials may be better than earlier ones and so pass more often, and that a machine
-may become slower.
+Not modelled: later trials may be better than earlier ones and so pass more often, and the machine may become slower.
 """
 
 import statistics
@@ -20,15 +20,15 @@ from tune_sa2va.watch.view import Plan, TrialView, View
 _PLAYS = 200
 _LOW, _HIGH = 0.1, 0.9
 _RECENT_EPOCHS = 24
-"""Epochs that say how long the next ones take: a machine's other work comes and goes."""
+"""The number of latest epochs from which durations are drawn: the load of a machine changes."""
 
 _SCORED_ROWS = 3
-"""The untuned base, the recipe and the winner."""
+"""The test part is scored for the untuned base, the recipe and the winner."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """When the last line will be printed; in 8 of 10 plays between `low` and `high`."""
+    """When the search will end, scoring included: the median, and an interval that holds 8 of 10 simulations."""
 
     low: datetime
     middle: datetime
@@ -36,7 +36,7 @@ class Estimate:
 
 
 def estimate_end(view: View, now: datetime, *, budget_ends_at: datetime | None = None) -> Estimate | None:
-    """The end of a search that runs; None before its first epoch. budget_ends_at: no trial goes on after it."""
+    """The end of a running search; None before its first epoch. budget_ends_at: when all trials are stopped."""
     if not view.epochs:
         return None
     training_s = _training_s(view, now)
@@ -51,14 +51,14 @@ def estimate_end(view: View, now: datetime, *, budget_ends_at: datetime | None =
 
 
 def scoring_s(view: View) -> float:
-    """The test part with each of the three rows: a process opens as a lane did, then predicts as validation does."""
+    """Seconds to score the test part three times: a process opens like a lane, then predicts like a validation."""
     images = view.plan.images
     per_image = statistics.median(epoch.val_seconds for epoch in view.epochs) / max(images.get("val", 0), 1)
     return _opening_s(view) + _SCORED_ROWS * images.get("test", 0) * per_image
 
 
 def _training_s(view: View, now: datetime) -> np.ndarray:
-    """Seconds from now until the last lane is done, one for each play."""
+    """Seconds from now until the last lane is done, one for each simulation."""
     chance = np.random.default_rng(0)  # the same records give the same estimate
     recent = np.array([epoch.seconds for epoch in view.epochs[-_RECENT_EPOCHS:]])
     at_rung = {
@@ -84,7 +84,7 @@ def _training_s(view: View, now: datetime) -> np.ndarray:
         to_run = _epochs_to_run(chance, at_rung, view.plan, 0, spared=False)
         lanes[first_free, plays] += between_s + to_run * chance.choice(recent, _PLAYS)
     if not view.reruns and view.plan.reruns:
-        lanes[:] = lanes.max(axis=0)  # who is confirmed is known when the last trial has ended
+        lanes[:] = lanes.max(axis=0)  # which trials are confirmed is known only when the last trial has ended
     for _ in range(view.plan.reruns - len(view.reruns)):
         lanes[lanes.argmin(axis=0), plays] += between_s + view.plan.epochs * chance.choice(recent, _PLAYS)
     return np.maximum(lanes.max(axis=0), 0.0)
@@ -93,7 +93,7 @@ def _training_s(view: View, now: datetime) -> np.ndarray:
 def _epochs_to_run(
     chance: np.random.Generator, at_rung: dict[int, np.ndarray], plan: Plan, done: int, *, spared: bool
 ) -> np.ndarray:
-    """Epochs that a trial with `done` of them has left, one for each play; the rungs that it reaches count it."""
+    """Epochs left for a trial that has done `done`, one for each simulation. Adds it to `at_rung` where it arrives."""
     goes_on = np.ones(_PLAYS, dtype=bool)
     to_run = np.full(_PLAYS, plan.epochs - done)
     for rung, recorded in at_rung.items():
@@ -108,7 +108,7 @@ def _epochs_to_run(
 
 
 def _since_last_epoch_s(view: View, trial: TrialView, now: datetime) -> float:
-    """How long the epoch under way has been running. A lane that opens is not at its first epoch yet."""
+    """How long the current epoch has been running; 0 while a lane is still opening."""
     own = view.epochs_of(trial.trial_id)
     if own:
         return max((now - own[-1].ended_at).total_seconds(), 0.0)
@@ -117,7 +117,7 @@ def _since_last_epoch_s(view: View, trial: TrialView, now: datetime) -> float:
 
 
 def _opening_s(view: View) -> float:
-    """From the start of a lane to its first step: processes, the model, and the images that were not encoded yet."""
+    """Median seconds from a lane's start to its first step: processes, model, images that were not encoded yet."""
     found = []
     for trial in _first_of_lanes(view):
         if own := view.epochs_of(trial.trial_id):
@@ -126,7 +126,7 @@ def _opening_s(view: View) -> float:
 
 
 def _between_trials_s(view: View) -> float:
-    """What a trial takes beside its epochs. The first one of each lane does not count: it waits for the lane."""
+    """Median seconds that a trial takes besides its epochs; the first of each lane, which waits for it, is left out."""
     first = {trial.trial_id for trial in _first_of_lanes(view)}
     over = [
         (trial.ended_at - trial.started_at).total_seconds() - trial.seconds

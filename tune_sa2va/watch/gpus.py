@@ -1,4 +1,4 @@
-"""What the NVIDIA GPUs of this machine do, asked of `nvidia-smi`; nothing where there is none."""
+"""Use and memory of this machine's NVIDIA GPUs, from `nvidia-smi`."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ _TIMEOUT_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One GPU: use in percent of the time, memory in GiB."""
+    """One GPU. use_percent: share of time in which it was busy, in [0, 100]."""
 
     index: int
     use_percent: float
@@ -18,12 +18,12 @@ class Gpu:
 
     @property
     def words(self) -> str:
-        """One line."""
+        """Use and memory, in one line."""
         return f"GPU {self.index}: {self.use_percent:.0f}% busy, {self.used_gib:.1f} of {self.total_gib:.1f} GiB"
 
 
 def gpus_here() -> tuple[Gpu, ...]:
-    """This machine's GPUs now; none where the driver does not answer within 3 s. One without numbers is left out."""
+    """This machine's GPUs now; empty if the driver does not answer within 3 s. A GPU without numbers is left out."""
     found = []
     for words in query("index", "utilization.gpu", "memory.used", "memory.total", timeout_s=_TIMEOUT_S) or []:
         try:

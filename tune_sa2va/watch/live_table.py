@@ -1,7 +1,7 @@
-"""A view of a search as rich shows it, within 80 columns: a line a lane, what the search has so far above and below.
+"""Renders a view of a search with rich, within 80 columns: a line per lane, with totals above and below.
 
-"best there" is the best Val Dice of any trial at the epoch that this one has reached: what ASHA compares at a rung.
-With folds, "fold" is the one that trains now.
+"best there" is the best Val Dice of any trial at the epoch that this trial has reached, which ASHA compares at a rung.
+With folds, "fold" is the one that is being trained.
 """
 
 import math
@@ -23,7 +23,7 @@ _BAR_CELLS, _BAR_CELLS_WITH_FOLDS = 10, 4
 def show(
     view: View, now: datetime, estimate: Estimate | None, gpus: tuple[Gpu, ...], state: str, *, runs: bool
 ) -> RenderableType:
-    """The whole picture. state: what the search does, in words. runs: whether it has lanes and an end to come."""
+    """The whole picture. state: what the search does, in words. runs: whether to show lanes and the estimated end."""
     lines: list[RenderableType] = [Text(f"{view.plan.name}: {state}", style="bold"), Text(summary(view))]
     if runs:
         lines.append(_lanes(view, now))
@@ -33,7 +33,7 @@ def show(
 
 
 def summary(view: View) -> str:
-    """Best so far and how many trials came to which end."""
+    """The best trial so far, and how many trials are in each state."""
     counts, best = view.counts, view.best
     to_come = view.plan.trials - len(view.trials) + counts[TrialState.WAITING]
     found = f"best Val Dice {best.best_val_dice:.4f} (trial {best.trial_id})" if best else "no epoch yet"
@@ -55,12 +55,12 @@ def _confirmation(view: View) -> str:
 
 
 def times(view: View, now: datetime, estimate: Estimate | None) -> str:
-    """Time used and, while the search runs, when it will end."""
+    """The time used, and when the search will end."""
     return f"time used {_used(view, now)}; {end_words(estimate)}"
 
 
 def _used(view: View, now: datetime) -> str:
-    """Of all runs; a pause between two of them does not count."""
+    """Time of all runs of the search, without the pauses between them."""
     started_at = view.plan.run_started_at or view.started_at
     if started_at is None:
         return "0:00"
@@ -68,7 +68,7 @@ def _used(view: View, now: datetime) -> str:
 
 
 def end_words(estimate: Estimate | None) -> str:
-    """The estimated end, scoring included, on this machine's clock."""
+    """The estimated end, scoring included, in local time."""
     if estimate is None:
         return "end not known before the first epoch (the model loads, and images are encoded once)"
     low, middle, high = (
@@ -78,7 +78,7 @@ def end_words(estimate: Estimate | None) -> str:
 
 
 def words_for(time: timedelta) -> str:
-    """Hours, minutes and seconds."""
+    """`1:02:03` or `2:03`."""
     minutes, seconds = divmod(max(int(time.total_seconds()), 0), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,7 +1,7 @@
-"""Our own numbers among Ray's metrics: each node's metrics port has them, as `ray_sa2va_...`, for Prometheus.
+"""Exports a search's numbers among Ray's metrics, as `ray_sa2va_...` on each node's metrics port, for Prometheus.
 
-Trials and lanes are named as in the records, and nothing of the images is. Ray forgets a gauge that is not set again
-within two of its reports (20 s), and an epoch may take minutes: a thread sets them again.
+Trials and lanes are named as in the records; names of images do not appear. Ray drops a gauge that is not set within
+two of its reports (20 s), but an epoch may take minutes, so a thread sets them again.
 """
 
 import threading
@@ -16,7 +16,7 @@ from tune_sa2va.results.records import TrialState
 from tune_sa2va.schedule.decision import Decision
 
 _REPEAT_S = 1.0
-"""Ray reports every second at most."""
+"""Seconds between two settings of all gauges; Ray reports at most once a second."""
 
 
 class LaneState(IntEnum):
@@ -28,7 +28,10 @@ class LaneState(IntEnum):
 
 
 class SearchMetrics:
-    """Gauges have each running trial's last epoch and each lane; decisions are counted since this run began."""
+    """A listener: gauges for the last epoch of each running trial and for each lane, a counter of ASHA's decisions.
+
+    Decisions are counted from the start of this run.
+    """
 
     def __init__(self) -> None:
         both = ("trial", "lane")
@@ -47,7 +50,7 @@ class SearchMetrics:
         self._set(lane, LaneState.BUSY)
 
     def epoch(self, trial_id: str, lane: str, record: Mapping[str, Any], decision: Decision | None) -> None:
-        """The epoch's numbers."""
+        """Sets the numbers of the epoch."""
         tags = {"trial": trial_id, "lane": lane}
         self._show(self._val_dice, record["val_dice"], tags)
         self._show(self._it_per_s, record["it_per_s"], tags)
@@ -56,18 +59,18 @@ class SearchMetrics:
             self._decisions.inc(1, {"rung": str(decision.rung), "outcome": str(decision.outcome)})
 
     def interrupted(self, trial_id: str, lane: str, reason: str) -> None:
-        """The lane is lost; another one takes its place under another name."""
+        """The lane is lost; the one that replaces it has another name."""
         self._forget(trial_id)
         self._set(lane, LaneState.LOST)
 
     def ended(self, trial_id: str, lane: str, state: TrialState, failure: str, traceback: str) -> None:
-        """The lane is free. Trials that have ended would fill the page."""
+        """The lane is idle. Gauges of the trial are dropped, since ended trials would clutter the metrics."""
         self._forget(trial_id)
         if lane:  # a trial of an earlier run may end without one
             self._set(lane, LaneState.IDLE)
 
     def close(self) -> None:
-        """Ray forgets the gauges soon after."""
+        """Stops setting the gauges; Ray drops them soon after."""
         self._closed.set()
 
     def _set(self, lane: str, state: LaneState) -> None:

@@ -1,4 +1,4 @@
-"""The view of a search from its results folder."""
+"""Reads the view of a search from its results folder."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from tune_sa2va.watch.view import Plan, View
 
 
 def plan_of(settings: SearchSettings) -> Plan:
-    """What a search was asked for, and when its runs were."""
+    """The plan of a search, with the times of its runs."""
     times = run_times(settings.folder)
     return Plan(
         name=settings.name,
@@ -34,10 +34,10 @@ def plan_of(settings: SearchSettings) -> Plan:
 
 
 def read_view(folder: Path) -> View:
-    """The view of the search as its files are now.
+    """The current view of the search in `folder`.
 
     Raises:
-        UserError: not a results folder, or a file of another version.
+        UserError: not a results folder, or a file was written by another version.
     """
     settings = SearchSettings.load(folder)
     view = View.of(plan_of(settings), read_trials(folder, None), read_epochs(folder, None))
@@ -45,7 +45,7 @@ def read_view(folder: Path) -> View:
 
 
 def with_folds_done(view: View, checkpoints: Path) -> View:
-    """The view with what lanes have noted of the epochs under way, where trials have folds."""
+    """The view, with the number of folds that each running trial has done in its current epoch."""
     if view.plan.folds == 1:
         return view
     done = {trial.trial_id: read_folds_done(checkpoints, trial.trial_id, trial.epochs + 1) for trial in view.running}

@@ -1,7 +1,7 @@
-"""What a search shows while it runs: on a terminal a live table of its lanes, elsewhere a line an epoch.
+"""What a search prints while it runs: on a terminal a live table of its lanes, elsewhere a line per epoch.
 
-It reads the records that were just written, as `tune_sa2va.status` does from another shell, but keeps the epochs that
-it was told: to read 300 trials of 15 epochs again takes 70 ms, at each event.
+It reads the records of trials, as `tune_sa2va.status` does from another shell, but keeps the epochs in memory: reading
+300 trials of 15 epochs at each event would take 70 ms.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ _NO_EPOCHS = pd.DataFrame()
 
 
 class Screen:
-    """Prints as events come; `close` it to leave the terminal whole. quiet: nothing but what goes wrong."""
+    """Prints events as they come. Call `close` to restore the terminal. quiet: print only what goes wrong."""
 
     def __init__(self, settings: SearchSettings, *, quiet: bool = False, console: Console | None = None) -> None:
         self._settings, self._quiet = settings, quiet
@@ -45,7 +45,7 @@ class Screen:
         self._closed = threading.Event()
         self._epochs: dict[tuple[str, int], Epoch] = {}
         self._read_epochs()
-        self._take()
+        self._update()
         self._state = "running"
         self._live: Live | None = None
         if self._console.is_terminal and not quiet:
@@ -56,23 +56,23 @@ class Screen:
                 refresh_per_second=_FRAMES_PER_S,
             )
             self._live.start()
-            if settings.gpus and settings.address is None:  # of another machine's GPUs nvidia-smi here knows nothing
+            if settings.gpus and settings.address is None:  # nvidia-smi sees only the GPUs of this machine
                 threading.Thread(target=self._watch_gpus, name="gpus", daemon=True).start()
-        if not quiet and not self._epochs and settings.address is None:  # other machines have caches of their own
+        if not quiet and not self._epochs and settings.address is None:  # other machines have their own caches
             threading.Thread(target=self._watch_encoding, name="encoding", daemon=True).start()
 
     def started(self, trial_id: str) -> None:
-        """A trial runs, for the first time or again."""
-        self._read_epochs()  # a resumed search may have forgotten some
-        self._take()
+        """A trial starts, for the first time or again."""
+        self._read_epochs()  # resuming may have dropped some epochs from the records
+        self._update()
 
     def epoch(self, trial_id: str, lane: str, record: Mapping[str, Any]) -> None:
-        """A trial has an epoch more: `record` holds the fields of `EpochRecord`."""
+        """A trial has finished an epoch. record: the fields of `EpochRecord`."""
         epoch = record["epoch"]
         row = {"trial_id": trial_id, "lane": lane, "ended_at": datetime.now(UTC), **record}
         self._epochs.pop((trial_id, epoch), None)  # epochs stay in the order in which they ended
         self._epochs[trial_id, epoch] = epoch_of(row)
-        self._take()
+        self._update()
         if self._live is None:
             best = self._view.best
             found = f"best {best.best_val_dice:.4f} (trial {best.trial_id})" if best else "no score yet"
@@ -84,8 +84,8 @@ class Screen:
             self._say(f"trial {trial_id}  epoch {epoch}: {record['warning']}")
 
     def ended(self, trial_id: str, state: str, reason: str = "") -> None:
-        """A trial will not go on."""
-        self._take()
+        """A trial has ended. reason: of a FAILED one."""
+        self._update()
         both = (*self._view.trials, *self._view.reruns)
         trial = next(trial for trial in both if trial.trial_id == trial_id)
         best = "" if math.isnan(trial.best_val_dice) else f", val Dice {trial.best_val_dice:.4f}"
@@ -93,17 +93,17 @@ class Screen:
         self._say(f"trial {trial_id}  {state} after {count(trial.epochs, 'epoch')}{best}{why}", wrong=bool(reason))
 
     def interrupted(self, trial_id: str, reason: str) -> None:
-        """A trial lost its workers and will go on from its last checkpoint."""
-        self._take()
+        """A trial has lost its workers and will go on from its last checkpoint."""
+        self._update()
         self._say(f"trial {trial_id}  goes on from its last checkpoint: {reason}", wrong=True)
 
     def lanes(self, lanes: int, *, before: int) -> None:
-        """A cluster can hold fewer lanes than before, or more again."""
+        """The number of lanes that the cluster can hold has changed. before: the number until now."""
         what = "A node was lost" if lanes < before else "A node came back"
         self._say(f"{what}: the search goes on with {lanes} of {self._settings.lanes} lanes.", wrong=True)
 
     def close(self) -> None:
-        """Takes the table away."""
+        """Removes the table from the terminal."""
         self._closed.set()
         if self._live:
             self._live.stop()
@@ -111,15 +111,15 @@ class Screen:
 
     def _say(self, line: str, *, wrong: bool = False) -> None:
         if wrong or not self._quiet:
-            # folded by the terminal, not by us
+            # soft_wrap: the terminal wraps long lines
             self._console.print(printable(line), markup=False, soft_wrap=True)
 
     def _read_epochs(self) -> None:
         done = self._read(read_epochs(self._settings.folder, None)).epochs
         self._epochs = {(epoch.trial_id, epoch.epoch): epoch for epoch in done}
 
-    def _take(self) -> None:
-        """The search as it is now."""
+    def _update(self) -> None:
+        """Reads the current state of the search."""
         self._view = dataclasses.replace(self._read(_NO_EPOCHS), epochs=tuple(self._epochs.values()))
         self._estimate = self._estimated(datetime.now(UTC))
 
@@ -136,21 +136,21 @@ class Screen:
         return show(view, datetime.now(UTC), self._estimate, self._gpus, self._state, runs=True)
 
     def _watch_encoding(self) -> None:
-        """Until all images are encoded, says how many are: it may take minutes before the first epoch."""
+        """Shows how many images are encoded until all are: this may take minutes before the first epoch."""
         try:
             encoding = Encoding(self._settings)
-        except (UserError, OSError):  # the lanes find it, too, and end the search with it
+        except (UserError, OSError):  # the lanes meet the same error and report it
             return
         is_said = False
         while True:
             try:
                 present, total = encoding.count()
-            except OSError:  # a file system that went away; the lanes find it, too
+            except OSError:  # a file system went away; the lanes report it
                 return
             if present == total or self._epochs or self._closed.is_set():
                 break
             self._state = f"encoding images once, {present:,} of {total:,}"
-            if self._live is None and not is_said:  # the table counts on, a log has no use for that
+            if self._live is None and not is_said:  # only the live table counts up; a log gets one line
                 self._say(self._state)
                 is_said = True
             self._closed.wait(_ENCODING_POLL_S)

@@ -1,4 +1,4 @@
-"""Whether a search runs, from the files of its results folder: also for one on another machine, or long ended."""
+"""Tells whether a search runs, has ended or was interrupted, from its files; also if it runs on another machine."""
 
 import json
 import socket
@@ -12,14 +12,14 @@ from tune_sa2va.results.records import EPOCHS_FILE, TRIALS_FILE
 from tune_sa2va.watch.view import View
 
 _SILENCE_EPOCHS = 3
-"""A search on another machine counts as running as long as its files changed within so many of its longest epochs."""
+"""A search on another machine counts as running if its files changed within this many times its longest epoch..."""
 
 _SILENCE_S = 300.0
-"""And at least so long: a lane may take minutes to open."""
+"""... or within these seconds: a lane may take minutes to open."""
 
 
 class Life(StrEnum):
-    """What a search does."""
+    """Whether a search runs, has ended, or can be resumed."""
 
     RUNNING = "running"
     ENDED = "ended"
@@ -28,14 +28,14 @@ class Life(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SearchStatus:
-    """life: what the search does. words: how we know, or what to do."""
+    """words: the state with its evidence, or what to do, for people."""
 
     life: Life
     words: str
 
 
 def pulse(folder: Path, view: View, now: datetime) -> SearchStatus:
-    """What the search of a results folder does at the moment `now`."""
+    """The status of the search in `folder` at the time `now`. view: its records."""
     owner = _owner(folder)
     here = owner.get("host") in (None, socket.gethostname())
     if lock.is_locked(folder):
@@ -51,7 +51,7 @@ def pulse(folder: Path, view: View, now: datetime) -> SearchStatus:
         return SearchStatus(Life.RUNNING, f"running on {owner['host']} (its files changed {silent_s:.0f} s ago)")
     return SearchStatus(
         Life.INTERRUPTED,
-        f"not running, and not at its end: killed or interrupted; last sign {silent_s:.0f} s ago. "
+        f"not running, and not at its end: killed or interrupted; last change {silent_s:.0f} s ago. "
         f"Go on with: python -m tune_sa2va.search --resume {folder}",
     )
 
@@ -65,6 +65,6 @@ def _owner(folder: Path) -> dict[str, object]:
 
 
 def _last_sign(folder: Path) -> datetime:
-    """When a file of the search last changed."""
+    """When a record of the search last changed."""
     files = [folder / name for name in (TRIALS_FILE, EPOCHS_FILE, "search.yaml")]
     return datetime.fromtimestamp(max(file.stat().st_mtime for file in files if file.is_file()), UTC)

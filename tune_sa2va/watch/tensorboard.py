@@ -1,8 +1,8 @@
-"""TensorBoard's event files, `tensorboard/<trial_id>/` of a results folder: `tensorboard --logdir` opens them as is.
+"""Writes TensorBoard's event files to `tensorboard/<trial_id>/` of a results folder, for `tensorboard --logdir`.
 
-Ray's own writer puts them among Tune's files, under names with `ray/tune/` before them and steps that start again after
-a restore; here a step is an epoch, and a name a column of `epochs.parquet`. Not tensorboardX's `SummaryWriter`, whose
-thread dies of a full disk, after which a write waits for ever.
+A step is an epoch, and a tag is a column of `epochs.parquet`. Ray's own writer puts the files among Tune's, prefixes
+the tags with `ray/tune/`, and its steps start again after a restore. tensorboardX's `SummaryWriter` is not used: its
+thread dies when the disk is full, and the next write then waits for ever.
 """
 
 import math
@@ -24,7 +24,7 @@ FOLDER = "tensorboard"
 
 
 class TensorBoardFiles:
-    """A run a trial; its configuration is a row of the HParams page, with its last Val Dice."""
+    """A listener that writes one TensorBoard run per trial, with its configuration and Val Dice on the HParams page."""
 
     def __init__(self, results: Path) -> None:
         self._folder = results / FOLDER
@@ -32,21 +32,21 @@ class TensorBoardFiles:
         self._configs: dict[str, TrialConfig] = {}
 
     def started(self, trial_id: str, lane: str, config: TrialConfig, epochs: int) -> None:
-        """A trial that starts anew starts a new curve."""
+        """Opens the trial's files. A trial that starts from the beginning replaces its old curves."""
         self._close(trial_id)
         folder = self._folder / trial_id
         if not epochs:
             shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
-        # Names of files have their second only: the suffix keeps two writers of one second apart.
+        # File names hold the time in seconds; the suffix separates two writers of one second.
         self._writers[trial_id] = EventsWriter(str(folder / "events"), f".after-{epochs}")
         self._configs[trial_id] = config
-        if epochs:  # what a killed search wrote of later epochs is not shown: they are told again
+        if epochs:  # hides later epochs that a killed search wrote; they will come again
             start = Event(step=epochs + 1, session_log=SessionLog(status=SessionLog.START))
             self._writers[trial_id].write_event(start)
 
     def epoch(self, trial_id: str, lane: str, record: Mapping[str, Any], decision: Decision | None) -> None:
-        """A point on each curve, on the disk."""
+        """Writes a point of each curve, and flushes."""
         writer = self._writers[trial_id]
         for name, value in record.items():
             if name != "epoch" and isinstance(value, float) and math.isfinite(value):
@@ -55,20 +55,20 @@ class TensorBoardFiles:
         writer.flush()
 
     def interrupted(self, trial_id: str, lane: str, reason: str) -> None:
-        """The next lane's epochs go into a file of their own."""
+        """Closes the file; the next lane's epochs go into a new one."""
         self._close(trial_id)
 
     def ended(self, trial_id: str, lane: str, state: TrialState, failure: str, traceback: str) -> None:
         """Writes the row of the HParams page."""
         if trial_id in self._writers:
             values = {path: _plain(value) for path, value in self._configs[trial_id].flat().items()}
-            # Of the metric only the name is written: the page takes the value from its curve.
+            # Only the metric's name matters: the page takes the value from its curve.
             for summary in hparams(values, {"val_dice": 0.0}):
                 self._writers[trial_id].write_event(Event(wall_time=time.time(), summary=summary))
         self._close(trial_id)
 
     def close(self) -> None:
-        """Trials that are under way go on in new files."""
+        """Closes all files; running trials will go on in new ones."""
         for trial_id in list(self._writers):
             self._close(trial_id)
 
@@ -78,5 +78,5 @@ class TensorBoardFiles:
 
 
 def _plain(value: Any) -> str | float | bool:
-    """What the page takes: lists are named."""
+    """A value that the page accepts; a list becomes text."""
     return value if isinstance(value, str | int | float | bool) else str(value)

@@ -1,6 +1,6 @@
-"""Where a search tells of itself beside its results folder: the terminal, and servers that the user names.
+"""Where a search reports to besides its results folder: the terminal, MLflow and Weights & Biases.
 
-Not a part of `SearchSettings`: they change nothing in the search, and an address may hold a password.
+These settings are not part of `SearchSettings`: they do not change the search, and an address may hold a password.
 """
 
 import dataclasses
@@ -23,8 +23,8 @@ _MEASURES = tuple(field.name for field in dataclasses.fields(EpochRecord) if fie
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outlets:
-    """quiet: only what goes wrong is printed while trials run. mlflow: a tracking URI. wandb: a project. Empty: off.
-    report: report.html is made at the end."""
+    """quiet: print only what goes wrong while trials run. mlflow: a tracking URI. wandb: a project. Empty: off.
+    report: make report.html at the end."""
 
     quiet: bool = False
     mlflow: str = ""
@@ -32,7 +32,7 @@ class Outlets:
     report: bool = True
 
     def check(self) -> None:
-        """Whether the packages are there, before Ray starts.
+        """Checks that the needed packages are installed, before Ray starts.
 
         Raises:
             UserError: one is missing.
@@ -59,9 +59,9 @@ class Outlets:
 
 
 class Server(tune.Callback):
-    """One of Ray's callbacks, told the numbers of each epoch and nothing else: tracebacks may name files of images.
+    """Wraps one of Ray's callbacks, and passes on only the numbers of each epoch: tracebacks may name image files.
 
-    A server that fails on the way is left alone from then on: the search matters more.
+    A server that fails during the search gets no further calls; the search goes on.
     """
 
     def __init__(self, flag: str, callback: tune.Callback) -> None:
@@ -69,42 +69,42 @@ class Server(tune.Callback):
         self._is_up = True
 
     def setup(self, *args: Any, **info: Any) -> None:
-        """Before the first trial.
+        """Connects to the server before the first trial.
 
         Raises:
-            UserError: the server does not take us.
+            UserError: the server refuses the connection.
         """
         try:
             self._callback.setup(*args, **info)
-        except Exception as error:  # of the server's own package, of any kind
+        except Exception as error:  # the server's package may raise anything
             raise UserError(
                 f"--{self._flag}: {_line(error)}. Check the address and the login, or leave it out."
             ) from error
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """A trial has a lane."""
+        """A trial has started in a lane."""
         self._tell(self._callback.on_trial_start, iteration, trials, trial, **info)
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        """A trial has an epoch more; the step is the epoch, since Tune's own count starts again after a restore."""
+        """A trial has finished an epoch. The step is the epoch, since Tune's own count restarts after a restore."""
         if "epoch" in result:
             numbers = {name: result[name] for name in _MEASURES} | {TRAINING_ITERATION: result["epoch"]}
             self._tell(self._callback.on_trial_result, iteration, trials, trial, numbers, **info)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """A trial is over; to Tune one that failed on its own account is complete, too."""
+        """A trial has ended. A FAILED trial is complete for Tune, but reported as an error to the server."""
         failed = (trial.last_result or {}).get("failure")
         event = self._callback.on_trial_error if failed else self._callback.on_trial_complete
         self._tell(event, iteration, trials, trial, **info)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """A trial lost its workers too often."""
+        """A trial has lost its workers too often."""
         self._tell(self._callback.on_trial_error, iteration, trials, trial, **info)
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
-        """The search is over."""
+        """The search has ended."""
         self._tell(self._callback.on_experiment_end, trials, **info)
 
     def _tell(self, event: Callable[..., Any], *args: Any, **info: Any) -> None:
@@ -112,9 +112,9 @@ class Server(tune.Callback):
             return
         try:
             event(*args, **info)
-        except Exception as error:  # an outage, of any kind
+        except Exception as error:  # an outage can raise anything
             self._is_up = False
-            typer.echo(f"--{self._flag} is told no more, the search goes on without it: {_line(error)}", err=True)
+            typer.echo(f"--{self._flag} is off from here, the search goes on without it: {_line(error)}", err=True)
 
 
 def _line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""A log for each trial, `logs/<trial_id>.log` of a results folder: what it was, what became of it, and why."""
+"""Writes a log for each trial, `logs/<trial_id>.log` of a results folder: configuration, epochs, decisions, end."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -14,21 +14,21 @@ FOLDER = "logs"
 
 
 class TrialLogs:
-    """Appends, so that a resumed search goes on in the same files. Times are UTC."""
+    """A listener that appends to the logs, so that a resumed search goes on in the same files. Times are UTC."""
 
     def __init__(self, results: Path) -> None:
         self._folder = results / FOLDER
         self._folder.mkdir(exist_ok=True)
 
     def started(self, trial_id: str, lane: str, config: TrialConfig, epochs: int) -> None:
-        """With the whole configuration before the first epoch."""
+        """Writes the start, with the whole configuration if the trial has no epoch yet."""
         if epochs:
             self._write(trial_id, f"resumed in {lane} after epoch {epochs}")
             return
         self._write(trial_id, f"started in {lane}", *(f"{path} = {value}" for path, value in config.flat().items()))
 
     def epoch(self, trial_id: str, lane: str, record: Mapping[str, Any], decision: Decision | None) -> None:
-        """A line, and one more for a warning or a decision of ASHA's."""
+        """Writes a line for the epoch, and one more for a warning and for a decision of ASHA."""
         peak = f", peak {record['peak_gib']:.2f} GiB" if record["peak_gib"] else ""  # 0 on a CPU
         self._write(
             trial_id,
@@ -42,15 +42,15 @@ class TrialLogs:
             self._write(trial_id, decision.words)
 
     def interrupted(self, trial_id: str, lane: str, reason: str) -> None:
-        """The lane was lost."""
+        """Writes why the lane was lost."""
         self._write(trial_id, f"{lane} was lost: {reason}")
 
     def ended(self, trial_id: str, lane: str, state: TrialState, failure: str, traceback: str) -> None:
-        """The last lines."""
+        """Writes the final state, with the reason and the traceback of a failure."""
         self._write(trial_id, f"{state}: {failure}" if failure else str(state), *traceback.splitlines())
 
     def close(self) -> None:
-        """Nothing is open between two lines."""
+        """Nothing to do: files are closed after each line."""
 
     def _write(self, trial_id: str, line: str, *more: str) -> None:
         lines = [f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {line}", *(f"    {one}" for one in more)]

@@ -1,4 +1,4 @@
-"""A search as a watcher sees it, from its records alone: the live table and `tune_sa2va.status` both show this."""
+"""The state of a search at one moment, from its records. The live table and `tune_sa2va.status` show it."""
 
 import math
 from collections import Counter
@@ -16,7 +16,7 @@ from tune_sa2va.results.settings import GRACE_PERIOD, REDUCTION_FACTOR
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What was asked for. images: how many are in each part (train, val, test); with folds all but test are val."""
+    """What a search was asked for. images: part -> number of images; with folds all but those of test count as val."""
 
     name: str
     trials: int
@@ -27,18 +27,18 @@ class Plan:
     grace_period: int = GRACE_PERIOD
     reduction_factor: int = REDUCTION_FACTOR
     reruns: int = 0
-    """At most so many confirm the best at the end."""
+    """Most reruns that confirm the best trials at the end."""
     run_started_at: datetime | None = None
-    """When this run of the search, or the last one, began; None where an older tune_sa2va did not note it."""
+    """When the current or last run of the search began; None if an older tune_sa2va did not record it."""
     earlier_runs_s: float = 0.0
-    """What the runs before it took: the time between two runs is nobody's."""
+    """Seconds that all earlier runs took, without the pauses between them."""
     folds: int = 1
-    """Adapters that a trial trains."""
+    """Adapters that each trial trains."""
 
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """An epoch that is done; `seconds` with its validation."""
+    """A finished epoch. seconds: its validation included."""
 
     trial_id: str
     epoch: int
@@ -52,7 +52,7 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class TrialView:
-    """A trial: `epochs` done so far; best_val_dice is NaN before the first."""
+    """A trial or rerun. epochs: those done so far. best_val_dice: NaN before the first epoch."""
 
     trial_id: str
     number: int
@@ -68,10 +68,10 @@ class TrialView:
 
 @dataclass(frozen=True)
 class View:
-    """The records of a search at one moment. Trials in the order in which they started, epochs as they ended.
+    """The records of a search at one moment. Trials are in the order of their start, epochs in the order of their end.
 
-    trials: the search's own. reruns: of the best, which confirm them. epochs: of both. folds_done: of running trials
-    with folds, how many of the epoch under way.
+    trials: those that the search proposed. reruns: of the best trials, to confirm them. epochs: of both. folds_done:
+    running trial's id -> folds done in its current epoch; empty without folds.
     """
 
     plan: Plan
@@ -93,28 +93,28 @@ class View:
 
     @property
     def running(self) -> list[TrialView]:
-        """Trials and reruns that have a lane now, by lane."""
+        """Trials and reruns that have a lane now, in order of lane."""
         both = (*self.trials, *self.reruns)
         return sorted((t for t in both if t.state == TrialState.RUNNING), key=lambda trial: trial.lane)
 
     @property
     def ended_reruns(self) -> list[TrialView]:
-        """Reruns that will not go on."""
+        """Reruns that have ended."""
         return [t for t in self.reruns if t.state not in (TrialState.RUNNING, TrialState.WAITING)]
 
     @property
     def ended(self) -> list[TrialView]:
-        """Trials that will not go on."""
+        """Trials that have ended."""
         return [t for t in self.trials if t.state not in (TrialState.RUNNING, TrialState.WAITING)]
 
     @cached_property
     def counts(self) -> Counter[TrialState]:
-        """Trials by state. Those that were not proposed yet are in none."""
+        """Number of trials in each state. Trials that are not proposed yet do not count."""
         return Counter(trial.state for trial in self.trials)
 
     @property
     def best(self) -> TrialView | None:
-        """The best trial so far, of those that can win."""
+        """The best trial so far. A FAILED trial cannot win; None if no other has a score."""
         can_win = [trial for trial in self.trials if trial.state != TrialState.FAILED]
         scored = [trial for trial in can_win if not math.isnan(trial.best_val_dice)]
         return max(scored, key=lambda trial: trial.best_val_dice, default=None)
@@ -124,17 +124,17 @@ class View:
         return [epoch for epoch in self.epochs if epoch.trial_id == trial_id]
 
     def best_at(self, epoch: int) -> float:
-        """The best Val Dice that any trial had at this epoch; NaN where none was there."""
+        """The best Val Dice of any trial at this epoch; NaN if none has reached it."""
         return max((e.val_dice for e in self.epochs if e.epoch == epoch and e.val_dice == e.val_dice), default=math.nan)
 
     @property
     def started_at(self) -> datetime | None:
-        """When the first trial had a lane."""
+        """When the first trial started; None before."""
         return min((trial.started_at for trial in self.trials), default=None)
 
     @property
     def last_event_at(self) -> datetime | None:
-        """When the last epoch or trial ended, or the last trial started."""
+        """When an epoch or a trial last ended, or a trial last started; None before the first."""
         times = [epoch.ended_at for epoch in self.epochs]
         both = (*self.trials, *self.reruns)
         times += [time for trial in both for time in (trial.started_at, trial.ended_at) if time is not None]
@@ -162,7 +162,7 @@ def _trial(row: Mapping[Any, Any]) -> TrialView:
 
 
 def epoch_of(row: Mapping[Any, Any]) -> Epoch:
-    """A row of `epochs.parquet`, or the same values when they were just written there."""
+    """The epoch in a row of `epochs.parquet`, or in the same values before they are read back."""
     return Epoch(
         trial_id=row["trial_id"],
         epoch=int(row["epoch"]),
