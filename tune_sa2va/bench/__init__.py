@@ -1,1 +1,1 @@
-"""Measurements anyone can rerun: how fast a step, the cache, a change of trials and a whole search are, and why."""
+"""Benchmarks that anybody can rerun: the speed of a step, of the cache, of a change of trials and of a whole search."""

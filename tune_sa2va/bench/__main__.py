@@ -1,8 +1,9 @@
 """`python -m tune_sa2va.bench step|cache|turnaround|memory|search|adds-up`: how fast training and searches are.
 
-There images are made up, features and all: no data set is needed. The numbers go to a JSON file and a table.
-`record` trains many configurations on a data set and keeps every image's counts; `replay` plays searches on them.
-`final` scores what a search with folds can export. `study` holds whole searches against the recipe over several seeds.
+These commands need no data set: images and features are made up. The numbers go to a JSON file and a table.
+`record` trains many configurations on a data set and keeps every image's counts; `replay` simulates searches on them.
+`final` scores the forms in which a search with folds can export its winner. `study` compares whole searches with the
+recipe, over several seeds.
 """
 
 import json
@@ -18,9 +19,9 @@ from tune_sa2va.errors import UserError
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 
-Model = Annotated[str, typer.Option(help="A preset's name or a checkpoint folder; 8b has random weights.")]
+Model = Annotated[str, typer.Option(help="The name of a preset, or a checkpoint folder; 8b has random weights.")]
 Out = Annotated[Path, typer.Option(help="Folder for the JSON file.")]
-Cap = Annotated[float, typer.Option(help="GiB of the card that this process may take; 0 for all of it.")]
+Cap = Annotated[float, typer.Option(help="GiB of the card that this process may use; 0: all of it.")]
 
 
 @app.command()
@@ -30,17 +31,17 @@ def step(
     cap_gib: Cap = 0.0,
     size: Annotated[list[int], typer.Option(help="Side of the square images in pixels; may be repeated.")] = [512],  # noqa: B006
     rank: Annotated[int, typer.Option(help="Rank of the adapters.")] = 64,
-    max_rank: Annotated[int, typer.Option(help="Rank that adapters are laid out for.")] = 128,
-    images: Annotated[int, typer.Option(help="Training images an epoch; a quarter as many are validated.")] = 64,
+    max_rank: Annotated[int, typer.Option(help="Rank for which the adapters' memory is laid out.")] = 128,
+    images: Annotated[int, typer.Option(help="Training images per epoch; a quarter as many are validated.")] = 64,
     dropout: Annotated[float, typer.Option(help="Dropout of the adapters.")] = 0.0,
     checkpoint: Annotated[bool, typer.Option(help="Compute activations again in the backward pass.")] = False,
     fields: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="FIELD=VALUE", help="A field of the trial, for example encoder.sam2=all."),
     ] = None,
-    curves: Annotated[bool, typer.Option(help="Compare 50 captured steps with eager ones too.")] = False,
+    curves: Annotated[bool, typer.Option(help="Also compare the losses of 50 captured steps with eager ones.")] = False,
 ) -> None:
-    """Training and validation through the loop that lanes run: it/s, ms by part, TFLOP/s, peak GiB."""
+    """Time training and validation with the loop that lanes run: it/s, ms by part, TFLOP/s, peak GiB."""
     from tune_sa2va.bench import step as steps
 
     chosen = _fields(fields or [])
@@ -70,10 +71,10 @@ def cache(
     model: Model = "tiny",
     size: Annotated[int, typer.Option(help="Side of the square images in pixels.")] = 512,
     images: Annotated[int, typer.Option(min=1, help="Images of noise to encode.")] = 32,
-    batch_size: Annotated[list[int], typer.Option(help="Pictures at once; may be repeated.")] = [1, 8],  # noqa: B006
+    batch_size: Annotated[list[int], typer.Option(help="Pictures per batch; may be repeated.")] = [1, 8],  # noqa: B006
     raw: Annotated[bool, typer.Option(help="Features before conv_s0/conv_s1, for decoders trained in full.")] = False,
 ) -> None:
-    """The feature cache: images encoded a second, MiB an image, reading cold and warm. Prints JSON."""
+    """Time the feature cache: images encoded per second, MiB per image, cold and warm reading. Prints JSON."""
     import json
 
     import torch
@@ -91,9 +92,9 @@ def turnaround(
     out: Out = Path("bench"),
     cap_gib: Cap = 0.0,
     size: Annotated[int, typer.Option(help="Side of the square images in pixels.")] = 512,
-    rank: Annotated[list[int], typer.Option(help="Ranks of the trials in turn.")] = [64, 8, 128],  # noqa: B006
+    rank: Annotated[list[int], typer.Option(help="Ranks of the trials, in order.")] = [64, 8, 128],  # noqa: B006
 ) -> None:
-    """Seconds from the end of one trial to the end of the next one's first step, in one lane."""
+    """Time the seconds from the end of one trial to the end of the next one's first step, in one lane."""
     from tune_sa2va.bench import step as steps
 
     bench = _open(model, cap_gib)
@@ -107,10 +108,10 @@ def memory(
     model: Model = "tiny",
     out: Out = Path("bench"),
     size: Annotated[list[int], typer.Option(help="Side of the square images; may be repeated.")] = [512, 1024, 768],  # noqa: B006
-    rank: Annotated[list[int], typer.Option(help="Rank that adapters are laid out for.")] = [64, 8, 128],  # noqa: B006
-    limit_s: Annotated[float, typer.Option(help="Seconds after which no case begins.")] = 240.0,
+    rank: Annotated[list[int], typer.Option(help="Rank of the adapters; may be repeated.")] = [64, 8, 128],  # noqa: B006
+    limit_s: Annotated[float, typer.Option(help="Seconds after which no new case begins.")] = 240.0,
 ) -> None:
-    """The memory estimate of `inspect` and `plan` against peaks of real trials. The file grows with each case."""
+    """Compare the memory estimate of `inspect` and `plan` with peaks of real trials. The file grows with each case."""
     from tune_sa2va.bench.memory import memories
 
     bench = _open(model, 0.0)
@@ -126,7 +127,7 @@ def memory(
     if bench.device.type != "cuda":
         print("no GPU here: the trials ran, but nothing was measured")
     if len(rows) < len(size) * len(rank):
-        print(f"--limit-s ended it: {len(size) * len(rank) - len(rows)} cases were not measured")
+        print(f"stopped by --limit-s: {len(size) * len(rank) - len(rows)} cases were not measured")
 
 
 @app.command()
@@ -134,15 +135,15 @@ def search(
     model: Model = "tiny",
     out: Out = Path("bench"),
     trials: Annotated[int, typer.Option(help="Trials of the search.")] = 32,
-    epochs: Annotated[int, typer.Option(help="Epochs of a trial at most.")] = 15,
-    data: Annotated[str, typer.Option(help="As the search's --data.", show_default="built-in images")] = "",
-    gpus: Annotated[int, typer.Option(help="As the search's --gpus; a lane each.")] = 0,
+    epochs: Annotated[int, typer.Option(help="Most epochs of a trial.")] = 15,
+    data: Annotated[str, typer.Option(help="As --data of a search.", show_default="built-in images")] = "",
+    gpus: Annotated[int, typer.Option(help="As --gpus of a search; a lane each.")] = 0,
     lanes: Annotated[int, typer.Option(help="Without GPUs: lanes on the CPU.")] = 2,
-    run: Annotated[Path | None, typer.Option(help="Run none: look at this results folder.")] = None,
-    parts: Annotated[Path | None, typer.Option(help="Folder of bench JSON to predict the search from.")] = None,
-    size: Annotated[int, typer.Option(help="Side of the images in --parts.")] = 512,
+    run: Annotated[Path | None, typer.Option(help="Analyse this results folder instead of running a search.")] = None,
+    parts: Annotated[Path | None, typer.Option(help="Folder of bench JSON from which to predict the search.")] = None,
+    size: Annotated[int, typer.Option(help="Side of the images in --parts, in pixels.")] = 512,
 ) -> None:
-    """A real search: how each lane's time splits from its first step on, and predicted against measured time."""
+    """Run a search: how each lane spends its time from its first step on, and predicted against measured time."""
     from tune_sa2va.bench.lane_split import PARTS
     from tune_sa2va.bench.report import show, write_json
     from tune_sa2va.bench.search import account, run_search
@@ -173,12 +174,12 @@ def adds_up(
     out: Out = Path("bench"),
     size: Annotated[int, typer.Option(help="Side of the images in pixels.")] = 512,
     trials: Annotated[int, typer.Option(help="Trials of the search.")] = 32,
-    epochs: Annotated[int, typer.Option(help="Epochs of a trial at most.")] = 15,
+    epochs: Annotated[int, typer.Option(help="Most epochs of a trial.")] = 15,
     train_images: Annotated[int, typer.Option(help="Training images.")] = 976,
     val_images: Annotated[int, typer.Option(help="Validation images.")] = 244,
     lanes: Annotated[list[int], typer.Option(help="GPUs; may be repeated.")] = [1, 4, 8],  # noqa: B006
 ) -> None:
-    """What measured parts add up to: the time of a search, by playing its lanes through ASHA's rule."""
+    """Predict the time of a search from measured parts, by simulating its lanes with ASHA's rule."""
     from dataclasses import asdict
 
     from tune_sa2va.bench.adds_up import Load, parts_of_benchmarks, predict
@@ -199,23 +200,23 @@ def adds_up(
 
 @app.command()
 def record(
-    data: Annotated[str, typer.Option(help="As the search's --data; every image is used.")],
-    out: Annotated[Path, typer.Option(help="Folder of the recording; one that is there goes on.")],
+    data: Annotated[str, typer.Option(help="As --data of a search; every image is used.")],
+    out: Annotated[Path, typer.Option(help="Folder of the recording; an existing one is continued.")],
     model: Model = "tiny",
     space: Annotated[
-        str, typer.Option(help="As the search's --space; the points are random, the recipe first.")
+        str, typer.Option(help="As --space of a search; the recipe and random points are trained.")
     ] = "wide",
-    configurations: Annotated[int, typer.Option(min=1, help="Points of the space.")] = 64,
+    configurations: Annotated[int, typer.Option(min=1, help="Number of points of the space.")] = 64,
     folds: Annotated[int, typer.Option(min=2, help="Group folds of all images.")] = 5,
-    seeds: Annotated[int, typer.Option(min=1, help="Adapters of each configuration and fold.")] = 2,
-    epochs: Annotated[int, typer.Option(min=1, help="Epochs of each.")] = 15,
-    processes: Annotated[int, typer.Option(min=1, help="Trials side by side.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="Adapters per configuration and fold.")] = 2,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs per adapter.")] = 15,
+    processes: Annotated[int, typer.Option(min=1, help="Trials that run in parallel.")] = 1,
     minutes: Annotated[
-        float | None, typer.Option(min=0.0, help="Stop in order after so many; call again to go on.")
+        float | None, typer.Option(min=0.0, help="Stop cleanly after this many minutes; call again to go on.")
     ] = None,
     compiled: Annotated[bool, typer.Option(help="Compile layers, as lanes do; on a GPU.")] = True,
 ) -> None:
-    """Whole runs of many configurations, with the counts of every image out of its fold: what `replay` plays on."""
+    """Train many configurations to the end and record every image's counts out of its fold, for `replay`."""
     from tune_sa2va.bench.record.command import record as make
     from tune_sa2va.bench.record.plan import RecordingPlan
 
@@ -229,9 +230,9 @@ def record(
 def replay(
     files: Annotated[list[Path], typer.Argument(help="Recordings, each with configurations.parquet beside it.")],
     out: Annotated[Path, typer.Option(help="Folder for the tables and the figure.")] = Path("replay"),
-    searches: Annotated[int, typer.Option(min=1, help="Searches of each rule, each on a split of its own.")] = 200,
+    searches: Annotated[int, typer.Option(min=1, help="Searches per rule, each on its own split.")] = 200,
 ) -> None:
-    """Searches played on recordings in simulated time: what each rule of stopping and choosing gains and costs."""
+    """Simulate searches on recordings: what each rule for stopping and choosing gains and costs."""
     from tune_sa2va.bench.replay.command import replay as play
 
     play(files, out, searches=searches)
@@ -239,25 +240,25 @@ def replay(
 
 @app.command()
 def final(
-    data: Annotated[str, typer.Option(help="As the search's --data.")],
+    data: Annotated[str, typer.Option(help="As --data of a search.")],
     configurations: Annotated[Path, typer.Option(help="configurations.parquet of a recording.")],
-    numbers: Annotated[str, typer.Option(help="Of its configurations, with commas between.")] = "0",
-    out: Annotated[Path, typer.Option(help="Folder for pieces and table; one that is there goes on.")] = Path("final"),
+    numbers: Annotated[str, typer.Option(help="Numbers of its configurations, separated by commas.")] = "0",
+    out: Annotated[Path, typer.Option(help="Folder of pieces and table; continued if it exists.")] = Path("final"),
     model: Model = "tiny",
     resplits: Annotated[int, typer.Option(min=1, help="Draws of the locked patients.")] = 8,
-    folds: Annotated[int, typer.Option(min=2, help="Adapters of each configuration.")] = 5,
-    epochs: Annotated[int, typer.Option(min=1, help="Of each training.")] = 15,
-    processes: Annotated[int, typer.Option(min=1, help="Side by side.")] = 1,
+    folds: Annotated[int, typer.Option(min=2, help="Adapters per configuration.")] = 5,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs per training.")] = 15,
+    processes: Annotated[int, typer.Option(min=1, help="Processes that run in parallel.")] = 1,
     compiled: Annotated[bool, typer.Option(help="Compile layers, as lanes do; on a GPU.")] = True,
 ) -> None:
-    """What each form of --final scores on locked images: one fold's adapter, the mean, the ensemble, a refit."""
+    """Score each form of --final on locked images: one fold's adapter, the average, the ensemble, a refit."""
     from tune_sa2va.bench.final.command import final as measure
 
     try:
         chosen = [int(number) for number in numbers.split(",")]
     except ValueError as error:
         raise UserError(
-            f"--numbers {numbers}: must be whole numbers with commas between, for example 0,10,20."
+            f"--numbers {numbers}: must be whole numbers separated by commas, for example 0,10,20."
         ) from error
     measure(
         data, configurations, chosen, out,
@@ -267,24 +268,24 @@ def final(
 
 @app.command()
 def study(
-    data: Annotated[str, typer.Option(help="As the search's --data.")],
-    out: Annotated[Path, typer.Option(help="Folder of the study; one that is there goes on.")],
+    data: Annotated[str, typer.Option(help="As --data of a search.")],
+    out: Annotated[Path, typer.Option(help="Folder of the study; an existing one is continued.")],
     model: Model = "tiny",
-    seeds: Annotated[int, typer.Option(min=1, help="Each is one of split, sampler and training together.")] = 5,
-    trials: Annotated[int, typer.Option(min=1, help="Of each search.")] = 24,
-    epochs: Annotated[int, typer.Option(min=1, help="Of a trial at most.")] = 15,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds, each for split, sampler and training together.")] = 5,
+    trials: Annotated[int, typer.Option(min=1, help="Trials per search.")] = 24,
+    epochs: Annotated[int, typer.Option(min=1, help="Most epochs of a trial.")] = 15,
     row: Annotated[
-        list[str] | None, typer.Option(help="A search to make; may be given again.", show_default="all of them")
+        list[str] | None, typer.Option(help="A search to make; may be repeated.", show_default="all of them")
     ] = None,
-    gpus: Annotated[int, typer.Option(min=0, help="As the search's --gpus.")] = 0,
+    gpus: Annotated[int, typer.Option(min=0, help="As --gpus of a search.")] = 0,
     lanes: Annotated[int, typer.Option(min=1, help="Without GPUs: lanes on the CPU.")] = 2,
-    processes: Annotated[int, typer.Option(min=1, help="Searches side by side.")] = 1,
+    processes: Annotated[int, typer.Option(min=1, help="Searches that run in parallel.")] = 1,
     minutes: Annotated[
-        float | None, typer.Option(min=0.0, help="Stop in order after so many; call again to go on.")
+        float | None, typer.Option(min=0.0, help="Stop cleanly after this many minutes; call again to go on.")
     ] = None,
-    unet_epochs: Annotated[int, typer.Option(min=0, help="Of the U-Net, which needs MONAI; 0: none.")] = 200,
+    unet_epochs: Annotated[int, typer.Option(min=0, help="Epochs of the U-Net, which needs MONAI; 0: no U-Net.")] = 200,
 ) -> None:
-    """What the tool finds on a data set beside the usual recipe: searches by several rules, a table and figures."""
+    """Compare the usual recipe with searches by several rules on a data set: a table and figures."""
     from tune_sa2va.bench.study.cells import StudyPlan
     from tune_sa2va.bench.study.command import study as make
     from tune_sa2va.bench.study.rows import SEARCHES
@@ -300,12 +301,12 @@ def study(
 
 
 def _fields(texts: list[str]) -> tuple[tuple[str, Any], ...]:
-    """`FIELD=VALUE` each; a value that is JSON is read as such."""
+    """Parses each `FIELD=VALUE`; a value that is JSON is read as JSON, any other as text."""
     pairs = []
     for text in texts:
         field, _, value = text.partition("=")
         if field not in RECIPE.flat():
-            raise UserError(f"--set {text}: no field of a trial. Give FIELD=VALUE, for example encoder.sam2=all.")
+            raise UserError(f"--set {text}: not a field of a trial. Give FIELD=VALUE, for example encoder.sam2=all.")
         try:
             pairs.append((field, json.loads(value)))
         except ValueError:

@@ -1,7 +1,7 @@
-"""What measured parts add up to: the time of a search, by playing its lanes through ASHA's own rule.
+"""Predicts the time of a search from measured parts, by simulating its lanes with ASHA's own rule.
 
-The parts come from benchmark files or from a search's own records; the second answers whether the play is right, the
-first whether the benchmarks tell what a search will take.
+The parts come from benchmark files or from a search's own records. The records test whether the simulation is right,
+the benchmark files whether benchmarks predict the time of a search.
 """
 
 import json
@@ -21,8 +21,8 @@ from tune_sa2va.schedule.expected_length import SIMULATIONS, SimulatedSearch, si
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parts:
-    """Seconds. train, val: an epoch's; between_epochs: checkpoint and engine; turnaround: from the end of one trial to
-    the next one's first step; opening: what a lane's first epoch takes more, compilation above all."""
+    """Measured seconds. train, val: of one epoch. between_epochs: checkpoint and engine. turnaround: from the end of a
+    trial to the next one's first step. opening: extra time of a lane's first epoch, mostly compilation."""
 
     train_s: float
     val_s: float
@@ -34,7 +34,7 @@ class Parts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Load:
-    """What a search is asked to do."""
+    """The size of a search. epochs: most of a trial."""
 
     trials: int
     epochs: int
@@ -42,10 +42,10 @@ class Load:
 
 
 def parts_of_benchmarks(folder: Path, *, side_px: int, train_images: int, val_images: int) -> Parts:
-    """From the files of `bench step` and `bench turnaround` in a folder.
+    """The parts in the files that `bench step` and `bench turnaround` wrote to a folder.
 
-    opening: the longest first epoch found, in which kernels were compiled. turnaround: the mean of all but the first
-    trial. What passes between two epochs of a trial is in no such file, and taken as nothing.
+    opening: the longest first epoch, in which kernels were compiled. turnaround: the mean of all but the first trial.
+    The time between two epochs of a trial is in neither file, and taken as 0.
 
     Raises:
         UserError: the folder lacks a file for images of this size.
@@ -57,7 +57,7 @@ def parts_of_benchmarks(folder: Path, *, side_px: int, train_images: int, val_im
             f"{folder}: needs step*.json with images of {side_px}x{side_px} and turnaround.json with two trials, got "
             f"{len(step)} and {len(turns)} such cases. Run `bench step --size {side_px}` and `bench turnaround` there."
         )
-    chosen = min(step, key=lambda case: case["val_ms_per_image"])  # with most images: its batches are full
+    chosen = min(step, key=lambda case: case["val_ms_per_image"])  # the case with most images, whose batches are full
     return Parts(
         train_s=train_images * chosen["train_ms_per_image"] / 1e3,
         val_s=val_images * chosen["val_ms_per_image"] / 1e3,
@@ -69,7 +69,7 @@ def parts_of_benchmarks(folder: Path, *, side_px: int, train_images: int, val_im
 
 
 def parts_of_records(epochs: pd.DataFrame) -> Parts:
-    """A search's own parts, each lane's first epoch apart."""
+    """The parts of a search from its own epochs; the first epoch of each lane gives `opening`."""
     first = epochs.sort_values("ended_at").groupby("lane").head(1).index
     later = epochs.drop(first) if len(epochs) > len(first) else epochs
     together = split_lanes(epochs)[-1]
@@ -87,9 +87,9 @@ def parts_of_records(epochs: pd.DataFrame) -> Parts:
 
 
 def predict(parts: Parts, load: Load, lengths: Sequence[int] | None = None) -> dict[str, Any]:
-    """Seconds from the first step to the last epoch's end: mean, 10% and 90% points, and shares of all lanes' time.
+    """Seconds from the first step to the last epoch's end (mean, 10% and 90% quantiles), and shares of lanes' time.
 
-    lengths: epochs of each trial, where they are known; ASHA is played otherwise.
+    lengths: epochs of each trial, if known; None: ASHA is simulated.
     """
     played = [
         simulate(
@@ -112,8 +112,8 @@ def predict(parts: Parts, load: Load, lengths: Sequence[int] | None = None) -> d
 
 
 def compare(folder: Path, epochs: pd.DataFrame, load: Load, given: Parts | None) -> list[dict[str, Any]]:
-    """Predicted against measured: by the search's own parts for the epochs it ran and for what ASHA was expected to
-    let run, and by `given` parts."""
+    """Rows of predicted against measured time: from the search's own parts and from `given` ones, each for the epochs
+    that were run and for those that a simulation of ASHA expects."""
     begun = (epochs["ended_at"] - pd.to_timedelta(epochs["seconds"], unit="s")).min()
     measured_s = (epochs["ended_at"].max() - begun).total_seconds()
     counted = Counter(epochs["trial_id"])

@@ -1,4 +1,4 @@
-"""How fast images are encoded into the feature cache and read back, and how much they take."""
+"""Measures how fast images are encoded into the feature cache and read back, and how large their features are."""
 
 import os
 import tempfile
@@ -32,9 +32,10 @@ def bench_cache(
     raw_high_res: bool,
     folder: Path | None = None,
 ) -> dict[str, Any]:
-    """Pictures a second by batch size (decoding, resizing, encoding, writing, flushing), and reading, cold and warm.
+    """Pictures per second by batch size (decoding, resizing, encoding, writing, flushing), and cold and warm reading.
 
-    Pictures are noise: the encoders' time does not depend on what they show. folder: on the disk to measure.
+    Pictures are noise, since the encoders' time does not depend on content. folder: one on the disk to measure; None:
+    the system's temporary folder.
     """
     base = model_folder(model_name)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
@@ -66,7 +67,7 @@ def _make_samples(folder: Path, side_px: int, images: int) -> list[Sample]:
 
 
 def _encode(cache: FeatureCache, model: Sa2VA, wanted: Sequence[Picture], batch_size: int) -> dict[str, Any]:
-    """The first batch is not timed: kernels are chosen and loaded in it."""
+    """Encodes all pictures. The first batch is not timed, because kernels are selected and loaded in it."""
     on_gpu = model.no_mem_embed.device.type == "cuda"
     fill(cache, model, wanted[:batch_size], batch_size=batch_size)
     if on_gpu:
@@ -82,7 +83,7 @@ def _encode(cache: FeatureCache, model: Sa2VA, wanted: Sequence[Picture], batch_
 
 
 def _read(cache: FeatureCache, samples: Sequence[Sample], files: Sequence[Path]) -> list[dict[str, Any]]:
-    """Mapped features with a value a page used, which brings every page in; and copies into one buffer."""
+    """Times memory-mapped features, reading one value per page to load every page, and copies into one buffer."""
     longest = max(cache.num_bytes(sample) for sample in samples)
     buffer = torch.empty(longest, dtype=torch.uint8, pin_memory=torch.cuda.is_available())
     gib = sum(path.stat().st_size for path in files) / 2**30
@@ -115,7 +116,7 @@ def _read(cache: FeatureCache, samples: Sequence[Sample], files: Sequence[Path])
 
 
 def _forget(files: Sequence[Path]) -> None:
-    """Drop the files from the page cache, as after a restart."""
+    """Drops the files from the page cache, as after a restart."""
     for path in files:
         with path.open("rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

@@ -1,4 +1,4 @@
-"""Images with cached features, made up: random numbers of the true shapes, for timing without data or encoders."""
+"""Made-up images with features: random numbers of the true shapes, for timing without data or encoders."""
 
 from dataclasses import dataclass, replace
 
@@ -18,7 +18,7 @@ _NUM_DISTINCT = 16
 
 @dataclass(frozen=True, slots=True)
 class MadeUpImages:
-    """`count` images of one size; 16 are distinct. Truths are stripes: about a tenth is vessel."""
+    """`count` images of one size, at most 16 of them distinct. Truths are stripes: about a tenth is vessel."""
 
     examples: tuple[Example, ...]
     count: int
@@ -26,7 +26,7 @@ class MadeUpImages:
 
     @classmethod
     def make(cls, model: Sa2VA, name: str, *, height: int, width: int, count: int) -> "MadeUpImages":
-        """For the model of folder or preset `name`."""
+        """Images for `model`, which was loaded from the folder or preset `name`."""
         generator = torch.Generator().manual_seed(0)
         dims, dtype = model.dims, model.no_mem_embed.dtype
         tokens = dims.tokens_per_tile * num_tiles(width, height, dims)
@@ -55,7 +55,7 @@ class MadeUpImages:
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """All are asked for one thing."""
+        """One text for all images."""
         return ("",) * self.count
 
     def on_cpu(self, index: int) -> Example:
@@ -63,11 +63,11 @@ class MadeUpImages:
         return self.examples[index % len(self.examples)]
 
     def in_epoch(self, epoch: int, *, seed: int, augment: Augment) -> "MadeUpImages":
-        """The same in every epoch: there is nothing to turn."""
+        """The same images in every epoch: they are not augmented."""
         return self
 
     def with_pixels(self, *, sam2: bool, vision: bool, strength: float) -> "MadeUpImages":
-        """The same with pixels for those encoders, of noise; another view of each where there is a strength."""
+        """The same images with pixels of noise for these encoders; with an augmented view of each if `strength` > 0."""
         generator = torch.Generator().manual_seed(1)
         examples = []
         for number, example in enumerate(self.examples):
@@ -85,5 +85,5 @@ class MadeUpImages:
 
     @property
     def num_tokens(self) -> int:
-        """Text and image tokens of a sequence."""
+        """Number of text and image tokens in a sequence."""
         return len(self.examples[0].tokens.input_ids)

@@ -1,8 +1,8 @@
-"""Where the lanes' time went in a search, from the records that every results folder has.
+"""Splits the time of a search's lanes into parts, from the records that every results folder has.
 
-Training and evaluation are what the worker measured. What lies between two epochs in a lane and belongs to neither is
-engine (checkpoint, Tune, records) where both are of one trial, and turnaround where the second begins another trial.
-A lane is idle from its last epoch to the search's last. What an interrupted search waited is engine or turnaround.
+Training and evaluation are measured by the worker. The time between two epochs of a lane is `engine` (checkpoint, Tune,
+records) if both belong to one trial, and `turnaround` if the second belongs to the next trial. A lane is idle from its
+last epoch to the last epoch of the search. Pauses of an interrupted search count as engine or turnaround.
 """
 
 from typing import Any
@@ -13,9 +13,9 @@ PARTS = ("training", "evaluation", "turnaround", "engine", "idle")
 
 
 def split_lanes(epochs: pd.DataFrame) -> list[dict[str, Any]]:
-    """A row a lane: seconds of each part from its first step on, their sum, and the share of work in it, 0 to 1.
+    """A row per lane: seconds of each part from its first step on, their sum, and the share of work, in [0, 1].
 
-    epochs: as `read_epochs` gives them, at least one. The last row is all lanes together.
+    epochs: as `read_epochs` returns them; at least one. The last row is the sum over all lanes.
     """
     last = epochs["ended_at"].max()
     rows = [_of_lane(str(name), lane.sort_values("ended_at"), last) for name, lane in epochs.groupby("lane")]

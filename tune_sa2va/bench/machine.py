@@ -1,4 +1,4 @@
-"""What a measurement was made on, and the ceiling that its numbers are held against."""
+"""Describes the machine of a measurement, and measures its peak speed and memory for comparison."""
 
 import platform
 import statistics
@@ -29,7 +29,7 @@ def describe(device: torch.device) -> dict[str, Any]:
 
 
 def matmul_tflops(device: torch.device, dtype: torch.dtype) -> float:
-    """TFLOP/s of a large square product of random numbers: what this machine gives in this run, not a data sheet."""
+    """TFLOP/s of a large square matrix product of random numbers: measured now, not taken from a data sheet."""
     side = 8192 if device.type == "cuda" else 1024
     a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     return 2 * side**3 / median_ms(lambda: a @ b, device, repeats=10) / 1e9
@@ -50,16 +50,16 @@ def median_ms(function: Callable[[], object], device: torch.device, *, repeats: 
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait for everything given to the device."""
+    """Waits until the device has finished all work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def peak_gib(device: torch.device) -> dict[str, float]:
-    """Most memory that the allocator held since the last reset, and what the card has lost besides; zeros on a CPU.
+    """Peak memory that the allocator reserved since the last reset, and memory used outside it; zeros on a CPU.
 
-    Not what tensors took: the ones inside a replayed CUDA graph are in no count. outside: the context, kernels and
-    graphs of this process, and all that other processes have.
+    Allocated memory is not reported, because tensors inside a replayed CUDA graph are not counted. outside: the
+    context, kernels and graphs of this process, and everything of other processes.
     """
     if device.type != "cuda":
         return {"reserved_gib": 0.0, "outside_gib": 0.0}

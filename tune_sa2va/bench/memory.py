@@ -1,7 +1,8 @@
-"""The memory estimate against the card: what trials of each rank and image size really make the allocator hold.
+"""Compares the memory estimate with the memory that real trials of each rank and image size reserve on the card.
 
-One process measures all cases on one loaded model, which keeps the call short: torch.compile makes kernels for the
-first shapes, then for any. What graphs and batches take is the same. Nothing of a case is left when the next begins.
+One process measures all cases on one loaded model, which saves time: torch.compile makes kernels for the first shapes,
+then for all shapes. Graphs and batches take the same memory as in a process of their own, and everything of a case is
+freed before the next begins.
 """
 
 import gc
@@ -17,13 +18,13 @@ from tune_sa2va.model.preprocess import num_tiles
 from tune_sa2va.train.memory import estimate_memory
 
 _TRAIN_IMAGES, _VAL_IMAGES = 3, 16
-"""The first call of a step runs as it is, the second is captured, the third replayed; validation has batches of 8."""
+"""The first call of a step runs eagerly, the second is captured, the third replayed; validation has batches of 8."""
 
 
 def memories(
     bench: Bench, sides_px: Sequence[int], ranks: Sequence[int], *, limit_s: float
 ) -> Iterator[dict[str, Any]]:
-    """Estimate and measurement of each case; none begins after `limit_s`. On a CPU nothing is measured (None)."""
+    """Estimate and measurement of each case; none begins after `limit_s` seconds. On a CPU, measurements are None."""
     started = time.monotonic()
     for side in sides_px:
         for r in ranks:

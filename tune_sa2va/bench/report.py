@@ -1,4 +1,4 @@
-"""A benchmark's numbers as JSON and as a table."""
+"""Writes a benchmark's numbers as JSON, and prints them as a table."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,13 +12,13 @@ from tune_sa2va.durable import write_whole
 
 
 def write_json(path: Path, numbers: Mapping[str, Any]) -> None:
-    """Write everything measured to `path`."""
+    """Writes the numbers to `path` as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, (json.dumps(numbers, indent=1) + "\n").encode())
 
 
 def show(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """Print rows as a table; a column that a row lacks is empty."""
+    """Prints rows as a table. A cell is empty if the row lacks the column."""
     table = Table(title=title)
     for column in columns:
         table.add_column(column, justify="right")

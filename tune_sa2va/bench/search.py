@@ -1,4 +1,4 @@
-"""A whole search by the search command itself, and where its time went."""
+"""Runs a whole search with the search command, and reports where its time went."""
 
 import os
 import subprocess
@@ -17,16 +17,16 @@ from tune_sa2va.results.settings import SearchSettings
 
 
 def run_search(out: Path, name: str, flags: list[str]) -> dict[str, Any]:
-    """Runs `python -m tune_sa2va.search` and waits: its wall time, and the machine's load before and after.
+    """Runs `python -m tune_sa2va.search`. Returns its wall time, and the machine's load before and after.
 
     Raises:
-        UserError: the search failed; it has said why.
+        UserError: the search failed; it has printed the reason.
     """
     before, started = os.getloadavg()[0], time.monotonic()
     command = [sys.executable, "-m", "tune_sa2va.search", "--quiet", "--out", str(out), "--name", name, *flags]
     code = subprocess.run(command, check=False).returncode  # noqa: S603 - our own command
     if code:
-        raise UserError(f"{' '.join(command[1:])}: left with code {code}, wanted 0. Its last lines say why.")
+        raise UserError(f"{' '.join(command[1:])}: ended with exit code {code}, wanted 0. Its last lines say why.")
     return {
         "wall_s": time.monotonic() - started,
         "cores": os.cpu_count(),
@@ -37,16 +37,16 @@ def run_search(out: Path, name: str, flags: list[str]) -> dict[str, Any]:
 
 
 def account(folder: Path, parts: Path | None, side_px: int) -> dict[str, Any]:
-    """Where the lanes' time of a finished search went, and what was to be expected.
+    """How the lanes of a finished search spent their time, and predictions of that time.
 
-    parts: a folder of benchmark files, for images of `side_px`, to predict the search from.
+    parts: a folder of benchmark files, for images of `side_px`, from which the search is also predicted; None: not.
 
     Raises:
         UserError: the folder holds no search with an epoch, or `parts` lacks a file.
     """
     epochs, settings = read_epochs(folder), SearchSettings.load(folder)
     if epochs.empty:
-        raise UserError(f"{folder}: no trial has finished an epoch, wanted a search that ran. Name another folder.")
+        raise UserError(f"{folder}: no trial has finished an epoch, so there is nothing to time. Give another folder.")
     images = pd.read_parquet(folder / "split.parquet")["split"].value_counts()
     given = None
     if parts is not None:

@@ -1,4 +1,4 @@
-"""How fast training and validation are on one device, measured through the very loop that a lane runs."""
+"""Measures how fast training and validation are on one device, with the same loop that a lane runs."""
 
 import time
 from dataclasses import dataclass
@@ -24,7 +24,10 @@ from tune_sa2va.train.workbench import open_model
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Case:
-    """One thing to measure: images of one size through trials of one rank, stored for ranks up to `max_rank`."""
+    """One case to measure: images of one size, and adapters of rank `r`, laid out for ranks up to `max_rank`.
+
+    fields: further fields of the trial, as (dotted path, value).
+    """
 
     height: int
     width: int
@@ -39,7 +42,7 @@ class Case:
 
     @property
     def config(self) -> TrialConfig:
-        """The recipe at this rank, with `fields`."""
+        """The recipe with this rank and `fields`."""
         return RECIPE.replace(
             {
                 "lora.r": self.r,
@@ -53,7 +56,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """A loaded model and what loading took."""
+    """A loaded model, the seconds of loading it, and the device's speed in large matrix products."""
 
     model: Sa2VA
     name: str
@@ -65,7 +68,7 @@ class Bench:
     def open(
         cls, settings: ModelSettings, device: torch.device, *, runs_sam2: bool = False, runs_vision: bool = False
     ) -> "Bench":
-        """Load the model, encoders that steps do not run off the card as when training starts."""
+        """Loads the model, and releases the encoders that steps do not run, as a lane does before training."""
         started = time.perf_counter()
         model = open_model(settings, device)
         release_encoders(model, sam2=not runs_sam2, vision=not runs_vision)
@@ -75,9 +78,9 @@ class Bench:
 
 
 def measure(bench: Bench, case: Case, *, eager: bool = False) -> dict[str, Any]:
-    """Numbers of one case; the first epoch compiles and captures, the second is measured.
+    """The numbers of one case. The first epoch compiles and captures; the second is timed.
 
-    later_reserved_gib: of the second epoch alone.
+    reserved_gib: peak over both epochs. later_reserved_gib: peak of the second epoch.
     """
     if bench.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(bench.device)
@@ -94,7 +97,7 @@ def measure(bench: Bench, case: Case, *, eager: bool = False) -> dict[str, Any]:
         epochs = trial.epochs()
         next(epochs)
         first, peak = time.perf_counter(), peak_gib(bench.device)
-        record = next(epochs)  # looks at its own peak: the one with captures in it is taken above
+        record = next(epochs)  # an epoch resets the peak, so that of the first one is read above
         later = peak_gib(bench.device)
     finally:
         trial.close()
@@ -123,16 +126,17 @@ def measure(bench: Bench, case: Case, *, eager: bool = False) -> dict[str, Any]:
 
 
 def _images(config: TrialConfig, source: MadeUpImages) -> MadeUpImages:
-    """With pixels, where a trial of `config` runs an encoder in its steps."""
+    """The images, with pixels if a trial of `config` runs an encoder in its steps."""
     if not (config.runs_sam2 or config.runs_vision):
         return source
     return source.with_pixels(sam2=config.runs_sam2, vision=config.runs_vision, strength=config.data.strength)
 
 
 def step_flops(model: Sa2VA, tokens: int) -> float:
-    """Floating point operations of a step that nothing can avoid: the language model's products, there and back.
+    """Least floating point operations of a step: the language model's matrix products, forward and backward.
 
-    2 a weight and token forward, 2 backward (no gradient of frozen weights), and causal attention's two products.
+    Per weight and token, 2 forward and 2 backward (frozen weights get no gradient), plus the two products of causal
+    attention.
     """
     llm = model.dims.language_model
     weights = sum(weight.numel() for weight in model.language_model.model.layers.parameters())
@@ -141,7 +145,7 @@ def step_flops(model: Sa2VA, tokens: int) -> float:
 
 
 def parts(bench: Bench, case: Case) -> dict[str, float]:
-    """Milliseconds of a step's parts, each captured by itself (eager on a CPU)."""
+    """Milliseconds of each part of a step, captured separately (eager on a CPU)."""
     engine = Engine(bench.model, max_rank=case.max_rank)
     engine.checkpointed = case.checkpointed
     stepper = engine.stepper(case.config)
@@ -184,17 +188,17 @@ def parts(bench: Bench, case: Case) -> dict[str, float]:
 
 
 def loss_curves(bench: Bench, case: Case, *, steps: int = 50) -> dict[str, Any]:
-    """Losses of the first steps, captured and eager, each against eager ones in fp32 with the same weights.
+    """Losses of the first steps, captured and eager, each compared with eager ones in fp32 with the same weights.
 
-    Compiled kernels round less often than eager ones, so the two differ. What counts is that the captured steps are no
-    farther from the fp32 ones than the eager steps are. On a CPU all three are the same.
+    Compiled kernels round less often than eager ones, so the two differ. Captured steps are right if they are no
+    farther from fp32 than the eager steps are. On a CPU all three are equal.
     """
     curves = {name: _curve(bench, case, steps, eager=name == "eager") for name in ("captured", "eager")}
     dtypes = {name: tensor.dtype for name, tensor in bench.model.named_parameters()}
     bench.model.float()
     curves["eager_fp32"] = _curve(bench, case, steps, eager=True)
     for name, tensor in bench.model.named_parameters():
-        tensor.data = tensor.data.to(dtypes[name])  # exact: the values came from there
+        tensor.data = tensor.data.to(dtypes[name])  # exact, since the values came from this type
     found = {name: torch.tensor(curve) for name, curve in curves.items()}
     pairs = (("captured", "eager"), ("captured", "eager_fp32"), ("eager", "eager_fp32"))
     differences = {f"{a} - {b}": (found[a] - found[b]).abs() for a, b in pairs}
@@ -227,9 +231,9 @@ def _curve(bench: Bench, case: Case, steps: int, *, eager: bool) -> list[float]:
 
 
 def turnarounds(bench: Bench, case: Case, ranks: tuple[int, ...]) -> list[dict[str, float]]:
-    """For trials of these ranks in a row: seconds from the end of one to the end of the next one's first step.
+    """For consecutive trials of these ranks: seconds from the end of one to the end of the next one's first step.
 
-    The first pays compilation and capture. Each trial trains on two images, so that the second step replays a graph.
+    The first trial includes compilation and capture. Each trial trains on one image.
     """
     engine = Engine(bench.model, max_rank=max(ranks))
     first, rest = (
@@ -249,33 +253,3 @@ def turnarounds(bench: Bench, case: Case, ranks: tuple[int, ...]) -> list[dict[s
         })  # fmt: skip
     engine.forget()
     return results
-
-
-def profile(bench: Bench, case: Case) -> str:
-    """A table of the kernels in which a few captured steps spend their time."""
-    engine = Engine(bench.model, max_rank=case.max_rank)
-    stepper = engine.stepper(case.config)
-    source = MadeUpImages.make(bench.model, bench.name, height=case.height, width=case.width, count=1)
-    config = case.config
-    adapters = TrialAdapters(
-        bench.model, config.lora, config.train.full_modules, seed=0, store=stepper.store, encoder=config.encoder
-    )
-    stepper.reset(case.config.loss, case.config.optimizer)
-    (fed,) = engine.feed(with_answer=False).whole(source, [0], batch_size=1)
-
-    def step() -> None:
-        stepper.accumulate(fed.batch, fed.shape, chunk_size=1)
-        stepper.update(0.0)
-
-    for _ in range(3):
-        step()
-    synchronize(bench.device)
-    activities = [torch.profiler.ProfilerActivity.CUDA] if bench.device.type == "cuda" else None
-    with torch.profiler.profile(activities=activities) as profiler:
-        for _ in range(5):
-            step()
-        synchronize(bench.device)
-    adapters.detach()
-    engine.forget()
-    order = "self_cuda_time_total" if bench.device.type == "cuda" else "self_cpu_time_total"
-    return str(profiler.key_averages().table(sort_by=order, row_limit=45, max_name_column_width=90))

@@ -40,7 +40,7 @@ def test_a_run_that_failed_at_once_leaves_a_piece_without_rows(tmp_path: Path) -
 
 def test_another_table_is_no_recording(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": [1]}), tmp_path / "t.parquet")
-    with pytest.raises(ResultsError, match="wanted the columns of a recording, got a"):
+    with pytest.raises(ResultsError, match="must have the columns of a recording, got a"):
         read_recording(tmp_path / "t.parquet")
     (tmp_path / "u.parquet").write_bytes(b"no")
     with pytest.raises(ResultsError, match="cannot be read as a recording"):

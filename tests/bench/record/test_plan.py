@@ -37,5 +37,5 @@ def test_a_folder_of_another_recording_is_refused(tmp_path: Path) -> None:
     PLAN.save(tmp_path)
     PLAN.save(tmp_path)
     other = RecordingPlan(data="d", space="lora", model="tiny", num_configurations=6, folds=3, seeds=3, epochs=4)
-    with pytest.raises(ResultsError, match=r"plan\.json: is of a recording with another seeds, space"):
+    with pytest.raises(ResultsError, match=r"plan\.json: belongs to a recording with another seeds, space"):
         other.save(tmp_path)

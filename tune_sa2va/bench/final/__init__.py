@@ -1,1 +1,1 @@
-"""What of a winner is exported (`--final`), measured: one fold's adapter, the folds' mean, all of them, or a refit."""
+"""Scores the forms of `--final`: one fold's adapter, the average of the folds, the ensemble, a refit."""

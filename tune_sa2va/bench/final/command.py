@@ -1,4 +1,4 @@
-"""All configurations on all resplits, by several processes on one device, and the table of what each form scores."""
+"""Scores all configurations on all resplits, with several processes on one device, and sums them up in a table."""
 
 import json
 import multiprocessing
@@ -28,14 +28,14 @@ def final(
     data: str, configurations: Path, numbers: Sequence[int], out: Path,
     *, model: str, resplits: int, folds: int, epochs: int, processes: int, compiled: bool,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Make what is missing in `out`, a file a configuration and resplit, and the table of all that is there.
+    """Computes what is missing in `out`, one file per configuration and resplit. Returns and writes the table of all.
 
     Raises:
-        UserError: no such configuration.
+        UserError: there is no such configuration.
     """
     configs = {number: config.replace({"train.epochs": epochs}) for number, config in _read(configurations, numbers)}
     (out / PIECES).mkdir(parents=True, exist_ok=True)
-    # Resplit by resplit, so that a part of it is of use.
+    # Resplit by resplit, so that an unfinished measurement is usable.
     tasks = [(number, seed) for seed in range(resplits) for number in numbers]
     todo = [task for task in tasks if not _piece(out, *task).exists()]
     if todo:
@@ -51,8 +51,11 @@ def final(
 
 
 def summed_up(pieces: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row a form: mean locked Dice, its mean paired difference to `average`, with the standard error over resplits
-    (whose configurations share their patients), and the share of cases that are worse than it by more than 0.005."""
+    """A row per form: mean Dice on locked images, and the mean paired difference to `average` with its standard error.
+
+    The standard error is over resplits, because the configurations of a resplit share patients. `worse by 0.005`: the
+    share of cases in which the form is worse than `average` by more than 0.005.
+    """
     rows = []
     for form in get_args(FinalName):
         seeds: dict[int, list[float]] = {}

@@ -1,8 +1,8 @@
-"""One configuration on one resplit of the patients: its folds and its refit trained, each form of them scored.
+"""Trains the folds and the refit of one configuration on one resplit of the patients, and scores each form.
 
-The locked images are a fixed share of the patients, drawn anew for each resplit. K adapters are trained without one
-fold of the others each, one more on all of these: what a search with `--folds K` has at its end. So every form is
-scored on the same locked images, and differences between forms of one configuration and resplit are paired.
+The locked images are a fixed share of all, whole patients, drawn again for each resplit. On the others, K adapters are
+trained, each without one fold, and one more on all of them, as at the end of a search with `--folds K`. Every form is
+scored on the same locked images, so differences between forms of one configuration and resplit are paired.
 """
 
 import tempfile
@@ -24,12 +24,12 @@ from tune_sa2va.model.average import average_adapters
 from tune_sa2va.train.trial import Trial
 
 LOCKED = 0.3
-"""Of the images: twice a search's, since forms of one configuration differ by little."""
+"""Share of the images that are locked: twice that of a search, since forms of one configuration differ little."""
 
 
 @dataclass(frozen=True)
 class FormsBench:
-    """The base model and all images of a data set, their features on the device."""
+    """The base model and all images of a data set, with their features on the device."""
 
     engine: ResidentEngine
     images: ResidentImages
@@ -37,12 +37,12 @@ class FormsBench:
 
     @classmethod
     def open(cls, data: str, model: str, samples: tuple[Sample, ...], configs: Sequence[TrialConfig]) -> "FormsBench":
-        """Loads the model and the features; encodes what the feature cache lacks."""
+        """Loads the model and the features; encodes images that the feature cache lacks."""
         engine, images = open_resident(data, model, samples, configs)
         return cls(engine, images, samples)
 
     def scores(self, config: TrialConfig, *, folds: int, seed: int) -> dict[FinalName, float]:
-        """Mean Dice of each form on the locked images at 0.5. seed: of the resplit; the training's is the config's.
+        """Mean Dice of each form on the locked images, at threshold 0.5. seed: of the resplit; `config` has its own.
 
         Raises:
             TrialFailure: a training failed.
@@ -61,7 +61,7 @@ class FormsBench:
             adapters = [folder / "adapter" for folder in members]
             mean, refit = Path(name) / "mean", Path(name) / "refit"
             average_adapters(adapters, mean)
-            # Scored on its own images after each epoch, as `score.refit` does; nothing is chosen by it.
+            # Scored on its training images after each epoch, as in `score.refit`; nothing is chosen by these scores.
             self._train(config, searched, searched, refit, fold=0)
             return {
                 "best-run": self._dice([adapters[int(np.argmax(own_dice))]], locked),
@@ -73,7 +73,7 @@ class FormsBench:
     def _train(
         self, config: TrialConfig, train: Sequence[int], val: Sequence[int], folder: Path, *, fold: int
     ) -> float:
-        """Writes the checkpoint after the last epoch; gives back the Dice of `val` then."""
+        """Trains to the last epoch, writes the checkpoint, and returns the Dice on `val`."""
         trial = Trial(self.engine, self.images.some(train), self.images.some(val), config, fold=fold)
         try:
             *_, last = trial.epochs()

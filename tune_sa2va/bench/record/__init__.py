@@ -1,1 +1,1 @@
-"""Whole runs of many configurations with the pixel counts of every image, so that searches can be replayed on them."""
+"""Records complete trainings of many configurations, with pixel counts of every image, for replays of searches."""

@@ -1,4 +1,4 @@
-"""The processes of a recording, and what they leave: many small trials side by side keep one card busy."""
+"""Makes a recording with several processes: many small trials in parallel keep one card busy."""
 
 import json
 import multiprocessing
@@ -31,10 +31,10 @@ _POLL_S = 1.0
 
 
 def record(plan: RecordingPlan, folder: Path, *, processes: int, minutes: float | None, compiled: bool) -> bool:
-    """Make what is missing of the recording in `folder`; whether it is whole now.
+    """Makes the missing runs of the recording in `folder`. Returns whether it is complete.
 
-    compiled: run kernels of torch.compile. Every process compiles for a minute or reads what another one did; without
-    it a step is still one CUDA graph.
+    minutes: stop cleanly after this time; None: no limit. compiled: use torch.compile. Each process then compiles for a
+    minute, or reads what another one compiled; without it, a step is still one CUDA graph.
     """
     deadline = None if minutes is None else time.time() + 60 * minutes
     plan.save(folder)
@@ -51,11 +51,13 @@ def record(plan: RecordingPlan, folder: Path, *, processes: int, minutes: float 
         mean_s = sum(run_seconds(folder, run) for run in done) / len(done)
         console.print(
             f"{len(done)} runs by {processes} processes in {time.time() - started:.0f} s, their start included; "
-            f"a run took {mean_s:.1f} s, so {processes / mean_s:.2f} ended a second"
+            f"{mean_s:.1f} s per run, so {processes / mean_s:.2f} runs per second"
         )
     is_whole = len(done) == len(todo)
     _write_tables(plan, folder, runs)
-    console.print("The recording is whole." if is_whole else f"{len(todo) - len(done)} runs are missing; call again.")
+    console.print(
+        "The recording is complete." if is_whole else f"{len(todo) - len(done)} runs are missing; call again."
+    )
     return is_whole
 
 
@@ -67,7 +69,7 @@ def _work(
     deadline: float | None,
     variables: dict[str, str],
 ) -> None:
-    """Returns when every process has ended. One that fails says why itself; the others go on."""
+    """Returns when every process has ended. A process that fails prints its error; the others go on."""
     context = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA
     waiting = context.Queue()
     for run in todo:

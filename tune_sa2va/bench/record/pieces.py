@@ -1,4 +1,4 @@
-"""A recording on the disk: a small file a run while it is made, one Parquet file when it is whole."""
+"""The files of a recording: a small file per run while it is made, one Parquet file of all runs."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,9 +14,9 @@ from tune_sa2va.evaluate.metrics import Counts
 
 PIECES = "pieces"
 CONFIGURATIONS_FILE = "configurations.parquet"
-"""Beside the recordings: a row a configuration."""
+"""A row per configuration; beside the recording."""
 SPACE_FILE = "space.yaml"
-"""Beside them, too: what the configurations were drawn from, as it was then."""
+"""A copy of the search space from which the configurations were drawn; beside the recording."""
 
 _COUNTS = ("tp", "fp", "fn", "tn")
 _PIECE = pa.schema([("epoch", pa.int16()), ("sample", pa.int32()), *((part, pa.int32()) for part in _COUNTS)])
@@ -35,16 +35,16 @@ _SCHEMA = pa.schema(
 
 
 def piece_path(folder: Path, run: Run) -> Path:
-    """Where a run's counts go; the file is there when the run is done."""
+    """The file of a run's counts; it exists once the run is done."""
     return folder / PIECES / f"{run.name}.parquet"
 
 
 def write_piece(
     folder: Path, run: Run, samples: Sequence[int], epochs: Sequence[Sequence[Counts]], *, seconds: float
 ) -> None:
-    """The counts of a run: samples by number, one list of counts an epoch, as many as ran before it ended or failed.
+    """Writes the counts of a run. samples: their numbers. epochs: counts of the samples, for each finished epoch.
 
-    seconds: that the run took, beside the others.
+    seconds: duration of the run, with others in parallel.
     """
     rows = [
         (epoch, sample, image.tp, image.fp, image.fn, image.tn)
@@ -62,14 +62,14 @@ def write_piece(
 
 
 def run_seconds(folder: Path, run: Run) -> float:
-    """What a finished run took."""
+    """The duration of a finished run."""
     return float(pq.read_schema(piece_path(folder, run)).metadata[b"seconds"])
 
 
 def gather(folder: Path, runs: Iterable[Run], codes: Sequence[tuple[str, str]]) -> pa.Table:
-    """One table of the pieces that are there, in the order of configuration, seed, fold and epoch.
+    """A table of all finished runs, in order of configuration, seed, fold and epoch.
 
-    codes: (image code, group code) of each sample. A run that failed has fewer epochs than the others.
+    codes: (image code, group code) of each sample. A failed run has fewer epochs than the others.
     """
     tables = []
     for run in sorted(runs, key=lambda run: (run.configuration, run.seed, run.fold)):
@@ -93,7 +93,7 @@ def gather(folder: Path, runs: Iterable[Run], codes: Sequence[tuple[str, str]]) 
 
 
 def write_recording(path: Path, table: pa.Table) -> None:
-    """One Parquet file of small size: numbers of neighbouring rows are alike, so their differences are stored."""
+    """Writes a small Parquet file: counts in neighbouring rows are similar, so their differences are stored."""
     sink = pa.BufferOutputStream()
     pq.write_table(
         table, sink, compression="zstd", compression_level=15, version="2.6",
@@ -104,10 +104,10 @@ def write_recording(path: Path, table: pa.Table) -> None:
 
 
 def read_recording(path: Path) -> pa.Table:
-    """A table of `write_recording`.
+    """The table that `write_recording` wrote.
 
     Raises:
-        ResultsError: the file is none.
+        ResultsError: the file is not a recording.
     """
     try:
         table = pq.read_table(path)
@@ -118,7 +118,7 @@ def read_recording(path: Path) -> pa.Table:
         ) from error
     if table.column_names != _SCHEMA.names:
         raise ResultsError(
-            f"{path}: wanted the columns of a recording, got {', '.join(table.column_names[:4])}, ... "
+            f"{path}: must have the columns of a recording, got {', '.join(table.column_names[:4])}, ... "
             "Give a file that `python -m tune_sa2va.bench record` wrote."
         )
     return table

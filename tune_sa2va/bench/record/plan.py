@@ -1,4 +1,4 @@
-"""What a recording holds: the configurations, the folds of the images, and the runs in the order they are made."""
+"""The plan of a recording: its configurations, the folds of the images, and the order of the runs."""
 
 import json
 from collections.abc import Sequence
@@ -29,16 +29,16 @@ class Run:
 
     @property
     def name(self) -> str:
-        """What its piece is called."""
+        """The file name of its counts, without ending."""
         return f"c{self.configuration:03d}-f{self.fold}-s{self.seed}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecordingPlan:
-    """What is asked for; a recording that goes on must be asked for the same.
+    """What to record; an unfinished recording can only be continued with the same plan.
 
-    num_configurations: points of `space`, the recipe first. seeds: adapters of each configuration and fold, with
-    `train.seed` 0, 1, ... fold_seed: of the folds; sampling_seed: of the points.
+    num_configurations: points of `space`, the recipe first. seeds: adapters per configuration and fold, with
+    `train.seed` 0, 1, ... fold_seed: seed of the folds. sampling_seed: seed of the random points.
     """
 
     data: str
@@ -55,7 +55,7 @@ class RecordingPlan:
         """All images of the data set, in its order.
 
         Raises:
-            DataError: a fault in it. A recording of some of the images would not say so.
+            DataError: the data set has an error. Otherwise images would be missing from the recording silently.
         """
         report = check(open_dataset(self.data))
         if report.errors:
@@ -67,7 +67,7 @@ class RecordingPlan:
         return report.samples
 
     def fold_of(self, samples: Sequence[Sample]) -> tuple[int, ...]:
-        """The fold that predicts each sample. Raises DataError where there are fewer groups than folds."""
+        """The fold of each sample. Raises DataError if there are fewer groups than folds."""
         return group_folds([sample.group for sample in samples], self.folds, seed=self.fold_seed)
 
     def points(self) -> list[dict[str, Any]]:
@@ -75,7 +75,11 @@ class RecordingPlan:
         return sample_points(load_space(self.space), self.num_configurations, seed=self.sampling_seed)
 
     def configs(self) -> list[TrialConfig]:
-        """The configurations, `epochs` long, with seed 0."""
+        """The configurations, with `train.epochs` set and seed 0.
+
+        Raises:
+            UserError: a configuration augments images by `data.augment`.
+        """
         space = load_space(self.space)
         configs = [space.config(point).replace({"train.epochs": self.epochs}) for point in self.points()]
         if any(config.data.augment != "none" for config in configs):
@@ -83,14 +87,16 @@ class RecordingPlan:
         return configs
 
     def runs(self) -> list[Run]:
-        """Every run. A seed is finished before the next begins, so that a part of a recording is of use; within one,
-        configurations that train the same modules follow each other, since a worker keeps its graphs for them."""
+        """Every run, seed by seed, so that an unfinished recording is usable.
+
+        Within a seed, configurations that train the same modules follow each other, so that a worker reuses its graphs.
+        """
         configs = self.configs()
         order = sorted(range(len(configs)), key=lambda number: (configs[number].train.full_modules, number))
         return [Run(number, fold, seed) for seed in range(self.seeds) for number in order for fold in range(self.folds)]
 
     def save(self, folder: Path) -> None:
-        """Write `plan.json` into the recording's folder, or find there that it is the same.
+        """Writes `plan.json` into the recording's folder, or checks that the one there is the same.
 
         Raises:
             ResultsError: the folder holds another recording.
@@ -100,14 +106,14 @@ class RecordingPlan:
         if path.exists() and (there := json.loads(path.read_text(encoding="utf-8"))) != mine:
             differing = ", ".join(sorted(name for name in mine if there.get(name) != mine[name]))
             raise ResultsError(
-                f"{path}: is of a recording with another {differing}. Ask for the same, or name another --out."
+                f"{path}: belongs to a recording with another {differing}. Give the same, or another --out."
             )
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(path, (json.dumps(mine, indent=1) + "\n").encode())
 
 
 def sample_points(space: SearchSpace, count: int, *, seed: int) -> list[dict[str, Any]]:
-    """The recipe and `count` - 1 random points of `space`, as Optuna's parameters; a longer list begins alike."""
+    """The recipe and `count` - 1 random points of `space`, as Optuna's parameters; a longer list begins the same."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     return [space.recipe_point(), *(study.ask(space.distributions).params for _ in range(count - 1))]
@@ -120,12 +126,12 @@ def coded(samples: Sequence[Sample]) -> list[tuple[str, str]]:
 
 
 def of_fold(fold_of: Sequence[int], fold: int) -> tuple[list[int], list[int]]:
-    """Numbers of the samples that train for `fold`, and of those that it predicts."""
+    """Numbers of the samples outside `fold`, which train, and of those inside, which are predicted."""
     outside = [number for number, other in enumerate(fold_of) if other != fold]
     inside = [number for number, other in enumerate(fold_of) if other == fold]
     return outside, inside
 
 
 def with_seed(config: TrialConfig, seed: int) -> TrialConfig:
-    """The configuration with `train.seed`."""
+    """The configuration with this `train.seed`."""
     return config.replace({"train.seed": seed})

@@ -1,8 +1,8 @@
-"""Images of a small data set kept on the device, for many short trials side by side on one card.
+"""Keeps the images of a small data set on the device, for many short trials in parallel on one card.
 
-A search streams features from disk to the GPU, which hides behind the steps of a large model. Sixteen processes that
-train the tiny one would move 20 MB for each step of a few milliseconds. So here features are copied once a process;
-batches, shapes and steps are those of every search.
+A search streams features from disk to the GPU while a large model computes its steps. Sixteen processes that train the
+tiny model would have to move 20 MB for each step of a few milliseconds. So features are copied once per process here;
+batches, shapes and steps are those of a search.
 """
 
 from collections.abc import Sequence
@@ -29,20 +29,20 @@ _FEATURES = ("image_tokens", "embed", "high_res_1", "high_res_0")
 
 @dataclass(frozen=True, slots=True)
 class ResidentImages:
-    """Images whose features are on the device, their questions and truths on the CPU."""
+    """Images with their features on the device, and their questions and truths on the CPU."""
 
     examples: tuple[Example, ...]
     texts: tuple[str, ...]
 
     @classmethod
     def load(cls, examples: Examples, device: torch.device) -> "ResidentImages":
-        """All of `examples`."""
+        """Copies the features of all `examples` to the device."""
         whole = (examples.on_cpu(index) for index in range(len(examples)))
         resident = (replace(example, features=to_device(example, device).features) for example in whole)
         return cls(tuple(resident), examples.texts)
 
     def some(self, numbers: Sequence[int]) -> "ResidentImages":
-        """Those with the given numbers; nothing is copied."""
+        """The images with these numbers; nothing is copied."""
         return ResidentImages(
             tuple(self.examples[number] for number in numbers), tuple(self.texts[number] for number in numbers)
         )
@@ -51,22 +51,22 @@ class ResidentImages:
         return len(self.examples)
 
     def on_cpu(self, index: int) -> Example:
-        """An image; its features stay on the device."""
+        """The image; its features stay on the device."""
         return self.examples[index]
 
     def in_epoch(self, epoch: int, *, seed: int, augment: Augment) -> "ResidentImages":
-        """The same in every epoch: nothing is turned."""
+        """The same images in every epoch; augmentation is not supported."""
         assert augment == "none", "a recording shows images as they are"
         return self
 
     def with_pixels(self, *, sam2: bool, vision: bool, strength: float) -> NoReturn:
-        """None are kept here.
+        """Not supported: pixels are not kept.
 
         Raises:
             SpaceError: always.
         """
         raise SpaceError(
-            "A recording keeps the frozen encoders' features on the card, so no configuration of it may change an "
+            "A recording keeps the frozen encoders' features on the card, so none of its configurations may train an "
             "encoder: leave encoder.sam2, encoder.vision and the neck out of its space."
         )
 
@@ -79,14 +79,14 @@ class ResidentEngine(Engine):
         self._kept: dict[tuple[Shape, tuple[int, ...]], Batch] = {}
 
     def feed(self, *, with_answer: bool) -> Feed:
-        """Batches of images that are on the device already."""
+        """A feed of batches whose features are already on the device."""
         if self._copies is None:
             return super().feed(with_answer=with_answer)
         return _ResidentFeed(self.collator, self.device, self._copies, self._kept, with_answer=with_answer)
 
 
 class _ResidentFeed(Feed):
-    """kept: what a batch holds besides features, on the device, by shape and the examples' identities."""
+    """kept: batches on the device without features, by shape and the examples' identities."""
 
     def __init__(
         self,
@@ -120,7 +120,7 @@ def _together(tensors: Sequence[Tensor]) -> Tensor:
 def open_resident(
     data: str, model: str, samples: Sequence[Sample], configs: Sequence[TrialConfig]
 ) -> tuple[ResidentEngine, ResidentImages]:
-    """The base model, laid out for all of `configs`, and the images' features; encodes what the feature cache lacks."""
+    """The base model, laid out for all of `configs`, and the images with features; encodes what the cache lacks."""
     on_gpu = torch.cuda.is_available()
     device = torch.device("cuda", 0) if on_gpu else torch.device("cpu")
     settings = LaneSettings(

@@ -1,4 +1,4 @@
-"""One process of a recording: opens the model once, then makes one run after the other."""
+"""One process of a recording: loads the model once, then makes one run after another."""
 
 import logging
 import time
@@ -30,13 +30,13 @@ class RecordingBench:
 
     @classmethod
     def open(cls, plan: RecordingPlan) -> "RecordingBench":
-        """Load the model and the images' features; encodes what the feature cache lacks, as every process does."""
+        """Loads the model and the images' features; encodes images that the feature cache lacks."""
         samples, configs = plan.samples(), plan.configs()
         engine, images = open_resident(plan.data, plan.model, samples, configs)
         return cls(engine, images, plan.fold_of(samples), tuple(configs))
 
     def epochs(self, run: Run) -> Iterator[list[Counts]]:
-        """Counts of the fold's images after each epoch, in the order of the images; ends early where the run fails."""
+        """The counts of the fold's images after each epoch, in order of the images; ends early if the run fails."""
         train, val = (self.images.some(numbers) for numbers in of_fold(self.fold_of, run.fold))
         config = with_seed(self.configs[run.configuration], run.seed)
         trial = Trial(self.engine, train, val, config)
@@ -52,10 +52,10 @@ class RecordingBench:
 def record_runs(
     plan: RecordingPlan, folder: Path, next_run: Callable[[], Run | None], *, deadline: float | None
 ) -> None:
-    """Make runs as `next_run` names them and write their pieces, until there is none or time is up.
+    """Makes the runs that `next_run` returns and writes their counts, until there are no more or time is up.
 
-    deadline: of `time.time()`; a run that would end after it, as long as the longest so far, does not begin, and one
-    that does all the same is given up.
+    deadline: in seconds of `time.time()`; None: no limit. A run does not begin if it would end after the deadline by
+    the longest duration so far; a run that passes the deadline is given up.
     """
     torch.set_num_threads(1)
     bench = RecordingBench.open(plan)

@@ -1,1 +1,1 @@
-"""Searches played on recorded runs, thousands of them in minutes, to choose the rules that searches go by."""
+"""Simulates searches on recorded runs, thousands in minutes, to choose the rules of real searches."""

@@ -1,4 +1,4 @@
-"""All rules on all recordings: searches played in a process a recording, rows written as they come."""
+"""Simulates all rules on all recordings, with one process per recording; rows are written as they come."""
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -18,17 +18,17 @@ from tune_sa2va.bench.replay.rules import RULES, SPLIT
 from tune_sa2va.bench.replay.table import Row, row_of, write_rows
 
 NARROW = "mask_decoder"
-"""What the narrowed space does not train in full: with it, some configurations are far ahead of all others."""
+"""The narrowed space leaves out configurations that train this module in full: some are far ahead of all others."""
 
 _FEWER = 4
-"""Searches of the Gaussian process are played a fourth as often: each of its proposals takes 0.2 s."""
+"""The Gaussian process gets only a fourth of the searches: each of its proposals takes 0.2 s."""
 
 
 def replay(files: Sequence[Path], out: Path, *, searches: int) -> list[Row]:
-    """Play every rule, so many searches each, and write the tables after each rule, and the figure at the end.
+    """Simulates `searches` searches of every rule; writes the tables after each rule, and the figure at the end.
 
     Raises:
-        ResultsError: a file is no whole recording.
+        ResultsError: a file is not a complete recording.
     """
     for file in files:
         read_recorded(file)
@@ -56,7 +56,7 @@ def _in_order(rows: dict[tuple[int, str], Row]) -> list[Row]:
 
 @lru_cache
 def _load(file: Path, narrow: bool) -> Recorded:
-    """Once a process."""
+    """The recording; read once per process."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     recorded = read_recorded(file)
     return without_full(recorded, NARROW) if narrow else recorded

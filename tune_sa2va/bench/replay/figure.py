@@ -1,4 +1,4 @@
-"""Gain against epochs: a point a rule, coloured by the share of searches whose export is worse than the recipe."""
+"""Plots gain against epochs: a point per rule, coloured by the share of searches that export worse than the recipe."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,11 +15,11 @@ _LINES = {
     "one split, last epoch, {} trials": {"dash": "solid", "color": "#1f77b4"},
     "folds, {} trials": {"dash": "dot", "color": "#444444"},
 }
-"""Rules that differ in the number of trials alone, joined by a line of this look."""
+"""Rules that differ only in the number of trials -> the style of the line that joins them."""
 
 
 def write_figure(folder: Path, rows: Sequence[Row]) -> str:
-    """Draws `figures/gain_against_epochs`; gives back what was done, or why not."""
+    """Draws `figures/gain_against_epochs`. Returns a sentence that says what was written, or why not."""
     recordings = list(dict.fromkeys(row.recording for row in rows))
     plot = make_subplots(rows=len(recordings), cols=1, subplot_titles=recordings, vertical_spacing=0.07)
     for place, recording in enumerate(recordings, start=1):

@@ -1,4 +1,4 @@
-"""The parts of a played search: which images choose, and which judge."""
+"""The parts of a simulated search: which images are used to choose, and which to judge the choice."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -9,18 +9,18 @@ from jaxtyping import Int
 from tune_sa2va.data import Sample, split_by_group
 
 VALIDATION = 0.15
-"""Share of the images that score the trials of one split."""
+"""Share of the images that score trials with one split."""
 
 
 class Part(NamedTuple):
-    """Numbers of images, and the group of each."""
+    """images: their numbers. groups: the group of each."""
 
     images: Int[np.ndarray, " N"]
     groups: Int[np.ndarray, " N"]
 
 
 def split_parts(groups: Int[np.ndarray, " N"], locked_share: float, *, seed: int) -> dict[str, Part]:
-    """Train, val and test as the search's own function splits the groups."""
+    """Train, val and test parts from the search's own split function."""
     samples = [
         Sample(name=f"{image:06d}", image=Path(), mask=Path(), group=str(group)) for image, group in enumerate(groups)
     ]
@@ -33,9 +33,10 @@ def split_parts(groups: Int[np.ndarray, " N"], locked_share: float, *, seed: int
 
 
 def drawn_parts(groups: Int[np.ndarray, " N"], locked_share: float, *, seed: int) -> dict[str, Part]:
-    """Train, val and test of the same sizes, of groups drawn with replacement; one drawn twice counts as two.
+    """Train, val and test parts of the same sizes, with groups drawn with replacement; one drawn twice counts twice.
 
-    No image was trained on by the adapter that scores it, so one may choose and judge: it then stands for two alike.
+    The adapter that scores an image was not trained on it, so a group may be in several parts; it then stands for
+    several similar groups.
     """
     random = np.random.default_rng(seed)
     members = [np.flatnonzero(groups == group) for group in np.unique(groups)]

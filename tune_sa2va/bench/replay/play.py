@@ -1,10 +1,10 @@
-"""One search, played in simulated time on recorded runs.
+"""Simulates one search on recorded runs.
 
-Groups are split into a searched and a locked part by the search's own function. Scores of a configuration on searched
-images stand for its validation scores, and those on locked images for its exported adapter's test scores: each image
+Groups are split into a searched and a locked part by the search's own function. A configuration's scores on searched
+images serve as its validation scores, and those on locked images as the test scores of its exported adapter: each image
 was predicted by the recorded adapter that did not see it. That adapter was trained on four fifths of all images, locked
-ones among them, so sizes of training parts and the likeness of searched and locked images are approximated; which
-images a choice is made by, and on which it is judged, is kept apart as in a search.
+ones included. So the sizes of training parts, and how similar searched and locked images are, are approximations. But
+the images by which a choice is made and those on which it is judged are separate, as in a search.
 """
 
 from collections.abc import Sequence
@@ -28,17 +28,17 @@ from tune_sa2va.score.beats_recipe import beats_recipe
 
 LANES = 4
 RECIPE = 0
-"""The recipe's configuration; it is also the first trial."""
+"""The number of the recipe's configuration, which is the first trial."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """What a search came to.
+    """The outcome of a search.
 
-    gain: Dice of the exported adapter minus the recipe's after its last epoch, on the locked part; true_gain: the same
-    on all recorded images, which is the truth where parts are drawn. regret: by how much the best of all recorded
-    configurations would be better on the locked part. epochs: trained, of all adapters. stood: the best was not
-    exported, for it did not beat the recipe.
+    gain: Dice of the exported adapter minus that of the recipe after its last epoch, on the locked part. true_gain: the
+    same on all recorded images, which are the population if parts are drawn. regret: how much better the best of all
+    recorded configurations is on the locked part. epochs: trained, over all adapters. stood: whether the best was not
+    exported because it did not beat the recipe. is_recipe: whether the recipe was exported.
     """
 
     gain: float
@@ -51,29 +51,29 @@ class Outcome:
 
 @dataclass(slots=True)
 class _Running:
-    """A trial under way. epoch, fold: what it trains now."""
+    """A running trial. epoch, fold: what is being trained."""
 
     configuration: int
     tune: Trial
     epoch: int = 1
     fold: int = 0
     score: float = 0.0
-    """What the sampler is told: the best so far, or the last, as the rule counts trials."""
+    """What the sampler will be told: the best score so far or the last one, by the rule."""
 
 
 @dataclass
 class Play:
-    """A search by `rule`; `seed` decides split, proposals and which recorded seed its trials have."""
+    """A search by `rule`. seed: decides the split, the proposals, and which recorded seed its trials have."""
 
     recorded: Recorded
     rule: Rule
     seed: int
     epochs: int = 0
     finished: dict[int, int] = field(default_factory=dict)
-    """Configuration -> epochs that it has whole."""
+    """Configuration -> number of its complete epochs."""
 
     def run(self) -> Outcome:
-        """Play it to its end."""
+        """Simulates the search to its end."""
         self._search()
         configuration, chosen, stood = self._choose()
         locked = self._locked
@@ -102,7 +102,7 @@ class Play:
 
     @cached_property
     def _searched(self) -> Part:
-        """All that are not locked, fold by fold."""
+        """All images that are not locked, fold by fold."""
         train, val = self._parts["train"], self._parts["val"]
         images = np.concatenate([train.images, val.images])
         order = np.argsort(self.recorded.fold[images], kind="stable")
@@ -110,7 +110,7 @@ class Play:
 
     @cached_property
     def _scoring(self) -> Part:
-        """What scores a trial."""
+        """The images that score a trial."""
         return self._searched if self.rule.folds else self._parts["val"]
 
     @property
@@ -119,7 +119,7 @@ class Play:
 
     @cached_property
     def _folds(self) -> tuple[int, ...]:
-        """How many of `_images` are predicted once the first fold is done, the second, ..."""
+        """How many of `_images` are predicted after the first fold, after the second, ..."""
         if not self.rule.folds:
             return (len(self._images),)
         return tuple(int(n) for n in np.cumsum(np.bincount(self.recorded.fold[self._images])))
@@ -129,7 +129,7 @@ class Play:
         return [int(group) for group in self._scoring.groups]
 
     def _of(self, images: Int[np.ndarray, " N"]) -> Float[np.ndarray, "S C E N"]:
-        """Scores of every configuration on some images, the search's own seed first."""
+        """Scores of every configuration on these images, the search's own seed first."""
         seeds = [(self.seed + more) % self.recorded.num_seeds for more in range(self.recorded.num_seeds)]
         return self.recorded.dice[:, seeds][..., images].swapaxes(0, 1)
 
@@ -143,7 +143,7 @@ class Play:
         return means
 
     def _search(self) -> None:
-        """Trials in lanes: the next event is the end of the fold, or of the epoch, that ends first."""
+        """Runs trials in lanes. The next event is the fold, or the epoch, that ends first."""
         rule = self.rule
         self._asha = AshaSparingTheRecipe(
             {"configuration": RECIPE},
@@ -179,7 +179,7 @@ class Play:
                 begin(now)
 
     def _goes_on(self, running: _Running) -> bool:
-        """After a fold, or after all of an epoch."""
+        """Whether a trial goes on, after a fold or after a complete epoch."""
         configuration, epoch = running.configuration, running.epoch
         is_whole = running.fold == len(self._folds)
         if not is_whole:
@@ -212,7 +212,7 @@ class Play:
         return is_hopeless(mine, theirs, self._groups[:done], level=rule.hopeless)
 
     def _is_behind(self, configuration: int, epoch: int) -> bool:
-        """Whether a trial below ASHA's cutoff is behind the worst trial above it by more than the noise of that."""
+        """Whether a trial below ASHA's cutoff trails the worst trial above it by more than the noise."""
         means = self._means[0, :, epoch - 1]
         rivals = sorted(self._at_rung.get(epoch, []), key=lambda rival: -means[rival])
         kept = rivals[: max(1, len(rivals) // self.rule.reduction_factor)]
@@ -223,7 +223,7 @@ class Play:
         return float(differences.mean()) > self.rule.noise * standard_error(differences, self._groups)
 
     def _choose(self) -> tuple[int, list[tuple[int, int]], bool]:
-        """Configuration, (recorded seed, epoch) of each of its runs that count, and whether the recipe stood."""
+        """The exported configuration, (recorded seed, epoch) of its runs that count, and whether the recipe stood."""
         rule, whole = self.rule, self.recorded.num_epochs
         scores, part = self._scores, self._scoring
         ran = {c: n for c, n in self.finished.items() if rule.epoch != "whole" or n == whole}
@@ -246,12 +246,12 @@ class Play:
         return chosen, [((self.seed + s) % self.recorded.num_seeds, e) for s, e in runs[chosen]], stood
 
     def _epoch_of(self, scores: Float[np.ndarray, "E N"], ran: int) -> int:
-        """The epoch whose adapter stands for a run."""
+        """The epoch whose adapter counts for a run."""
         return int(scores[:ran].mean(axis=-1).argmax()) + 1 if self.rule.epoch == "best" else ran
 
 
 def standard_error(differences: Float[np.ndarray, " N"], groups: Sequence[int]) -> float:
-    """Of the mean over images, groups as the unit (ratio estimator, Cochran 1977, chapter 6)."""
+    """Standard error of the mean over images, with groups as units (ratio estimator, Cochran 1977, chapter 6)."""
     sums, sizes = group_sums(differences, groups)
     residuals = sums - sizes * (sums.sum() / sizes.sum())
     number = len(sizes)

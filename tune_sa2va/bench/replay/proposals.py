@@ -1,8 +1,8 @@
-"""Proposals of a search's sampler, answered by recorded configurations.
+"""Maps the proposals of a search's sampler to recorded configurations.
 
-The sampler is the search's own. What it proposes is not recorded, so the nearest recorded configuration that the search
-has not used yet runs in its place (`recorded.place` says how distance is measured), and the sampler is told that one's
-own parameters with its score. So a sampler that learns can show a part of what it can do, and no more.
+The sampler is the search's own. Its proposals are not recorded, so each is replaced by the nearest recorded
+configuration that the search has not used yet (`recorded.place` defines the distance), and the sampler is told the
+parameters and the score of that one. So a sampler that learns can show only a part of what it can do.
 """
 
 import warnings
@@ -19,17 +19,17 @@ from tune_sa2va.results.settings import SamplerName
 
 
 class Proposals(Protocol):
-    """Recorded configurations, one after the other."""
+    """A source of recorded configurations."""
 
     def next(self) -> int | None:
-        """A configuration; None when all are used."""
+        """The next configuration; None if all are used."""
 
     def tell(self, configuration: int, score: float, *, epochs: int, stopped: bool) -> None:
-        """A trial is over, after so many epochs, with the best score it had."""
+        """A trial has ended after `epochs` epochs with `score`. stopped: whether this was before its last epoch."""
 
 
 def proposals(recorded: Recorded, sampler: SamplerName, *, seed: int) -> Proposals:
-    """Of a search's sampler. Random ones do not depend on results, so they are drawn once for all rules."""
+    """The proposals of a search's sampler. Random ones do not depend on results, so all rules share them."""
     if sampler == "random":
         return _InOrder(_random_order(recorded, seed))
     return _Learning(recorded, sampler, seed=seed)
@@ -41,7 +41,7 @@ def _random_order(recorded: Recorded, seed: int) -> "_Drawn":
 
 
 class _Drawn:
-    """Random proposals, drawn when first asked for and kept."""
+    """Random proposals, drawn on first use and kept."""
 
     def __init__(self, source: "_Learning") -> None:
         self._source = source
@@ -66,7 +66,7 @@ class _InOrder:
 
 
 class _Learning:
-    """The recipe first, then whatever the sampler makes of the results; each configuration once."""
+    """The recipe first, then what the sampler proposes from the results; each configuration once."""
 
     def __init__(self, recorded: Recorded, sampler: SamplerName, *, seed: int) -> None:
         with warnings.catch_warnings():
@@ -79,7 +79,7 @@ class _Learning:
         self._study.enqueue_trial(recorded.points[0])
 
     def next(self) -> int | None:
-        """A configuration; None when all are used."""
+        """The next configuration; None if all are used."""
         if not self._unused:
             return None
         asked = self._study.ask(self._distributions)
@@ -90,7 +90,7 @@ class _Learning:
         return configuration
 
     def tell(self, configuration: int, score: float, *, epochs: int, stopped: bool) -> None:
-        """A trial is over. As a search does, a sampler that reads it so is told that a stopped trial was pruned."""
+        """A trial has ended. As in a search, a stopped trial is PRUNED for samplers that read pruned trials."""
         is_pruned = stopped and self._sampler in READS_PRUNED
         self._study.tell(self._asked.pop(configuration), state=TrialState.FAIL)
         self._study.add_trial(

@@ -1,4 +1,4 @@
-"""A recording as arrays: the Dice of every image out of its fold, for each configuration, seed and epoch."""
+"""Reads a recording as arrays: the Dice of every image out of its fold, for each configuration, seed and epoch."""
 
 import json
 from collections.abc import Mapping
@@ -17,8 +17,9 @@ from tune_sa2va.space.search_space import Kind, SearchSpace, encode, load_space
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Recorded:
-    """dice: of configuration, seed, epoch and image, in [0, 1]. fold, group: a number for each image. points: each
-    configuration as Optuna's parameters of `space`; the first is the recipe. places: the same in the unit cube."""
+    """dice: by configuration, seed, epoch and image, in [0, 1]. fold, group: a number for each image. points: each
+    configuration as Optuna's parameters of `space`, the recipe first. places: the points in the unit cube, see `place`.
+    """
 
     name: str
     space: SearchSpace
@@ -42,7 +43,7 @@ class Recorded:
 
 
 def without_full(recorded: Recorded, module: str) -> Recorded:
-    """The configurations that do not train `module` in full: a narrower space, where all are nearly as good."""
+    """The recording of the configurations that do not train `module` in full: a narrower space with similar scores."""
     kept = [n for n, point in enumerate(recorded.points) if module not in point["train.full_modules"]]
     return replace(
         recorded,
@@ -54,10 +55,10 @@ def without_full(recorded: Recorded, module: str) -> Recorded:
 
 
 def read_recorded(path: Path) -> Recorded:
-    """A recording, with the table of configurations and the space beside it.
+    """The recording at `path`, with the table of configurations and the space beside it.
 
     Raises:
-        ResultsError: a file cannot be read, or a run is not there to its last epoch.
+        ResultsError: a file cannot be read, or a run does not reach its last epoch.
     """
     table = read_recording(path)
     about = json.loads((table.schema.metadata or {})[b"recording"])
@@ -67,7 +68,7 @@ def read_recorded(path: Path) -> Recorded:
     wide = frame.pivot(index=["configuration", "seed", "epoch"], columns="image_code", values="dice")
     if len(wide) != np.prod(shape) or wide.isna().to_numpy().any():
         raise ResultsError(
-            f"{path}: wanted {np.prod(shape)} epochs of every image, got {len(wide)} or fewer. "
+            f"{path}: needs {np.prod(shape)} epochs of every image, got {len(wide)} or fewer. "
             "Finish it with `python -m tune_sa2va.bench record`."
         )
     images = frame.drop_duplicates("image_code").set_index("image_code").loc[list(wide.columns)]
@@ -90,8 +91,10 @@ def _read_points(path: Path, space: SearchSpace) -> list[dict[str, Any]]:
 
 
 def place(space: SearchSpace, point: Mapping[str, Any]) -> list[float]:
-    """A point in the unit cube: ranges from 0 to 1 (in the logarithm where they are searched so), choices evenly in
-    their order. So two points are as far apart as a user would say: opposite ends of one field are 1 apart."""
+    """The position of a point in the unit cube: ranges from 0 to 1 (logarithmic if searched so), choices evenly spaced.
+
+    So the opposite ends of any field are 1 apart.
+    """
     found = []
     for path, dimension in space.dimensions.items():
         value = point[path]

@@ -1,4 +1,4 @@
-"""The rules that a search goes by, as far as recorded runs can tell them apart."""
+"""The rules of a search whose effect recorded runs can show."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,16 +9,19 @@ from tune_sa2va.results.settings import SamplerName
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rule:
-    """One way to search. The defaults are those of a search with one split, no confirmation and ASHA 1/3.
+    """One way to search. The defaults: one split, ASHA 1/3, no confirmation.
 
-    folds: a trial trains an adapter a fold and is scored on all searched images; else one, scored on the validation
-    part. grace_period: None never stops a trial. noise: standard errors by which a trial must be behind the trial at
-    ASHA's cutoff to be stopped. hopeless: level of `schedule.hopeless_folds`, after each fold from epoch
-    `hopeless_from` on; the trial to beat is the best so far. confirm: finalists that run again with the next seed, and
-    the recipe beside them. confirm_on_folds: they are scored on all searched images, by an adapter a fold, and these
-    scores alone decide. epoch: whose adapter and score stand for a trial. "best": its best; "last": the last that it
-    reached; "whole": that of trials that ran to their end, and the others cannot win. level: of `score.beats_recipe`;
-    None exports the best, whatever it is.
+    folds: whether a trial trains an adapter per fold and is scored on all searched images, or one adapter, scored on
+        the validation part.
+    grace_period: epochs before ASHA may stop a trial; None: no trial is stopped.
+    noise: number of standard errors by which a trial must trail the one at ASHA's cutoff to be stopped; None: any.
+    hopeless: level of `schedule.hopeless_folds`, tested after each fold from epoch `hopeless_from` on, against the best
+        trial so far; None: no trial is given up.
+    confirm: number of finalists that run again with the next seed, together with the recipe.
+    confirm_on_folds: whether the reruns are scored on all searched images, by an adapter per fold, and alone decide.
+    epoch: whose adapter and score count for a trial: "best", its best epoch; "last", the last that it reached; "whole",
+        the last, and only trials that ran to their end can win.
+    level: of `score.beats_recipe`; None: the best is always exported.
     """
 
     trials: int = 24
@@ -35,9 +38,9 @@ class Rule:
     level: float | None = None
     test: PairedTest = "signed_rank"
     locked_share: float = 0.15
-    """Of the images."""
+    """Share of the images that are locked."""
     parts: Literal["split", "drawn"] = "drawn"
-    """split: groups are parted, as in a search. drawn: each part's groups are drawn with replacement from all, by
-    itself: a data set of a population that the recorded groups stand for. A split of few groups plays a trick: the
-    locked ones are what the searched ones are not, so where a configuration looks good on nearly all groups it must
-    look bad on the rest, and rules that look at more groups seem worse."""
+    """split: groups are split as in a search. drawn: the groups of each part are drawn with replacement from all,
+    independently, as from a population that the recorded groups represent. A split of few groups is biased: the locked
+    groups are exactly those that were not searched, so a configuration that looks too good on most groups must look too
+    bad on the rest, and rules that use more groups seem worse."""

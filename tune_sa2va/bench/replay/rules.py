@@ -1,8 +1,8 @@
-"""The rules that are played, by name. Each differs from one of a few in a single thing.
+"""The rules that are simulated, by name. Each differs in one respect from one of a few basic rules.
 
-`one split, last epoch` and `folds as searched` are what a search does without and with `--folds`, but for the sampler:
-random where no other is named. `one split, best epoch` is what searches did before there were folds. In the names of
-folds' rules the best epoch counts where none is named.
+`one split, last epoch` and `folds as searched` are what a search does without and with `--folds`, except that the
+sampler is random unless named. `one split, best epoch` is what searches did before there were folds. For rules with
+folds, the best epoch counts unless another is named.
 """
 
 from dataclasses import replace
@@ -63,11 +63,10 @@ RULES: dict[str, Rule] = {
     **{f"folds, recipe stands at {level}": replace(_FOLDS, level=level) for level in (0.25, 0.1, 0.05, 0.02)},
     "folds, recipe stands at 0.05, bootstrap": replace(_FOLDS, level=0.05, test="bootstrap"),
 }
-"""Played on every recording, whole and narrowed."""
+"""Simulated on every recording, complete and narrowed."""
 
 SPLIT: dict[str, Rule] = {
     f"{name}; parts split": replace(RULES[name], parts="split")
     for name in (TODAY, "one split, last epoch, 24 trials", "folds as searched, 24 trials", "folds, 24 trials")
 }
-"""The same on groups that are parted as in a search, on the narrowed recordings: `Rule.parts` says why this is not the
-measure."""
+"""The same with groups split as in a search, on the narrowed recordings; `Rule.parts` says why this is biased."""

@@ -1,4 +1,4 @@
-"""What the played searches of each rule came to, as a Parquet file, as Markdown and as a figure."""
+"""Sums up the simulated searches of each rule, as a Parquet file and as Markdown."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -12,7 +12,7 @@ from tune_sa2va.bench.replay.play import Outcome
 from tune_sa2va.durable import write_whole
 
 WORSE_BY = 0.005
-"""Dice on the locked part by which an export counts as worse than the recipe."""
+"""An export that is below the recipe by more Dice than this counts as worse."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +38,7 @@ class Row:
 
 
 def row_of(recording: str, rule: str, outcomes: Sequence[Outcome]) -> Row:
-    """The row of some searches."""
+    """The row of a rule, from the outcomes of its searches."""
     gains = np.array([outcome.gain for outcome in outcomes])
     true = np.array([outcome.true_gain for outcome in outcomes])
     return Row(
@@ -57,7 +57,7 @@ def row_of(recording: str, rule: str, outcomes: Sequence[Outcome]) -> Row:
 
 
 def write_rows(folder: Path, rows: Sequence[Row]) -> None:
-    """`table.parquet` and `table.md`."""
+    """Writes `table.parquet` and `table.md`."""
     folder.mkdir(parents=True, exist_ok=True)
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist([asdict(row) for row in rows]), sink)
@@ -66,7 +66,7 @@ def write_rows(folder: Path, rows: Sequence[Row]) -> None:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """A table a recording."""
+    """The rows as Markdown, with a table per recording."""
     said = []
     for recording in dict.fromkeys(row.recording for row in rows):
         said += [
