@@ -1,4 +1,4 @@
-"""Does the native model compute what the reference computed? `python -m tune_sa2va.parity DIR`, tensor by tensor."""
+"""Compares the native model with the reference, tensor by tensor: `python -m tune_sa2va.parity DIR`."""
 
 from tune_sa2va.parity.command import app
 

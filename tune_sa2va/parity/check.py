@@ -1,4 +1,4 @@
-"""All comparisons of one golden folder: inputs, the base model with its gradients, the adapter with its own."""
+"""All comparisons with one golden folder: inputs, the base model and its gradients, the adapter and its gradients."""
 
 from dataclasses import dataclass, field
 
@@ -18,13 +18,13 @@ _DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bf
 
 @dataclass(slots=True)
 class Report:
-    """The differences, and the golden tensors that nothing was compared with."""
+    """The differences, and the names of golden tensors that have no native counterpart."""
 
     differences: list[Difference] = field(default_factory=list)
     not_compared: list[str] = field(default_factory=list)
 
     def add(self, native: dict[str, Tensor], golden: dict[str, Tensor], limits: Limits, *, prefix: str = "") -> None:
-        """Compare what both have, and note what only `golden` has."""
+        """Compares tensors that both have, and notes those that only `golden` has."""
         for name, wanted in golden.items():
             limit = limits.gradient if name.startswith("grad_") else limits.activation
             if name in native:
@@ -34,7 +34,7 @@ class Report:
 
 
 def check(golden: Golden, precision: Precision) -> Report:
-    """The report of one folder."""
+    """Runs all comparisons with `golden`, on the CPU."""
     limits, dtype = LIMITS[precision], _DTYPES[precision]
     report = Report()
     sample = prepare(golden)
@@ -48,7 +48,7 @@ def check(golden: Golden, precision: Precision) -> Report:
 
 
 def _base_tensors(model: Sa2VA, sample: Sample, golden: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-    """The tensors of a forward, and the gradients of each loss that `golden` has by checkpoint key."""
+    """The tensors of a forward pass, and the gradients, by checkpoint key, of each loss in `golden`."""
     model.requires_grad_(True)
     tensors = run(model, sample, dtype=dtype)
     joiners = joiners_by_key(model)
@@ -63,7 +63,7 @@ def _base_tensors(model: Sa2VA, sample: Sample, golden: dict[str, Tensor], dtype
 
 
 def _adapter_tensors(model: Sa2VA, sample: Sample, golden: Golden, dtype: torch.dtype) -> dict[str, Tensor]:
-    """The same through the golden adapter, with gradients by the names in its file."""
+    """The same with the golden adapter; gradients by the names in its file."""
     adapters = load_adapter(model, golden.folder / "adapter")
     tensors = run(model, sample, dtype=dtype)
     found: dict[str, Tensor] = {}
@@ -75,6 +75,6 @@ def _adapter_tensors(model: Sa2VA, sample: Sample, golden: Golden, dtype: torch.
 
 
 def _losses(golden: dict[str, Tensor]) -> list[str]:
-    """The losses with golden gradients: `bce` of `grad_bce.KEY`."""
+    """The losses that have golden gradients: `bce` if there is a `grad_bce.KEY`."""
     losses = {name.split(".")[0].removeprefix("grad_") for name in golden if name.startswith("grad_")}
     return sorted(losses & {"mean_logit", "bce", "ce"})

@@ -1,4 +1,4 @@
-"""The command: run the native path over a golden folder, print a line a tensor, exit 1 where the two differ."""
+"""The command: runs the native model on a golden folder, prints a line per tensor, and exits 1 if any differs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -19,8 +19,8 @@ _WHY_NOT = {
     "mask": "given",
     "tiles_uint8": "pixel_values before normalisation",
     "g_image_uint8": "g_pixel_values before normalisation",
-    "g_image_1024_uint8_every_16th": "the picture at another side than this model's",
-    "obj_ptr": "serves video only: not on the native path",
+    "g_image_1024_uint8_every_16th": "the picture at another size than this model's",
+    "obj_ptr": "used only for video, so the native model does not compute it",
 }
 
 
@@ -29,12 +29,12 @@ def main(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Checkpoint with golden inputs, outputs and adapter/.")],
     dtype: Annotated[Precision, typer.Option(help="Precision of the native model; bf16 has wider limits.")] = "fp32",
 ) -> None:
-    """Compare the native model with what the reference's own code computed: every tensor, every gradient."""
+    """Compare every tensor and gradient of the native model with those that the reference's own code computed."""
     console = Console(soft_wrap=True, highlight=False)
     golden = read_golden(folder)
     keys = key_use(folder, golden.dims)
     _print_keys(console, keys)
-    if keys.unused:  # and the loader would refuse them
+    if keys.unused:  # the loader would refuse such a checkpoint
         raise typer.Exit(1)
     report = check(golden, dtype)
     _print_report(console, report)
@@ -43,7 +43,7 @@ def main(
 
 
 def _print_keys(console: Console, keys: KeyUse) -> None:
-    console.print(f"{keys.num_mapped} checkpoint keys fill native tensors, {keys.num_leftover} serve video only.")
+    console.print(f"{keys.num_mapped} checkpoint keys fill native tensors, {keys.num_leftover} are only for video.")
     for key in keys.unused:
         console.print(f"[red]not used[/]  {escape(key)}")
 

@@ -1,4 +1,4 @@
-"""One native tensor against its golden one: how far apart, and how far apart counts as equal."""
+"""Compares a native tensor with its golden one, and defines which differences count as equal."""
 
 from dataclasses import dataclass
 
@@ -16,15 +16,15 @@ class Limits:
     gradient: float
 
 
-# fp32 through other kernels or on another machine differs by about 1e-5. bf16 keeps 8 bits and this network is deep:
-# golden activations come out up to 0.04 (InternVL) and 0.14 (Qwen3-VL) apart, single gradients by twice their size. So
-# bf16's gradients are reported and not judged; a wrong or missing one is caught in fp32.
+# fp32 with other kernels or on another machine differs by about 1e-5. bf16 keeps 8 bits, and this network is deep:
+# activations differ by up to 0.04 (InternVL) and 0.14 (Qwen3-VL), single gradients by twice their size. So gradients
+# in bf16 are reported but not judged; fp32 catches a wrong or missing one.
 LIMITS: dict[Precision, Limits] = {"fp32": Limits(1e-4, 1e-3), "bf16": Limits(0.2, torch.inf)}
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One tensor's largest difference: absolute, and relative to the golden tensor's largest value.
+    """The largest difference of one tensor: absolute, and relative to the golden tensor's largest absolute value.
 
     For integers, `relative` is the share of elements that differ. A wrong shape is an infinite difference.
     """
@@ -37,12 +37,12 @@ class Difference:
 
     @property
     def is_close(self) -> bool:
-        """Within the limit; NaN is not."""
+        """Whether the difference is within the limit; NaN is not."""
         return self.relative <= self.limit
 
 
 def compare(name: str, got: Tensor, wanted: Tensor, limit: float) -> Difference:
-    """How far `got` is from the golden `wanted`."""
+    """The difference between the native tensor `got` and the golden tensor `wanted`."""
     if got.shape != wanted.shape:
         note = f"shape {tuple(got.shape)}, wanted {tuple(wanted.shape)}"
         return Difference(name, torch.inf, torch.inf, limit, note)

@@ -1,7 +1,7 @@
-"""A folder of golden data: a small checkpoint with what the reference's own code made of one picture.
+"""Reads golden data: a folder with a small checkpoint, and what the reference's own code computed for one picture.
 
 `inputs.safetensors` and `outputs.safetensors` hold tensors by name, `sample.json` the question and the answer, and
-`adapter/` an adapter that PEFT wrote, with outputs of its own.
+`adapter/` an adapter that PEFT wrote, with its own outputs.
 """
 
 import json
@@ -21,7 +21,7 @@ from tune_sa2va.model.shards import read_shards
 
 @dataclass(frozen=True, slots=True)
 class Golden:
-    """What `folder` says. adapter_outputs is None where there is no adapter/."""
+    """The golden data in `folder`. adapter_outputs: None if there is no adapter/."""
 
     folder: Path
     dims: Sa2VADims
@@ -34,7 +34,7 @@ class Golden:
 
 @dataclass(frozen=True, slots=True)
 class KeyUse:
-    """The checkpoint's keys: how many fill native tensors, how many serve video only, and the names of all others."""
+    """A checkpoint's keys: how many fill native tensors, how many are only for video, and the names of all others."""
 
     num_mapped: int
     num_leftover: int
@@ -45,7 +45,7 @@ def read_golden(folder: Path) -> Golden:
     """The golden data in `folder`.
 
     Raises:
-        CheckpointError: something that belongs to golden data is not there or cannot be read.
+        CheckpointError: a part of the golden data is missing or cannot be read.
     """
     sample = _read_sample(folder / "sample.json")
     question, answer = _question_and_answer(folder / "sample.json", sample)
@@ -69,7 +69,7 @@ def read_golden(folder: Path) -> Golden:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Every tensor of one safetensors file."""
+    """Every tensor in a safetensors file, by name. Raises CheckpointError if it is missing or cannot be read."""
     try:
         return load_file(path)
     except FileNotFoundError:
@@ -81,7 +81,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def key_use(folder: Path, dims: Sa2VADims) -> KeyUse:
-    """What becomes of every key in the folder's weights."""
+    """How the native model uses the keys of the weights in `folder`."""
     model = build_on_meta(dims)
     found = set(read_shards(folder).shapes)
     mapped = targets_by_key(model).keys() & found
@@ -100,7 +100,7 @@ def _read_sample(path: Path) -> dict[str, Any]:
 
 
 def _with_pixel_limits(dims: Sa2VADims, sample: dict[str, Any]) -> Sa2VADims:
-    """Golden data of Qwen-VL is small: its picture is smaller than the reference lets them be, and says so."""
+    """The dimensions with the limits of the golden sample: its picture is smaller than Qwen-VL's usual minimum."""
     limits = sample.get("image_processor")
     if dims.family.is_internvl or not isinstance(limits, dict):
         return dims

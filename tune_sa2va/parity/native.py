@@ -1,7 +1,6 @@
-"""The native path over one golden sample, with every tensor on it under the name that golden data uses.
+"""Runs the native model on one golden sample, and returns every intermediate tensor by its name in golden data.
 
-The same calls as in training, but for the encoders, which run with gradients here. What lies inside a call is read by
-forward hooks.
+The calls are those of training, except that the encoders run with gradients. Forward hooks read tensors inside a call.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -27,7 +26,7 @@ _NUM_GREEDY = 8
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One prepared picture with its text and its truth (1, 1, H, W)."""
+    """A prepared picture with its prompt and its truth (1, 1, H, W). merge: image patches per token, along one side."""
 
     encoder: EncoderInputs
     prompt: PromptTokens
@@ -36,7 +35,7 @@ class Sample:
     merge: int
 
     def named(self) -> dict[str, Tensor]:
-        """Under golden names. The native path takes neither a padding mask nor positions: it assumes these."""
+        """The inputs by golden name. The native model takes no padding mask and no positions; it assumes these."""
         length = len(self.prompt.input_ids)
         named = {
             "input_ids": self.prompt.input_ids[None],
@@ -53,7 +52,7 @@ class Sample:
 
 
 def prepare(golden: Golden) -> Sample:
-    """Inputs made from the raw picture and the text, by the code that training uses."""
+    """The inputs, made from the raw picture and the text by the code that training uses."""
     prompter = Prompter(golden.folder)
     encoder = encoder_inputs(golden.inputs["image"].numpy(), golden.dims)
     height, width = golden.inputs["image"].shape[:2]
@@ -68,7 +67,10 @@ def prepare(golden: Golden) -> Sample:
 
 
 def run(model: Sa2VA, sample: Sample, *, dtype: torch.dtype) -> dict[str, Tensor]:
-    """One forward from pixels to losses: every tensor by its golden name, with its graph. bf16 under autocast."""
+    """A forward pass from pixels to losses: every tensor by its golden name, with its autograd graph.
+
+    dtype: bf16 runs under autocast.
+    """
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
         with _captured(model) as tensors:
             features = model.encode_image(
@@ -104,7 +106,7 @@ def run(model: Sa2VA, sample: Sample, *, dtype: torch.dtype) -> dict[str, Tensor
 
 
 def gradients(loss: Tensor, leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The gradient of `loss` for each leaf; zeros where the loss does not reach it."""
+    """The gradient of `loss` with respect to each leaf; zeros if the loss does not depend on it."""
     found = torch.autograd.grad(loss, list(leaves.values()), retain_graph=True, allow_unused=True)
     return {
         name: torch.zeros_like(leaf) if gradient is None else gradient
@@ -113,7 +115,7 @@ def gradients(loss: Tensor, leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def joiners_by_key(model: Sa2VA) -> dict[str, Callable[[Mapping[str, Tensor]], Tensor]]:
-    """For each checkpoint key, what puts its tensor together from native ones (or their gradients) by name."""
+    """Checkpoint key -> the function that assembles its tensor from native tensors (or their gradients) by name."""
     pieces: dict[str, dict[int, tuple[str, slice]]] = {}
     for name, _ in model.named_parameters():
         source = source_of(name, model.dims.family)
@@ -129,7 +131,7 @@ def _joiner(parts: list[tuple[str, slice]]) -> Callable[[Mapping[str, Tensor]], 
 
 @contextmanager
 def _captured(model: Sa2VA) -> Iterator[dict[str, Tensor]]:
-    """What the encoders and the first decoder layer give, while the block runs."""
+    """Collects the outputs of the encoders and of the first decoder layer while the block runs."""
     seen: dict[str, Tensor] = {}
     levels = model.sam_vision.num_feature_levels
 

@@ -1,5 +1,5 @@
-"""Pretraining of the `tiny` preset: all parameters, on procedural scenes only, in minutes on one GPU.
+"""Pretrains the `tiny` preset: all parameters, only on procedural scenes, in minutes on one GPU.
 
-Scenes are drawn by worker processes (`scenes`) into a pool on the device, varied there (`augment`), and trained on with
-the masks and the answer as targets (`objective`, `loop`). `tokenizer` makes the preset's tokenizer.
+Worker processes draw scenes into a pool on the device (`scenes`), where they are augmented (`augment`). The targets are
+the masks and the answer (`objective`, `loop`). `tokenizer` makes the preset's tokenizer.
 """

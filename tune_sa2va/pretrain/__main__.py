@@ -1,9 +1,9 @@
-"""`python -m tune_sa2va.pretrain`: remake the weights of the `tiny` preset on procedural scenes.
+"""`python -m tune_sa2va.pretrain` trains the weights of the `tiny` preset again, on procedural scenes.
 
     python -m tune_sa2va.pretrain --out pretrained --minutes 17 --workers 15
 
-trains the dimensions of the tiny preset for that long on one GPU, all parameters, and leaves `model.safetensors` in the
-reference's keys. Run it again with the same --out to go on where it stopped.
+trains all parameters of the tiny preset for 17 minutes on one GPU, and writes `model.safetensors` with the reference's
+keys. Run it again with the same --out to continue where it stopped.
 """
 
 import shutil
@@ -26,20 +26,22 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def main(
     out: Annotated[Path, typer.Option(help="Folder of the training state and of the finished checkpoint.")],
-    minutes: Annotated[float, typer.Option(min=0.01, help="Training time in all, over all sessions.")] = 17.0,
+    minutes: Annotated[float, typer.Option(min=0.01, help="Total training time, over all sessions.")] = 17.0,
     stop_after: Annotated[
-        float, typer.Option(min=0.01, help="Stop this session after so many minutes; run again to go on.")
+        float, typer.Option(min=0.01, help="Stop this session after this many minutes; run again to go on.")
     ] = 1e9,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images a step.")] = 16,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per step.")] = 16,
     workers: Annotated[int, typer.Option(min=1, help="Processes that draw scenes.")] = 15,
     pool: Annotated[int, typer.Option(min=1, help="Scenes kept on the device (1.6 MB each).")] = 4096,
-    compile_blocks: Annotated[bool, typer.Option("--compile/--no-compile", help="Fuse Hiera's blocks first.")] = True,
+    compile_blocks: Annotated[
+        bool, typer.Option("--compile/--no-compile", help="Compile Hiera's blocks with torch.compile.")
+    ] = True,
     init: Annotated[
         Path | None, typer.Option(help="Checkpoint folder to start from.", show_default="random weights")
     ] = None,
-    device: Annotated[Literal["cuda", "cpu"], typer.Option(help="cpu is there to try it out.")] = "cuda",
+    device: Annotated[Literal["cuda", "cpu"], typer.Option(help="cpu is only for trying it out.")] = "cuda",
 ) -> None:
-    """Pretrain the tiny preset's dimensions on procedural vessels, all parameters."""
+    """Pretrain all parameters of the tiny preset on procedural scenes."""
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: this machine has no GPU that PyTorch can use. Give --device cpu to try it out.")
     if init is not None:

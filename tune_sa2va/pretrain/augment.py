@@ -1,4 +1,4 @@
-"""Random changes of geometry and look on the device, each image with its own, so that no scene is seen twice alike."""
+"""Augments geometry and appearance on the device, each image differently, so that no scene is seen twice the same."""
 
 import math
 from collections.abc import Callable
@@ -12,9 +12,9 @@ from torch import Tensor
 def augment(
     images: UInt8[Tensor, "B 3 H W"], masks: Float[Tensor, "B 1 H W"], generator: torch.Generator
 ) -> tuple[Float[Tensor, "B 3 H W"], Float[Tensor, "B 1 H W"]]:
-    """Turned, flipped, zoomed, stretched and sheared pictures in [0, 1] of another tone, sharpness and noise.
+    """Pictures in [0, 1] with random rotation, flip, zoom, aspect, sharpness, tone, shading and noise; and their masks.
 
-    Masks come back two-valued on the new grid.
+    Masks are 0 or 1 after resampling, too.
     """
     batch, _, height, width = images.shape
     device = images.device
@@ -33,7 +33,7 @@ def augment(
     def column(values: Tensor) -> Tensor:
         return values.view(batch, 1, 1, 1)
 
-    # Real pictures are often enlarged to SAM2's grid: 300 pixels to 512 and more.
+    # Real pictures are often enlarged to SAM2's grid, from 300 pixels to 512 and more.
     for factor in (1.6, 2.2):
         coarse = F.interpolate(x, scale_factor=1 / factor, mode="bilinear", antialias=True)
         enlarged = F.interpolate(coarse, (height, width), mode="bicubic", align_corners=False).clamp(0, 1)
@@ -52,7 +52,7 @@ def augment(
 
 
 def _affine(uniform: Callable[[float, float], Tensor], chance: Callable[[float], Tensor]) -> Float[Tensor, "B 2 3"]:
-    """Any quarter turn and flip, up to 15 degrees more, zoom 0.55 to 1.15, aspect up to 1.3, small shift."""
+    """Random quarter turn and flip, up to 15 degrees of rotation, zoom 0.55 to 1.15, aspect up to 1.3, small shift."""
     angle = torch.round(uniform(-0.5, 3.5)) * (math.pi / 2) + uniform(-0.26, 0.26)
     scale = torch.exp(uniform(math.log(0.55), math.log(1.15)))
     stretch = torch.exp(uniform(-0.26, 0.26))

@@ -1,4 +1,4 @@
-"""What pretraining asks and answers: questions about a text, and the reference's five answers."""
+"""The texts of pretraining: questions about a text, the reference's five answers, and synonyms."""
 
 QUESTIONS: tuple[str, ...] = (
     "Please segment the {text}.",
@@ -17,14 +17,14 @@ ANSWERS: tuple[str, ...] = (
     "[SEG].",
 )
 
-# Other names of "blood vessel", so that the text generalises; those of one family are wrong for the others.
+# Other names of "blood vessel", so that the model generalises over texts; those of one family are wrong for the others.
 VESSEL_SYNONYMS: tuple[str, ...] = ("blood vessels", "vessel", "vessels")
 FAMILY_SYNONYMS: dict[str, tuple[str, ...]] = {
     "angiogram": ("coronary artery", "coronary arteries"),
     "fundus": ("retinal vessel", "retinal vessels"),
 }
 
-# Words that users of vessel images write but no procedural scene holds, so that the tokenizer spells them shortly.
+# Words that users write but no procedural scene has; the tokenizer is trained on them, to need few tokens for them.
 EXTRA_WORDS: tuple[str, ...] = (
     "coronary artery", "left anterior descending", "right coronary artery", "circumflex", "stenosis", "blood vessels",
     "vessel", "vessels", "angiogram", "angiography", "fundus", "retina", "retinal vessel", "capillary", "aorta",

@@ -1,6 +1,6 @@
-"""The pretraining loop: one captured step, an averaged copy of the weights, a state that resumes.
+"""The pretraining loop: a captured step, an averaged copy of the weights, and a state from which it can resume.
 
-The schedule runs over minutes, not steps, so that a slower card ends in the same time, less well trained.
+The schedule runs over minutes, not steps, so that a slower card ends at the same time, with fewer steps.
 """
 
 import json
@@ -29,7 +29,11 @@ _TRAIN_SEED, _CHECK_SEED = 1_000_000, 1_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PretrainSettings:
-    """minutes of training in all, over all sessions; the rest says how much at a time and how fast."""
+    """minutes: total training time, over all sessions. averaging: decay of the averaged weights, per step.
+
+    warmup_share: share of the schedule with a rising learning rate. vessel_share: how often a scene with vessels is
+    asked for them. pool_scenes: scenes kept on the device. workers: processes that draw scenes. log_every: steps.
+    """
 
     minutes: float
     batch_size: int = 16
@@ -45,11 +49,11 @@ class PretrainSettings:
     log_every: int = 50
     seed: int = 0
     init: Path | None = None
-    """A checkpoint folder whose weights to start from, in place of random ones."""
+    """A checkpoint folder with weights to start from; None: random weights."""
 
 
 class Batch(NamedTuple):
-    """Inputs of one step, at fixed addresses on the device so that the captured step reads them."""
+    """Inputs of one step, at fixed addresses on the device, from which the captured step reads them."""
 
     pixel_values: Tensor
     g_pixel_values: Tensor
@@ -68,9 +72,10 @@ def pretrain(
     device: torch.device,
     stop_after_s: float,
 ) -> Path | None:
-    """Train until the schedule ends or `stop_after_s` is over; returns the averaged weights' file once it has ended.
+    """Trains until the schedule ends or for `stop_after_s` seconds. Returns the file of the averaged weights once the
+    schedule has ended, else None.
 
-    out: holds `state.safetensors` and `state.json`; where they lie there already, training goes on from them.
+    out: holds `state.safetensors` and `state.json`; training continues from them if they exist.
     """
     started = time.monotonic()
     run = _Run(dims, prompter, out, settings, device)
@@ -117,7 +122,7 @@ class _Run:
 
         self.check = _stack([stream(0).example(_CHECK_SEED + i) for i in range(4 * settings.batch_size)])
         self._resume()
-        # A resumed run goes on with scenes that it has not drawn yet.
+        # A resumed session draws new scenes.
         self.pool = ScenePool(
             stream(_TRAIN_SEED * (1 + self.steps)),
             capacity=settings.pool_scenes,
@@ -141,10 +146,10 @@ class _Run:
         return self.elapsed_s / (60 * self.settings.minutes)
 
     def prepare(self) -> None:
-        """Run the step a few times at learning rate 0 (moments excepted it changes nothing), then capture it."""
+        """Runs the step a few times at learning rate 0, which changes only the moments, then captures it."""
         self.load_batch()
         if self.settings.compile:
-            # At 256x256 Hiera's blocks are bound by memory: fused norms, GELUs and residuals halve their traffic.
+            # At 256x256 Hiera's blocks are limited by memory bandwidth; fused norms, GELUs and residuals halve it.
             torch._dynamo.config.recompile_limit = 64
             for block in self.model.sam_vision.backbone.blocks:
                 block.compile(dynamic=False)
@@ -162,7 +167,7 @@ class _Run:
             self.step()
 
     def train_for(self, *, steps: int) -> None:
-        """`steps` optimizer steps, then one line; the only place where the loop waits for the device."""
+        """Makes `steps` optimizer steps and prints a line; only here the loop waits for the device."""
         start = time.monotonic()
         sums = torch.zeros(5, device=self.device)
         self.lr.fill_(self.settings.peak_lr * _schedule(self.progress, self.settings.warmup_share))
@@ -173,7 +178,7 @@ class _Run:
             else:
                 self.graph.replay()
             sums += torch.stack([part.detach() for part in self.last])
-        # Workers fill their queues while the device trains; take what a step's share of fresh scenes is.
+        # Workers fill their queues while the device trains; each step takes a sixth of a batch of new scenes.
         self.pool.refill(steps * self.settings.batch_size // 6)
         total, mask, iou, answer, dice = (sums / steps).tolist()
         dropped = int(self.dropped.item())
@@ -230,7 +235,7 @@ class _Run:
             )
 
     def _clip_or_drop(self) -> None:
-        """Clip the gradient; one that is not finite counts as zero. (At step 2,300 of a first run one NaN ended it.)"""
+        """Clips the gradient; one that is not finite becomes zero. (One NaN at step 2,300 ruined a first run.)"""
         parameters = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None], foreach=True)
         is_finite = torch.isfinite(norm)
@@ -257,7 +262,7 @@ class _Run:
         return float(torch.stack(dices).mean())
 
     def save(self) -> None:
-        """The averaged weights and the whole state, each under a temporary name, then renamed."""
+        """Writes the averaged weights and the whole state, each to a temporary file that is then renamed."""
         _replace(self.out / "model.safetensors", lambda path: save_model(self.averaged, path, dtype=torch.bfloat16))
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"averaged.{k}": v for k, v in self.averaged.state_dict().items()}

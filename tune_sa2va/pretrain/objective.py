@@ -1,4 +1,4 @@
-"""What pretraining minimises: all three masks, the predicted IoU that chooses among them, and the answer's words."""
+"""The pretraining objective: losses of all three masks, of the predicted IoU that selects one, and of the answer."""
 
 from typing import NamedTuple
 
@@ -29,7 +29,7 @@ class Objective(NamedTuple):
 def encoder_batch(
     pictures: Float[Tensor, "B 3 G G"], tile_size: int
 ) -> tuple[Float[Tensor, "B 3 P P"], Float[Tensor, "B 3 G G"]]:
-    """`pixel_values` and `g_pixel_values` of pictures in [0, 1] of SAM2's size: one tile each, shrunk on the device."""
+    """`pixel_values` and `g_pixel_values` of pictures in [0, 1] at SAM2's size: one tile each, made on the device."""
     tiles = F.interpolate(pictures, (tile_size, tile_size), mode="bicubic", antialias=True, align_corners=False)
     return _normalise(tiles.clamp(0, 1)), _normalise(pictures)
 
@@ -42,7 +42,7 @@ def forward(
     seg_positions: Int[Tensor, " B"],
     image_start: int,
 ) -> tuple[MaskOutput, Float[Tensor, "B T D"]]:
-    """Masks and the last hidden states, every part of the model run."""
+    """The masks and the last hidden states of a forward pass through the whole model."""
     image_tokens = model.encode_tiles(pixel_values)
     embed, high_res_1, high_res_0 = model.encode_sam(g_pixel_values)
     hidden = model.hidden_states(model.embed_text(input_ids, image_tokens, image_start))
@@ -57,7 +57,11 @@ def objective(
     truth: Float[Tensor, "B G G"],
     labels: Int[Tensor, "B T"],
 ) -> Objective:
-    """Dice + BCE, half of the best mask, half of all three; 4 x squared error of the IoUs; half the answer's CE."""
+    """The sum of three losses, with its parts.
+
+    mask: Dice + 2 x BCE, half of it for the best mask and half averaged over all three. iou: 4 x the squared error of
+    the predicted IoUs. answer: half the cross entropy of the answer.
+    """
     batch, side = truth.shape[0], model.dims.sam2.image_size
     logits = to_image_size(masks.mask_logits.flatten(0, 1), sam_side=side, height=side, width=side)
     logits = logits.view(batch, -1, side, side)

@@ -1,7 +1,7 @@
 """Procedural scenes as training examples, drawn by worker processes into a pool on the training device.
 
-Drawing one scene takes a CPU core tens of milliseconds, a training step eats sixteen in under a tenth of a
-second: the pool lets every scene be used several times, each time with another prompt and another augmentation.
+A CPU core needs tens of milliseconds to draw a scene, but a training step uses sixteen in less than a tenth of a
+second. So every scene stays in the pool and is used several times, with different prompts and augmentations.
 """
 
 from collections.abc import Iterator
@@ -19,12 +19,12 @@ from tune_sa2va.pretrain.corpus import ANSWERS, FAMILY_SYNONYMS, QUESTIONS, VESS
 
 VESSEL = "blood vessel"
 TARGETS = 3
-"""Prompts kept of each scene, vessels first where there are any."""
+"""Number of prompts per scene; vessels come first if there are any."""
 
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """B scenes (or prompts of scenes). input_ids are padded on the right to one length T."""
+    """B scenes with K prompts each. masks: one per prompt. input_ids, labels: padded on the right to the length T."""
 
     images: UInt8[Tensor, "B 3 H W"]
     masks: Bool[Tensor, "B K H W"]
@@ -35,7 +35,7 @@ class Examples:
 
 
 class SceneStream(IterableDataset[Examples]):
-    """An endless stream of single scenes; every worker draws from its own range of seeds."""
+    """An endless stream of single scenes. The workers take the seeds from `first_seed` on in turn."""
 
     def __init__(self, prompter: Prompter, *, num_image_tokens: int, length: int, size: int, first_seed: int) -> None:
         self.prompter = prompter
@@ -53,7 +53,7 @@ class SceneStream(IterableDataset[Examples]):
             seed += workers
 
     def example(self, seed: int) -> Examples:
-        """The scene of `seed`, its family, prompts and answers all drawn from the seed."""
+        """The scene of a seed; its family, prompts and answers are drawn from the seed, too."""
         rng = np.random.default_rng(seed)
         family = rng.choice(procedural.PRETRAINING_FAMILIES, p=(0.5, 0.3, 0.2))
         scene = procedural.render(str(family), seed, self.size)
@@ -63,7 +63,7 @@ class SceneStream(IterableDataset[Examples]):
         others = [text for text in texts if text != VESSEL]
         rng.shuffle(others)
         chosen = ([VESSEL] if VESSEL in texts else []) + others
-        # A scene with fewer things than TARGETS asks for one of them again, in other words.
+        # A scene with fewer texts than TARGETS is asked for one of them again, with another question.
         chosen = [chosen[i % len(chosen)] for i in range(TARGETS)]
         prompts = [self._prompt(rng, _reworded(rng, text, str(family))) for text in chosen]
         return Examples(
@@ -89,14 +89,14 @@ class SceneStream(IterableDataset[Examples]):
 
 
 def _reworded(rng: np.random.Generator, text: str, family: str) -> str:
-    """One in five vessel prompts under another name."""
+    """The text, or for one in five vessel prompts a synonym."""
     if text != VESSEL or rng.random() >= 0.2:
         return text
     return str(rng.choice(VESSEL_SYNONYMS + FAMILY_SYNONYMS.get(family, ())))
 
 
 class ScenePool:
-    """A ring of scenes on the device, refilled from worker processes as fast as they draw."""
+    """A ring buffer of scenes on the device, filled by worker processes."""
 
     def __init__(self, stream: SceneStream, *, capacity: int, workers: int, device: torch.device) -> None:
         loader = DataLoader(
@@ -112,13 +112,13 @@ class ScenePool:
         self._put(first)
 
     def refill(self, scenes: int) -> None:
-        """Draw at least `scenes` more, waiting for them."""
+        """Draws at least `scenes` more scenes, and waits for them."""
         goal = self.drawn + scenes
         while self.drawn < goal:
             self._put(self._draw())
 
     def sample(self, count: int, *, vessel_share: float, generator: torch.Generator) -> Examples:
-        """`count` prompts from the pool (K = 1); scenes with vessels are asked for them with this probability."""
+        """`count` random prompts from the pool (K = 1). A scene with vessels is asked for them with `vessel_share`."""
         filled = min(self.drawn, self._capacity)
         rows = torch.randint(filled, (count,), generator=generator, device=self._device)
         images, masks, input_ids, labels, seg_positions, has_vessel = (field[rows] for field in self._ring)

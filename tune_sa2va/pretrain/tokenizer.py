@@ -1,4 +1,4 @@
-"""The tokenizer of the `tiny` preset: a small byte-level BPE in Qwen2's format with Sa2VA's special tokens."""
+"""Makes the tokenizer of the `tiny` preset: a small byte-level BPE in Qwen2's format, with Sa2VA's special tokens."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,7 +8,7 @@ from transformers import Qwen2Tokenizer
 from tune_sa2va.data import procedural
 from tune_sa2va.pretrain.corpus import ANSWERS, EXTRA_WORDS, QUESTIONS
 
-# Qwen2's own three come first, then InternVL's and Sa2VA's, in the order of the published checkpoints.
+# Qwen2's three come first, then InternVL's and Sa2VA's, in the order of the published checkpoints.
 SPECIAL_TOKENS: tuple[str, ...] = (
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>", "<quad>", "</quad>",
     "<ref>", "</ref>", "<box>", "</box>", "[SEG]", "<p>", "</p>", "<vp>", "</vp>",
@@ -16,7 +16,7 @@ SPECIAL_TOKENS: tuple[str, ...] = (
 
 
 def make_tokenizer(folder: Path, *, vocab_size: int) -> Qwen2Tokenizer:
-    """Train on the pretraining's own sentences and save into `folder`. Ids stay below `vocab_size`."""
+    """Trains a tokenizer on the sentences of pretraining and saves it to `folder`. Ids are below `vocab_size`."""
     base = Qwen2Tokenizer(vocab=_byte_vocabulary(), merges=[])
     tokenizer = base.train_new_from_iterator(
         [[sentence] for sentence in _sentences()], vocab_size=vocab_size - len(SPECIAL_TOKENS), show_progress=False
