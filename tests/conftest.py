@@ -1,6 +1,6 @@
-"""One feature cache for all tests: the tiny model takes over a second an image, and many tests use the same ones.
+"""One feature cache for all tests: the tiny model needs over a second per image, and many tests use the same images.
 
-`make test` runs two files at a time (pytest-xdist), each process on one thread: together they keep two cores busy.
+`make test` runs two files at a time (pytest-xdist), each process with one thread, to keep two cores busy.
 """
 
 import os
@@ -20,7 +20,7 @@ FEATURES_VARIABLE = "TUNE_SA2VA_TEST_CACHE"
 
 @pytest.fixture(scope="session", autouse=True)
 def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Never the user's own cache. Tests of the cache itself name one of their own."""
+    """Tests never use the user's cache. Tests of the cache itself set their own."""
     base = tmp_path_factory.getbasetemp()
     together = base.parent if IS_ONE_OF_SEVERAL else base  # a worker's own folder lies in that of all
     folder = os.environ.get(FEATURES_VARIABLE) or str(together / "cache")

@@ -1,4 +1,4 @@
-"""Every module of the package, looked at as text."""
+"""Searches the source of every module of the package."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -9,7 +9,7 @@ PACKAGE = Path(tune_sa2va.__file__).parent
 
 
 def found_in_modules(look: Callable[[str], Iterable[str]]) -> list[str]:
-    """What `look` finds in the source of each module, after the module's name."""
+    """What `look` finds in the source of each module, prefixed with the module's name."""
     return [
         f"{path.relative_to(PACKAGE)}, {found}"
         for path in sorted(PACKAGE.rglob("*.py"))

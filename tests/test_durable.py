@@ -1,4 +1,4 @@
-"""Files are whole or not there, on a full disk, too."""
+"""Files are complete or absent, also on a full disk."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP interrupt like Ctrl-C: once, with the shell's exit code, and without a terminal that is gone."""
+"""SIGTERM and SIGHUP interrupt like Ctrl-C: once, with the shell's exit code, and even if the terminal is closed."""
 
 import os
 import pty
@@ -97,7 +97,7 @@ with signals_as_interrupts():
 
 
 def test_a_closed_terminal_is_not_written_to() -> None:
-    """The terminal hangs up: SIGHUP comes, and every write to it fails from then on."""
+    """When the terminal hangs up, SIGHUP arrives and every later write to it fails."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen([sys.executable, "-c", TALKS], stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)

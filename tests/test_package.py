@@ -1,4 +1,4 @@
-"""What `from tune_sa2va import ...` gives, and that it is light."""
+"""`from tune_sa2va import ...` gives its three names, and imports nothing heavy before they are used."""
 
 import subprocess
 import sys

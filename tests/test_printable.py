@@ -1,4 +1,4 @@
-"""What a file's name can hold does not reach a terminal as it is."""
+"""Control characters in a file's name do not reach the terminal."""
 
 from tune_sa2va.printable import printable, printable_lines
 

@@ -35,7 +35,7 @@ _KEYWORDS = {"shell", "trust_remote_code", "allow_pickle"}
 
 
 class Evil:
-    """Leaves a file behind when it is unpickled."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -45,7 +45,7 @@ class Evil:
 
 
 def dangers(source: str) -> Iterator[str]:
-    """What in a module's text could run code that came with data."""
+    """Expressions in a module's source that could run code that came with data."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
@@ -89,7 +89,7 @@ def test_the_search_for_dangers_finds_each(source: str) -> None:
 
 @pytest.fixture
 def mark(tmp_path: Path) -> Path:
-    """Is there once a malicious file has been believed."""
+    """The file that exists if a malicious file has been executed."""
     return tmp_path / "mark"
 
 

@@ -1,4 +1,4 @@
-"""Text is UTF-8 whatever the locale: no file is opened without saying so, and no command fails at a letter."""
+"""Text files are UTF-8 in every locale: every call that opens one says so, and no command fails at a letter."""
 
 import ast
 import io
@@ -14,7 +14,7 @@ _TEXT_METHODS = {"read_text": 0, "write_text": 1}
 
 
 def without_encoding(source: str) -> Iterator[str]:
-    """Calls that open a file, or another process's output, as text of the locale."""
+    """Calls that open a file, or the output of another process, as text in the locale's encoding."""
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, ast.Call):
             continue

@@ -1,4 +1,4 @@
-"""Searches played by hand, and the records of a committed search predicted from its own parts."""
+"""Searches simulated by hand, and a committed search predicted from the parts in its own records."""
 
 import json
 import shutil

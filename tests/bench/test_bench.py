@@ -1,4 +1,4 @@
-"""The benchmarks run on a CPU through the tiny preset, and write what they print."""
+"""The benchmarks run on a CPU with the tiny preset, and write what they print."""
 
 import json
 from pathlib import Path

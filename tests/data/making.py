@@ -1,4 +1,4 @@
-"""Small data sets on disk, in every form that a reader takes, all with the same images, masks and groups."""
+"""Small data sets on disk, in every format that is read, all with the same images, masks and groups."""
 
 import csv
 import json
@@ -35,7 +35,7 @@ GROUPS = {
 
 
 def picture(seed: int, shape: tuple[int, int] = SHAPE) -> np.ndarray:
-    """A grey picture unlike that of any other seed."""
+    """A grey picture that is different for every seed."""
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
@@ -59,13 +59,13 @@ def save(path: Path, values: np.ndarray, **options: Any) -> Path:
 
 
 def smooth_picture(seed: int, shape: tuple[int, int] = (96, 96)) -> np.ndarray:
-    """A grey picture with the look of one, unlike that of any other seed."""
+    """A smooth grey picture, like a photograph, that is different for every seed."""
     field = gaussian_filter(np.random.default_rng(seed).normal(size=shape), 3)
     return np.rint(255 * (field - field.min()) / np.ptp(field)).astype(np.uint8)
 
 
 def save_pair(root: Path, name: str, seed: int, mask: np.ndarray | None = None) -> None:
-    """`images/NAME` and `masks/STEM.png`."""
+    """Writes `images/NAME` and `masks/STEM.png`."""
     save(root / "images" / name, picture(seed))
     mask = rectangle_mask((2, 3, 10, 5)) if mask is None else mask
     save(root / "masks" / f"{Path(name).stem}.png", mask)
@@ -161,7 +161,7 @@ FORMS: dict[str, Callable[[Path], Path]] = {
 
 
 def png_header_of(height: int, width: int) -> bytes:
-    """A PNG that announces a size and holds next to no pixels."""
+    """A PNG whose header announces a size, with almost no pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -171,12 +171,12 @@ def png_header_of(height: int, width: int) -> bytes:
 
 
 def faults(dataset: Dataset) -> list[tuple[Fault, str]]:
-    """What is wrong, and with which file."""
+    """(fault, file) of every problem."""
     return [(problem.fault, problem.file) for problem in dataset.problems]
 
 
 def grouped_set(root: Path, groups: Iterable[str], names: str = "frame") -> tuple[Sample, ...]:
-    """An image a group named, each with a mask of its own; the n-th image is the same in every set."""
+    """A data set with one image and mask per given group; the n-th image is the same in every set."""
     lines = ["image,mask,group"]
     for number, group in enumerate(groups):
         name = f"{names}{number}.png"

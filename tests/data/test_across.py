@@ -1,4 +1,4 @@
-"""Faults that show only where files are held against each other."""
+"""Faults that only a comparison of samples shows."""
 
 import unicodedata
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Each fault that a data set can have is found, told with its file, and has its consequence."""
+"""Each fault of a data set is found, reported with its file, and handled."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Frames of DICOM files: windowed as the file says, and nothing else of it."""
+"""Frames of DICOM files: windowed as the file says, and without any of its tags."""
 
 from pathlib import Path
 from typing import Any

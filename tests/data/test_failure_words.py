@@ -1,4 +1,4 @@
-"""Reasons of failures name images by their codes, whatever the error quotes: paths, masks, groups, outlines."""
+"""Reasons of failures call images by codes, whatever the error quotes: paths, masks, groups, outlines."""
 
 import re
 import traceback
@@ -23,7 +23,7 @@ SECRETS = ("Wang", "Li", "Zhao", "Min", "Chen", "_Yu", "study of", "\x1b")
 
 @pytest.fixture
 def data(tmp_path: Path) -> DataSettings:
-    """Images and masks of different names, in folders that are patients', below a folder with a blank."""
+    """Images and masks with different names, in folders named after patients, below a folder with a blank."""
     root, rows = tmp_path / "a study of Wang" / "cohort", []
     for seed, patient in enumerate(PATIENTS):
         image, mask = f"images/{patient}/{patient} 1.png", f"masks/{patient}/{patient}_drawn.png"

@@ -1,4 +1,4 @@
-"""The fingerprint moves with the data and with nothing else."""
+"""The fingerprint changes with the data and with nothing else."""
 
 import shutil
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Folds: whole groups, as equal as group sizes allow, the same for the same seed."""
+"""Folds have whole groups, are as equal as group sizes allow, and are the same for the same seed."""
 
 import random
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Rules by which images belong to patients."""
+"""Rules that assign images to patients."""
 
 from collections import defaultdict
 from pathlib import Path

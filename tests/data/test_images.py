@@ -1,4 +1,4 @@
-"""Image and mask files of every kind that users have, and files that are not fit to be read."""
+"""Image and mask files of every kind that users have, and files that cannot be read."""
 
 import gzip
 import pickle
@@ -21,7 +21,7 @@ ORIENTATION = 0x0112  # EXIF tag; 6 says that the picture must be turned right b
 
 
 def grey(path: Path) -> np.ndarray:
-    """The one channel of an image that must be grey."""
+    """One channel of an image, which must be grey."""
     image = load_image(path)
     assert image.dtype == np.uint8
     assert image.ndim == 3
@@ -31,7 +31,7 @@ def grey(path: Path) -> np.ndarray:
 
 
 def bmp_with_alpha(rgba: np.ndarray) -> bytes:
-    """A BMP with the fifth version's header, which says which bits are alpha."""
+    """A BMP with a version 5 header, which says which bits are alpha."""
     height, width, _ = rgba.shape
     pixels = rgba[::-1, :, [2, 1, 0, 3]].tobytes()
     masks = struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)

@@ -1,4 +1,4 @@
-"""What is told of a picture by its pixels alone."""
+"""Faults that the pixels of a picture show."""
 
 from pathlib import Path
 

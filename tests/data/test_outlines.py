@@ -1,4 +1,4 @@
-"""Outlines as pixels: the same as pycocotools', and outlines that lie inside others."""
+"""Outlines are rasterised as by pycocotools, and outlines inside others are found."""
 
 import numpy as np
 import pytest

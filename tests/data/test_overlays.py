@@ -1,4 +1,4 @@
-"""Pictures with the outline of what was read."""
+"""Pictures with the outlines of their truths."""
 
 from pathlib import Path
 

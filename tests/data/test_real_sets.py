@@ -1,4 +1,4 @@
-"""The two real sets that we develop on check clean. They lie beside the repository, not in it."""
+"""The two real data sets that we develop on have no faults. They are beside the repository, not in it."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""COCO's run lengths, as pycocotools packs and unrolls them."""
+"""COCO's run lengths are decoded as by pycocotools."""
 
 import numpy as np
 import pytest

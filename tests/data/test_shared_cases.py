@@ -1,4 +1,4 @@
-"""The small inputs that went wrong in users' hands, each with its right answer. They lie beside the repository.
+"""Small inputs that once failed for users, each with its right answer. They are beside the repository, not in it.
 
 Other inputs of each kind are made in the tests of the module that reads them.
 """
@@ -24,7 +24,7 @@ def report_on(name: str, rules: Rules | None = None) -> CheckReport:
 
 
 def faults(report: CheckReport) -> dict[Fault, int]:
-    """Less the word on names that differ in a number: these pictures are each a patient's."""
+    """The faults without NUMBERED_GROUPS: each of these pictures is of another patient."""
     return dict(Counter(p.fault for p in report.problems if p.fault is not Fault.NUMBERED_GROUPS))
 
 

@@ -1,4 +1,4 @@
-"""What images are called where others may read it."""
+"""What a command calls images, on a terminal and elsewhere."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ PATIENT = "Wang_Li(0000000001)"
 
 
 def data_set(root: Path) -> Path:
-    """Every kind of sentence that quotes a patient's name."""
+    """A data set with every kind of message that quotes a patient's name."""
     save_pair(root, f"{PATIENT}_1_frame_1.png", 0)
     save_pair(root, f"{PATIENT}_2_frame_1.png", 1)
     save_pair(root, f"{PATIENT}_2_frame_2.png", 0)  # the same picture as the first

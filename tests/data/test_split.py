@@ -1,4 +1,4 @@
-"""Splits: whole groups, near the shares, the same for the same seed, and true to what the data set asks for."""
+"""Splits have whole groups, are close to the shares, equal for equal seeds, and keep parts that a data set gives."""
 
 import random
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The split as files: names in one of them and nowhere else, codes that hold still."""
+"""The split as files: names are only in `names.parquet`, and codes are stable."""
 
 import shutil
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Flips and turns: a turned mask fits its turned image, and which is shown when is fixed by seed, epoch and image."""
+"""Flips and turns: a turned mask fits its turned image; seed, epoch and image determine the variant."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""Views follow from seed, epoch and image, and stay within what strength allows."""
+"""Views are determined by seed, epoch and image, and stay within the ranges of their strength."""
 
 import numpy as np
 import pytest

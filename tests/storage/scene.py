@@ -1,4 +1,4 @@
-"""A results folder that goes on as a search's does, and a storage on the local disk that can be cut off."""
+"""A results folder that changes like that of a search, and a storage on the local disk that can be interrupted."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ class Running:
         (folder / "environment.json").write_text("{}")
 
     def lane_goes_on(self) -> None:
-        """The next epoch's checkpoint, which its lane writes on its own; the one before the last goes."""
+        """Writes the next epoch's checkpoint, as its lane does independently, and deletes the one before the last."""
         self.epoch += 1
         trial = self.folder / "ray" / "checkpoints" / "0000"
         unfinished = trial / ".new.part"
@@ -36,7 +36,7 @@ class Running:
         shutil.rmtree(trial / f"checkpoint_{self.epoch - 2:04d}", ignore_errors=True)
 
     def is_recorded(self) -> None:
-        """The records of the epoch, Tune's note of it and a snapshot."""
+        """Writes the records of the epoch, Tune's state and a snapshot."""
         for file in ("trials.parquet", "epochs.parquet", "val_counts.parquet"):
             write_whole(self.folder / file, f"{file} {self.epoch}".encode())
         for file in ("optuna.journal", "logs/0000.log"):
@@ -55,17 +55,17 @@ class Running:
         shutil.rmtree(self.folder / "ray" / "snapshots" / f"{self.epoch - 2:06d}", ignore_errors=True)
 
     def step(self) -> None:
-        """An epoch more."""
+        """One more epoch."""
         self.lane_goes_on()
         self.is_recorded()
 
 
 class CutOffError(OSError):
-    """The machine or the network is gone."""
+    """Stands for the loss of the machine or of the network."""
 
 
 class Storage(Place):
-    """A folder of this machine that counts what is asked of it, and is cut off in the middle of one operation."""
+    """A local folder that counts its operations, and fails in the middle of a chosen one."""
 
     def __init__(self, folder: Path) -> None:
         whole = Place.open("--storage", f"file://{folder}/{NAME}")
@@ -107,7 +107,7 @@ class Storage(Place):
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """What a resumed search needs of a results folder: all but temporary files, and what Tune writes anew."""
+    """What a resumed search needs of a results folder: everything but temporary files and files that Tune rewrites."""
     found = {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
     left_out = ("ray/copy.json", "ray/tune/experiment_state.json")
     return {
@@ -116,12 +116,12 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 def one_pass(copy: ResultsCopy) -> None:
-    """As a search makes one."""
+    """Makes one pass, as a search does."""
     copy.sync(copy.freeze())
 
 
 def fetched(storage: Path, out: Path) -> dict[str, str]:
-    """What a machine that has nothing gets."""
+    """The results as fetched by a machine that has nothing."""
     folder = fetch(f"file://{storage}/{NAME}", out)
     found = contents(folder)
     shutil.rmtree(folder)

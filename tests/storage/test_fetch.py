@@ -67,7 +67,7 @@ def test_a_manifest_of_a_later_version(storage: Path) -> None:
 
 
 def _write_manifest(storage: Path, manifest: object) -> None:
-    """One whose checksum is right."""
+    """Writes a manifest with a correct checksum."""
     content = json.dumps(manifest).encode()
     name = f"000009-{hashlib.sha256(content).hexdigest()}.json"
     (storage / NAME / "ray" / "copy" / name).write_bytes(content)

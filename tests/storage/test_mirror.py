@@ -1,4 +1,4 @@
-"""Copying beside a search: it waits for nothing, and says once what goes wrong."""
+"""Copying during a search: the search never waits, and an error is reported once."""
 
 import shutil
 import threading
@@ -13,7 +13,7 @@ from tune_sa2va.storage.results_copy import ResultsCopy
 
 
 class Outage(Storage):
-    """A storage that is away for a while, or slow."""
+    """A storage that is unavailable for a while, or slow."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)

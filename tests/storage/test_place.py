@@ -1,4 +1,4 @@
-"""URIs: which are taken, and which are refused with a sentence that does not repeat their secrets."""
+"""URIs: which are accepted, and which are refused with a message that does not repeat their secrets."""
 
 from pathlib import Path
 

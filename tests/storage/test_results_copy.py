@@ -1,4 +1,4 @@
-"""The copy of a results folder: whatever cuts a pass off, and wherever, one whole state can be fetched."""
+"""The copy of a results folder: wherever a pass is interrupted, a complete state can be fetched."""
 
 import errno
 import os
@@ -42,7 +42,7 @@ def test_a_copy_is_the_folder_and_can_be_browsed(running: Running, tmp_path: Pat
 def test_a_pass_that_is_cut_off_anywhere_leaves_a_whole_state(
     passes: int, restarts: bool, running: Running, tmp_path: Path
 ) -> None:
-    """After `passes` whole ones, the next is cut off in its k-th operation, for all k; then the copy goes on."""
+    """After `passes` complete ones, the next is interrupted in its k-th operation, for all k; then one succeeds."""
     copy = ResultsCopy(running.folder, Storage(tmp_path / "before"))
     for _ in range(passes):
         one_pass(copy)
@@ -82,7 +82,7 @@ def test_a_pass_that_is_cut_off_anywhere_leaves_a_whole_state(
 
 
 def test_two_passes_in_a_row_may_be_cut_off(running: Running, tmp_path: Path) -> None:
-    """The half manifest of the first is not taken for the copy of another process."""
+    """The partial manifest of the first is not mistaken for that of another process."""
     storage = Storage(tmp_path / "bucket")
     copy = ResultsCopy(running.folder, storage)
     one_pass(copy)
@@ -120,7 +120,7 @@ def test_only_what_changed_is_written(running: Running, tmp_path: Path) -> None:
 
 
 def test_what_happens_after_the_pin_is_not_in_the_copy(running: Running, tmp_path: Path) -> None:
-    """Files are replaced, grown and deleted while a pass is under way."""
+    """Files are replaced, grown and deleted during a pass."""
     copy = ResultsCopy(running.folder, Storage(tmp_path / "bucket"))
     frozen, before = copy.freeze(), contents(running.folder)
     used = folder_bytes(running.folder)
@@ -173,7 +173,7 @@ def test_a_search_that_went_on_elsewhere_is_left_alone(running: Running, tmp_pat
 
 
 def _bring_cut_at_manifest(copy: ResultsCopy, storage: Storage, *, leaves_half: bool) -> None:
-    """A pass that is cut off while it writes its manifest, or right before."""
+    """A pass that is interrupted while it writes its manifest, or right before."""
     write = storage.write
 
     def cut(path: str, content: Iterable[bytes]) -> None:

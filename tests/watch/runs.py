@@ -1,4 +1,4 @@
-"""A results folder as a search leaves it, written through the search's own records."""
+"""A results folder like that of a search, written with the search's own records."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Searches made of rows, for the tests of the watchers: the clock starts at noon, an epoch takes 10 s."""
+"""Searches built from rows, for the tests of `watch`: the clock starts at noon, and an epoch takes 10 s."""
 
 import math
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""When a search will end: exact where nothing is left to chance, and close on the records of a real search."""
+"""The estimated end of a search: exact if nothing is random, and close on the records of a real search."""
 
 import dataclasses
 import math
@@ -54,7 +54,7 @@ def test_more_lanes_end_sooner_and_more_trials_later() -> None:
 
 
 def _as_of(view: View, moment: datetime) -> View:
-    """What the records had said at an earlier moment."""
+    """The records as they were at an earlier moment."""
     done = tuple(epoch for epoch in view.epochs if epoch.ended_at <= moment)
     trials = []
     for trial in (t for t in view.trials if t.started_at <= moment):
@@ -70,7 +70,7 @@ def _as_of(view: View, moment: datetime) -> View:
 
 @pytest.mark.parametrize(("share", "largest_error"), [(0.5, 0.30), (0.75, 0.25), (0.95, 0.15)])
 def test_replayed_records_of_a_real_search_end_about_when_it_ended(share: float, largest_error: float) -> None:
-    """Error as a share of the training's whole time, scoring left out: its end is in no table.
+    """The error is a share of the whole training time. Scoring is left out, because no table records its end.
 
     At the half the machine was about to become twice as slow (7 s an epoch, then 12), which no estimate can know.
     """

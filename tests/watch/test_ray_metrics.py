@@ -1,4 +1,4 @@
-"""What Prometheus reads of a search, from the metrics port of a real Ray node."""
+"""The metrics of a search, as Prometheus reads them from the port of a real Ray node."""
 
 import socket
 import time
@@ -26,7 +26,7 @@ WANTED = {
 
 
 def scraped(port: int) -> dict[str, float]:
-    """Our metrics by name and our own tags: Ray adds tags of the node and the process."""
+    """Our metrics by name and our own tags, without those that Ray adds for node and process."""
     found = {}
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as page:
         for line in page.read().decode().splitlines():

@@ -16,7 +16,7 @@ from tune_sa2va.watch.screen import Screen
 
 
 def said_by(folder: Path, *, quiet: bool, terminal: bool, reason: str = "Out of memory.") -> str:
-    """A trial that has an epoch, and one that fails."""
+    """The output for a trial that finishes an epoch, and for one that fails."""
     settings = settings_in(folder)
     records = RunRecords.open(settings.folder)
     out = io.StringIO()

@@ -1,4 +1,4 @@
-"""Event files are read back with the records' own protocol: TensorBoard itself is not needed."""
+"""Event files, read back by their own record format, without TensorBoard."""
 
 import struct
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Servers outside: told numbers only, and a search outlives them."""
+"""External servers get only numbers, and a search survives their failures."""
 
 import importlib.util
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ from tune_sa2va.watch.trackers import Outlets, Server
 
 
 class Recorded(tune.Callback):
-    """A server's callback that notes what it is told; `down` makes it raise."""
+    """A server's callback that records its calls; `down` makes it raise."""
 
     def __init__(self) -> None:
         self.told: list[dict[str, Any]] = []

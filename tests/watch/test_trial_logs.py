@@ -1,4 +1,4 @@
-"""A trial's log tells its life in order."""
+"""The log of a trial has its events in order."""
 
 from pathlib import Path
 

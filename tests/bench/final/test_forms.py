@@ -1,4 +1,4 @@
-"""The forms of an export beside each other, on trainings of two epochs."""
+"""The forms of an export, compared on trainings of two epochs."""
 
 from pathlib import Path
 

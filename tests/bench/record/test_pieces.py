@@ -1,4 +1,4 @@
-"""Pieces and the one file that they become."""
+"""The files of single runs, and the recording that is made of them."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What is recorded: the recipe first, every image out of its fold once, seeds one after the other."""
+"""The plan of a recording: the recipe first, every image out of its fold once, seed by seed."""
 
 from itertools import pairwise
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A recording trains as a search does: the counts of a run are those of the same trial on a lane's own engine."""
+"""A recording trains as a search does: the counts of a run equal those of the same trial on a lane's engine."""
 
 import time
 from pathlib import Path

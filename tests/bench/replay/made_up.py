@@ -1,4 +1,4 @@
-"""Recordings whose truth is known."""
+"""Made-up recordings with known truth."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from tune_sa2va.space.search_space import load_space
 
 
 def recorded(gains: list[float], *, spread: float, epochs: int = 6, groups: int = 40, seed: int = 0) -> Recorded:
-    """Configurations that are better than the recipe by `gains` on average, on images of `groups` groups; paired
+    """A recording of configurations that are better than the recipe by `gains`, on images of `groups` groups; paired
     differences spread by `spread` from image to image. All rise by 0.01 an epoch."""
     random = np.random.default_rng(seed)
     space = load_space("wide")

@@ -1,4 +1,4 @@
-"""Played searches whose outcome is known."""
+"""Simulated searches with known outcomes."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Outcomes as numbers that can be read."""
+"""The table of outcomes."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Polygons in JSON, in both published shapes, and what each fault in them is called."""
+"""Polygons in JSON, in both published forms, and the fault that each error is reported as."""
 
 import json
 from pathlib import Path

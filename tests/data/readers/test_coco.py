@@ -26,7 +26,7 @@ def runs_of(rectangle: tuple[int, int, int, int], *, packed: bool) -> dict[str, 
 
 
 def counts_of(rectangle: tuple[int, int, int, int]) -> list[int]:
-    """Uncompressed counts, written the long way."""
+    """Uncompressed counts of a mask, computed pixel by pixel."""
     counts, value = [0], 0
     for pixel in rectangle_mask(rectangle).ravel(order="F"):
         if pixel != value:

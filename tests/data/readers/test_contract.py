@@ -1,4 +1,4 @@
-"""Every reader under one contract: what it finds, where it takes it from, and what lies outside."""
+"""One contract for every reader: what it finds, and what it refuses because it lies outside the data set."""
 
 import os
 from pathlib import Path
@@ -32,7 +32,7 @@ NAMES = [f"images/{name}" for name in sorted(RECTANGLES)]
 
 @pytest.mark.parametrize("form", FORMS)
 class TestContract:
-    """The same images, masks and groups, whatever the form of the data set."""
+    """The same images, masks and groups in every format."""
 
     @pytest.fixture
     def dataset(self, tmp_path: Path, form: str) -> Dataset:
@@ -135,7 +135,7 @@ class TestSource:
 
 
 class TestOutside:
-    """Nothing outside the data set's folder is taken, unless the caller allows it."""
+    """No file outside the data set's folder is accepted, unless the caller allows it."""
 
     @pytest.mark.parametrize("form", FORMS)
     @pytest.mark.parametrize("linked", ["one image", "images"])

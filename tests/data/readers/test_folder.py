@@ -1,4 +1,4 @@
-"""Pairs of images and masks in folders, and what may be wrong with them."""
+"""Pairs of images and masks in folders, and their faults."""
 
 import unicodedata
 from pathlib import Path

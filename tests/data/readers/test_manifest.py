@@ -1,4 +1,4 @@
-"""Lists in CSV and Parquet, and what each fault in them is called."""
+"""Manifests in CSV and Parquet, and the fault that each error is reported as."""
 
 import unicodedata
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Data sets as other tools and public sets lay them out: LabelMe, nnU-Net, DRIVE, STARE and CHASE_DB1."""
+"""Data sets in the layouts of other tools and public sets: LabelMe, nnU-Net, DRIVE, STARE and CHASE_DB1."""
 
 import gzip
 from collections.abc import Callable
@@ -157,7 +157,7 @@ def stare(root: Path) -> None:
 
 
 def stare_packed(root: Path) -> None:
-    """As its archives hold it."""
+    """STARE as in its archives."""
     stare(root)
     for path in sorted(root.rglob("*.ppm")):
         path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
