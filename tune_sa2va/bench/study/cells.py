@@ -1,7 +1,7 @@
-"""The searches of a study, several side by side, each in a process of its own; what was begun is resumed.
+"""Runs the searches of a study, several in parallel, each in its own process. Unfinished searches are resumed.
 
-A search ends with its adapter exported and the locked part scored, and `evaluate` then scores its ensemble there, too.
-A deadline stops the searches as a batch system would, by SIGTERM; the next call goes on with them.
+At its end a search has exported its adapter and scored the locked part; `evaluate` then scores its ensemble there, too.
+A deadline stops the searches with SIGTERM, as a batch system would; the next call resumes them.
 """
 
 import json
@@ -28,7 +28,7 @@ _STOPPED, _POLL_S = 128 + signal.SIGTERM, 0.2
 
 
 class StudyPlan(Frozen):
-    """What a study consists of; kept beside it, so that a later call makes the same one."""
+    """The plan of a study. It is stored in the study's folder, so that a later call continues the same study."""
 
     data: str
     model: str = "tiny"
@@ -38,15 +38,15 @@ class StudyPlan(Frozen):
     rows: tuple[str, ...] = tuple(row.key for row in SEARCHES)
 
     def save(self, folder: Path) -> None:
-        """Write the plan, or check that the one in `folder` is the same.
+        """Writes the plan, or checks that the one in `folder` is the same.
 
         Raises:
-            UserError: it is another.
+            UserError: the folder holds another study.
         """
         folder.mkdir(parents=True, exist_ok=True)
         path, text = folder / PLAN_FILE, json.dumps(self.model_dump(mode="json"), indent=1) + "\n"
         if path.exists() and path.read_text(encoding="utf-8") != text:
-            raise UserError(f"--out {folder}: holds another study ({PLAN_FILE}). Give its own flags, or a new folder.")
+            raise UserError(f"--out {folder}: holds another study ({PLAN_FILE}). Give the same flags, or a new folder.")
         write_whole(path, text.encode())
 
 
@@ -59,17 +59,17 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Of its results folder."""
+        """The name of its results folder."""
         return f"{self.row.key}-{self.seed}"
 
 
 def cells_of(plan: StudyPlan) -> list[Cell]:
-    """Seed by seed, so that a part of a study is of use."""
+    """All searches of a study, seed by seed, so that an unfinished study is usable."""
     return [Cell(row, seed) for seed in range(plan.seeds) for row in SEARCHES if row.key in plan.rows]
 
 
 def is_done(folder: Path, cell: Cell) -> bool:
-    """Whether the search has ended, and its ensemble is scored where it is to have one."""
+    """Whether the search has ended, and its ensemble, if it needs one, is scored."""
     results = folder / cell.name
     wanted = [results / "summary.txt", *([ensemble_scores(folder, cell.seed)] if _has_ensemble(results, cell) else [])]
     return all(path.is_file() for path in wanted)
@@ -83,7 +83,14 @@ def ensemble_scores(folder: Path, seed: int) -> Path:
 def run_cells(
     plan: StudyPlan, folder: Path, *, place: Sequence[str], processes: int, minutes: float | None
 ) -> list[Cell]:
-    """Run what is not done, and give back what is still to do. place: flags that say on which GPUs or CPUs."""
+    """Runs the unfinished searches, and returns those that are still unfinished.
+
+    place: flags of a search that choose its GPUs or CPUs. processes: searches that run in parallel. minutes: stop them
+    after this time; None: no limit.
+
+    Raises:
+        UserError: a command failed.
+    """
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
     todo = [cell for cell in cells_of(plan) if not is_done(folder, cell)]
     with ThreadPoolExecutor(processes) as threads:
@@ -119,10 +126,10 @@ def _has_ensemble(results: Path, cell: Cell) -> bool:
 
 
 def _call(command: Sequence[str], folder: Path, cell: Cell, deadline: float | None) -> bytes | None:
-    """What a command of ours prints; None where the deadline ended it. What it says goes to a log.
+    """Runs one of our commands and returns its standard output, None if the deadline ended it; stderr goes to a log.
 
     Raises:
-        UserError: it failed; the log has why.
+        UserError: it failed; the log says why.
     """
     if deadline is not None and time.monotonic() > deadline:
         return None
@@ -142,4 +149,4 @@ def _call(command: Sequence[str], folder: Path, cell: Cell, deadline: float | No
         return out
     if deadline is not None and time.monotonic() > deadline:
         return None
-    raise UserError(f"{' '.join(command)}: left with code {process.returncode}, wanted 0. {log} says why.")
+    raise UserError(f"{' '.join(command)}: ended with exit code {process.returncode}, wanted 0. {log} says why.")

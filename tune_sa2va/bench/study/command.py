@@ -1,4 +1,4 @@
-"""The study from its first search to its figures; called again, it goes on."""
+"""Makes a study, from its first search to its figures; a second call continues it."""
 
 import json
 from collections.abc import Sequence
@@ -24,9 +24,9 @@ def study(
     minutes: float | None,
     unet_epochs: int,
 ) -> bool:
-    """Make what is missing of the study in `folder`, then its tables and figures; whether it is whole now.
+    """Runs what is missing of the study in `folder`, and writes tables and figures. Returns whether it is complete.
 
-    place: flags of a search that say on which GPUs or CPUs it runs. unet_epochs: 0 for no U-Net.
+    place, processes, minutes: see `run_cells`. unet_epochs: 0: no U-Net.
 
     Raises:
         UserError: `folder` holds another study, a search failed, or MONAI is not installed.
@@ -52,7 +52,7 @@ def study(
 
 
 def _train_unets(plan: StudyPlan, folder: Path, epochs: int) -> None:
-    """On the parts of the search whose split has a validation part."""
+    """Trains the U-Nets on the parts of the search BY_HAND, whose split has a validation part."""
     from tune_sa2va.bench.study.unet import unet_rows
     from tune_sa2va.data.split_file import read_split
     from tune_sa2va.evaluate.tuned_model import the_device

@@ -1,4 +1,4 @@
-"""The figures of a study: what is gained with time, and what is gained in each seed."""
+"""The figures of a study: gain over time, and gain of each seed."""
 
 import numpy as np
 import pandas as pd
@@ -14,12 +14,12 @@ _POINTS = 200
 
 
 def study_figures(outcome: Outcome, rows: list[Row]) -> list[Figure]:
-    """Both."""
+    """Both figures."""
     return [_anytime(outcome.curves), _differences(outcome.scores, rows)]
 
 
 def _anytime(curves: pd.DataFrame) -> Figure:
-    """Median over seeds, and the range between them, of the best so far."""
+    """The best score so far over time: median over seeds, and their range."""
     traces: list[go.Scatter | go.Bar] = []
     for key, colour in _COLOURS.items():
         own = [curve for _, curve in curves[curves["key"] == key].groupby("seed")] if len(curves) else []
@@ -51,13 +51,13 @@ def _anytime(curves: pd.DataFrame) -> Figure:
 
 
 def _at(curve: pd.DataFrame, hours: np.ndarray) -> np.ndarray:
-    """The best so far at each of `hours`; NaN before the first epoch has ended."""
+    """The best score so far at each of `hours`; NaN before the end of the first epoch."""
     places = np.searchsorted(curve["hours"].to_numpy(), hours, side="right") - 1
     return np.where(places < 0, np.nan, curve["gain"].to_numpy()[np.maximum(places, 0)])
 
 
 def _differences(scores: pd.DataFrame, rows: list[Row]) -> Figure:
-    """The mean with its interval, and a small point a seed."""
+    """The mean gain of each row with its interval, and a small point per seed."""
     shown = [row for row in rows if row.key != "recipe"][::-1]
     names = [NAMES[row.key] for row in shown]
     traces: list[go.Scatter | go.Bar] = []

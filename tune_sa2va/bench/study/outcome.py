@@ -1,6 +1,6 @@
-"""What the searches of a study left: scores of every locked image, and how the best came about in time.
+"""Reads the results of a study's searches: scores of every locked image, and the best score over time.
 
-All images and groups are codes, which are the same for every search on a data set.
+Images and groups are called by codes, which are the same for every search on a data set.
 """
 
 import json
@@ -20,9 +20,10 @@ _KEYS = ["image_code", "text"]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """scores: a row a seed, key (of `rows.NAMES`) and locked image with MEASURES at threshold 0.5, and the Dice of the
-    recipe that it is held against, `recipe_dice`. curves: a row a search and epoch in the order of their ends:
-    `hours` of lanes so far, `gain` of the best trial so far over the recipe's last epoch, by Val Dice.
+    """scores: a row per seed, key (of `rows.NAMES`) and locked image, with MEASURES at threshold 0.5 and `recipe_dice`,
+        the Dice of the recipe with which it is compared.
+    curves: a row per search and epoch, in order of their ends: `hours` of lanes so far, `gain` of the best trial so far
+        over the recipe's last epoch, in Val Dice, and `epochs` of all adapters so far.
     """
 
     scores: pd.DataFrame
@@ -30,8 +31,10 @@ class Outcome:
 
 
 def read_outcome(plan: StudyPlan, folder: Path) -> Outcome:
-    """Of the searches that are done. A search's own recipe is what its rows are held against; the untuned base and the
-    U-Net are held against the recipe by hand."""
+    """The outcome of the finished searches.
+
+    The rows of a search are compared with its own recipe; the untuned base and the U-Net with the recipe of BY_HAND.
+    """
     scores, curves = [], []
     for cell in cells_of(plan):
         if not is_done(folder, cell):
@@ -53,9 +56,9 @@ def unet_scores(folder: Path, seed: int) -> Path:
 
 
 def _rows_of(results: Results, folder: Path, cell: Cell) -> dict[str, pd.DataFrame]:
-    """Key -> a row a locked image."""
+    """Key -> a row per locked image."""
     found = {str(row): own.set_index(_KEYS) for row, own in results.test_scores.groupby("row")}
-    recipe = found.get(RECIPE, found[WINNER])  # the recipe has no row of its own where it won
+    recipe = found.get(RECIPE, found[WINNER])  # the recipe has no row of its own if it won
     rows = {cell.row.key: found[WINNER]}
     if cell.row.key == BY_HAND:
         rows |= {"recipe": recipe, "untuned": found[UNTUNED]}
@@ -70,7 +73,7 @@ def _rows_of(results: Results, folder: Path, cell: Cell) -> dict[str, pd.DataFra
 
 
 def _of_evaluation(path: Path) -> pd.DataFrame:
-    """What `evaluate --json` printed, at its first threshold, which is 0.5."""
+    """The scores that `evaluate --json` printed, at its first threshold, which is 0.5."""
     images = json.loads(path.read_text(encoding="utf-8"))["images"]
     rows = [
         {"image_code": image["image"], "text": image["text"]} | {name: image["scores"][0][name] for name in MEASURES}

@@ -1,6 +1,6 @@
-"""What the study compares: searches that differ in a few flags, and what can be had from them without another search.
+"""The rows of a study: searches that differ in a few flags, and rows that need no further search.
 
-All searches of a seed share the split, so that every row of it is scored on the same locked patients.
+All searches of a seed share the split, so that all its rows are scored on the same locked patients.
 """
 
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchRow:
-    """key: of its folders. name: in tables. flags: of the search; `{epochs}` stands for the epochs of a trial."""
+    """key: in names of folders. name: in tables. flags: of the search; `{epochs}` stands for the epochs of a trial."""
 
     key: str
     name: str
     flags: tuple[str, ...]
 
     def flags_for(self, epochs: int) -> list[str]:
-        """The flags with the epochs of the study."""
+        """The flags, with the number of epochs filled in."""
         return [flag.format(epochs=epochs) for flag in self.flags]
 
 
@@ -34,7 +34,7 @@ SEARCHES = (
     SearchRow(key="defaults", name="the defaults", flags=()),
     SearchRow(key="deep", name="the defaults over the space deep", flags=("--space", "deep")),
 )
-"""A grace period of all epochs stops nobody."""
+"""With a grace period of all epochs, no trial is stopped."""
 
 BY_HAND = "tpe-asha"
 """The search whose recipe is what a user trains by hand: once, on the training part."""
@@ -43,11 +43,11 @@ FOLDED = "defaults"
 """The search whose winner is also exported as an ensemble."""
 
 ENSEMBLE, UNET = "ensemble", "unet"
-"""Keys of the rows that are no search."""
+"""Keys of rows that are not searches."""
 
 NAMES = (
     {"untuned": "untuned base", "recipe": "the recipe by hand"}
     | {row.key: row.name for row in SEARCHES}
     | {ENSEMBLE: "the defaults, exported as an ensemble", UNET: "U-Net (MONAI), the same images"}
 )
-"""Key -> name, of every row, in the order of tables."""
+"""Key -> name of every row, in the order of tables."""

@@ -1,4 +1,4 @@
-"""The table of a study: each row on the locked patients of all seeds, beside the recipe of its own search."""
+"""The table of a study: each row on the locked patients of all seeds, compared with the recipe of its own search."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -16,12 +16,14 @@ _OF_THE_BEST = 0.99
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """One row over all seeds that have it.
+    """One row of the table, over all seeds that have it.
 
-    dice, cl_dice, hd95_px, betti_error: means over seeds of means over locked images. gain: Dice minus the recipe's,
-    the same mean; low, high: its 95% interval by bootstrap over patients, each with all its images of all seeds; sd:
-    between seeds (NaN for one). worse: seeds whose gain is below -WORSE_BY. hours: of lanes, median over seeds; NaN
-    for what is no search. hours_to_best: until the best so far came to _OF_THE_BEST of what it gained in the end.
+    dice, cl_dice, hd95_px, betti_error: means over seeds of means over locked images.
+    gain: Dice minus that of the recipe, averaged in the same way. low, high: its 95% interval by bootstrap over
+        patients, each with all its images of all seeds. sd: its standard deviation over seeds; NaN for one seed.
+    worse: number of seeds with a gain below -WORSE_BY.
+    hours: of lanes, median over seeds; NaN for rows that are not searches. hours_to_best: until the best score so far
+        reached the share _OF_THE_BEST of its final gain.
     """
 
     key: str
@@ -40,7 +42,7 @@ class Row:
 
 
 def rows_of(outcome: Outcome) -> list[Row]:
-    """In the order of NAMES."""
+    """The rows, in the order of NAMES."""
     return [
         _row(key, outcome.scores[outcome.scores["key"] == key], outcome.curves)
         for key in NAMES
@@ -51,7 +53,7 @@ def rows_of(outcome: Outcome) -> list[Row]:
 def _row(key: str, scores: pd.DataFrame, curves: pd.DataFrame) -> Row:
     scores = scores.assign(gain=scores["dice"] - scores["recipe_dice"])
     seeds = scores.groupby("seed")[["dice", "gain", "cl_dice", "hd95_px", "betti_error"]].mean()
-    # A seed weighs the same, however many images its locked part has.
+    # Every seed has the same weight, whatever the number of images in its locked part.
     weights = scores["seed"].map(len(scores) / (len(seeds) * scores.groupby("seed").size()))
     interval = mean_interval((scores["gain"] * weights).tolist(), scores["group_code"].tolist())
     own = [curve for _, curve in curves[curves["key"] == key].groupby("seed")] if len(curves) else []
@@ -79,7 +81,7 @@ def _median(values: Iterable[float]) -> float:
 
 
 def markdown(rows: list[Row]) -> str:
-    """For a page."""
+    """The table as Markdown."""
     lines = [
         "| | seeds | Dice | beside the recipe [95%, patients] | SD of seeds | worse | clDice | HD95, px | Betti error "
         "| hours | to the best |",
@@ -98,5 +100,5 @@ def markdown(rows: list[Row]) -> str:
 
 
 def to_frame(rows: list[Row]) -> pd.DataFrame:
-    """For a file."""
+    """The table as a frame."""
     return pd.DataFrame([asdict(row) for row in rows])

@@ -1,9 +1,9 @@
-"""A plain U-Net on the same images: what segments vessels without any foundation model.
+"""Trains a plain U-Net on the same images: a baseline without any foundation model.
 
-MONAI's network and its 2D tutorial's recipe (unet_training_dict.py of Project-MONAI/tutorials): channels 16 to 256 with
-two residual units, Dice loss, Adam with 1e-3, crops of 96 x 96 around vessel and background alike, turns by quarters,
-sliding windows for whole images. Here it is trained for more epochs, as there are few images, and the epoch that is
-best on the validation part counts.
+Network and recipe are those of MONAI's 2D tutorial (unet_training_dict.py of Project-MONAI/tutorials): channels 16 to
+256 with two residual units, Dice loss, Adam with learning rate 1e-3, crops of 96 x 96 centred on vessel and background
+equally often, quarter turns, sliding windows for whole images. It is trained for more epochs here, since there are few
+images, and the epoch with the best score on the validation part counts.
 """
 
 import copy
@@ -27,7 +27,7 @@ _CROP, _CROPS_AN_IMAGE, _BATCH, _LR, _OVERLAP = 96, 4, 2, 1e-3, 0.25
 
 
 def unet_rows(samples: Sequence[Sample], *, epochs: int, seed: int, device: torch.device) -> list[dict[str, Any]]:
-    """Scores at 0.5 of each test image, by the epoch that was best on val; samples know their parts.
+    """Scores of each test image at threshold 0.5, by the epoch that was best on val. samples: with their parts set.
 
     Raises:
         UserError: MONAI is not installed.
@@ -95,7 +95,7 @@ def _crops() -> Any:
 
 
 def _pair(sample: Sample) -> dict[str, Tensor]:
-    """Image in [0, 1] (3 H W) and truth in {0, 1} (1 H W)."""
+    """The image in [0, 1] (3, H, W) and its truth in {0, 1} (1, H, W)."""
     pixels = load_image(sample.image)
     truth = load_truth(sample, *pixels.shape[:2])
     image = torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
