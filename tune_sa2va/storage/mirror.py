@@ -24,7 +24,7 @@ class Mirror:
         self._fault_is_told = False
 
     def begin(self) -> None:
-        """Starts a pass unless one runs or has just started. Call it after each snapshot: failures are retried so."""
+        """Starts a pass unless one runs or has just started. Call it after each snapshot; this retries failures."""
         if (self._pass is not None and self._pass.is_alive()) or time.monotonic() < self._next_at_s:
             return
         self._tell()
