@@ -132,7 +132,7 @@ def test_reruns_are_no_trials_and_keep_a_search_from_its_end(
     with locked(settings.folder):
         code, said = status(capsys, str(settings.folder))
         told = json.loads(status(capsys, str(settings.folder), "--json")[1])
-    assert code == 0 and "best Val Dice 0.7000 (trial 0000); of 1 trials 1 complete" in said
+    assert code == 0 and "best Val Dice 0.7000 (trial 0000); of 1 trial 1 complete" in said
     assert "confirmation: 0 of at most 4 reruns ended" in said and "0000-seed1" in said
     assert told["best"]["trial"] == "0000" and told["reruns"] == {"at_most": 4, "ended": 0}
     assert status(capsys, str(settings.folder))[0] == 3

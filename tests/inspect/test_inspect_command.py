@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from tune_sa2va.cli import run
+from tune_sa2va.errors import UserError
 from tune_sa2va.inspect.__main__ import app
 from tune_sa2va.inspect.kept import key_of
+from tune_sa2va.train import memory
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +35,18 @@ def test_tables(capsys: pytest.CaptureFixture[str]) -> None:
     assert "512x512" in out and "no gradient reaches it" in out
 
 
+def test_the_parameters_do_not_wait_for_the_memory(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(*_: object, **__: object) -> None:
+        raise UserError("the memory is asked for")
+
+    monkeypatch.setattr(memory, "estimate_memory", asked)
+    code, out, err = inspect(capsys, "--model", "tiny")
+    assert code == 2 and "the memory is asked for" in err
+    assert "layers.{0-2}.self_attn" in out
+
+
 def test_json_has_the_numbers(capsys: pytest.CaptureFixture[str]) -> None:
     flags = ("--model", "tiny", "--rank", "8", "--full-modules", "mask_decoder", "--image-size", "300x200")
     code, out, _ = inspect(capsys, *flags, "--json")
@@ -41,9 +55,9 @@ def test_json_has_the_numbers(capsys: pytest.CaptureFixture[str]) -> None:
     assert values["parameters"]["total"] == sum(values["parameters"]["parts"].values()) == 6_760_514
     assert values["trained_in_full"]["parts"] == {"SAM2 mask decoder": 795_813}
     assert values["adapters"]["reached_by_a_gradient"] < values["adapters"]["trainable"]
-    [memory] = values["memory"]
-    assert (memory["width_px"], memory["height_px"], memory["image_tokens"]) == (300, 200, 64)
-    assert memory["card_gib"] >= memory["step_gib"] > memory["base_gib"] > 0
+    [found] = values["memory"]
+    assert (found["width_px"], found["height_px"], found["image_tokens"]) == (300, 200, 64)
+    assert found["card_gib"] >= found["step_gib"] > found["base_gib"] > 0
 
 
 @pytest.mark.parametrize(
@@ -67,6 +81,7 @@ def test_wrong_use(capsys: pytest.CaptureFixture[str], arguments: list[str], sai
 ASKS = """
 import sys
 from tune_sa2va.cli import run
+from tune_sa2va.errors import UserError
 from tune_sa2va.inspect.__main__ import app
 try:
     run(app, sys.argv[1:])

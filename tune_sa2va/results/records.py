@@ -285,8 +285,8 @@ def _read(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
     if not path.is_file():
         if _is_gone(path):
             raise ResultsError(
-                f"{path}: is gone, though the search has run. Put back a copy of it, or resume the search, which takes "
-                "the one of the last snapshot."
+                f"{path}: is gone, though the search has run. Put back a copy of it, or continue with --resume, which "
+                "takes the one of the last snapshot."
             )
         return []
     try:

@@ -16,6 +16,7 @@ from tune_sa2va.results.records import TrialState
 from tune_sa2va.watch.estimate import Estimate
 from tune_sa2va.watch.gpus import Gpu
 from tune_sa2va.watch.view import TrialView, View
+from tune_sa2va.words import count
 
 _BAR_CELLS, _BAR_CELLS_WITH_FOLDS = 10, 4
 
@@ -38,7 +39,7 @@ def summary(view: View) -> str:
     to_come = view.plan.trials - len(view.trials) + counts[TrialState.WAITING]
     found = f"best Val Dice {best.best_val_dice:.4f} (trial {best.trial_id})" if best else "no epoch yet"
     return (
-        f"{found}; of {view.plan.trials} trials{_folds(view)} {counts[TrialState.COMPLETE]} complete, "
+        f"{found}; of {count(view.plan.trials, 'trial')}{_folds(view)} {counts[TrialState.COMPLETE]} complete, "
         f"{counts[TrialState.STOPPED]} stopped, {counts[TrialState.FAILED]} failed, "
         f"{counts[TrialState.RUNNING]} running, {max(to_come, 0)} to come{_confirmation(view)}"
     )
