@@ -7,6 +7,8 @@ so that a crash in a decoder is a finding, too, and the rest goes on.
 
 import argparse
 import contextlib
+import functools
+import gzip
 import json
 import multiprocessing
 import random
@@ -30,9 +32,10 @@ from safetensors.numpy import save_file
 from tests.cache.test_feature_file import some_features
 from tests.data.making import picture, rectangle_mask, rectangle_outline, save, save_pair, write_csv, write_parquet
 from tests.data.test_dicom import write as write_dicom
+from tests.evaluate.tuned_folder import a_tuned
 from tests.report.making import record
 from tune_sa2va.cache.feature_file import DamagedFileError, map_file, write
-from tune_sa2va.config import RECIPE, LoraSettings
+from tune_sa2va.config import NO_ENCODER, RECIPE, LoraSettings
 from tune_sa2va.data import check, image_size, load_image, load_mask, open_dataset
 from tune_sa2va.data.dicom import frames_of
 from tune_sa2va.data.images import load_label_mask
@@ -42,8 +45,10 @@ from tune_sa2va.data.split_file import read_names, write_split
 from tune_sa2va.errors import UserError
 from tune_sa2va.evaluate.tuned import TUNED_FILE, read_tuned
 from tune_sa2va.model.adapter import _peft_config, _read_config, _read_tensors
+from tune_sa2va.model.checkpoint import outline_of
 from tune_sa2va.model.dims import read_dims
 from tune_sa2va.model.locate import model_folder, preset_names
+from tune_sa2va.model.sa2va import Sa2VA
 from tune_sa2va.model.shards import read_shards
 from tune_sa2va.results.records import RunRecords, read_epochs, read_trials
 from tune_sa2va.results.settings import SearchSettings
@@ -64,11 +69,16 @@ _READERS: dict[str, Callable[[Path], object]] = {
     "names.parquet": lambda path: read_names(path.parent),
     "features": map_file,
     TUNED_FILE: lambda path: read_tuned(path.parent),
-    "adapter_config.json": _read_config,
+    "adapter_config.json": lambda path: _read_config(path, _tiny()),
     "config.json": lambda path: read_dims(path.parent),
     "model.safetensors.index.json": lambda path: read_shards(path.parent),
 }
 """File name -> who reads it; the others are pictures and lists of a data set."""
+
+
+@functools.cache
+def _tiny() -> Sa2VA:
+    return outline_of(model_folder("tiny"))
 
 
 def seeds() -> dict[str, list[bytes]]:
@@ -91,6 +101,7 @@ def seeds() -> dict[str, list[bytes]]:
             colour = np.stack([grey, grey, grey]).astype(np.uint16) * 257
             tifffile.imwrite(folder / "a.tif", colour, photometric="rgb", planarconfig="separate", **planes)
             found["a.tif"].append((folder / "a.tif").read_bytes())
+        found["a.ppm.gz"] = [gzip.compress(content) for content in found["a.ppm"]]
         found["a.dcm"] = _dicom_files(folder)
         for options in ({"compression": "zlib"}, {"tile": (16, 16)}, {"byteorder": ">"}):
             tifffile.imwrite(folder / "a.tif", grey, photometric="minisblack", **options)
@@ -154,9 +165,9 @@ def _written_by_us() -> dict[str, list[bytes]]:
         records.epoch("0000", record(1, 0.5))
         with (folder / "features").open("wb") as file:
             write(file, some_features(), torch.float32)
-        (folder / TUNED_FILE).write_text(json.dumps({"format": 1, "trial": "0000", "epoch": 1}))
+        (folder / TUNED_FILE).write_text(a_tuned("0" * 64).to_json())
         (folder / "adapter_config.json").write_text(
-            json.dumps(_peft_config(LoraSettings(r=2), (), exclude_memory=True))
+            json.dumps(_peft_config(LoraSettings(r=2), NO_ENCODER, [], (), exclude_memory=True))
         )
         (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a.b": "model-1.safetensors"}}')
         names = ("names.parquet", "trials.parquet", "epochs.parquet", "features", TUNED_FILE, "adapter_config.json")
@@ -208,7 +219,7 @@ def read(folder: Path, name: str, content: bytes) -> None:
     """Opens the damaged file as a command would."""
     (folder / name).write_bytes(content)
     match Path(name).suffix:
-        case ".png" | ".tif" | ".jpg" | ".bmp" | ".gif" | ".ppm":
+        case ".png" | ".tif" | ".jpg" | ".bmp" | ".gif" | ".ppm" | ".gz":
             _read_both(folder / name)
         case ".dcm":
             _read_frames(folder / name)
@@ -250,6 +261,7 @@ def _read_frames(path: Path) -> None:
 
 def _make_places(folder: Path) -> None:
     """What the damaged files belong to."""
+    save_file({"a.b": np.zeros(2, dtype=np.float32)}, folder / "model-1.safetensors")
     save_pair(folder, "a.png", 0)
     save_pair(folder / "manifest", "a.png", 0)
     save(folder / "labelme" / "a.png", picture(0))
