@@ -129,12 +129,13 @@ def _uri(ground: Ground) -> str:
 
 
 def _files(folder: Path) -> dict[str, bytes]:
-    """All that a copy has: the results without what is temporary and what Tune writes anew."""
+    """All that a copy has: the results without what is temporary, what Tune writes anew, and the second journal."""
     found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     return {
         path: file.read_bytes()
         for path, file in found.items()
-        if not path.startswith(("ray/copy", "optuna.journal.lock")) and Path(path).parent != Path("ray/tune")
+        if not path.startswith(("ray/copy", "optuna.journal.lock", JOURNAL_COPY))
+        and Path(path).parent != Path("ray/tune")
     }
 
 
