@@ -15,6 +15,7 @@ from pyarrow import fs
 
 from tests.drills.nodes import cluster, node_apart
 from tests.drills.searches import Ground, family, finish, is_gone, num_epochs, outcome, wait_until
+from tune_sa2va.results.snapshots import JOURNAL_COPY
 
 pytestmark = pytest.mark.timeout(1800)
 
