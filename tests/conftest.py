@@ -4,11 +4,18 @@
 """
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from tune_sa2va.cache.place import CACHE_VARIABLE
+
+# In the background of a script, or by nohup, these are ignored, and so they would be in the commands under test.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 IS_ONE_OF_SEVERAL = "PYTEST_XDIST_WORKER" in os.environ
 if IS_ONE_OF_SEVERAL:
