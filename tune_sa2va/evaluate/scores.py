@@ -69,7 +69,7 @@ def score_images(
             example = examples[index]
             answer = generated_answer(model, example.features, example.tokens, (height, width), prompter=prompter)
             wrote_seg = answer.logits is not None
-        at = {threshold: _scores(mask, truth) for threshold, mask in masks.items()}
+        at = {threshold: mask_scores(mask, truth) for threshold, mask in masks.items()}
         sample = examples.samples[index]
         one = ImageScores(
             label=label, group=sample.group, text=sample.text, at=at, wrote_seg=wrote_seg, is_absent=not truth.any()
@@ -139,7 +139,8 @@ class SegShare:
         return 2 * self.written < self.asked
 
 
-def _scores(mask: Bool[np.ndarray, "H W"], truth: Bool[np.ndarray, "H W"]) -> dict[str, float]:
+def mask_scores(mask: Bool[np.ndarray, "H W"], truth: Bool[np.ndarray, "H W"]) -> dict[str, float]:
+    """MEASURES of one mask; NaN where one is not defined."""
     counts = count(mask, truth)
     return {measure: getattr(counts, measure) for measure in OVERLAP} | {
         "cl_dice": cl_dice(mask, truth),

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 import torch
-from jaxtyping import Bool, UInt8
+from jaxtyping import UInt8
 
 from tune_sa2va.cache.again import with_sound_features
 from tune_sa2va.data.codes import group_codes, image_code
@@ -23,14 +23,13 @@ from tune_sa2va.data.parts import scored_of
 from tune_sa2va.data.png import to_png
 from tune_sa2va.data.split_file import Names, find_samples, read_names
 from tune_sa2va.durable import write_whole
-from tune_sa2va.evaluate.distance import hausdorff_95
 from tune_sa2va.evaluate.examples import Examples
 from tune_sa2va.evaluate.members import Members
 from tune_sa2va.evaluate.metrics import count
 from tune_sa2va.evaluate.out_of_fold import out_of_fold
 from tune_sa2va.evaluate.predict import predict
+from tune_sa2va.evaluate.scores import mask_scores
 from tune_sa2va.evaluate.threshold import DEFAULT_THRESHOLD, choose_threshold, logit_of
-from tune_sa2va.evaluate.topology import betti_error, cl_dice
 from tune_sa2va.evaluate.tuned import read_tuned
 from tune_sa2va.lane.messages import Files, write_files
 from tune_sa2va.model.sa2va import Sa2VA
@@ -160,18 +159,8 @@ def _score_one(
                 name = mask_name(label["image_code"], label["text"], texts)
                 masks[name] = np.frombuffer(to_png(mask.astype(np.uint8) * 255), dtype=np.uint8)
             known = {"row": contender.row, "checkpoint": contender.checkpoint, "at": at, "threshold": value}
-            rows.append(known | label | _scores(mask, truth))
+            rows.append(known | label | asdict(count(mask, truth)) | mask_scores(mask, truth))
     return rows, masks
-
-
-def _scores(mask: Bool[np.ndarray, "H W"], truth: Bool[np.ndarray, "H W"]) -> dict[str, Any]:
-    counts = count(mask, truth)
-    return asdict(counts) | {
-        "dice": counts.dice,
-        "cl_dice": cl_dice(mask, truth),
-        "hd95_px": hausdorff_95(mask, truth),
-        "betti_error": betti_error(mask, truth),
-    }
 
 
 def _read(folder: Path) -> tuple[list[dict[str, Any]], int]:

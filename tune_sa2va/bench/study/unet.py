@@ -8,7 +8,6 @@ images, and the epoch with the best score on the validation part counts.
 
 import copy
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -18,9 +17,8 @@ from torch import Tensor, nn
 from tune_sa2va.data import Sample, load_image, load_truth
 from tune_sa2va.data.codes import group_codes, image_code
 from tune_sa2va.errors import UserError
-from tune_sa2va.evaluate.distance import hausdorff_95
 from tune_sa2va.evaluate.metrics import count
-from tune_sa2va.evaluate.topology import betti_error, cl_dice
+from tune_sa2va.evaluate.scores import mask_scores
 
 EPOCHS = 200
 _CROP, _CROPS_AN_IMAGE, _BATCH, _LR, _OVERLAP = 96, 4, 2, 1e-3, 0.25
@@ -74,7 +72,7 @@ def unet_rows(samples: Sequence[Sample], *, epochs: int, seed: int, device: torc
     with torch.no_grad():
         return [
             {"image_code": image_code(sample), "group_code": groups[sample.group], "text": sample.text}
-            | _scores(found(pair["image"]), _truth(pair))
+            | mask_scores(found(pair["image"]), _truth(pair))
             for sample, pair in zip(test, parts["test"], strict=True)
         ]
 
@@ -105,13 +103,3 @@ def _pair(sample: Sample) -> dict[str, Tensor]:
 def _truth(pair: dict[str, Tensor]) -> np.ndarray:
     truth: np.ndarray = pair["truth"][0].numpy() > 0.5
     return truth
-
-
-def _scores(mask: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    counts = count(mask, truth)
-    return asdict(counts) | {
-        "dice": counts.dice,
-        "cl_dice": cl_dice(mask, truth),
-        "hd95_px": hausdorff_95(mask, truth),
-        "betti_error": betti_error(mask, truth),
-    }
