@@ -8,6 +8,9 @@ import pytest
 import torch
 
 from tests.data.making import grouped_set
+from tune_sa2va.bench.record.pieces import PIECES, gather, write_piece, write_recording
+from tune_sa2va.bench.record.plan import Run
+from tune_sa2va.bench.study.ablation import ablation_plan, ablation_rows
 from tune_sa2va.bench.study.cells import StudyPlan, cells_of
 from tune_sa2va.bench.study.command import study
 from tune_sa2va.bench.study.figures import study_figures
@@ -15,10 +18,12 @@ from tune_sa2va.bench.study.outcome import Outcome, read_outcome
 from tune_sa2va.bench.study.rows import NAMES, SEARCHES
 from tune_sa2va.bench.study.table import markdown, rows_of
 from tune_sa2va.bench.study.unet import unet_rows
+from tune_sa2va.config import RECIPE
 from tune_sa2va.data import split_by_group
 from tune_sa2va.data.procedural import DEMO_FAMILY
 from tune_sa2va.data.procedural.folder import write_folder
 from tune_sa2va.errors import UserError
+from tune_sa2va.evaluate.metrics import Counts
 
 
 def an_outcome() -> Outcome:
@@ -51,9 +56,29 @@ def test_a_row_is_the_mean_over_seeds_however_many_images_they_have() -> None:
 
 def test_figures_show_every_row_but_the_recipe_itself() -> None:
     outcome = an_outcome()
-    anytime, differences = study_figures(outcome, rows_of(outcome))
+    anytime, differences, ablation = study_figures(outcome, rows_of(outcome), [])
+    assert ablation.plot is None
     assert anytime.plot is not None and NAMES["defaults"] in [trace.name for trace in anytime.plot.data]
     assert differences.plot is not None and set(differences.plot.data[-1].y) == {NAMES["defaults"]}
+
+
+def test_the_ablation_is_what_a_recording_says(tmp_path: Path) -> None:
+    """Two images of two patients: the second configuration finds 10 pixels more of one; the third failed."""
+    plan = ablation_plan(StudyPlan(data="set", epochs=2), seeds=1)
+    folder = tmp_path / "ablation"
+    (folder / PIECES).mkdir(parents=True)
+    for number, found, epochs in ((0, 50, 2), (1, 60, 2), (2, 50, 1)):
+        counts = [[Counts(50, 0, 50, 100)], [Counts(found, 0, 100 - found, 100)]][:epochs]
+        write_piece(folder, Run(number, 0, 0), [0], counts, seconds=1.0)
+        write_piece(folder, Run(number, 1, 0), [1], [[Counts(50, 0, 50, 100)]] * epochs, seconds=1.0)
+    codes = [("img-0", "grp-0"), ("img-1", "grp-1")]
+    write_recording(folder / "set.parquet", gather(folder, plan.runs(), codes))
+    recipe, other = ablation_rows(plan, folder)
+    assert recipe.name == "the recipe" and recipe.dice == pytest.approx(2 / 3) and np.isnan(recipe.gain)
+    assert other.gain == pytest.approx((0.75 - 2 / 3) / 2) and (other.images, other.failed) == (2, 0)
+    assert ablation_rows(plan, tmp_path) == []
+    configs = plan.configs()
+    assert configs[0] == RECIPE.replace({"train.epochs": 2}) and len({str(each) for each in configs}) == len(configs)
 
 
 def test_seed_by_seed_and_another_study_is_not_gone_on_with(tmp_path: Path) -> None:
@@ -80,8 +105,9 @@ def test_a_study_of_one_seed(tmp_path: Path) -> None:
     write_folder(tmp_path / "data", DEMO_FAMILY, count=12, size=96, seed=0)
     plan = StudyPlan(data=str(tmp_path / "data"), seeds=1, trials=2, epochs=1, rows=("tpe-asha", "defaults"))
     place = ["--gpus", "0", "--lanes", "2"]
-    assert not study(plan, tmp_path / "out", place=place, processes=1, minutes=0.2, unet_epochs=0), "the time is short"
-    assert study(plan, tmp_path / "out", place=place, processes=1, minutes=None, unet_epochs=0)
+    rest = {"place": place, "processes": 1, "unet_epochs": 0, "ablation_seeds": 0, "compiled": True}
+    assert not study(plan, tmp_path / "out", minutes=0.2, **rest), "the time is short"
+    assert study(plan, tmp_path / "out", minutes=None, **rest)
     outcome = read_outcome(plan, tmp_path / "out")
     assert set(outcome.scores["key"]) == {"untuned", "recipe", "tpe-asha", "defaults", "ensemble"}
     assert not outcome.scores[["dice", "recipe_dice", "group_code"]].isna().any().any()

@@ -284,6 +284,10 @@ def study(
         float | None, typer.Option(min=0.0, help="Stop cleanly after this many minutes; call again to go on.")
     ] = None,
     unet_epochs: Annotated[int, typer.Option(min=0, help="Epochs of the U-Net, which needs MONAI; 0: no U-Net.")] = 200,
+    ablation_seeds: Annotated[
+        int, typer.Option(min=0, help="Adapters per configuration and fold of the ablation; 0: no ablation.")
+    ] = 2,
+    compiled: Annotated[bool, typer.Option(help="Compile layers, as lanes do; on a GPU.")] = True,
 ) -> None:
     """Compare the usual recipe with searches by several rules on a data set: a table and figures."""
     from tune_sa2va.bench.study.cells import StudyPlan
@@ -297,7 +301,10 @@ def study(
         data=data, model=model, seeds=seeds, trials=trials, epochs=epochs, rows=tuple(row) if row else tuple(known)
     )
     place = ["--gpus", str(gpus)] if gpus else ["--gpus", "0", "--lanes", str(lanes)]
-    make(plan, out, place=place, processes=processes, minutes=minutes, unet_epochs=unet_epochs)
+    make(
+        plan, out, place=place, processes=processes, minutes=minutes, unet_epochs=unet_epochs,
+        ablation_seeds=ablation_seeds, compiled=compiled,
+    )  # fmt: skip
 
 
 def _fields(texts: list[str]) -> tuple[tuple[str, Any], ...]:

@@ -1,6 +1,7 @@
 """A recording trains as a search does: the counts of a run equal those of the same trial on a lane's engine."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -41,3 +42,12 @@ def test_none_begins_after_the_deadline(plan: RecordingPlan, tmp_path: Path) -> 
     (tmp_path / PIECES).mkdir()
     record_runs(plan, tmp_path, iter([Run(0, 0, 0), None]).__next__, deadline=time.time() - 1)
     assert not list((tmp_path / PIECES).iterdir())
+
+
+def test_a_trial_that_runs_an_encoder_has_its_pixels(plan: RecordingPlan, tmp_path: Path) -> None:
+    (tmp_path / PIECES).mkdir()
+    fields = {"encoder.sam2": "late", "data.strength": 0.5}
+    by_hand = replace(plan, space=None, by_hand=({}, fields))
+    record_runs(by_hand, tmp_path, iter([Run(0, 0, 0), Run(1, 0, 0), None]).__next__, deadline=None)
+    recipe, adapted = (pq.read_table(piece_path(tmp_path, Run(number, 0, 0))) for number in (0, 1))
+    assert len(recipe) == len(adapted) and not recipe.equals(adapted)

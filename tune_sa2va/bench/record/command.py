@@ -26,7 +26,9 @@ from tune_sa2va.bench.record.plan import RecordingPlan, Run, coded
 from tune_sa2va.durable import write_whole
 from tune_sa2va.space.search_space import load_space
 
-_UNCOMPILED = {"TORCHDYNAMO_DISABLE": "1"}
+UNCOMPILED = {"TORCHDYNAMO_DISABLE": "1"}
+"""Variables with which torch.compile does nothing."""
+
 _POLL_S = 1.0
 
 
@@ -45,7 +47,7 @@ def record(plan: RecordingPlan, folder: Path, *, processes: int, minutes: float 
     console.print(f"{len(runs)} runs of {plan.epochs} epochs, {len(runs) - len(todo)} of them done before")
     started = time.time()
     if todo:
-        _work(plan, folder, todo, processes, deadline, {} if compiled else _UNCOMPILED)
+        _work(plan, folder, todo, processes, deadline, {} if compiled else UNCOMPILED)
     done = [run for run in todo if piece_path(folder, run).exists()]
     if done:
         mean_s = sum(run_seconds(folder, run) for run in done) / len(done)
@@ -78,7 +80,8 @@ def _work(
     os.environ.update(variables)  # read when the processes import torch
     try:
         workers: list[BaseProcess] = [
-            context.Process(target=_process, args=(plan, folder, waiting, deadline)) for _ in range(processes)
+            context.Process(target=_process, args=(plan, folder, waiting, deadline, number))
+            for number in range(processes)
         ]
         for worker in workers:
             worker.start()
@@ -90,8 +93,13 @@ def _work(
     waiting.cancel_join_thread()
 
 
-def _process(plan: RecordingPlan, folder: Path, waiting: Any, deadline: float | None) -> None:
+def _process(plan: RecordingPlan, folder: Path, waiting: Any, deadline: float | None, number: int) -> None:
+    import torch
+
     from tune_sa2va.bench.record.worker import record_runs
+
+    if torch.cuda.is_available():
+        torch.cuda.set_device(number % torch.cuda.device_count())
 
     def next_run() -> Run | None:
         try:
@@ -104,11 +112,11 @@ def _process(plan: RecordingPlan, folder: Path, waiting: Any, deadline: float | 
 
 def _write_tables(plan: RecordingPlan, folder: Path, runs: list[Run]) -> None:
     table = gather(folder, runs, coded(plan.samples()))
-    about = {name: getattr(plan, name) for name in plan.__slots__} | {"data": Path(plan.data).name}
-    table = table.replace_schema_metadata({**(table.schema.metadata or {}), "recording": json.dumps(about)})
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), "recording": json.dumps(plan.about())})
     write_recording(folder / f"{Path(plan.data).name}.parquet", table)
     rows = [{"configuration": number} | config.flat() for number, config in enumerate(plan.configs())]
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist(rows), sink, compression="zstd")
     write_whole(folder / CONFIGURATIONS_FILE, sink.getvalue().to_pybytes())
-    write_whole(folder / SPACE_FILE, load_space(plan.space).source.read_bytes())
+    if plan.space is not None:
+        write_whole(folder / SPACE_FILE, load_space(plan.space).source.read_bytes())

@@ -8,7 +8,7 @@ from typing import Any
 
 import optuna
 
-from tune_sa2va.config import TrialConfig
+from tune_sa2va.config import RECIPE, TrialConfig
 from tune_sa2va.data import Sample, check, open_dataset
 from tune_sa2va.data.codes import group_codes, image_code
 from tune_sa2va.data.folds import group_folds
@@ -37,12 +37,13 @@ class Run:
 class RecordingPlan:
     """What to record; an unfinished recording can only be continued with the same plan.
 
+    space: None if the configurations are those `by_hand`: fields that differ from the recipe, by dotted path.
     num_configurations: points of `space`, the recipe first. seeds: adapters per configuration and fold, with
     `train.seed` 0, 1, ... fold_seed: seed of the folds. sampling_seed: seed of the random points.
     """
 
     data: str
-    space: str
+    space: str | None
     model: str
     num_configurations: int
     folds: int
@@ -50,6 +51,7 @@ class RecordingPlan:
     epochs: int
     fold_seed: int = 0
     sampling_seed: int = 0
+    by_hand: tuple[dict[str, Any], ...] = ()
 
     def samples(self) -> tuple[Sample, ...]:
         """All images of the data set, in its order.
@@ -70,18 +72,19 @@ class RecordingPlan:
         """The fold of each sample. Raises DataError if there are fewer groups than folds."""
         return group_folds([sample.group for sample in samples], self.folds, seed=self.fold_seed)
 
-    def points(self) -> list[dict[str, Any]]:
-        """The configurations as parameters of the space: the recipe, then random ones."""
-        return sample_points(load_space(self.space), self.num_configurations, seed=self.sampling_seed)
-
     def configs(self) -> list[TrialConfig]:
-        """The configurations, with `train.epochs` set and seed 0.
+        """The configurations, with `train.epochs` set and seed 0: the recipe, then random points of the space.
 
         Raises:
             UserError: a configuration augments images by `data.augment`.
         """
-        space = load_space(self.space)
-        configs = [space.config(point).replace({"train.epochs": self.epochs}) for point in self.points()]
+        if self.space is None:
+            configs = [RECIPE.replace(fields) for fields in self.by_hand]
+        else:
+            space = load_space(self.space)
+            points = sample_points(space, self.num_configurations, seed=self.sampling_seed)
+            configs = [space.config(point) for point in points]
+        configs = [config.replace({"train.epochs": self.epochs}) for config in configs]
         if any(config.data.augment != "none" for config in configs):
             raise UserError(f"{self.space}: data.augment must be 'none' in a recording. Take it out of the space.")
         return configs
@@ -92,8 +95,15 @@ class RecordingPlan:
         Within a seed, configurations that train the same modules follow each other, so that a worker reuses its graphs.
         """
         configs = self.configs()
-        order = sorted(range(len(configs)), key=lambda number: (configs[number].train.full_modules, number))
+        order = sorted(range(len(configs)), key=lambda number: (_modules_of(configs[number]), number))
         return [Run(number, fold, seed) for seed in range(self.seeds) for number in order for fold in range(self.folds)]
+
+    def about(self) -> dict[str, Any]:
+        """The plan as plain values, with the name of the data set alone."""
+        return {name: getattr(self, name) for name in self.__slots__} | {
+            "data": Path(self.data).name,
+            "by_hand": list(self.by_hand),
+        }
 
     def save(self, folder: Path) -> None:
         """Writes `plan.json` into the recording's folder, or checks that the one there is the same.
@@ -102,7 +112,7 @@ class RecordingPlan:
             ResultsError: the folder holds another recording.
         """
         path = folder / PLAN_FILE
-        mine = {name: getattr(self, name) for name in self.__slots__} | {"data": Path(self.data).name}
+        mine = self.about()
         if path.exists() and (there := json.loads(path.read_text(encoding="utf-8"))) != mine:
             differing = ", ".join(sorted(name for name in mine if there.get(name) != mine[name]))
             raise ResultsError(
@@ -135,3 +145,8 @@ def of_fold(fold_of: Sequence[int], fold: int) -> tuple[list[int], list[int]]:
 def with_seed(config: TrialConfig, seed: int) -> TrialConfig:
     """The configuration with this `train.seed`."""
     return config.replace({"train.seed": seed})
+
+
+def _modules_of(config: TrialConfig) -> tuple[tuple[str, ...], str, str, int]:
+    """What a trial trains, and with it which storage and graphs it needs."""
+    return config.train.full_modules, config.encoder.sam2, config.encoder.vision, config.encoder.r

@@ -7,7 +7,7 @@ batches, shapes and steps are those of a search.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,9 +15,8 @@ from torch import Tensor
 from tune_sa2va.cache.place import features_folder
 from tune_sa2va.config import Augment, DataSettings, LaneSettings, ModelSettings, TrialConfig
 from tune_sa2va.data import Sample
-from tune_sa2va.errors import SpaceError
 from tune_sa2va.evaluate.batch import Batch, Collator, Shape
-from tune_sa2va.evaluate.examples import Examples
+from tune_sa2va.evaluate.examples import Examples, PixelExamples
 from tune_sa2va.evaluate.predict import Example, to_device
 from tune_sa2va.model.encoding import release_encoders
 from tune_sa2va.train.engine import Engine
@@ -29,23 +28,29 @@ _FEATURES = ("image_tokens", "embed", "high_res_1", "high_res_0")
 
 @dataclass(frozen=True, slots=True)
 class ResidentImages:
-    """Images with their features on the device, and their questions and truths on the CPU."""
+    """Images with their features on the device, and their questions and truths on the CPU.
+
+    source: the images that these were loaded from; places: which of them these are.
+    """
 
     examples: tuple[Example, ...]
     texts: tuple[str, ...]
+    source: Examples
+    places: tuple[int, ...]
 
     @classmethod
     def load(cls, examples: Examples, device: torch.device) -> "ResidentImages":
         """Copies the features of all `examples` to the device."""
         whole = (examples.on_cpu(index) for index in range(len(examples)))
         resident = (replace(example, features=to_device(example, device).features) for example in whole)
-        return cls(tuple(resident), examples.texts)
+        return cls(tuple(resident), examples.texts, examples, tuple(range(len(examples))))
 
     def some(self, numbers: Sequence[int]) -> "ResidentImages":
         """The images with these numbers; nothing is copied."""
         return ResidentImages(
-            tuple(self.examples[number] for number in numbers), tuple(self.texts[number] for number in numbers)
-        )
+            tuple(self.examples[number] for number in numbers), tuple(self.texts[number] for number in numbers),
+            self.source, tuple(self.places[number] for number in numbers),
+        )  # fmt: skip
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -59,20 +64,13 @@ class ResidentImages:
         assert augment == "none", "a recording shows images as they are"
         return self
 
-    def with_pixels(self, *, sam2: bool, vision: bool, strength: float) -> NoReturn:
-        """Not supported: pixels are not kept.
-
-        Raises:
-            SpaceError: always.
-        """
-        raise SpaceError(
-            "A recording keeps the frozen encoders' features on the card, so none of its configurations may train an "
-            "encoder: leave encoder.sam2, encoder.vision and the neck out of its space."
-        )
+    def with_pixels(self, *, sam2: bool, vision: bool, strength: float) -> PixelExamples:
+        """The images with the inputs of those encoders, which are small enough to be streamed."""
+        return self.source.only(self.places).with_pixels(sam2=sam2, vision=vision, strength=strength)
 
 
 class ResidentEngine(Engine):
-    """An engine for `ResidentImages`."""
+    """An engine for `ResidentImages`, and for their pixels."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -101,6 +99,8 @@ class _ResidentFeed(Feed):
         self._kept = kept
 
     def _to_device(self, indices: list[int], shape: Shape, examples: Sequence[Example]) -> Fed:
+        if examples[0].pixels is not None:
+            return super()._to_device(indices, shape, examples)
         key = (shape, tuple(id(example) for example in examples))
         with torch.cuda.stream(self._stream):
             if key not in self._kept:
@@ -122,7 +122,7 @@ def open_resident(
 ) -> tuple[ResidentEngine, ResidentImages]:
     """The base model, laid out for all of `configs`, and the images with features; encodes what the cache lacks."""
     on_gpu = torch.cuda.is_available()
-    device = torch.device("cuda", 0) if on_gpu else torch.device("cpu")
+    device = torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
     settings = LaneSettings(
         model=ModelSettings(model=model, precision="bf16" if on_gpu else "fp32"),
         data=DataSettings(source=data),
@@ -132,8 +132,10 @@ def open_resident(
         use_gpu=on_gpu,
         max_rank=max(config.lora.r for config in configs) if on_gpu else None,
         any_dropout=any(config.lora.dropout > 0 for config in configs),
+        runs_sam2=any(config.runs_sam2 for config in configs),
+        runs_vision=any(config.runs_vision for config in configs),
     )
     base = open_model(settings.model, device)
     images = ResidentImages.load(open_examples(base, settings, samples, device), device)
-    release_encoders(base)
+    release_encoders(base, sam2=not settings.runs_sam2, vision=not settings.runs_vision)
     return ResidentEngine(base, max_rank=settings.max_rank, any_dropout=settings.any_dropout), images

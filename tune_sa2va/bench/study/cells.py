@@ -1,10 +1,12 @@
-"""Runs the searches of a study, several in parallel, each in its own process. Unfinished searches are resumed.
+"""Runs the searches and U-Nets of a study, several in parallel, each in its own process. Unfinished ones are resumed.
 
 At its end a search has exported its adapter and scored the locked part; `evaluate` then scores its ensemble there, too.
-A deadline stops the searches with SIGTERM, as a batch system would; the next call resumes them.
+A deadline stops the searches with SIGTERM, as a batch system would; the next call resumes them. A U-Net starts again.
 """
 
 import json
+import multiprocessing
+import os
 import signal
 import subprocess
 import sys
@@ -13,18 +15,19 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pydantic import Field
 
-from tune_sa2va.bench.study.rows import FOLDED, SEARCHES, SearchRow
+from tune_sa2va.bench.record.command import UNCOMPILED
+from tune_sa2va.bench.study.rows import BY_HAND, FOLDED, SEARCHES, UNET, SearchRow
 from tune_sa2va.config import Frozen
 from tune_sa2va.durable import write_whole
 from tune_sa2va.errors import UserError
 from tune_sa2va.results.settings import SearchSettings
 
 PLAN_FILE = "study.json"
-_STOPPED, _POLL_S = 128 + signal.SIGTERM, 0.2
 
 
 class StudyPlan(Frozen):
@@ -80,73 +83,134 @@ def ensemble_scores(folder: Path, seed: int) -> Path:
     return folder / f"ensemble-{seed}.json"
 
 
-def run_cells(
-    plan: StudyPlan, folder: Path, *, place: Sequence[str], processes: int, minutes: float | None
-) -> list[Cell]:
-    """Runs the unfinished searches, and returns those that are still unfinished.
+def unet_scores(folder: Path, seed: int) -> Path:
+    """The file with the U-Net's scores on the locked part: a list of rows."""
+    return folder / f"{UNET}-{seed}.json"
 
-    place: flags of a search that choose its GPUs or CPUs. processes: searches that run in parallel. minutes: stop them
-    after this time; None: no limit.
+
+def run_cells(
+    plan: StudyPlan,
+    folder: Path,
+    *,
+    place: Sequence[str],
+    processes: int,
+    minutes: float | None,
+    unet_epochs: int,
+    compiled: bool,
+) -> list[str]:
+    """Runs the unfinished searches and then the U-Nets, and returns the names of those that are still unfinished.
+
+    place: flags of a search that choose its GPUs or CPUs. processes: searches and U-Nets that run in parallel.
+    minutes: stop them after this time; None: no limit. unet_epochs: 0: no U-Net. compiled: see `bench record`.
 
     Raises:
         UserError: a command failed.
     """
-    deadline = None if minutes is None else time.monotonic() + 60 * minutes
-    todo = [cell for cell in cells_of(plan) if not is_done(folder, cell)]
+    runner = _Runner(plan, folder, place, None if minutes is None else time.monotonic() + 60 * minutes, compiled)
+    cells = cells_of(plan)
+    jobs = [(cell.name, runner.search, cell) for cell in cells if not is_done(folder, cell)]
+    if unet_epochs:
+        trained = [cell for cell in cells if cell.row.key == BY_HAND and not unet_scores(folder, cell.seed).is_file()]
+        jobs += [(f"{UNET}-{cell.seed}", partial(runner.unet, epochs=unet_epochs), cell) for cell in trained]
     with ThreadPoolExecutor(processes) as threads:
-        list(threads.map(lambda cell: _run(plan, folder, cell, place, deadline), todo))
-    return [cell for cell in todo if not is_done(folder, cell)]
+        running = [(name, threads.submit(job, cell)) for name, job, cell in jobs]
+        return [name for name, each in running if not each.result()]
 
 
-def _run(plan: StudyPlan, folder: Path, cell: Cell, place: Sequence[str], deadline: float | None) -> None:
-    results = folder / cell.name
-    if not (results / "summary.txt").is_file():
-        if (results / "search.yaml").is_file():
-            command = ["tune_sa2va.search", "--resume", str(results)]
-        else:
-            asked = {"data": plan.data, "model": plan.model, "trials": plan.trials, "epochs": plan.epochs}
-            asked |= {"seed": cell.seed, "out": folder, "name": cell.name}
-            flags = [word for flag, value in asked.items() for word in (f"--{flag}", str(value))]
-            command = ["tune_sa2va.search", *flags, *place, *cell.row.flags_for(plan.epochs), "--no-report"]
-        if _call(command, folder, cell, deadline) is None:
-            return
-    if _has_ensemble(results, cell) and not ensemble_scores(folder, cell.seed).is_file():
-        adapter = folder / f"ensemble-{cell.seed}"
+@dataclass(frozen=True, slots=True)
+class _Runner:
+    """Runs one search or U-Net at a time in each calling thread. deadline: in seconds of `time.monotonic()`."""
+
+    plan: StudyPlan
+    folder: Path
+    place: Sequence[str]
+    deadline: float | None
+    compiled: bool
+
+    def search(self, cell: Cell) -> bool:
+        """Makes a search, and scores its ensemble if it has one. Returns whether it ended before the deadline."""
+        results = self.folder / cell.name
+        if not (results / "summary.txt").is_file() and self._call(self._command(cell), cell) is None:
+            return False
+        scores = ensemble_scores(self.folder, cell.seed)
+        if not _has_ensemble(results, cell) or scores.is_file():
+            return True
+        adapter = self.folder / f"ensemble-{cell.seed}"
         export = ["tune_sa2va.export", "--run", str(results), "--final", "ensemble", "--to", str(adapter)]
-        if _call(export, folder, cell, deadline) is None:
-            return
-        evaluate = ["--model", plan.model, "--adapter", str(adapter), "--data", plan.data, "--part", "test", "--json"]
-        if (said := _call(["tune_sa2va.evaluate", *evaluate], folder, cell, deadline)) is not None:
-            write_whole(ensemble_scores(folder, cell.seed), said)
+        if self._call(export, cell) is None:
+            return False
+        evaluate = ["--model", self.plan.model, "--adapter", str(adapter), "--data", self.plan.data]
+        said = self._call(["tune_sa2va.evaluate", *evaluate, "--part", "test", "--json"], cell)
+        if said is not None:
+            write_whole(scores, said)
+        return said is not None
+
+    def unet(self, cell: Cell, *, epochs: int) -> bool:
+        """Trains a U-Net on the parts of a search, whose split has a validation part. Returns whether it ended.
+
+        Raises:
+            UserError: it failed, for example because MONAI is not installed.
+        """
+        results = self.folder / cell.name
+        if not (results / "search.yaml").is_file():  # the deadline came before that search began
+            return False
+        from tune_sa2va.bench.study.unet import train_unet
+
+        process = multiprocessing.get_context("spawn").Process(
+            target=train_unet, args=(results, unet_scores(self.folder, cell.seed)),
+            kwargs={"epochs": epochs, "seed": cell.seed},
+        )  # fmt: skip
+        process.start()
+        process.join(None if self.deadline is None else max(0.0, self.deadline - time.monotonic()))
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            return False
+        if process.exitcode != 0:
+            raise UserError(f"The U-Net of seed {cell.seed} ended with exit code {process.exitcode}, as said above.")
+        return True
+
+    def _command(self, cell: Cell) -> list[str]:
+        results = self.folder / cell.name
+        if (results / "search.yaml").is_file():
+            return ["tune_sa2va.search", "--resume", str(results)]
+        plan = self.plan
+        asked = {"data": plan.data, "model": plan.model, "trials": plan.trials, "epochs": plan.epochs}
+        asked |= {"seed": cell.seed, "out": self.folder, "name": cell.name}
+        flags = [word for flag, value in asked.items() for word in (f"--{flag}", str(value))]
+        return ["tune_sa2va.search", *flags, *self.place, *cell.row.flags_for(plan.epochs), "--no-report"]
+
+    def _call(self, command: Sequence[str], cell: Cell) -> bytes | None:
+        """Runs one of our commands. Returns its standard output, None if the deadline ended it; stderr goes to a log.
+
+        Raises:
+            UserError: it failed; the log says why.
+        """
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            return None
+        log = self.folder / f"{cell.name}.log"
+        with log.open("ab") as said:
+            process = subprocess.Popen(  # noqa: S603 - our own commands
+                [sys.executable, "-m", *command],
+                stdout=subprocess.PIPE,
+                stderr=said,
+                env=os.environ | ({} if self.compiled else UNCOMPILED),
+            )
+            timer = None
+            if self.deadline is not None:
+                left_s = max(0.0, self.deadline - time.monotonic())
+                timer = threading.Timer(left_s, process.send_signal, [signal.SIGTERM])
+                timer.start()
+            out, _ = process.communicate()
+            if timer is not None:
+                timer.cancel()
+        if process.returncode == 0:
+            return out
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            return None
+        raise UserError(f"{' '.join(command)}: ended with exit code {process.returncode}, wanted 0. {log} says why.")
 
 
 def _has_ensemble(results: Path, cell: Cell) -> bool:
     has_begun = cell.row.key == FOLDED and (results / "search.yaml").is_file()
     return has_begun and (SearchSettings.load(results).folds or 1) > 1
-
-
-def _call(command: Sequence[str], folder: Path, cell: Cell, deadline: float | None) -> bytes | None:
-    """Runs one of our commands and returns its standard output, None if the deadline ended it; stderr goes to a log.
-
-    Raises:
-        UserError: it failed; the log says why.
-    """
-    if deadline is not None and time.monotonic() > deadline:
-        return None
-    log = folder / f"{cell.name}.log"
-    with log.open("ab") as said:
-        process = subprocess.Popen(  # noqa: S603 - our own commands
-            [sys.executable, "-m", *command], stdout=subprocess.PIPE, stderr=said
-        )
-        timer = None
-        if deadline is not None:
-            timer = threading.Timer(max(0.0, deadline - time.monotonic()), process.send_signal, [signal.SIGTERM])
-            timer.start()
-        out, _ = process.communicate()
-        if timer is not None:
-            timer.cancel()
-    if process.returncode == 0:
-        return out
-    if deadline is not None and time.monotonic() > deadline:
-        return None
-    raise UserError(f"{' '.join(command)}: ended with exit code {process.returncode}, wanted 0. {log} says why.")

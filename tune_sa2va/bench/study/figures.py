@@ -1,9 +1,12 @@
-"""The figures of a study: gain over time, and gain of each seed."""
+"""The figures of a study: gain over time, gain of each seed, and what each setting gains by itself."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from tune_sa2va.bench.study.ablation import AblationRow
 from tune_sa2va.bench.study.outcome import Outcome
 from tune_sa2va.bench.study.rows import NAMES
 from tune_sa2va.bench.study.table import Row
@@ -13,9 +16,9 @@ _COLOURS = {"random": GREY, "tpe": ORANGE, "tpe-asha": RED, "defaults": BLUE, "d
 _POINTS = 200
 
 
-def study_figures(outcome: Outcome, rows: list[Row]) -> list[Figure]:
-    """Both figures."""
-    return [_anytime(outcome.curves), _differences(outcome.scores, rows)]
+def study_figures(outcome: Outcome, rows: list[Row], ablation: list[AblationRow]) -> list[Figure]:
+    """All three; those without data have no plot."""
+    return [_anytime(outcome.curves), _differences(outcome.scores, rows), _ablation(ablation)]
 
 
 def _anytime(curves: pd.DataFrame) -> Figure:
@@ -70,15 +73,7 @@ def _differences(scores: pd.DataFrame, rows: list[Row]) -> Figure:
                 marker={"color": GREY, "size": 6}, text=[f"seed {seed}" for seed in own.index],
             )
         )  # fmt: skip
-    traces.append(
-        go.Scatter(
-            x=[row.gain for row in shown], y=names, mode="markers", name="mean [95% over patients]",
-            marker={"color": BLUE, "size": 10, "symbol": "diamond"},
-            error_x={
-                "array": [row.high - row.gain for row in shown], "arrayminus": [row.gain - row.low for row in shown],
-            },
-        )
-    )  # fmt: skip
+    traces.append(_means(shown, names))
     plot = frame(traces, height=90 + 40 * len(shown))
     plot.add_vline(x=0.0, line={"color": GREY, "dash": "dot"})
     plot.update_xaxes(title_text="Dice on the locked patients, minus the recipe's of the same search")
@@ -88,3 +83,25 @@ def _differences(scores: pd.DataFrame, rows: list[Row]) -> Figure:
         reading="Points are seeds; the diamond is their mean with its interval over patients.",
         plot=plot if shown else None,
     )
+
+
+def _ablation(rows: list[AblationRow]) -> Figure:
+    """The mean gain of each configuration with its interval."""
+    shown = [row for row in rows if not np.isnan(row.gain)][::-1]
+    plot = frame([_means(shown, [row.name for row in shown])], height=90 + 32 * len(shown))
+    plot.add_vline(x=0.0, line={"color": GREY, "dash": "dot"})
+    plot.update_xaxes(title_text="Dice out of fold, minus the recipe's")
+    return Figure(
+        key="ablation",
+        title="What each setting gains by itself",
+        reading="One configuration each, trained on folds of all images; nothing was chosen by these scores.",
+        plot=plot if shown else None,
+    )
+
+
+def _means(rows: Sequence[Row | AblationRow], names: list[str]) -> go.Scatter:
+    return go.Scatter(
+        x=[row.gain for row in rows], y=names, mode="markers", name="mean [95% over patients]",
+        marker={"color": BLUE, "size": 10, "symbol": "diamond"},
+        error_x={"array": [row.high - row.gain for row in rows], "arrayminus": [row.gain - row.low for row in rows]},
+    )  # fmt: skip

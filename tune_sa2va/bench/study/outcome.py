@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tune_sa2va.bench.study.cells import Cell, StudyPlan, cells_of, ensemble_scores, is_done
+from tune_sa2va.bench.study.cells import Cell, StudyPlan, cells_of, ensemble_scores, is_done, unet_scores
 from tune_sa2va.bench.study.rows import BY_HAND, ENSEMBLE, FOLDED, UNET
 from tune_sa2va.results.load import Results, load_results
 from tune_sa2va.results.test_scores import RECIPE, UNTUNED, WINNER
@@ -48,11 +48,6 @@ def read_outcome(plan: StudyPlan, folder: Path) -> Outcome:
         scores=pd.concat(scores, ignore_index=True)[empty.columns] if scores else empty,
         curves=pd.concat(curves, ignore_index=True) if curves else pd.DataFrame(),
     )
-
-
-def unet_scores(folder: Path, seed: int) -> Path:
-    """The file with the U-Net's scores on the locked part: a list of rows."""
-    return folder / f"{UNET}-{seed}.json"
 
 
 def _rows_of(results: Results, folder: Path, cell: Cell) -> dict[str, pd.DataFrame]:

@@ -7,7 +7,9 @@ images, and the epoch with the best score on the validation part counts.
 """
 
 import copy
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,12 +18,28 @@ from torch import Tensor, nn
 
 from tune_sa2va.data import Sample, load_image, load_truth
 from tune_sa2va.data.codes import group_codes, image_code
+from tune_sa2va.data.split_file import read_split
+from tune_sa2va.durable import write_whole
 from tune_sa2va.errors import UserError
 from tune_sa2va.evaluate.metrics import count
 from tune_sa2va.evaluate.scores import mask_scores
+from tune_sa2va.evaluate.tuned_model import the_device
+from tune_sa2va.results.settings import SearchSettings
 
 EPOCHS = 200
 _CROP, _CROPS_AN_IMAGE, _BATCH, _LR, _OVERLAP = 96, 4, 2, 1e-3, 0.25
+
+
+def train_unet(results: Path, path: Path, *, epochs: int, seed: int) -> None:
+    """Trains a U-Net on the parts of the search in `results`, and writes its scores to `path`.
+
+    Raises:
+        UserError: MONAI is not installed.
+    """
+    torch.set_num_threads(1)  # crops are small, and searches run beside this
+    samples = read_split(results, SearchSettings.load(results).data)
+    rows = unet_rows(samples, epochs=epochs, seed=seed, device=the_device())
+    write_whole(path, json.dumps(rows).encode())
 
 
 def unet_rows(samples: Sequence[Sample], *, epochs: int, seed: int, device: torch.device) -> list[dict[str, Any]]:
