@@ -83,7 +83,7 @@ def test_the_ablation_is_what_a_recording_says(tmp_path: Path) -> None:
 
 def test_seed_by_seed_and_another_study_is_not_gone_on_with(tmp_path: Path) -> None:
     plan = StudyPlan(data="data", seeds=2, rows=("defaults", "random"))
-    assert [cell.name for cell in cells_of(plan)] == ["random-0", "defaults-0", "random-1", "defaults-1"]
+    assert [cell.name for cell in cells_of(plan)] == ["defaults-0", "random-0", "defaults-1", "random-1"]
     plan.save(tmp_path)
     plan.save(tmp_path)
     with pytest.raises(UserError, match="holds another study"):
@@ -105,9 +105,15 @@ def test_a_study_of_one_seed(tmp_path: Path) -> None:
     write_folder(tmp_path / "data", DEMO_FAMILY, count=12, size=96, seed=0)
     plan = StudyPlan(data=str(tmp_path / "data"), seeds=1, trials=2, epochs=1, rows=("tpe-asha", "defaults"))
     place = ["--gpus", "0", "--lanes", "2"]
-    rest = {"place": place, "processes": 1, "unet_epochs": 0, "ablation_seeds": 0, "compiled": True}
-    assert not study(plan, tmp_path / "out", minutes=0.2, **rest), "the time is short"
-    assert study(plan, tmp_path / "out", minutes=None, **rest)
+
+    def make(minutes: float | None) -> bool:
+        return study(
+            plan, tmp_path / "out", place=place, processes=1, minutes=minutes, unet_epochs=0, ablation_seeds=0,
+            compiled=True,
+        )  # fmt: skip
+
+    assert not make(0.2), "the time is short"
+    assert make(None)
     outcome = read_outcome(plan, tmp_path / "out")
     assert set(outcome.scores["key"]) == {"untuned", "recipe", "tpe-asha", "defaults", "ensemble"}
     assert not outcome.scores[["dice", "recipe_dice", "group_code"]].isna().any().any()

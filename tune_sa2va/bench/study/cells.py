@@ -31,7 +31,10 @@ PLAN_FILE = "study.json"
 
 
 class StudyPlan(Frozen):
-    """The plan of a study. It is stored in the study's folder, so that a later call continues the same study."""
+    """The plan of a study. It is stored in the study's folder, so that a later call continues the same study.
+
+    data: as --data of a search; only its name is stored.
+    """
 
     data: str
     model: str = "tiny"
@@ -47,7 +50,8 @@ class StudyPlan(Frozen):
             UserError: the folder holds another study.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        path, text = folder / PLAN_FILE, json.dumps(self.model_dump(mode="json"), indent=1) + "\n"
+        about = self.model_dump(mode="json") | {"data": Path(self.data).name}
+        path, text = folder / PLAN_FILE, json.dumps(about, indent=1) + "\n"
         if path.exists() and path.read_text(encoding="utf-8") != text:
             raise UserError(f"--out {folder}: holds another study ({PLAN_FILE}). Give the same flags, or a new folder.")
         write_whole(path, text.encode())
@@ -67,8 +71,8 @@ class Cell:
 
 
 def cells_of(plan: StudyPlan) -> list[Cell]:
-    """All searches of a study, seed by seed, so that an unfinished study is usable."""
-    return [Cell(row, seed) for seed in range(plan.seeds) for row in SEARCHES if row.key in plan.rows]
+    """All searches of a study, seed by seed, so that an unfinished study is usable, and the longest first."""
+    return [Cell(row, seed) for seed in range(plan.seeds) for row in reversed(SEARCHES) if row.key in plan.rows]
 
 
 def is_done(folder: Path, cell: Cell) -> bool:

@@ -19,7 +19,7 @@ class SearchRow:
         return [flag.format(epochs=epochs) for flag in self.flags]
 
 
-SEARCHES = (
+SEARCHES = (  # from the shortest to the longest, more or less
     SearchRow(
         key="random",
         name="random search, no early stop",
