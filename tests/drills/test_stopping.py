@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from fcntl import ioctl
 from struct import pack
@@ -30,6 +30,7 @@ from tests.drills.searches import (
     signals_as_at_a_prompt,
     wait_until,
 )
+from tests.listening import listening
 from tune_sa2va.propose.searcher import journal_of
 from tune_sa2va.results.records import FINAL_STATES, read_trials
 
@@ -43,16 +44,6 @@ DUMPS = ("Traceback", "***", "Fatal Python error", "core_worker")
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     with Ground.prepare(tmp_path_factory.mktemp("stopping")) as ground:
         yield ground
-
-
-def listening(processes: Sequence[psutil.Process]) -> set[str]:
-    """Addresses at which they listen, without ports."""
-    return {
-        connection.laddr.ip.removeprefix("::ffff:")
-        for process in processes
-        for connection in process.net_connections("inet")
-        if connection.status == psutil.CONN_LISTEN
-    }
 
 
 def all_gone(processes: list[psutil.Process]) -> None:

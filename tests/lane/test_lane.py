@@ -7,9 +7,11 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from ray.util.state import list_actors
 
+from tests.listening import listening
 from tune_sa2va.cache.place import features_folder
 from tune_sa2va.config import RECIPE, DataSettings, LaneSettings, ModelSettings
 from tune_sa2va.data import open_dataset, split_by_group
@@ -58,6 +60,7 @@ def test_two_workers_take_one_trial_after_the_other_until_one_dies(
         assert len(pids) == 2
 
         first = lane.ask(RunEpoch())
+        assert listening(map(psutil.Process, pids)) == {"127.0.0.1"}
         assert first.record is not None and first.record["epoch"] == 1
         saved = lane.ask(SaveTrial())
         unpack_folder(saved.checkpoint, tmp_path / "checkpoint")
@@ -77,9 +80,10 @@ def test_two_workers_take_one_trial_after_the_other_until_one_dies(
         assert worker_pids() == pids
 
         os.kill(min(pids), signal.SIGKILL)
+        killed_at = time.monotonic()
         with pytest.raises(LaneLostError):
             lane.ask(RunEpoch())
-        assert not lane.alive
+        assert not lane.alive and time.monotonic() - killed_at < 60, "the other worker waits for the dead one"
     finally:
         lane.close()
 

@@ -1,7 +1,7 @@
 """Keeps answers of `inspect`. The same shapes, code and settings always give the same answer.
 
-Predicting memory runs a step of the whole model on fake tensors, which takes 15 s for each image size, and importing
-torch and transformers takes seconds. So answers are kept in the cache folder.
+Importing torch and transformers takes seconds, and to predict memory a step of the whole model is run on fake tensors,
+which takes 15 s for each image size. So answers are kept in the cache folder.
 """
 
 import hashlib

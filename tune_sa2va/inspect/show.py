@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
@@ -10,13 +10,15 @@ from rich.table import Table
 from rich.text import Text
 
 from tune_sa2va.inspect.counts import Counts, ModuleGroup
-from tune_sa2va.train.memory import MemoryEstimate
+
+if TYPE_CHECKING:  # its module imports all of training, and parameters are shown without it
+    from tune_sa2va.train.memory import MemoryEstimate
 
 _SAM2 = "grounding_encoder.sam2_model."
 
 
-def to_plain(model: str, counts: Counts, memory: Sequence[MemoryEstimate]) -> dict[str, Any]:
-    """All results as plain values; sizes in GiB."""
+def to_plain(model: str, counts: Counts, memory: "Sequence[MemoryEstimate]") -> dict[str, Any]:
+    """All results as plain values; sizes in GiB. memory: empty if it was not asked for."""
     return {
         "model": model,
         "parameters": {"total": counts.total, "parts": {part.name: part.total for part in counts.parts}},
@@ -42,7 +44,7 @@ def to_plain(model: str, counts: Counts, memory: Sequence[MemoryEstimate]) -> di
     }
 
 
-def memory_to_plain(estimate: MemoryEstimate) -> dict[str, Any]:
+def memory_to_plain(estimate: "MemoryEstimate") -> dict[str, Any]:
     """An estimate with its sums in GiB, rounded to three decimals (MiB)."""
     sums = {name: getattr(estimate, name) for name in ("context_gib", "loading_gib", "step_gib", "card_gib")}
     values = asdict(estimate) | sums
@@ -72,7 +74,7 @@ def print_counts(console: Console, counts: Counts) -> None:
             console.print(Text(f"    {group.count:>3} x {leaf}  {group.in_features} -> {group.out_features}"))
 
 
-def print_memory(console: Console, memory: Sequence[MemoryEstimate], precision: str) -> None:
+def print_memory(console: Console, memory: "Sequence[MemoryEstimate]", precision: str) -> None:
     """Prints expected memory, one row per image size."""
     table = Table(
         box=None, padding=(0, 1, 0, 0), title=f"\nExpected memory in {precision}, GiB\n", title_justify="left"

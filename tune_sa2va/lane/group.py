@@ -9,24 +9,14 @@ from typing import Any
 
 import ray
 import ray.train
-from ray.train.backend import Backend
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tune_sa2va.config import LaneSettings
 from tune_sa2va.data.split_file import Names
 from tune_sa2va.lane.mailbox import OPENING, Mailbox
 from tune_sa2va.lane.messages import Command, Exit, Reply
-
-
-class _WithoutProcessGroup(TorchConfig):
-    """For a lane of one worker, which needs no process group: torch's store would listen on every network interface."""
-
-    @property
-    def backend_cls(self) -> type[Backend]:
-        """Ray Train's base backend, which sets nothing up."""
-        return Backend
-
+from tune_sa2va.lane.process_group import torch_config
 
 _POLL_S = 1.0
 """How often a waiting owner checks that the worker group is alive. Replies wake it at once."""
@@ -95,7 +85,7 @@ class Lane:
             scaling_config=ray.train.ScalingConfig(
                 num_workers=settings.num_workers, use_gpu=settings.use_gpu, resources_per_worker=per_worker
             ),
-            torch_config=TorchConfig() if settings.num_workers > 1 else _WithoutProcessGroup(),
+            torch_config=torch_config(settings.num_workers),
             run_config=ray.train.RunConfig(
                 name=f"lane-{uuid.uuid4().hex[:12]}",  # two lanes of one name would share a folder
                 storage_path=self._folder.name,

@@ -6,9 +6,6 @@ Only weights, JSON and tokenizer files are downloaded, never Python files or pic
 import re
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
-
 from tune_sa2va.errors import CheckpointError
 
 WANTED_FILES = ("*.safetensors", "*.json", "merges.txt", "tokenizer.model")
@@ -26,6 +23,9 @@ def download(hub_id: str) -> Path:
     Raises:
         CheckpointError: there is no such checkpoint, no access to it, or no network.
     """
+    from huggingface_hub import snapshot_download  # half a second, and few models are on the hub
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
     try:
         return Path(snapshot_download(hub_id, allow_patterns=list(WANTED_FILES)))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
