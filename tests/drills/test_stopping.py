@@ -65,7 +65,8 @@ def test_sigterm_stops_in_order_with_its_copy_and_another_machine_goes_on(ground
     assert "Interrupted by SIGTERM; everything up to here is in" in said and f"--resume {results}" in said
     assert not any(dump in said for dump in DUMPS)
     trials = read_trials(results)
-    assert "RUNNING" not in set(trials["state"]) and "WAITING" in set(trials["state"])
+    states = list(trials["state"])
+    assert "RUNNING" not in states and sum(state in FINAL_STATES for state in states) < 4, "it was stopped before its end"
 
     elsewhere = ground.folder / "elsewhere"
     again = ground.command("fetched", "--resume", f"{place}/term", "--out", str(elsewhere))
