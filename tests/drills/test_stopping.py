@@ -66,7 +66,7 @@ def test_sigterm_stops_in_order_with_its_copy_and_another_machine_goes_on(ground
     assert not any(dump in said for dump in DUMPS)
     trials = read_trials(results)
     states = list(trials["state"])
-    assert "RUNNING" not in states and sum(state in FINAL_STATES for state in states) < 4, "it was stopped before its end"
+    assert "RUNNING" not in states and sum(state in FINAL_STATES for state in states) < 4, "it was stopped too late"
 
     elsewhere = ground.folder / "elsewhere"
     again = ground.command("fetched", "--resume", f"{place}/term", "--out", str(elsewhere))
