@@ -12,7 +12,7 @@ FullModule = Literal["text_hidden_fcs", "mask_decoder", "neck"]
 """`neck`: the feature pyramid of SAM2's image encoder."""
 HieraTargets = Literal["none", "late", "all"]
 VisionTargets = Literal["none", "mlp1", "all"]
-Precision = Literal["bf16", "fp32"]
+Precision = Literal["bf16", "fp32", "fp8"]
 MemoryMode = Literal["auto", "fast", "checkpoint"]
 Augment = Literal["none", "flips", "flips_turns"]
 
@@ -261,7 +261,8 @@ class ModelSettings(Frozen):
     model: str
     """The name of a preset, or a checkpoint folder."""
     precision: Precision
-    """bf16 on GPUs, fp32 on CPUs; adapters, their optimizer and the mask losses are fp32 in both."""
+    """bf16 on GPUs, fp32 on CPUs; adapters, their optimizer and the mask losses are fp32 in both. fp8: as bf16, but with
+    the linear layers of the language model in 8 bits (`model.fp8`)."""
 
 
 class LaneSettings(Frozen):

@@ -111,8 +111,8 @@ class Workbench:
 
 def open_model(settings: ModelSettings, device: torch.device) -> Sa2VA:
     """The base model, frozen, on `device` in the settings' precision."""
-    dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
-    return load_model(model_folder(settings.model), device=device, dtype=dtype)
+    dtype = torch.float32 if settings.precision == "fp32" else torch.bfloat16
+    return load_model(model_folder(settings.model), device=device, dtype=dtype, fp8=settings.precision == "fp8")
 
 
 def _open_parts(
