@@ -2,8 +2,8 @@
 
 These commands need no data set: images and features are made up. The numbers go to a JSON file and a table.
 `record` trains many configurations on a data set and keeps every image's counts; `replay` simulates searches on them.
-`precision` compares a base in fp8 with one in bf16. `final` scores the forms in which a search with folds can export its winner. `study` compares whole searches with the
-recipe, over several seeds.
+`final` scores the forms in which a search with folds can export its winner. `study` compares whole searches with the
+recipe, over several seeds. `precision` compares a base in fp8 with one in bf16.
 """
 
 import json

@@ -75,7 +75,9 @@ class Bench:
         release_encoders(model, sam2=not runs_sam2, vision=not runs_vision)
         synchronize(device)
         seconds = {"load_model": round(time.perf_counter() - started, 2)}
-        return cls(model, settings.model, settings.precision, device, seconds, matmul_tflops(device, model.no_mem_embed.dtype))
+        return cls(
+            model, settings.model, settings.precision, device, seconds, matmul_tflops(device, model.no_mem_embed.dtype)
+        )
 
 
 def measure(bench: Bench, case: Case, *, eager: bool = False) -> dict[str, Any]:

@@ -59,7 +59,9 @@ def main(
             help="WIDTHxHEIGHT in pixels; may be given several times.", show_default="512x512, 768x768, 1024x1024"
         ),
     ] = None,
-    precision: Annotated[Precision, typer.Option(help="bf16 as on GPUs, fp32 as on CPUs.")] = "bf16",
+    precision: Annotated[
+        Precision, typer.Option(help="bf16 as on GPUs, fp32 as on CPUs, fp8 as with --precision fp8 of a search.")
+    ] = "bf16",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not tables.")] = False,
 ) -> None:
     """Count the parameters of a model and of its adapters, and predict the memory that training takes.
@@ -112,7 +114,7 @@ def _answer(
         yield capture.get()
     memory = [
         estimate_memory(
-            folder, config, precision=precision, width_px=width, height_px=height, on_gpu=precision == "bf16"
+            folder, config, precision=precision, width_px=width, height_px=height, on_gpu=precision != "fp32"
         )
         for width, height in sizes
     ]

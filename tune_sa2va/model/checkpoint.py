@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tune_sa2va.errors import CheckpointError
 from tune_sa2va.model.dims import Sa2VADims, read_dims
-from tune_sa2va.model.fp8 import Fp8Linears
+from tune_sa2va.model.fp8 import Fp8Linears, misfit
 from tune_sa2va.model.keymap import Source, is_leftover, source_of
 from tune_sa2va.model.locate import is_preset
 from tune_sa2va.model.sa2va import Sa2VA
@@ -34,9 +34,12 @@ def load_model(folder: Path, *, device: torch.device, dtype: torch.dtype, fp8: b
         never holds them all in `dtype`. Only `FusedLayers` can run such layers.
 
     Raises:
-        CheckpointError: a key is missing, unexpected or of the wrong shape (all are named), or a file cannot be read.
+        CheckpointError: a key is missing, unexpected or of the wrong shape (all are named), a file cannot be read, or
+            the model cannot be quantised.
     """
     model = outline_of(folder)
+    if fp8 and (problem := misfit(model.language_model)):
+        raise CheckpointError(f"{folder}: {problem}")
     linears = Fp8Linears(model.language_model, "language_model.") if fp8 else None
     filled = _random_tensors if is_preset(folder) and not has_weights(folder) else _stored_tensors
     for name in filled(model, folder, device=device, dtype=dtype):

@@ -21,10 +21,37 @@ LARGEST = 448.0
 """The largest finite value of e4m3fn."""
 SMALLEST_SCALE = 2.0**-100
 """Lower bound of a scale. A row of zeros would have the scale 0 and become 0 / 0: every padded token and, in the
-backward pass, every token that no loss depends on is such a row. It is far below any gradient in use, and its reciprocal
-and its square times 448 are still within fp32."""
+backward pass, every token that no loss depends on is such a row. It is far below any gradient in use, but its
+reciprocal and its square are within fp32."""
 MULTIPLE = 16
 """`torch._scaled_mm` needs both sides of a weight to be multiples of this."""
+
+
+OLDEST = (8, 9)
+"""The lowest compute capability with fp8 matrix products (Ada)."""
+
+
+def without_fp8(card: str, capability: tuple[int, int]) -> str | None:
+    """Why this card cannot compute in fp8, and what to do, in one sentence; None if it can."""
+    if capability >= OLDEST:
+        return None
+    return (
+        f"--precision fp8 needs GPUs with fp8 (compute capability 8.9 or more: Ada, Hopper and later), and {card} has "
+        f"{capability[0]}.{capability[1]}; leave it out, to compute in bf16."
+    )
+
+
+def misfit(language_model: nn.Module) -> str | None:
+    """Why this language model cannot be quantised, and what to do, in one sentence; None if it can."""
+    for layer in language_model.get_submodule("model.layers").children():
+        for group in groups_of(layer):
+            rows, columns = sum(linear.out_features for linear in group), group[0].in_features
+            if rows % MULTIPLE or columns % MULTIPLE:
+                return (
+                    f"fp8 needs layers whose sides are multiples of {MULTIPLE}, and the language model has one of "
+                    f"{rows} x {columns}; leave --precision out."
+                )
+    return None
 
 
 class Fp8Weight(NamedTuple):
@@ -91,14 +118,12 @@ def fp8_linear(x: Float[Tensor, "... in"], weight: Fp8Weight, bias: Tensor | Non
 
 class _Fp8Product(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: Any, x: Tensor, rows: Tensor, row_scale: Tensor, columns: Tensor, column_scale: Tensor
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, rows: Tensor, row_scale: Tensor, columns: Tensor, column_scale: Tensor) -> Tensor:
         ctx.save_for_backward(columns, column_scale)
         return fp8_product(*quantise_rows(x), rows, row_scale, x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
         columns, column_scale = ctx.saved_tensors
         return fp8_product(*quantise_rows(gradient), columns, column_scale, gradient.dtype), None, None, None, None
 
@@ -150,7 +175,8 @@ def groups_of(layer: Any) -> tuple[tuple[nn.Linear, ...], ...]:
     """The linear modules of a language model's layer; those with the same input form a group, to be one matrix."""
     attention, mlp = layer.self_attn, layer.mlp
     if hasattr(attention, "wqkv"):  # InternLM2's
-        inputs, out = (attention.wqkv,), attention.wo
+        inputs: tuple[nn.Linear, ...] = (attention.wqkv,)
+        out: nn.Linear = attention.wo
     else:
         inputs, out = (attention.q_proj, attention.k_proj, attention.v_proj), attention.o_proj
     return inputs, (out,), (mlp.gate_proj, mlp.up_proj), (mlp.down_proj,)

@@ -217,10 +217,10 @@ class FusedLayers:
         return layers
 
     def _merge(self, *linears: nn.Linear) -> None:
-        weight = fp8_of(linears[0])
-        if weight is None and len(linears) == 1:
-            return
+        weight: Tensor | Fp8Weight | None = fp8_of(linears[0])
         if weight is None:
+            if len(linears) == 1:
+                return
             weight = torch.cat([linear.weight.detach() for linear in linears])
             for linear, part in zip(linears, weight.split([each.out_features for each in linears]), strict=True):
                 linear.weight.data = part

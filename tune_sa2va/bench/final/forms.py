@@ -70,9 +70,7 @@ class FormsBench:
                 "refit": self.dice([refit / "adapter"], locked),
             }
 
-    def train(
-        self, config: TrialConfig, train: Sequence[int], val: Sequence[int], folder: Path, *, fold: int
-    ) -> float:
+    def train(self, config: TrialConfig, train: Sequence[int], val: Sequence[int], folder: Path, *, fold: int) -> float:
         """Trains to the last epoch, writes the checkpoint, and returns the Dice on `val`."""
         trial = Trial(self.engine, self.images.some(train), self.images.some(val), config, fold=fold)
         try:

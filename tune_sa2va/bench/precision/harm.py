@@ -50,7 +50,8 @@ def measure_harm(plan: HarmPlan, out: Path, *, processes: int, compiled: bool) -
     todo = [task for task in plan.tasks if not _piece(out, *task).exists()]
     if todo:
         work_off(todo, _process, (plan, out), processes=min(processes, len(todo)), compiled=compiled)
-    found = [json.loads(path.read_text(encoding="utf-8")) for task in plan.tasks if (path := _piece(out, *task)).exists()]
+    there = [path for task in plan.tasks if (path := _piece(out, *task)).exists()]
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in there]
     return {
         "data": Path(plan.recording.data).name, "epochs": plan.recording.epochs,
         "done": len(found), "wanted": len(plan.tasks), **summed_up(found, plan.means), "pieces": found,
@@ -61,7 +62,8 @@ def summed_up(pieces: Sequence[dict[str, Any]], means: int) -> dict[str, Any]:
     """Mean paired difference fp8 - bf16 over the first `means` configurations, and the ranks of all at seed 0.
 
     The standard error and the 95% interval (Student's t) are over seeds, because the configurations of a seed share
-    their images. None where there are too few pieces.
+    their images. None where there are too few pieces. The largest difference of an adapter is that between its Dice
+    over the base in fp8, which a search would record, and over the one in bf16, which an export would have.
     """
     seeds: dict[int, list[float]] = {}
     for piece in pieces:
@@ -73,7 +75,9 @@ def summed_up(pieces: Sequence[dict[str, Any]], means: int) -> dict[str, Any]:
     half = None if error is None else float(t.ppf(0.975, len(own) - 1)) * error
     mean = float(np.mean(own)) if own else None
     ranks = spearmanr([dice["bf16"] for dice in first], [dice["fp8"] for dice in first]) if len(first) > 2 else None
+    moved = [abs(piece["dice"]["fp8"] - piece["own"]["fp8"]) for piece in pieces]
     return {
+        "largest_difference_of_an_adapter": max(moved, default=None),
         "mean_difference": mean,
         "standard_error": error,
         "interval": None if mean is None or half is None else [mean - half, mean + half],
@@ -99,15 +103,15 @@ def _process(plan: HarmPlan, out: Path, waiting: Any) -> None:
     fold_of = recording.fold_of(samples)
     for number, seed in tasks_of(waiting):
         train, val = of_fold(fold_of, seed)
-        config, dice = with_seed(configs[number], seed), {}
+        config, dice, own = with_seed(configs[number], seed), {}, {}
         try:
             for precision in PRECISIONS:
                 with tempfile.TemporaryDirectory(prefix="tune_sa2va-precision-") as name:
                     folder = Path(name) / "checkpoint"
-                    benches[precision].train(config, train, val, folder, fold=0)
+                    own[precision] = benches[precision].train(config, train, val, folder, fold=0)
                     dice[precision] = scored.dice([folder / "adapter"], val)
         except TrialFailure as failure:
             Console().print(f"configuration {number}, seed {seed} failed: {failure}")
             continue
-        found = {"configuration": number, "seed": seed, "images": len(val), "dice": dice}
+        found = {"configuration": number, "seed": seed, "images": len(val), "dice": dice, "own": own}
         write_whole(_piece(out, number, seed), json.dumps(found).encode())

@@ -1,6 +1,7 @@
 """How far layers and gradients over a base in fp8 are from those over the same base in bf16, and both from fp32."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -36,9 +37,8 @@ def compare_layers(model: Sa2VA) -> list[dict[str, Any]]:
                 torch.randn(_ROWS, width, device=weight.device, generator=generator).bfloat16()
                 for width in (weight.shape[1], weight.shape[0])
             )
-            quantised = Fp8Weight.of(weight)
-            exact = _both_ways(lambda x, weight=weight: F.linear(x, weight), x, gradient)
-            found = _both_ways(lambda x, quantised=quantised: fp8_linear(x, quantised, None), x, gradient)
+            exact = _both_ways(partial(F.linear, weight=weight), x, gradient)
+            found = _both_ways(partial(fp8_linear, weight=Fp8Weight.of(weight), bias=None), x, gradient)
             row: dict[str, Any] = {"layer": number, "kind": kind}
             for name, a, b in zip(("forward", "backward"), found, exact, strict=True):
                 row |= {f"{name}_error": _relative_error(a, b), f"{name}_cosine": _cosine(a, b)}
@@ -47,9 +47,9 @@ def compare_layers(model: Sa2VA) -> list[dict[str, Any]]:
 
 
 def compare_gradients(name: str, device: torch.device, *, side_px: int) -> list[dict[str, Any]]:
-    """A row per layer: cosine between gradients of all LoRA B matrices, of one image of `side_px`, over three bases.
+    """A row per layer: cosine between gradients of all LoRA B matrices over three bases, of one image of `side_px`.
 
-    At the start B is zero, and so is the gradient of A. fp32 is the bf16 base computed in fp32, so `bf16_fp32` shows how
+    At the start B is zero, and so is the gradient of A. fp32 is the bf16 base computed in fp32: `bf16_fp32` shows how
     much of a difference is due to bf16 itself.
     """
     base = open_model(ModelSettings(model=name, precision="bf16"), device)
