@@ -12,7 +12,9 @@ FullModule = Literal["text_hidden_fcs", "mask_decoder", "neck"]
 """`neck`: the feature pyramid of SAM2's image encoder."""
 HieraTargets = Literal["none", "late", "all"]
 VisionTargets = Literal["none", "mlp1", "all"]
-Precision = Literal["bf16", "fp32"]
+Precision = Literal["bf16", "fp32", "fp8"]
+PlainPrecision = Literal["bf16", "fp32"]
+"""Precisions in which any code can run the model; a base in fp8 is only for training and its validation."""
 MemoryMode = Literal["auto", "fast", "checkpoint"]
 Augment = Literal["none", "flips", "flips_turns"]
 
@@ -261,7 +263,18 @@ class ModelSettings(Frozen):
     model: str
     """The name of a preset, or a checkpoint folder."""
     precision: Precision
-    """bf16 on GPUs, fp32 on CPUs; adapters, their optimizer and the mask losses are fp32 in both."""
+    """bf16 on GPUs, fp32 on CPUs; adapters, their optimizer and the mask losses are fp32 in both. fp8: as bf16, but the
+    linear layers of the language model are in 8 bits (`model.fp8`)."""
+
+    @property
+    def plain_precision(self) -> PlainPrecision:
+        """The precision of all that is not quantised, and so of the feature cache."""
+        return "fp32" if self.precision == "fp32" else "bf16"
+
+    @property
+    def plain(self) -> "ModelSettings":
+        """The same base for final scores and for exports, which are used without fp8: in bf16 if this one is in fp8."""
+        return self.model_copy(update={"precision": self.plain_precision})
 
 
 class LaneSettings(Frozen):

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tune_sa2va.config import RECIPE
+from tune_sa2va.config import RECIPE, PlainPrecision, Precision
 from tune_sa2va.errors import NotReproducedError
 from tune_sa2va.evaluate.tuned import Verification
 from tune_sa2va.export.checkpoints import TrialCheckpoint
@@ -19,11 +19,12 @@ CHECKPOINT = TrialCheckpoint(folder=Path("x"), trial_id="0003", epoch=2, val_dic
 TEXTS = ["vessel"]
 
 
-def verify(scores: FreshScores, *, merged: bool = False) -> Verification:
-    return _verify(CHECKPOINT, scores, TEXTS[: len(scores.default_counts)], Path("to"), Proof(merged=merged))
+def verify(scores: FreshScores, *, merged: bool = False, searched_in: Precision | None = None) -> Verification:
+    texts, proof = TEXTS[: len(scores.default_counts)], Proof(merged=merged)
+    return _verify(CHECKPOINT, scores, texts, Path("to"), proof, searched_in or scores.precision)
 
 
-def fresh(dice: float, precision: str) -> FreshScores:
+def fresh(dice: float, precision: PlainPrecision) -> FreshScores:
     """Counts of one image of 100 million vessel pixels with this Dice: 2 TP / (2 TP + FN). No image for NaN."""
     tp = 0 if math.isnan(dice) else round(dice * 1e8 / (2 - dice))
     counts = [] if math.isnan(dice) else [[tp, 0, 100_000_000 - tp, 0]]
@@ -33,14 +34,21 @@ def fresh(dice: float, precision: str) -> FreshScores:
 @pytest.mark.parametrize(
     ("precision", "merged", "tolerance"), [("fp32", False, 1e-6), ("bf16", False, 2e-3), ("fp32", True, 5e-3)]
 )
-def test_more_than_rounding_is_not_published(precision: str, merged: bool, tolerance: float) -> None:
+def test_more_than_rounding_is_not_published(precision: PlainPrecision, merged: bool, tolerance: float) -> None:
     for sign in (1, -1):
-        near = _verify(
-            CHECKPOINT, fresh(0.8 + sign * 0.9 * tolerance, precision), TEXTS, Path("to"), Proof(merged=merged)
-        )
+        near = verify(fresh(0.8 + sign * 0.9 * tolerance, precision), merged=merged)
         assert near.difference == pytest.approx(0.9 * tolerance, rel=0.02) and near.tolerance == tolerance
         with pytest.raises(NotReproducedError, match="0003, epoch 2"):
             verify(fresh(0.8 + sign * 1.1 * tolerance, precision), merged=merged)
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_after_a_search_in_fp8_the_other_precision_is_allowed_for_and_said(merged: bool) -> None:
+    near = verify(fresh(0.781, "bf16"), merged=merged, searched_in="fp8")
+    assert (near.tolerance, near.precision, near.searched_in) == (2e-2, "bf16", "fp8")
+    assert verify(fresh(0.8, "bf16")).searched_in is None
+    with pytest.raises(NotReproducedError, match=r"recorded 0.800000 in fp8; .* at most 2e-02 \(bf16, cpu\)"):
+        verify(fresh(0.779, "bf16"), merged=merged, searched_in="fp8")
 
 
 def test_nothing_to_score_is_not_reproduced() -> None:

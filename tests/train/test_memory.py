@@ -19,6 +19,7 @@ from tune_sa2va.config import (
 from tune_sa2va.evaluate.batch import Batch, Collator, Shape
 from tune_sa2va.evaluate.predict import Example
 from tune_sa2va.model.checkpoint import load_model
+from tune_sa2va.model.fp8 import fp8_of
 from tune_sa2va.model.fused_layers import FusedLayers
 from tune_sa2va.model.locate import model_folder
 from tune_sa2va.model.lora import TrialAdapters, make_store
@@ -123,6 +124,21 @@ def test_weights_are_counted_to_the_byte(tiny: Sa2VA) -> None:
     expected = estimate(TrialConfig())
     weights = total_bytes([*tiny.parameters(), *tiny.buffers()])
     assert (expected.base_gib + expected.encoders_gib) * 2**30 == pytest.approx(weights, rel=1e-3)
+
+
+def test_a_base_in_8_bits_is_counted_to_the_byte_and_costs_its_trial_nothing() -> None:
+    """CPU estimates hold the rest in bf16, as on a GPU."""
+    base = load_model(model_folder("tiny"), device=torch.device("cpu"), dtype=torch.bfloat16, fp8=True)
+    weights = [tensor for tensor in (*base.parameters(), *base.buffers()) if not tensor.is_meta]
+    weights += [tensor for module in base.modules() for tensor in fp8_of(module) or ()]
+    found = {
+        precision: estimate_memory(
+            model_folder("tiny"), TrialConfig(), precision=precision, on_gpu=False, width_px=400, height_px=300
+        )
+        for precision in ("bf16", "fp8")
+    }
+    assert (found["fp8"].base_gib + found["fp8"].encoders_gib) * 2**30 == pytest.approx(total_bytes(weights), rel=1e-3)
+    assert found["fp8"].adapters_gib == found["bf16"].adapters_gib
 
 
 def test_checkpointing_dropout_and_larger_ranks_move_it_the_right_way() -> None:

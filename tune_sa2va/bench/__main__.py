@@ -3,13 +3,13 @@
 These commands need no data set: images and features are made up. The numbers go to a JSON file and a table.
 `record` trains many configurations on a data set and keeps every image's counts; `replay` simulates searches on them.
 `final` scores the forms in which a search with folds can export its winner. `study` compares whole searches with the
-recipe, over several seeds.
+recipe, over several seeds. `precision` compares a base in fp8 with one in bf16.
 """
 
 import json
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -21,6 +21,7 @@ app = typer.Typer(no_args_is_help=True, help=__doc__)
 
 Model = Annotated[str, typer.Option(help="The name of a preset, or a checkpoint folder; 8b has random weights.")]
 Out = Annotated[Path, typer.Option(help="Folder for the JSON file.")]
+BasePrecision = Annotated[Literal["auto", "fp8"], typer.Option(help="auto: bf16 on a GPU, fp32 on a CPU.")]
 Cap = Annotated[float, typer.Option(help="GiB of the card that this process may use; 0: all of it.")]
 
 
@@ -28,6 +29,7 @@ Cap = Annotated[float, typer.Option(help="GiB of the card that this process may 
 def step(
     model: Model = "tiny",
     out: Out = Path("bench"),
+    precision: BasePrecision = "auto",
     cap_gib: Cap = 0.0,
     size: Annotated[list[int], typer.Option(help="Side of the square images in pixels; may be repeated.")] = [512],  # noqa: B006
     rank: Annotated[int, typer.Option(help="Rank of the adapters.")] = 64,
@@ -46,7 +48,7 @@ def step(
 
     chosen = _fields(fields or [])
     config = RECIPE.replace(dict(chosen))
-    bench = _open(model, cap_gib, runs_sam2=config.runs_sam2, runs_vision=config.runs_vision)
+    bench = _open(model, cap_gib, precision, runs_sam2=config.runs_sam2, runs_vision=config.runs_vision)
     cases = [
         steps.Case(
             height=side, width=side, r=rank, max_rank=max(rank, max_rank), train_images=images,
@@ -267,6 +269,36 @@ def final(
 
 
 @app.command()
+def precision(
+    model: Annotated[str, typer.Option(help="The base whose layers and gradients are compared.")] = "8b",
+    out: Out = Path("bench"),
+    size: Annotated[int, typer.Option(help="Side of the image in pixels.")] = 512,
+    data: Annotated[
+        str | None, typer.Option(help="As --data of a search: train adapters over both bases instead.")
+    ] = None,
+    space: Annotated[str, typer.Option(help="With --data: as --space of a search.")] = "wide",
+    configurations: Annotated[int, typer.Option(min=3, help="With --data: points of the space to rank.")] = 16,
+    means: Annotated[int, typer.Option(min=1, help="With --data: the first of them, trained with every seed.")] = 3,
+    seeds: Annotated[int, typer.Option(min=2, help="With --data: seeds, each with its own fold to score.")] = 5,
+    epochs: Annotated[int, typer.Option(min=1, help="With --data: epochs per adapter.")] = 15,
+    processes: Annotated[int, typer.Option(min=1, help="With --data: processes that run in parallel.")] = 1,
+) -> None:
+    """What an fp8 base changes against bf16: products and gradients by layer, or Dice of adapters trained over it."""
+    import torch
+
+    from tune_sa2va.bench.precision.command import compare, harm
+    from tune_sa2va.bench.record.plan import RecordingPlan
+
+    if data is None:
+        compare(model, torch.device("cuda" if torch.cuda.is_available() else "cpu"), out, side_px=size)
+        return
+    plan = RecordingPlan(
+        data=data, space=space, model=model, num_configurations=configurations, folds=seeds, seeds=seeds, epochs=epochs
+    )
+    harm(plan, out, means=means, processes=processes)
+
+
+@app.command()
 def study(
     data: Annotated[str, typer.Option(help="As --data of a search.")],
     out: Annotated[Path, typer.Option(help="Folder of the study; an existing one is continued.")],
@@ -321,7 +353,9 @@ def _fields(texts: list[str]) -> tuple[tuple[str, Any], ...]:
     return tuple(pairs)
 
 
-def _open(model: str, cap_gib: float, *, runs_sam2: bool = False, runs_vision: bool = False) -> Any:
+def _open(
+    model: str, cap_gib: float, precision: str = "auto", *, runs_sam2: bool = False, runs_vision: bool = False
+) -> Any:
     import torch
 
     from tune_sa2va.bench.step import Bench
@@ -331,7 +365,9 @@ def _open(model: str, cap_gib: float, *, runs_sam2: bool = False, runs_vision: b
     if cap_gib and device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory / 2**30
         torch.cuda.set_per_process_memory_fraction(min(1.0, cap_gib / total), device)
-    settings = ModelSettings(model=model, precision="bf16" if device.type == "cuda" else "fp32")
+    settings = ModelSettings(
+        model=model, precision="fp8" if precision == "fp8" else "bf16" if device.type == "cuda" else "fp32"
+    )
     return Bench.open(settings, device, runs_sam2=runs_sam2, runs_vision=runs_vision)
 
 
@@ -349,6 +385,7 @@ def _write(name: str, bench: Any, out: Path, rows: list[dict[str, Any]]) -> dict
 
     about = describe(bench.device) | {
         "model": bench.name,
+        "precision": bench.precision,
         "seconds": bench.seconds,
         "ceiling_tflops": bench.ceiling_tflops,
     }

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tune_sa2va.bench.images import MadeUpImages
 from tune_sa2va.bench.machine import matmul_tflops, median_ms, peak_gib, synchronize
-from tune_sa2va.config import RECIPE, ModelSettings, TrialConfig
+from tune_sa2va.config import RECIPE, ModelSettings, Precision, TrialConfig
 from tune_sa2va.evaluate.batch import Batch, Shape, hidden_rows
 from tune_sa2va.model.encoding import release_encoders
 from tune_sa2va.model.locate import model_folder
@@ -60,6 +60,7 @@ class Bench:
 
     model: Sa2VA
     name: str
+    precision: Precision
     device: torch.device
     seconds: dict[str, float]
     ceiling_tflops: float
@@ -74,7 +75,9 @@ class Bench:
         release_encoders(model, sam2=not runs_sam2, vision=not runs_vision)
         synchronize(device)
         seconds = {"load_model": round(time.perf_counter() - started, 2)}
-        return cls(model, settings.model, device, seconds, matmul_tflops(device, model.no_mem_embed.dtype))
+        return cls(
+            model, settings.model, settings.precision, device, seconds, matmul_tflops(device, model.no_mem_embed.dtype)
+        )
 
 
 def measure(bench: Bench, case: Case, *, eager: bool = False) -> dict[str, Any]:
@@ -107,7 +110,7 @@ def measure(bench: Bench, case: Case, *, eager: bool = False) -> dict[str, Any]:
         "max_rank": case.max_rank, "micro_batch_size": case.micro_batch_size, "eager": eager,
         "dropout": case.dropout, "checkpointed": case.checkpointed, "fields": dict(case.fields),
         "estimate_gib": estimate_memory(
-            model_folder(bench.name), case.config, precision="bf16" if bench.device.type == "cuda" else "fp32",
+            model_folder(bench.name), case.config, precision=bench.precision,
             on_gpu=bench.device.type == "cuda", width_px=case.width, height_px=case.height, largest_r=case.max_rank,
             checkpointed=case.checkpointed,
         ).step_gib,

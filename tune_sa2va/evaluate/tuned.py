@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
-from tune_sa2va.config import DataSettings, Frozen, Precision, TrialConfig
+from tune_sa2va.config import DataSettings, Frozen, PlainPrecision, Precision, TrialConfig
 from tune_sa2va.errors import CheckpointError
 from tune_sa2va.evaluate.bootstrap import Interval
 
@@ -88,8 +88,10 @@ class Verification(Frozen):
     val_dice: float
     difference: float
     tolerance: float
-    precision: Precision
+    precision: PlainPrecision
     device: str
+    searched_in: Precision | None = None
+    """Precision of the search if it is another one, as after fp8; otherwise None."""
 
 
 class SplitRule(Frozen):

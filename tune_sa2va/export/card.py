@@ -6,7 +6,7 @@ It contains no file name of the data. All text from settings or folders is escap
 import html
 from collections.abc import Mapping
 
-from tune_sa2va.evaluate.tuned import MEASURES, FinalName, MeanScore, PartScores, Tuned
+from tune_sa2va.evaluate.tuned import MEASURES, FinalName, MeanScore, PartScores, Tuned, Verification
 from tune_sa2va.results.test_scores import TextScores
 from tune_sa2va.words import count
 
@@ -62,12 +62,19 @@ Means over images at their original resolution, with 95% bootstrap intervals ove
 {_verdict(tuned)}The validation part chose trial, epoch and threshold, so its scores are optimistic{_about_test(tuned)}.
 Loaded by a fresh process ({verification.precision}, {literal(verification.device)}), the validation Dice at 0.5 is \
 {verification.val_dice:.6f}; the
-search recorded {verification.recorded_val_dice:.6f}. The difference is {verification.difference:.1e} \
+search recorded {verification.recorded_val_dice:.6f}{_searched_in(verification)}. \
+The difference is {verification.difference:.1e} \
 (at most {verification.tolerance:.0e} is allowed).
 
 ## Use in Sa2VA
 
 {_USE_MERGED if tuned.merged else _USE_ENSEMBLE if tuned.final == "ensemble" else _USE_ADAPTER}"""
+
+
+def _searched_in(verification: Verification) -> str:
+    if verification.searched_in is None:
+        return ""
+    return f" over a base in {literal(verification.searched_in)}"
 
 
 def _choice(tuned: Tuned) -> str:

@@ -31,16 +31,14 @@ from tune_sa2va.evaluate.tuned import (
 from tune_sa2va.export.card import card
 from tune_sa2va.export.checkpoints import TrialCheckpoint
 from tune_sa2va.export.final import best_fold, write_final
-from tune_sa2va.export.verify import FreshScores, Proof, Verify, verify
+from tune_sa2va.export.verify import TOLERANCES, FreshScores, Proof, Verify, verify
 from tune_sa2va.results.environment import Environment, read_environment
 from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.results.test_scores import WINNER, TextScores, read_locked_part
 
-# Allowed difference of the validation Dice from the recorded one. In fp32 results are the same up to single pixels,
-# which show. bf16 has 8 significant bits: other batch sizes and kernels change pixels at the borders of vessels. Merged
-# weights are rounded to the dtype in which the base is stored, most often bf16.
-_TOLERANCES: dict[Precision, float] = {"fp32": 1e-6, "bf16": 2e-3}
 _MERGED_TOLERANCE = 5e-3
+"""Allowed difference of a merged checkpoint's validation Dice, or the search's own (`verify.TOLERANCES`) if that is
+larger. Merged weights are rounded to the dtype in which the base is stored, most often bf16."""
 
 
 def export_adapter(
@@ -156,7 +154,7 @@ def _finish(
             val_chosen=_part([Counts(*row) for row in fresh.chosen_counts], images, groups, texts, fresh.threshold),
             **_test_scores(run, checkpoint.label_of(form.final)),
         ),
-        verification=_verify(checkpoint, fresh, texts, to, proof),
+        verification=_verify(checkpoint, fresh, texts, to, proof, settings.model.precision),
         config=checkpoint.config,
         choice=form.choice,
     )
@@ -191,27 +189,36 @@ def _proof(checkpoint: TrialCheckpoint, form: _Form, export: Path) -> Proof:
 
 
 def _verify(
-    checkpoint: TrialCheckpoint, fresh: FreshScores, texts: Sequence[str], to: Path, proof: Proof
+    checkpoint: TrialCheckpoint,
+    fresh: FreshScores,
+    texts: Sequence[str],
+    to: Path,
+    proof: Proof,
+    searched_in: Precision,
 ) -> Verification:
     recorded = checkpoint.val_dice if proof.only_fold is None else checkpoint.fold_dice(proof.only_fold)
     found = mean_scores([Counts(*row) for row in fresh.default_counts], texts).dice
-    precision: Precision = "bf16" if fresh.precision == "bf16" else "fp32"
     verification = Verification(
         recorded_val_dice=recorded,
         val_dice=found,
         difference=abs(found - recorded),
-        tolerance=_MERGED_TOLERANCE if proof.merged else _TOLERANCES[precision],
-        precision=precision,
+        tolerance=max(_MERGED_TOLERANCE if proof.merged else 0.0, TOLERANCES[searched_in]),
+        precision=fresh.precision,
         device=fresh.device,
+        searched_in=searched_in if searched_in != fresh.precision else None,
     )
     if not verification.difference <= verification.tolerance:  # NaN is not
         raise NotReproducedError(
             f"{to}: not written. Loaded by a fresh process, trial {checkpoint.label} has a validation Dice of "
-            f"{found:.6f}, but the search recorded {recorded:.6f}; they may differ by at most "
-            f"{verification.tolerance:.0e} ({precision}, {fresh.device}). Check that the base model and the images are "
-            "those of the search."
+            f"{found:.6f}, but the search recorded {recorded:.6f}{_in(verification.searched_in)}; they may differ by "
+            f"at most {verification.tolerance:.0e} ({fresh.precision}, {fresh.device}). Check that the base model and "
+            "the images are those of the search."
         )
     return verification
+
+
+def _in(precision: Precision | None) -> str:
+    return "" if precision is None else f" in {precision}"
 
 
 def _test_scores(run: Path, label: str) -> dict[str, Any]:

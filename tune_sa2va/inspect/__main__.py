@@ -74,7 +74,10 @@ def main(
     ] = None,
     precision: Annotated[
         Precision | None,
-        typer.Option(help="With --memory: bf16 as on GPUs, fp32 as on CPUs.", show_default=_PRECISION),
+        typer.Option(
+            help="With --memory: bf16 as on GPUs, fp32 as on CPUs, fp8 as with --precision fp8 of a search.",
+            show_default=_PRECISION,
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not tables.")] = False,
 ) -> None:
@@ -147,7 +150,7 @@ def _memory(
 
     return [
         estimate_memory(
-            folder, config, precision=precision, width_px=width, height_px=height, on_gpu=precision == "bf16"
+            folder, config, precision=precision, width_px=width, height_px=height, on_gpu=precision != "fp32"
         )
         for width, height in sizes
     ]

@@ -5,6 +5,7 @@ copies of the model. A preset is such a folder inside the package; without weigh
 """
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from tune_sa2va.errors import CheckpointError
 from tune_sa2va.model.dims import Sa2VADims, read_dims
+from tune_sa2va.model.fp8 import Fp8Linears, misfit
 from tune_sa2va.model.keymap import Source, is_leftover, source_of
 from tune_sa2va.model.locate import is_preset
 from tune_sa2va.model.sa2va import Sa2VA
@@ -25,17 +27,24 @@ _COPIED = 16 << 20
 """Number of elements that are converted and copied at a time."""
 
 
-def load_model(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Sa2VA:
+def load_model(folder: Path, *, device: torch.device, dtype: torch.dtype, fp8: bool = False) -> Sa2VA:
     """The model in `folder`, in eval mode on `device`, with all parameters frozen.
 
+    fp8: quantise the language model's linear layers (`model.fp8`), each as soon as its weights are read, so the memory
+        never holds them all in `dtype`. Only `FusedLayers` can run such layers.
+
     Raises:
-        CheckpointError: a key is missing, unexpected or of the wrong shape (all are named), or a file cannot be read.
+        CheckpointError: a key is missing, unexpected or of the wrong shape (all are named), a file cannot be read, or
+            the model cannot be quantised.
     """
     model = outline_of(folder)
-    if is_preset(folder) and not has_weights(folder):
-        _fill_randomly(model, device=device, dtype=dtype)
-    else:
-        _fill(model, _fitting_shards(model, folder), device=device, dtype=dtype)
+    if fp8 and (problem := misfit(model.language_model)):
+        raise CheckpointError(f"{folder}: {problem}")
+    linears = Fp8Linears(model.language_model, "language_model.") if fp8 else None
+    filled = _random_tensors if is_preset(folder) and not has_weights(folder) else _stored_tensors
+    for name in filled(model, folder, device=device, dtype=dtype):
+        if linears is not None:
+            linears.arrived(name)
     if model.dims.ties_embeddings:
         model.language_model.lm_head.weight = model.language_model.get_input_embeddings().weight
     _restore_rotary(model, device)
@@ -100,7 +109,9 @@ def _fitting_shards(model: Sa2VA, folder: Path) -> Shards:
     return shards
 
 
-def _fill(model: Sa2VA, shards: Shards, *, device: torch.device, dtype: torch.dtype) -> None:
+def _stored_tensors(model: Sa2VA, folder: Path, *, device: torch.device, dtype: torch.dtype) -> Iterator[str]:
+    """Fills the model from `folder`, and yields the name of each tensor that is complete."""
+    shards = _fitting_shards(model, folder)
     targets = targets_by_key(model)
     stacked: dict[str, dict[int, Tensor]] = {}
     for key, tensor in shards.stream(targets.keys()):
@@ -114,6 +125,7 @@ def _fill(model: Sa2VA, shards: Shards, *, device: torch.device, dtype: torch.dt
                     continue
                 piece = torch.cat([rows[i] for i in range(len(rows))])
             _assign(model, name, piece)
+            yield name
 
 
 def targets_by_key(model: Sa2VA) -> dict[str, list[tuple[str, Source]]]:
@@ -177,8 +189,11 @@ def _assign(model: nn.Module, name: str, tensor: Tensor) -> None:
         owner.register_buffer(leaf, tensor)
 
 
-def _fill_randomly(model: Sa2VA, *, device: torch.device, dtype: torch.dtype) -> None:
-    """Seeded weights of the usual sizes: N(0, 0.02), norms one, biases zero, layer scales 0.1."""
+def _random_tensors(model: Sa2VA, folder: Path, *, device: torch.device, dtype: torch.dtype) -> Iterator[str]:
+    """Fills the model with seeded weights of the usual sizes: N(0, 0.02), norms one, biases zero, layer scales 0.1.
+
+    Yields the name of each tensor that is complete.
+    """
     generator = torch.Generator(device).manual_seed(0)
     for name, meta in model.state_dict().items():
         tensor = torch.empty(meta.shape, device=device, dtype=torch.float32 if name == _KEEP_FP32 else dtype)
@@ -191,6 +206,7 @@ def _fill_randomly(model: Sa2VA, *, device: torch.device, dtype: torch.dtype) ->
         else:
             tensor.normal_(0.0, 1.0 if name == _KEEP_FP32 else 0.02, generator=generator)
         _assign(model, name, tensor)
+        yield name
 
 
 def _restore_rotary(model: Sa2VA, device: torch.device) -> None:

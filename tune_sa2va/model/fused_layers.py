@@ -5,11 +5,12 @@ are one matrix, gate and up another, and so are the matrices A of adapters with 
 compiled once for all layers. In the last layer only the requested rows go past the attention: a mask needs only the
 [SEG] row.
 
-The base's weights are merged in place: q_proj.weight becomes a view of the merged matrix, which costs no memory.
+The base's weights are merged in place: q_proj.weight becomes a view of the merged matrix, which costs no memory. A base
+in fp8 was merged while it was loaded (`fp8`).
 """
 
 from collections.abc import Callable, Hashable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from tune_sa2va.model.adapter_store import AdapterStore
 from tune_sa2va.model.families import Family
 from tune_sa2va.model.families.qwen_vl import VisualContext, add_to_image, positions
+from tune_sa2va.model.fp8 import Fp8Weight, fp8_of, groups_of
 from tune_sa2va.model.projection import Projection, adapted, project
 from tune_sa2va.model.sa2va import Sa2VA
 
@@ -108,11 +110,11 @@ class FusedLayers:
         """Merges the base's weights. No adapters may be attached."""
         self._model = model
         self._text = model.language_model.model
-        self._merged: dict[int, tuple[Tensor, Tensor | None]] = {}
+        self._merged: dict[int, tuple[Tensor | Fp8Weight, Tensor | None]] = {}
         self._positions: dict[Hashable, tuple[Tensor, Tensor]] = {}
         for layer in self._text.layers:
-            self._merge(*_inputs(layer.self_attn))
-            self._merge(layer.mlp.gate_proj, layer.mlp.up_proj)
+            for group in groups_of(layer):
+                self._merge(*group)
         self.compiled = compiled
         if compiled:
             # First and later layers, training and validation, and shapes are variants of one function. Beyond the
@@ -192,35 +194,36 @@ class FusedLayers:
         """Each layer's tensors, with those of the adapters that are attached now."""
         layers = []
         for layer in self._text.layers:
-            attention, mlp = layer.self_attn, layer.mlp
+            attention = layer.self_attn
             q_norm, k_norm = getattr(attention, "q_norm", None), getattr(attention, "k_norm", None)
-            out = attention.wo if hasattr(attention, "wo") else attention.o_proj
+            inputs, out, gate_up, down = groups_of(layer)
             layers.append(
                 (
                     AttentionWeights(
                         self._model.dims.language_model.num_key_value_heads,
                         layer.input_layernorm.weight,
-                        self._projection(*_inputs(attention)),
-                        self._projection(out),
+                        self._projection(*inputs),
+                        self._projection(*out),
                         None if q_norm is None else q_norm.weight,
                         None if k_norm is None else k_norm.weight,
                     ),
                     MlpWeights(
                         layer.post_attention_layernorm.weight,
-                        self._projection(mlp.gate_proj, mlp.up_proj),
-                        self._projection(mlp.down_proj),
+                        self._projection(*gate_up),
+                        self._projection(*down),
                     ),
                 )
             )
         return layers
 
     def _merge(self, *linears: nn.Linear) -> None:
-        if len(linears) == 1:
-            return
-        widths = [linear.out_features for linear in linears]
-        weight = torch.cat([linear.weight.detach() for linear in linears])
-        for linear, part in zip(linears, weight.split(widths), strict=True):
-            linear.weight.data = part
+        weight: Tensor | Fp8Weight | None = fp8_of(linears[0])
+        if weight is None:
+            if len(linears) == 1:
+                return
+            weight = torch.cat([linear.weight.detach() for linear in linears])
+            for linear, part in zip(linears, weight.split([each.out_features for each in linears]), strict=True):
+                linear.weight.data = part
         biases = [linear.bias.detach() for linear in linears if linear.bias is not None]
         assert len(biases) in (0, len(linears)), "modules that read one input have all a bias, or none"
         self._merged[id(linears[0])] = (weight, torch.cat(biases) if biases else None)
@@ -229,13 +232,6 @@ class FusedLayers:
         bases, adapters = zip(*(adapted(module) for module in modules), strict=True)
         weight, bias = self._merged.get(id(bases[0]), (bases[0].weight, bases[0].bias))
         return Projection(weight, bias, tuple(base.out_features for base in bases), adapters)
-
-
-def _inputs(attention: Any) -> tuple[nn.Linear, ...]:
-    """The modules that compute queries, keys and values: three, or InternLM2's single one."""
-    if hasattr(attention, "wqkv"):
-        return (attention.wqkv,)
-    return attention.q_proj, attention.k_proj, attention.v_proj
 
 
 def _drop(

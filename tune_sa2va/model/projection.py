@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tune_sa2va.model.fp8 import Fp8Weight, fp8_linear
 from tune_sa2va.model.lora import LoraLinear
 
 
@@ -16,7 +17,7 @@ class Projection(NamedTuple):
     widths: number of rows of each module. adapters: (A, B) of each; None for a module without an adapter.
     """
 
-    weight: Float[Tensor, "out in"]
+    weight: Float[Tensor, "out in"] | Fp8Weight
     bias: Float[Tensor, " out"] | None
     widths: tuple[int, ...]
     adapters: tuple[tuple[Tensor, Tensor] | None, ...]
@@ -28,7 +29,11 @@ def project(projection: Projection, x: Tensor, scale: Tensor, keep: Tensor | Non
     scale: of the adapters. keep: dropout mask of `x` that the adapters share, True to keep; None for no dropout.
     probability: of dropping, with which `keep` was drawn.
     """
-    outputs = list(F.linear(x, projection.weight, projection.bias).split(projection.widths, dim=-1))
+    if isinstance(projection.weight, Fp8Weight):
+        whole = fp8_linear(x, projection.weight, projection.bias)
+    else:
+        whole = F.linear(x, projection.weight, projection.bias)
+    outputs = list(whole.split(projection.widths, dim=-1))
     matrices = [pair[0] for pair in projection.adapters if pair is not None]
     if not matrices:
         return outputs

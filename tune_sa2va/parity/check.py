@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from tune_sa2va.config import Precision
+from tune_sa2va.config import PlainPrecision
 from tune_sa2va.model.adapter import load_adapter
 from tune_sa2va.model.checkpoint import load_model
 from tune_sa2va.model.sa2va import Sa2VA
@@ -13,7 +13,7 @@ from tune_sa2va.parity.compare import LIMITS, Difference, Limits, compare
 from tune_sa2va.parity.golden import Golden
 from tune_sa2va.parity.native import Sample, gradients, joiners_by_key, prepare, run
 
-_DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+_DTYPES: dict[PlainPrecision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 @dataclass(slots=True)
@@ -33,7 +33,7 @@ class Report:
                 self.not_compared.append(prefix + name)
 
 
-def check(golden: Golden, precision: Precision) -> Report:
+def check(golden: Golden, precision: PlainPrecision) -> Report:
     """Runs all comparisons with `golden`, on the CPU."""
     limits, dtype = LIMITS[precision], _DTYPES[precision]
     report = Report()

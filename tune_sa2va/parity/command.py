@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from tune_sa2va.config import Precision
+from tune_sa2va.config import PlainPrecision
 from tune_sa2va.parity.check import Report, check
 from tune_sa2va.parity.compare import Difference
 from tune_sa2va.parity.golden import KeyUse, key_use, read_golden
@@ -27,7 +27,9 @@ _WHY_NOT = {
 @app.command()
 def main(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Checkpoint with golden inputs, outputs and adapter/.")],
-    dtype: Annotated[Precision, typer.Option(help="Precision of the native model; bf16 has wider limits.")] = "fp32",
+    dtype: Annotated[
+        PlainPrecision, typer.Option(help="PlainPrecision of the native model; bf16 has wider limits.")
+    ] = "fp32",
 ) -> None:
     """Compare every tensor and gradient of the native model with those that the reference's own code computed."""
     console = Console(soft_wrap=True, highlight=False)

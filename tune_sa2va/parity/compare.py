@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tune_sa2va.config import Precision
+from tune_sa2va.config import PlainPrecision
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Limits:
 # fp32 with other kernels or on another machine differs by about 1e-5. bf16 keeps 8 bits, and this network is deep:
 # activations differ by up to 0.04 (InternVL) and 0.14 (Qwen3-VL), single gradients by twice their size. So gradients
 # in bf16 are reported but not judged; fp32 catches a wrong or missing one.
-LIMITS: dict[Precision, Limits] = {"fp32": Limits(1e-4, 1e-3), "bf16": Limits(0.2, torch.inf)}
+LIMITS: dict[PlainPrecision, Limits] = {"fp32": Limits(1e-4, 1e-3), "bf16": Limits(0.2, torch.inf)}
 
 
 @dataclass(frozen=True, slots=True)

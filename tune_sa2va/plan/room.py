@@ -82,7 +82,7 @@ def measure_room(
 
 
 def _cache_bytes(settings: SearchSettings, sizes_px: Sequence[tuple[int, int]]) -> int:
-    dtype = torch.bfloat16 if settings.model.precision == "bf16" else torch.float32
+    dtype = torch.bfloat16 if settings.model.plain_precision == "bf16" else torch.float32
     dims = read_dims(model_folder(settings.model.model))
     one_way = features_bytes(dims, sizes_px, dtype, raw_high_res=settings.raw_high_res)
     return one_way * len(variants_of(settings.lane.augment))

@@ -48,6 +48,7 @@ class Flags:
     outlines: OutlineRule | None = None
     labels: str | None = None
     absent: Absent = "drop"
+    precision: str = "auto"
 
     @classmethod
     def of(cls, parameters: Mapping[str, Any]) -> "Flags":

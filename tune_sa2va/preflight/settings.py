@@ -23,6 +23,7 @@ from tune_sa2va.preflight.devices import cpus_per_worker, devices
 from tune_sa2va.preflight.flags import Flags, check_numbers, parse_confirm, parse_folds
 from tune_sa2va.preflight.machine import check_machine_here
 from tune_sa2va.preflight.paths import check_spelling
+from tune_sa2va.preflight.precision import examine_layers, precision_of
 from tune_sa2va.preflight.results_folder import check_folder, out_and_name
 from tune_sa2va.propose.warm_start import usable_trials
 from tune_sa2va.results.settings import SamplerName, SearchSettings
@@ -53,7 +54,7 @@ def resolve_settings(flags: Flags, *, elsewhere: bool = False) -> SearchSettings
     return SearchSettings(
         name=name,
         out=out,
-        model=ModelSettings(model=examine_model(flags.model), precision="bf16" if gpus else "fp32"),
+        model=_model(flags, gpus, elsewhere=elsewhere),
         data=_data(flags),
         space_file=space.source,
         space=space.to_dict(),
@@ -98,7 +99,7 @@ def faults(flags: Flags, *, elsewhere: bool = False) -> list[str]:
         lambda: _warm_start(flags),
         lambda: devices(flags, elsewhere=elsewhere),
         lambda: examine_place(flags.storage, *out_and_name(flags)),
-        lambda: examine_model(flags.model),
+        lambda: _model(flags, devices(flags, elsewhere=elsewhere)[0], elsewhere=elsewhere),
         lambda: _open(_data(flags)),
     )
     found = []
@@ -108,6 +109,13 @@ def faults(flags: Flags, *, elsewhere: bool = False) -> list[str]:
         except UserError as error:
             found.append(str(error))
     return list(dict.fromkeys(found))
+
+
+def _model(flags: Flags, gpus: int, *, elsewhere: bool) -> ModelSettings:
+    precision = precision_of(flags, gpus, elsewhere=elsewhere)  # first, since checking a model takes longer
+    settings = ModelSettings(model=examine_model(flags.model), precision=precision)
+    examine_layers(settings)
+    return settings
 
 
 def _data(flags: Flags) -> DataSettings:

@@ -19,6 +19,7 @@ from tune_sa2va.report.space_figures import importance_figure, lr_rank_map, para
 from tune_sa2va.report.test_images import TestImages
 from tune_sa2va.report.widths import width_table
 from tune_sa2va.results.records import TrialState
+from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.results.test_scores import DICE, MEASURES, RECIPE, UNTUNED, LockedPart, Measure
 from tune_sa2va.words import count, duration, number, setting, signed
 
@@ -218,8 +219,8 @@ def _asked(run: Run) -> list[str]:
         f"Up to {count(s.trials, 'trial')} of {count(s.epochs, 'epoch')}{limit} in {count(s.lanes, 'lane')} on "
         f"{devices}, proposed by {s.sampler} (seed {s.seed}), stopped early by ASHA on Val Dice. The first trial is "
         f"the recipe.",
-        f"Base model {run.names.path(s.model.model)} in {s.model.precision}; data {source}, split by group (seed "
-        f"{s.data.split_seed}) into {parts}.",
+        f"Base model {run.names.path(s.model.model)} in {s.model.precision}{_scored_in(s)}; data {source}, split by "
+        f"group (seed {s.data.split_seed}) into {parts}.",
         f"Searched, {count(len(s.search_space.dimensions), 'field')}: "
         + "; ".join(
             f"{path} {str(d.kind).replace('_', ' ')} {', '.join(setting(v) for v in d.values)}"
@@ -230,6 +231,12 @@ def _asked(run: Run) -> list[str]:
         f"Outcome: {count(len(run.trials), 'trial')} started: {ended}.",
         *_parts(run),
     ]
+
+
+def _scored_in(settings: SearchSettings) -> str:
+    """Tells a report's reader why validation and test scores are not of the same base after a search in fp8."""
+    plain = settings.model.plain_precision
+    return "" if plain == settings.model.precision else f" (scores on the test part and exports in {plain})"
 
 
 def _parts(run: Run) -> list[str]:

@@ -1,5 +1,7 @@
 """Scores the winner, the recipe and the untuned base on the locked test part, once, on the same images.
 
+The base is in bf16 even if the search was in fp8, as it is where the export is used.
+
 This runs where the lanes ran, as a Ray task with its own GPU, since the process that drives a cluster may have none.
 The node of the task need not see the results folder: it gets names and adapters, and returns rows and masks.
 """
@@ -106,7 +108,7 @@ def _score_all(
 ) -> tuple[dict[str, list[dict[str, Any]]], dict[str, UInt8[np.ndarray, " bytes"]]]:
     torch.set_num_threads(settings.cpus_per_worker)
     device = torch.device("cuda") if settings.gpus else torch.device("cpu")
-    model = open_model(settings.model, device)
+    model = open_model(settings.model.plain, device)
     samples = find_samples(names, settings.data)
     groups = group_codes(samples)
     test = [sample for sample in samples if sample.split == "test"]

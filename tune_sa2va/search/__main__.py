@@ -24,7 +24,7 @@ app = typer.Typer(add_completion=False)
 KEPT_FROM_THE_SEARCH = (
     *("data", "allow_outside", "group_by", "outlines", "labels", "absent", "model", "space", "epochs"),
     *("time_budget_min", "sampler", "warm_start", "seed", "folds", "grace_period", "reduction_factor", "final"),
-    *("gpus", "gpus_per_trial", "lanes", "cache_limit_gib", "memory", "out", "name", "storage"),
+    *("gpus", "gpus_per_trial", "lanes", "cache_limit_gib", "memory", "precision", "out", "name", "storage"),
 )
 """Flags that --resume refuses: all trials of a search share these settings, or they could not be compared."""
 
@@ -172,6 +172,15 @@ def main(
         typer.Option(
             help="Gradient checkpointing. auto: only if a step would not fit on the GPUs without it; "
             "fast: never; checkpoint: always."
+        ),
+    ] = "auto",
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="Precision of the frozen base in training and validation. auto: bf16 on GPUs, fp32 on CPUs. fp8: the "
+            "language model's linear layers in 8 bits, on Ada, Hopper and later GPUs; final scores and exports are in "
+            "bf16.",
+            metavar="auto|fp8",
         ),
     ] = "auto",
     address: Annotated[

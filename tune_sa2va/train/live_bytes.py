@@ -55,6 +55,8 @@ class LiveBytes(TorchDispatchMode):
             self._is_fused = before
 
     def _see(self, tensor: Tensor) -> None:
+        if tensor.is_meta:  # weights that were replaced by others in 8 bits keep their shape
+            return
         storage = tensor.untyped_storage()
         key = storage._cdata
         if key in self._blocks or key in self._unseen:

@@ -23,6 +23,7 @@ from tune_sa2va.data.views import NUM_NUMBERS
 from tune_sa2va.evaluate.batch import Batch, Collator, Shape
 from tune_sa2va.evaluate.predict import Example
 from tune_sa2va.model.checkpoint import outline_of
+from tune_sa2va.model.fp8 import fp8_of, quantise_layers
 from tune_sa2va.model.fused_layers import FusedLayers
 from tune_sa2va.model.hiera import BlockKind, BlockWeights, run_block
 from tune_sa2va.model.lora import TrialAdapters, make_store
@@ -126,7 +127,9 @@ def estimate_memory(
     model = outline_of(folder)
     rank = max(config.lora.r, largest_r or 0)
     with FakeTensorMode(allow_non_fake_inputs=True):
-        _give_storage(model, torch.bfloat16 if precision == "bf16" else torch.float32)
+        _give_storage(model, torch.float32 if precision == "fp32" else torch.bfloat16)
+        if precision == "fp8":
+            quantise_layers(model.language_model)
         features, encoding = _encode(model, config, width_px, height_px)
         layers = _PartitionedLayers(model) if on_gpu else FusedLayers(model, compiled=False)
         encoders = total_bytes(tensor for name in _ENCODERS for tensor in _tensors(getattr(model, name)))
@@ -315,5 +318,6 @@ def _workspaces(live: LiveBytes, pool: str) -> list[Tensor]:
 
 
 def _tensors(module: nn.Module) -> Iterable[Tensor]:
-    yield from module.parameters()
+    yield from (tensor for tensor in module.parameters() if not tensor.is_meta)
     yield from module.buffers()
+    yield from (tensor for part in module.modules() for tensor in fp8_of(part) or ())

@@ -13,10 +13,11 @@ from tune_sa2va.data import Sample
 from tune_sa2va.data.parts import num_folds, searched_of
 from tune_sa2va.data.split_file import Names, find_samples
 from tune_sa2va.data.variants import variants_of
-from tune_sa2va.errors import UserError
+from tune_sa2va.errors import DeviceError, UserError
 from tune_sa2va.evaluate.examples import Examples, SomeExamples
 from tune_sa2va.model.checkpoint import load_model
 from tune_sa2va.model.encoding import release_encoders
+from tune_sa2va.model.fp8 import without_fp8
 from tune_sa2va.model.locate import model_folder
 from tune_sa2va.model.prompt import Prompter
 from tune_sa2va.model.sa2va import Sa2VA
@@ -110,9 +111,24 @@ class Workbench:
 
 
 def open_model(settings: ModelSettings, device: torch.device) -> Sa2VA:
-    """The base model, frozen, on `device` in the settings' precision."""
-    dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
-    return load_model(model_folder(settings.model), device=device, dtype=dtype)
+    """The base model, frozen, on `device` in the settings' precision.
+
+    With fp8, whatever is not quantised is in bf16 on a GPU. On a CPU, where only tests and small benchmarks use fp8, it
+    is in fp32, as the rest of the program expects there.
+
+    Raises:
+        DeviceError: the GPU has no fp8.
+        CheckpointError: the model cannot be loaded or quantised.
+    """
+    folder, on_gpu = model_folder(settings.model), device.type == "cuda"
+    if settings.precision != "fp8":
+        dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
+        return load_model(folder, device=device, dtype=dtype)
+    if on_gpu:
+        card = torch.cuda.get_device_name(device), torch.cuda.get_device_capability(device)
+        if problem := without_fp8(*card):
+            raise DeviceError(problem)
+    return load_model(folder, device=device, dtype=torch.bfloat16 if on_gpu else torch.float32, fp8=True)
 
 
 def _open_parts(

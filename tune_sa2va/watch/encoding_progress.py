@@ -20,7 +20,7 @@ class Encoding:
         lane = settings.lane
         samples = read_split(settings.folder, settings.data)
         train, val = ([sample for sample in samples if sample.split == part] for part in ("train", "val"))
-        dtype = torch.bfloat16 if lane.model.precision == "bf16" else torch.float32
+        dtype = torch.bfloat16 if lane.model.plain_precision == "bf16" else torch.float32
         cache = FeatureCache(
             lane.feature_cache, model_folder(lane.model.model), dtype, raw_high_res=lane.raw_high_res
         )  # fmt: skip

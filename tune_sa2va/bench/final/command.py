@@ -1,9 +1,6 @@
 """Scores all configurations on all resplits, with several processes on one device, and sums them up in a table."""
 
 import json
-import multiprocessing
-import os
-import queue
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -13,6 +10,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 
 from tune_sa2va.bench.final.forms import FormsBench
+from tune_sa2va.bench.processes import tasks_of, work_off
 from tune_sa2va.bench.report import show, write_json
 from tune_sa2va.config import RECIPE, TrialConfig
 from tune_sa2va.data import check, open_dataset
@@ -21,7 +19,6 @@ from tune_sa2va.errors import TrialFailure, UserError
 from tune_sa2va.evaluate.tuned import FinalName
 
 PIECES = "pieces"
-_POLL_S = 1.0
 
 
 def final(
@@ -39,7 +36,7 @@ def final(
     tasks = [(number, seed) for seed in range(resplits) for number in numbers]
     todo = [task for task in tasks if not _piece(out, *task).exists()]
     if todo:
-        _work(data, model, configs, todo, out, folds=folds, processes=processes, compiled=compiled)
+        work_off(todo, _process, (data, model, configs, out, folds), processes=processes, compiled=compiled)
     pieces = [json.loads(path.read_text(encoding="utf-8")) for task in tasks if (path := _piece(out, *task)).exists()]
     rows = summed_up(pieces)
     write_json(out / "final.json", {"data": Path(data).name, "folds": folds, "epochs": epochs, "rows": rows})
@@ -86,42 +83,12 @@ def _piece(out: Path, configuration: int, resplit: int) -> Path:
     return out / PIECES / f"c{configuration:03d}-r{resplit:03d}.json"
 
 
-def _work(
-    data: str, model: str, configs: dict[int, TrialConfig], todo: list[tuple[int, int]], out: Path,
-    *, folds: int, processes: int, compiled: bool,
-) -> None:  # fmt: skip
-    context = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA
-    waiting = context.Queue()
-    for task in todo:
-        waiting.put(task)
-    before = os.environ.get("TORCHDYNAMO_DISABLE")
-    if not compiled:
-        os.environ["TORCHDYNAMO_DISABLE"] = "1"  # read when the processes import torch
-    workers = [
-        context.Process(target=_process, args=(data, model, configs, waiting, out, folds)) for _ in range(processes)
-    ]
-    try:
-        for worker in workers:
-            worker.start()
-    finally:
-        if not compiled:
-            os.environ.pop("TORCHDYNAMO_DISABLE")
-            os.environ.update({} if before is None else {"TORCHDYNAMO_DISABLE": before})
-    for worker in workers:
-        worker.join()
-    waiting.cancel_join_thread()
-
-
-def _process(data: str, model: str, configs: dict[int, TrialConfig], waiting: Any, out: Path, folds: int) -> None:
+def _process(data: str, model: str, configs: dict[int, TrialConfig], out: Path, folds: int, waiting: Any) -> None:
     import torch
 
     torch.set_num_threads(1)
     bench = FormsBench.open(data, model, check(open_dataset(data)).samples, list(configs.values()))
-    while True:
-        try:
-            number, seed = waiting.get(timeout=_POLL_S)
-        except queue.Empty:
-            return
+    for number, seed in tasks_of(waiting):
         try:
             dice = bench.scores(configs[number], folds=folds, seed=seed)
         except TrialFailure as failure:

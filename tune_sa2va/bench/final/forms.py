@@ -57,22 +57,20 @@ class FormsBench:
             for fold, folder in enumerate(members):
                 inside = [number for number in searched if parts[number].fold == fold]
                 outside = [number for number in searched if parts[number].fold != fold]
-                own_dice.append(self._train(config, outside, inside, folder, fold=fold))
+                own_dice.append(self.train(config, outside, inside, folder, fold=fold))
             adapters = [folder / "adapter" for folder in members]
             mean, refit = Path(name) / "mean", Path(name) / "refit"
             average_adapters(adapters, mean)
             # Scored on its training images after each epoch, as in `score.refit`; nothing is chosen by these scores.
-            self._train(config, searched, searched, refit, fold=0)
+            self.train(config, searched, searched, refit, fold=0)
             return {
-                "best-run": self._dice([adapters[int(np.argmax(own_dice))]], locked),
-                "average": self._dice([mean], locked),
-                "ensemble": self._dice(adapters, locked),
-                "refit": self._dice([refit / "adapter"], locked),
+                "best-run": self.dice([adapters[int(np.argmax(own_dice))]], locked),
+                "average": self.dice([mean], locked),
+                "ensemble": self.dice(adapters, locked),
+                "refit": self.dice([refit / "adapter"], locked),
             }
 
-    def _train(
-        self, config: TrialConfig, train: Sequence[int], val: Sequence[int], folder: Path, *, fold: int
-    ) -> float:
+    def train(self, config: TrialConfig, train: Sequence[int], val: Sequence[int], folder: Path, *, fold: int) -> float:
         """Trains to the last epoch, writes the checkpoint, and returns the Dice on `val`."""
         trial = Trial(self.engine, self.images.some(train), self.images.some(val), config, fold=fold)
         try:
@@ -82,7 +80,8 @@ class FormsBench:
             trial.close()
         return last.val_dice
 
-    def _dice(self, adapters: Sequence[Path], numbers: Sequence[int]) -> float:
+    def dice(self, adapters: Sequence[Path], numbers: Sequence[int]) -> float:
+        """Mean Dice of an adapter, or of an ensemble, on the images with these numbers."""
         model = self.engine.model
         members = Members.attach(model, adapters)
         try:

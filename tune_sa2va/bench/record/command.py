@@ -1,11 +1,7 @@
 """Makes a recording with several processes: many small trials in parallel keep one card busy."""
 
 import json
-import multiprocessing
-import os
-import queue
 import time
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 
+from tune_sa2va.bench.processes import tasks_of, work_off
 from tune_sa2va.bench.record.pieces import (
     CONFIGURATIONS_FILE,
     PIECES,
@@ -25,11 +22,6 @@ from tune_sa2va.bench.record.pieces import (
 from tune_sa2va.bench.record.plan import RecordingPlan, Run, coded
 from tune_sa2va.durable import write_whole
 from tune_sa2va.space.search_space import load_space
-
-UNCOMPILED = {"TORCHDYNAMO_DISABLE": "1"}
-"""Variables with which torch.compile does nothing."""
-
-_POLL_S = 1.0
 
 
 def record(plan: RecordingPlan, folder: Path, *, processes: int, minutes: float | None, compiled: bool) -> bool:
@@ -47,7 +39,7 @@ def record(plan: RecordingPlan, folder: Path, *, processes: int, minutes: float 
     console.print(f"{len(runs)} runs of {plan.epochs} epochs, {len(runs) - len(todo)} of them done before")
     started = time.time()
     if todo:
-        _work(plan, folder, todo, processes, deadline, {} if compiled else UNCOMPILED)
+        work_off(todo, _process, (plan, folder, deadline), processes=processes, compiled=compiled)
     done = [run for run in todo if piece_path(folder, run).exists()]
     if done:
         mean_s = sum(run_seconds(folder, run) for run in done) / len(done)
@@ -63,51 +55,11 @@ def record(plan: RecordingPlan, folder: Path, *, processes: int, minutes: float 
     return is_whole
 
 
-def _work(
-    plan: RecordingPlan,
-    folder: Path,
-    todo: list[Run],
-    processes: int,
-    deadline: float | None,
-    variables: dict[str, str],
-) -> None:
-    """Returns when every process has ended. A process that fails prints its error; the others go on."""
-    context = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA
-    waiting = context.Queue()
-    for run in todo:
-        waiting.put(run)
-    before = dict(os.environ)
-    os.environ.update(variables)  # read when the processes import torch
-    try:
-        workers: list[BaseProcess] = [
-            context.Process(target=_process, args=(plan, folder, waiting, deadline, number))
-            for number in range(processes)
-        ]
-        for worker in workers:
-            worker.start()
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-    for worker in workers:
-        worker.join()
-    waiting.cancel_join_thread()
-
-
-def _process(plan: RecordingPlan, folder: Path, waiting: Any, deadline: float | None, number: int) -> None:
-    import torch
-
+def _process(plan: RecordingPlan, folder: Path, deadline: float | None, waiting: Any) -> None:
     from tune_sa2va.bench.record.worker import record_runs
 
-    if torch.cuda.is_available():
-        torch.cuda.set_device(number % torch.cuda.device_count())
-
-    def next_run() -> Run | None:
-        try:
-            return waiting.get(timeout=_POLL_S)
-        except queue.Empty:
-            return None
-
-    record_runs(plan, folder, next_run, deadline=deadline)
+    tasks = tasks_of(waiting)
+    record_runs(plan, folder, lambda: next(tasks, None), deadline=deadline)
 
 
 def _write_tables(plan: RecordingPlan, folder: Path, runs: list[Run]) -> None:

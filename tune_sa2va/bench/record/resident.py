@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tune_sa2va.cache.place import features_folder
-from tune_sa2va.config import Augment, DataSettings, LaneSettings, ModelSettings, TrialConfig
+from tune_sa2va.config import Augment, DataSettings, LaneSettings, ModelSettings, Precision, TrialConfig
 from tune_sa2va.data import Sample
 from tune_sa2va.evaluate.batch import Batch, Collator, Shape
 from tune_sa2va.evaluate.examples import Examples, PixelExamples
@@ -130,12 +130,21 @@ def open_resident(
         raw_high_res=any("mask_decoder" in config.train.full_modules for config in configs),
         num_workers=1,
         use_gpu=on_gpu,
-        max_rank=max(config.lora.r for config in configs) if on_gpu else None,
-        any_dropout=any(config.lora.dropout > 0 for config in configs),
         runs_sam2=any(config.runs_sam2 for config in configs),
         runs_vision=any(config.runs_vision for config in configs),
     )
-    base = open_model(settings.model, device)
-    images = ResidentImages.load(open_examples(base, settings, samples, device), device)
-    release_encoders(base, sam2=not settings.runs_sam2, vision=not settings.runs_vision)
-    return ResidentEngine(base, max_rank=settings.max_rank, any_dropout=settings.any_dropout), images
+    engine = resident_engine(model, configs, device, precision=settings.model.precision, images=True)
+    images = ResidentImages.load(open_examples(engine.model, settings, samples, device), device)
+    release_encoders(engine.model, sam2=not settings.runs_sam2, vision=not settings.runs_vision)
+    return engine, images
+
+
+def resident_engine(
+    model: str, configs: Sequence[TrialConfig], device: torch.device, *, precision: Precision, images: bool = False
+) -> ResidentEngine:
+    """An engine with its own base, laid out for all of `configs`. images: keep the encoders, to encode images."""
+    base = open_model(ModelSettings(model=model, precision=precision), device)
+    if not images:
+        release_encoders(base)
+    rank = max(config.lora.r for config in configs) if device.type == "cuda" else None
+    return ResidentEngine(base, max_rank=rank, any_dropout=any(config.lora.dropout > 0 for config in configs))

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from tune_sa2va.bench.record.command import UNCOMPILED
+from tune_sa2va.bench.processes import UNCOMPILED
 from tune_sa2va.bench.study.rows import BY_HAND, FOLDED, SEARCHES, UNET, SearchRow
 from tune_sa2va.config import Frozen
 from tune_sa2va.durable import write_whole
