@@ -20,12 +20,14 @@ CONFIGS: dict[str, TrialConfig] = {
     "bb": RECIPE.replace(
         {"train.epochs": 1, "lora.r": 8, "optimizer.lr": 5e-4, "train.full_modules": ["text_hidden_fcs"]}
     ),
+    "cc": RECIPE.replace({"train.epochs": 1, "lora.r": 4, "optimizer.lr": 2e-3, "encoder.sam2": "all"}),
 }
 
 
 def make_search(folder: Path, *, trials: tuple[str, ...] = ("aa", "bb"), images: int = 8, folds: int = 1) -> Path:
     """Makes trials of the tiny preset, one epoch each, on a few procedural images."""
-    settings = lane_settings(folder, images=images)
+    runs_sam2 = any(CONFIGS[name].runs_sam2 for name in trials)
+    settings = lane_settings(folder, images=images).model_copy(update={"runs_sam2": runs_sam2})
     write_split(folder, cut_into_folds(read_split(folder, settings.data), folds, seed=0))
     cached = {"feature_cache": settings.feature_cache, "raw_high_res": settings.raw_high_res}
     made = making.settings(folder, Path(settings.data.source), **cached)

@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 
 from tests.export.search_folder import make_search
+from tune_sa2va.data.split_file import read_names
 from tune_sa2va.errors import CheckpointError, NotReproducedError, UserError
 from tune_sa2va.evaluate.tuned import FinalName
 from tune_sa2va.evaluate.tuned_model import find_tuned
-from tune_sa2va.export import best_checkpoint, export_adapter, export_merged
+from tune_sa2va.export import TrialCheckpoint, best_checkpoint, export_adapter, export_merged
 from tune_sa2va.model.average import check_average
+from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.train.workbench import Workbench
 
 FOLDS = 2
@@ -58,19 +60,30 @@ def test_what_the_search_did_not_record_is_refused(folded: Path, tmp_path: Path)
     assert not (tmp_path / "export").exists() and checkpoint.folds == FOLDS
 
 
-def test_a_refit_scores_what_was_recorded_on_all_images(folded: Path, tmp_path: Path) -> None:
-    checkpoint, to = best_checkpoint(folded), tmp_path / "export"
-    with pytest.raises(UserError, match="was not trained again on all images"):
-        export_adapter(folded, checkpoint, to, final="refit")
-    from tune_sa2va.data.split_file import read_names
-    from tune_sa2va.results.settings import SearchSettings
-
-    lane = SearchSettings.load(folded).lane
-    bench = Workbench.open(lane, read_names(folded), rank=0, world_size=1, on_all=True)
+def refitted(folder: Path, checkpoint: TrialCheckpoint) -> None:
+    """Trains the checkpoint's configuration on all images for an epoch, as a search's refit."""
+    lane = SearchSettings.load(folder).lane.model_copy(update={"runs_sam2": checkpoint.config.runs_sam2})
+    bench = Workbench.open(lane, read_names(folder), rank=0, world_size=1, on_all=True)
     trial = bench.trial(checkpoint.config)
     next(trial.epochs())
     trial.save(checkpoint.refit_folder)
     trial.close()
+
+
+def test_a_refit_that_adapts_an_encoder_is_checked_with_that_encoder(tmp_path: Path) -> None:
+    """On the base's features it would score something else, and no such winner could be exported."""
+    folder = make_search(tmp_path, trials=("cc",), images=6, folds=FOLDS)
+    checkpoint = best_checkpoint(folder)
+    refitted(folder, checkpoint)
+    tuned = export_adapter(folder, checkpoint, tmp_path / "export", final="refit")
+    assert tuned.final == "refit" and tuned.verification.difference <= 1e-6
+
+
+def test_a_refit_scores_what_was_recorded_on_all_images(folded: Path, tmp_path: Path) -> None:
+    checkpoint, to = best_checkpoint(folded), tmp_path / "export"
+    with pytest.raises(UserError, match="was not trained again on all images"):
+        export_adapter(folded, checkpoint, to, final="refit")
+    refitted(folded, checkpoint)
     tuned = export_adapter(folded, checkpoint, to, final="refit")
     assert tuned.final == "refit" and tuned.verification.difference <= 1e-6
     state = checkpoint.refit_folder / "state.json"

@@ -18,8 +18,8 @@ from tune_sa2va.errors import UserError
 from tune_sa2va.evaluate.examples import Examples
 from tune_sa2va.evaluate.members import Members
 from tune_sa2va.evaluate.metrics import mean_scores
-from tune_sa2va.evaluate.predict import predict
-from tune_sa2va.evaluate.scores import count
+from tune_sa2va.evaluate.out_of_fold import out_of_fold
+from tune_sa2va.evaluate.threshold import DEFAULT_THRESHOLD, counts_at
 from tune_sa2va.train.workbench import Workbench
 
 EVERYTHING = {"encoder.sam2": "all", "encoder.vision": "all", "train.full_modules": ["neck"]}
@@ -122,11 +122,7 @@ def test_a_saved_adapter_scores_what_the_trial_recorded(bench: Workbench, tmp_pa
     trial.close()
     members = Members.attach(bench.model, [tmp_path / "adapter"])
     assert isinstance(bench.val, Examples)
-    examples = bench.val.for_members(bench.model, members)
-    counts = []
-    for index in range(len(bench.val)):
-        example = examples[index]
-        counts.append(count((predict(bench.model, example) > 0).numpy(), example.truth.numpy()))
+    counts = [counts_at(each, DEFAULT_THRESHOLD) for each in out_of_fold(bench.model, members, bench.val)]
     members.detach()
     assert mean_scores(counts).dice == pytest.approx(record.val_dice, abs=1e-6)
 

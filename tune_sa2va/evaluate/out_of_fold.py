@@ -13,8 +13,10 @@ from tune_sa2va.model.sa2va import Sa2VA
 def out_of_fold(model: Sa2VA, members: Members, examples: Examples) -> list[Int[np.ndarray, "2 G+1"]]:
     """Each image's histogram of logits (see `evaluate.threshold`), in the order of `examples`.
 
-    members: attached to `model`, one per fold. A single member, or the base if there is none, predicts all images.
+    members: attached to `model`, one per fold. A single member, or the base if there is none, predicts all images. If
+        they change an encoder, the model encodes each image anew.
     """
+    examples = examples.for_members(model, members)
     found: dict[int, np.ndarray] = {}
     for fold in range(max(len(members), 1)):
         if len(members) > 1:

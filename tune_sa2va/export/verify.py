@@ -132,7 +132,6 @@ def _answer(request: dict[str, Any]) -> FreshScores:
         if request["dice_on_all"] is not None:
             _check_on_all(model, settings, read_split(run, settings.data), folder, request["dice_on_all"])
         members = Members.attach(model, adapters or ([] if request["merged"] else [folder]))
-        examples = examples.for_members(model, members)
         return _score(model, members, examples, precision=settings.model.plain_precision, device=str(device))
 
 

@@ -121,8 +121,7 @@ def _score_all(
     masks: dict[str, UInt8[np.ndarray, " bytes"]] = {}
     for contender in contenders:
         folds = _attach(model, contender.folds or contender.adapters)
-        own = validated.for_members(model, folds)
-        threshold = choose_threshold(out_of_fold(model, folds, own), validated.texts)
+        threshold = choose_threshold(out_of_fold(model, folds, validated), validated.texts)
         folds.detach()
         members = _attach(model, contender.adapters)
         rows[contender.row], found = _score_one(
