@@ -31,14 +31,12 @@ def test_turnaround(tmp_path: Path) -> None:
 
 
 def test_memory_on_a_cpu_says_that_nothing_was_measured(tmp_path: Path) -> None:
-    flags = ["--size", "64", "--rank", "2", "--rank", "4", "--out", str(tmp_path)]
-    result = CliRunner().invoke(app, ["memory", *flags])
+    result = CliRunner().invoke(app, ["memory", "--size", "64", "--rank", "2", "--out", str(tmp_path)])
     assert result.exit_code == 0, result.output
     assert "nothing was measured" in result.output
-    cases = json.loads((tmp_path / "memory.json").read_text())["cases"]
-    assert [case["r"] for case in cases] == [2, 4]
-    assert cases[0]["step_estimate_gib"] < cases[1]["step_estimate_gib"]
-    assert cases[0]["step_measured_gib"] is cases[0]["step_difference_percent"] is None
+    (case,) = json.loads((tmp_path / "memory.json").read_text())["cases"]
+    assert case["r"] == 2 and case["step_estimate_gib"] > 0
+    assert case["step_measured_gib"] is case["step_difference_percent"] is None
 
 
 def test_memory_stops_at_its_limit(tmp_path: Path) -> None:
