@@ -21,21 +21,8 @@ IS_ONE_OF_SEVERAL = "PYTEST_XDIST_WORKER" in os.environ
 if IS_ONE_OF_SEVERAL:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded
 
-LONGEST = ("search/test_search.py", "lane/", "bench/test_bench.py")
-"""Files and folders that take a minute or more each, the longest first. Begun last, one would run alone on one core."""
-
 FEATURES_VARIABLE = "TUNE_SA2VA_TEST_CACHE"
 """A folder to use in place of a new one; `tests.mutants` sets it, whose runs come one after the other."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the longest first; otherwise the order stays. Whole folders, if their tests share a Ray."""
-
-    def place(item: pytest.Item) -> int:
-        path = item.path.as_posix()
-        return next((number for number, name in enumerate(LONGEST) if f"tests/{name}" in path), len(LONGEST))
-
-    items.sort(key=place)
 
 
 @pytest.fixture(scope="session", autouse=True)

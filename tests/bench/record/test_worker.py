@@ -44,6 +44,7 @@ def test_none_begins_after_the_deadline(plan: RecordingPlan, tmp_path: Path) -> 
     assert not list((tmp_path / PIECES).iterdir())
 
 
+@pytest.mark.slow
 def test_a_trial_that_runs_an_encoder_has_its_pixels(plan: RecordingPlan, tmp_path: Path) -> None:
     (tmp_path / PIECES).mkdir()
     fields = {"encoder.sam2": "late", "data.strength": 0.5}
