@@ -83,8 +83,8 @@ def ablation_rows(plan: RecordingPlan, folder: Path) -> list[AblationRow]:
         own = means[means["configuration"] == number]
         if own.empty or recipe.empty:
             continue
-        trained = runs.loc[number] if number in runs.index.get_level_values(0) else pd.Series(dtype=int)
-        rows.append(_row(name, own, recipe, failed=int((trained < plan.epochs).sum()), is_recipe=number == 0))
+        failed = int((runs.loc[number] < plan.epochs).sum())
+        rows.append(_row(name, own, recipe, failed=failed, is_recipe=number == 0))
     return rows
 
 

@@ -74,9 +74,7 @@ def _differences(scores: pd.DataFrame, rows: list[Row]) -> Figure:
             )
         )  # fmt: skip
     traces.append(_means(shown, names))
-    plot = frame(traces, height=90 + 40 * len(shown))
-    plot.add_vline(x=0.0, line={"color": GREY, "dash": "dot"})
-    plot.update_xaxes(title_text="Dice on the locked patients, minus the recipe's of the same search")
+    plot = _beside_the_recipe(traces, "Dice on the locked patients, minus the recipe's of the same search", len(shown))
     return Figure(
         key="differences",
         title="What each row gains on the locked patients",
@@ -88,15 +86,22 @@ def _differences(scores: pd.DataFrame, rows: list[Row]) -> Figure:
 def _ablation(rows: list[AblationRow]) -> Figure:
     """The mean gain of each configuration with its interval."""
     shown = [row for row in rows if not np.isnan(row.gain)][::-1]
-    plot = frame([_means(shown, [row.name for row in shown])], height=90 + 32 * len(shown))
-    plot.add_vline(x=0.0, line={"color": GREY, "dash": "dot"})
-    plot.update_xaxes(title_text="Dice out of fold, minus the recipe's")
+    traces: list[go.Scatter | go.Bar] = [_means(shown, [row.name for row in shown])]
+    plot = _beside_the_recipe(traces, "Dice out of fold, minus the recipe's", len(shown))
     return Figure(
         key="ablation",
         title="What each setting gains by itself",
         reading="One configuration each, trained on folds of all images; nothing was chosen by these scores.",
         plot=plot if shown else None,
     )
+
+
+def _beside_the_recipe(traces: list[go.Scatter | go.Bar], axis: str, num_rows: int) -> go.Figure:
+    """A row per name, and a line at the recipe."""
+    plot = frame(traces, height=90 + 40 * num_rows)
+    plot.add_vline(x=0.0, line={"color": GREY, "dash": "dot"})
+    plot.update_xaxes(title_text=axis)
+    return plot
 
 
 def _means(rows: Sequence[Row | AblationRow], names: list[str]) -> go.Scatter:
