@@ -28,7 +28,7 @@ _WHY_NOT = {
 def main(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Checkpoint with golden inputs, outputs and adapter/.")],
     dtype: Annotated[
-        PlainPrecision, typer.Option(help="PlainPrecision of the native model; bf16 has wider limits.")
+        PlainPrecision, typer.Option(help="Precision of the native model; bf16 has wider limits.")
     ] = "fp32",
 ) -> None:
     """Compare every tensor and gradient of the native model with those that the reference's own code computed."""

@@ -56,9 +56,9 @@ def test_a_measurement_is_continued(tmp_path: Path) -> None:
     )
     plan, out = HarmPlan(recording, means=1), tmp_path / "out"
     assert sorted(plan.tasks) == [(0, 0), (0, 1), (1, 0), (2, 0)]
-    found = measure_harm(plan, out, processes=1, compiled=False)
+    found = measure_harm(plan, out, processes=1)
     assert found["done"] == found["wanted"] == 4 and found["ranked"] == 3
     assert all(piece["own"]["bf16"] == pytest.approx(piece["dice"]["bf16"], abs=1e-3) for piece in found["pieces"])
     written = {path: path.stat().st_mtime_ns for path in (out / "pieces").iterdir()}
-    assert measure_harm(plan, out, processes=1, compiled=False) == found
+    assert measure_harm(plan, out, processes=1) == found
     assert {path: path.stat().st_mtime_ns for path in (out / "pieces").iterdir()} == written

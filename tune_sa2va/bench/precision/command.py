@@ -37,7 +37,7 @@ def compare(name: str, device: torch.device, out: Path, *, side_px: int) -> None
 def harm(recording: RecordingPlan, out: Path, *, means: int, processes: int) -> None:
     """Trains adapters over both bases and scores them over bf16; writes harm.json beside the pieces."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    found = measure_harm(HarmPlan(recording, means), out, processes=processes, compiled=False)
+    found = measure_harm(HarmPlan(recording, means), out, processes=processes)
     write_json(out / "harm.json", describe(device) | {"model": recording.model} | found)
     columns = ("done", "wanted", "seeds", "mean_difference", "standard_error", "rank_correlation", "ranked")
     show(f"Dice over fp8 minus Dice over bf16: {found['data']}", [found], columns)

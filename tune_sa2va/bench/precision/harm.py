@@ -43,13 +43,13 @@ class HarmPlan:
         return [(number, seed) for number, seed in tasks if number < self.means or seed == 0]
 
 
-def measure_harm(plan: HarmPlan, out: Path, *, processes: int, compiled: bool) -> dict[str, Any]:
-    """Makes the missing pieces in `out` and returns the sums of all."""
+def measure_harm(plan: HarmPlan, out: Path, *, processes: int) -> dict[str, Any]:
+    """Makes the missing pieces in `out`, without compiling, and returns the sums of all."""
     plan.recording.save(out)
     (out / PIECES).mkdir(exist_ok=True)
     todo = [task for task in plan.tasks if not _piece(out, *task).exists()]
     if todo:
-        work_off(todo, _process, (plan, out), processes=min(processes, len(todo)), compiled=compiled)
+        work_off(todo, _process, (plan, out), processes=min(processes, len(todo)), compiled=False)
     there = [path for task in plan.tasks if (path := _piece(out, *task)).exists()]
     found = [json.loads(path.read_text(encoding="utf-8")) for path in there]
     return {
