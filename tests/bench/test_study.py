@@ -11,7 +11,7 @@ from tests.data.making import grouped_set
 from tune_sa2va.bench.record.pieces import PIECES, gather, write_piece, write_recording
 from tune_sa2va.bench.record.plan import Run
 from tune_sa2va.bench.study.ablation import ablation_plan, ablation_rows
-from tune_sa2va.bench.study.cells import StudyPlan, cells_of
+from tune_sa2va.bench.study.cells import Execution, StudyPlan, cells_of
 from tune_sa2va.bench.study.command import study
 from tune_sa2va.bench.study.figures import study_figures
 from tune_sa2va.bench.study.outcome import Outcome, read_outcome
@@ -107,10 +107,8 @@ def test_a_study_of_one_seed(tmp_path: Path) -> None:
     place = ["--gpus", "0", "--lanes", "2"]
 
     def make(minutes: float | None) -> bool:
-        return study(
-            plan, tmp_path / "out", place=place, processes=1, minutes=minutes, unet_epochs=0, ablation_seeds=0,
-            compiled=True,
-        )  # fmt: skip
+        execution = Execution(place=place, processes=1, minutes=minutes, compiled=True)
+        return study(plan, tmp_path / "out", execution, unet_epochs=0, ablation_seeds=0)
 
     assert not make(0.2), "the time is short"
     assert make(None)

@@ -322,7 +322,7 @@ def study(
     compiled: Annotated[bool, typer.Option(help="Compile layers, as lanes do; on a GPU.")] = True,
 ) -> None:
     """Compare the usual recipe with searches by several rules on a data set: a table and figures."""
-    from tune_sa2va.bench.study.cells import StudyPlan
+    from tune_sa2va.bench.study.cells import Execution, StudyPlan
     from tune_sa2va.bench.study.command import study as make
     from tune_sa2va.bench.study.rows import SEARCHES
 
@@ -333,10 +333,8 @@ def study(
         data=data, model=model, seeds=seeds, trials=trials, epochs=epochs, rows=tuple(row) if row else tuple(known)
     )
     place = ["--gpus", str(gpus)] if gpus else ["--gpus", "0", "--lanes", str(lanes)]
-    make(
-        plan, out, place=place, processes=processes, minutes=minutes, unet_epochs=unet_epochs,
-        ablation_seeds=ablation_seeds, compiled=compiled,
-    )  # fmt: skip
+    execution = Execution(place=place, processes=processes, minutes=minutes, compiled=compiled)
+    make(plan, out, execution, unet_epochs=unet_epochs, ablation_seeds=ablation_seeds)
 
 
 def _fields(texts: list[str]) -> tuple[tuple[str, Any], ...]:

@@ -92,39 +92,43 @@ def unet_scores(folder: Path, seed: int) -> Path:
     return folder / f"{UNET}-{seed}.json"
 
 
-def run_cells(
-    plan: StudyPlan,
-    folder: Path,
-    *,
-    place: Sequence[str],
-    processes: int,
-    minutes: float | None,
-    unet_epochs: int,
-    compiled: bool,
-) -> list[str]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Execution:
+    """How a study is run, which does not change what it finds.
+
+    place: flags of a search that choose its GPUs or CPUs. processes: searches and U-Nets that run in parallel.
+    minutes: stop them after this time; None: no limit. compiled: see `bench record`.
+    """
+
+    place: Sequence[str]
+    processes: int
+    minutes: float | None
+    compiled: bool
+
+
+def run_cells(plan: StudyPlan, folder: Path, execution: Execution, *, unet_epochs: int) -> list[str]:
     """Runs the unfinished searches and then the U-Nets, and returns the names of those that are still unfinished.
 
     Several at a time get an equal share of the CPUs each, and their threads do not spin: 30 workers of four spinning
     threads on 32 cores had two GPUs wait half of the time.
 
-    place: flags of a search that choose its GPUs or CPUs. processes: searches and U-Nets that run in parallel.
-    minutes: stop them after this time; None: no limit. unet_epochs: 0: no U-Net. compiled: see `bench record`.
+    unet_epochs: 0: no U-Net.
 
     Raises:
         UserError: a command failed.
     """
-    deadline = None if minutes is None else time.monotonic() + 60 * minutes
-    variables = {} if compiled else dict(UNCOMPILED)
-    if processes > 1:
-        share = max(1, (os.cpu_count() or 1) // processes)
+    deadline = None if execution.minutes is None else time.monotonic() + 60 * execution.minutes
+    variables = {} if execution.compiled else dict(UNCOMPILED)
+    if execution.processes > 1:
+        share = max(1, (os.cpu_count() or 1) // execution.processes)
         variables |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "OMP_THREAD_LIMIT": str(share)}
-    runner = _Runner(plan, folder, place, deadline, variables)
+    runner = _Runner(plan, folder, execution.place, deadline, variables)
     cells = cells_of(plan)
     jobs = [(cell.name, runner.search, cell) for cell in cells if not is_done(folder, cell)]
     if unet_epochs:
         trained = [cell for cell in cells if cell.row.key == BY_HAND and not unet_scores(folder, cell.seed).is_file()]
         jobs += [(f"{UNET}-{cell.seed}", partial(runner.unet, epochs=unet_epochs), cell) for cell in trained]
-    with ThreadPoolExecutor(processes) as threads:
+    with ThreadPoolExecutor(execution.processes) as threads:
         running = [(name, threads.submit(job, cell)) for name, job, cell in jobs]
         return [name for name, each in running if not each.result()]
 
@@ -188,7 +192,7 @@ class _Runner:
     def _command(self, cell: Cell) -> list[str]:
         results = self.folder / cell.name
         if (results / "search.yaml").is_file():
-            return ["tune_sa2va.search", "--resume", str(results)]
+            return ["tune_sa2va.search", "--resume", str(results), "--no-report"]
         plan = self.plan
         asked = {"data": plan.data, "model": plan.model, "trials": plan.trials, "epochs": plan.epochs}
         asked |= {"seed": cell.seed, "out": self.folder, "name": cell.name}
