@@ -110,7 +110,7 @@ def run_cells(plan: StudyPlan, folder: Path, execution: Execution, *, unet_epoch
     """Runs the unfinished searches and then the U-Nets, and returns the names of those that are still unfinished.
 
     Several at a time get an equal share of the CPUs each, and their threads do not spin: 30 workers of four spinning
-    threads on 32 cores had two GPUs wait half of the time.
+    threads on 32 cores had two GPUs wait half of the time. What the caller's environment says of threads is kept.
 
     unet_epochs: 0: no U-Net.
 
@@ -121,15 +121,16 @@ def run_cells(plan: StudyPlan, folder: Path, execution: Execution, *, unet_epoch
     variables = {} if execution.compiled else dict(UNCOMPILED)
     if execution.processes > 1:
         share = max(1, (os.cpu_count() or 1) // execution.processes)
-        variables |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "OMP_THREAD_LIMIT": str(share)}
+        threads = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "OMP_THREAD_LIMIT": str(share)}
+        variables |= {name: value for name, value in threads.items() if name not in os.environ}
     runner = _Runner(plan, folder, execution.place, deadline, variables)
     cells = cells_of(plan)
     jobs = [(cell.name, runner.search, cell) for cell in cells if not is_done(folder, cell)]
     if unet_epochs:
         trained = [cell for cell in cells if cell.row.key == BY_HAND and not unet_scores(folder, cell.seed).is_file()]
         jobs += [(f"{UNET}-{cell.seed}", partial(runner.unet, epochs=unet_epochs), cell) for cell in trained]
-    with ThreadPoolExecutor(execution.processes) as threads:
-        running = [(name, threads.submit(job, cell)) for name, job, cell in jobs]
+    with ThreadPoolExecutor(execution.processes) as pool:
+        running = [(name, pool.submit(job, cell)) for name, job, cell in jobs]
         return [name for name, each in running if not each.result()]
 
 
