@@ -65,6 +65,12 @@ class NotReproducedError(CheckpointError):
     anchor = "afterwards"
 
 
+class RefitError(UserError):
+    """The winner's configuration fails when it is trained on all images."""
+
+    anchor = "afterwards"
+
+
 class TrialFailure(Exception):
     """A trial cannot go on because of its own configuration or data. Its lane is not affected."""
 

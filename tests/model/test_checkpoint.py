@@ -222,3 +222,19 @@ def test_a_tied_head_is_the_embedding(tmp_path: Path, golden_folder: Path, weigh
     text = load(tmp_path).language_model
     assert text.lm_head.weight is text.get_input_embeddings().weight
     assert torch.equal(text.lm_head.weight, weights["language_model.model.embed_tokens.weight"])
+
+
+def test_attention_is_computed_without_cudnn(model: Sa2VA) -> None:
+    assert not torch.backends.cuda.cudnn_sdp_enabled()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_attention_has_finite_gradients_for_scores_far_below_zero(model: Sa2VA) -> None:
+    """One query, or half a tile of keys more than whole tiles, with every score at about -120."""
+    for queries, keys in ((1, 128), (64, 64), (192, 192)):
+        query, key, value = (torch.zeros(1, 1, n, 64, dtype=torch.bfloat16) for n in (queries, keys, keys))
+        query[..., 0], key[..., 0] = 1.0, -120.0 * 8
+        leaves = [each.cuda().requires_grad_() for each in (query, key, value)]
+        torch.nn.functional.scaled_dot_product_attention(*leaves).sum().backward()
+        assert all(bool(leaf.grad.isfinite().all()) for leaf in leaves if leaf.grad is not None)

@@ -15,6 +15,7 @@ from tune_sa2va.cache.again import with_sound_features
 from tune_sa2va.config import LaneSettings, TrialConfig
 from tune_sa2va.data.split_file import Names, read_names
 from tune_sa2va.durable import publish_folder
+from tune_sa2va.errors import RefitError, TrialFailure
 from tune_sa2va.export import TrialCheckpoint
 from tune_sa2va.lane.messages import FilesRef, pack_folder, unpack_folder
 from tune_sa2va.results.settings import SearchSettings
@@ -27,14 +28,25 @@ def refit(settings: SearchSettings, checkpoint: TrialCheckpoint) -> None:
     """Trains the checkpoint's configuration on all searched images, unless its `refit_folder` exists already.
 
     Needs a running Ray.
+
+    Raises:
+        RefitError: that training failed, although those of the search did not.
     """
     to = checkpoint.refit_folder
     if to.exists():
         return
     task = ray.remote(num_cpus=0, num_gpus=1 if settings.gpus else 0, max_retries=1)(_train)
-    found: FilesRef = result_of(
-        task.remote(settings.lane, read_names(settings.folder), checkpoint.config, checkpoint.epoch)
-    )
+    try:
+        found: FilesRef = result_of(
+            task.remote(settings.lane, read_names(settings.folder), checkpoint.config, checkpoint.epoch)
+        )
+    except TrialFailure as error:
+        other = "ensemble" if checkpoint.folds > 1 else "best-run"
+        raise RefitError(
+            f"Trial {checkpoint.trial_id} failed when it was trained on all images: {error} Try that again with "
+            f"--resume, or export what it trained before: python -m tune_sa2va.export --run {settings.folder} "
+            f"--final {other}."
+        ) from error
     unfinished = to.with_name(f".{to.name}.part")
     unpack_folder(found, unfinished)
     publish_folder(unfinished, to)

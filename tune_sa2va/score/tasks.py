@@ -10,7 +10,7 @@ from ray.exceptions import RayTaskError
 from tune_sa2va.config import DataSettings
 from tune_sa2va.data.failure_words import FailureWords
 from tune_sa2va.data.split_file import Names, find_samples
-from tune_sa2va.errors import DataError, UserError
+from tune_sa2va.errors import DataError, TrialFailure, UserError
 
 
 @contextmanager
@@ -30,12 +30,12 @@ def result_of(task: "ray.ObjectRef[Any]") -> Any:
     """The result of a task, which this waits for.
 
     Raises:
-        UserError: raised in the task; passed on without the long text that Ray puts before it.
+        UserError, TrialFailure: raised in the task; passed on without the long text that Ray puts before it.
         RayTaskError: the task raised another error.
     """
     try:
         return ray.get(task)
     except RayTaskError as error:
-        if isinstance(error.cause, UserError):
+        if isinstance(error.cause, UserError | TrialFailure):
             raise error.cause from error
         raise
