@@ -24,7 +24,7 @@ from tune_sa2va.train.workbench import Workbench
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
     folder = tmp_path_factory.mktemp("bench")
-    settings = lane_settings(folder).model_copy(update={"augment": "flips"})
+    settings = lane_settings(folder, images=5).model_copy(update={"augment": "flips"})
     return Workbench.open(settings, read_names(folder), rank=0, world_size=1)
 
 

@@ -27,7 +27,7 @@ SOME = {"encoder.sam2": "late", "encoder.vision": "mlp1", "train.full_modules": 
 
 
 def open_bench(folder: Path, *, rank: int = 0, world_size: int = 1) -> Workbench:
-    settings = lane_settings(folder, images=6).model_copy(update={"runs_sam2": True, "runs_vision": True})
+    settings = lane_settings(folder, images=5).model_copy(update={"runs_sam2": True, "runs_vision": True})
     return Workbench.open(settings, read_names(folder), rank=rank, world_size=world_size)
 
 
@@ -38,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def bench(folder: Path) -> Workbench:
-    lane_settings(folder, images=6)
+    lane_settings(folder, images=5)
     return open_bench(folder)
 
 
@@ -128,7 +128,7 @@ def test_a_saved_adapter_scores_what_the_trial_recorded(bench: Workbench, tmp_pa
 
 
 def test_an_encoder_that_was_let_go_is_named(folder: Path) -> None:
-    bench = Workbench.open(lane_settings(folder, images=6), read_names(folder), rank=0, world_size=1)
+    bench = Workbench.open(lane_settings(folder, images=5), read_names(folder), rank=0, world_size=1)
     for chosen in ({"encoder.sam2": "late"}, {"encoder.vision": "mlp1"}, {"train.full_modules": ["neck"]}):
         with pytest.raises(UserError, match="this lane released it"):
             bench.trial(config(**chosen))
