@@ -27,39 +27,39 @@ from tune_sa2va.evaluate.metrics import Counts
 
 
 def an_outcome() -> Outcome:
-    """Two seeds of six patients: `defaults` gains 0.02 in the first seed, and loses 0.01 in the second, on one image
+    """Two seeds of six patients: `wide` gains 0.02 in the first seed, and loses 0.01 in the second, on one image
     each; in the first seed one patient has nine images more."""
     rows = []
     for seed, gain in ((0, 0.02), (1, -0.01)):
         images = [(f"img-{patient}", f"grp-{patient}") for patient in range(6)]
         images += [(f"img-0{number}", "grp-0") for number in range(9)] if seed == 0 else []
         for image, group in images:
-            for key, dice in (("recipe", 0.6), ("defaults", 0.6 + gain)):
+            for key, dice in (("recipe", 0.6), ("wide", 0.6 + gain)):
                 rows.append(
                     {"seed": seed, "key": key, "image_code": image, "text": "", "group_code": group, "dice": dice}
                     | {"cl_dice": 0.5, "hd95_px": 4.0, "betti_error": 3.0, "recipe_dice": 0.6}
                 )
     curve = {"hours": [0.1, 0.2, 0.4], "gain": [-0.01, 0.03, 0.03], "epochs": [1, 2, 3]}
-    curves = [pd.DataFrame(curve).assign(seed=seed, key="defaults") for seed in (0, 1)]
+    curves = [pd.DataFrame(curve).assign(seed=seed, key="wide") for seed in (0, 1)]
     return Outcome(pd.DataFrame(rows), pd.concat(curves, ignore_index=True))
 
 
 def test_a_row_is_the_mean_over_seeds_however_many_images_they_have() -> None:
-    recipe, defaults = rows_of(an_outcome())
+    recipe, folded = rows_of(an_outcome())
     assert (recipe.key, recipe.gain, recipe.worse) == ("recipe", 0.0, 0) and np.isnan(recipe.hours)
-    assert defaults.gain == pytest.approx(0.005) and defaults.dice == pytest.approx(0.605)
-    assert defaults.sd == pytest.approx(np.std([0.02, -0.01], ddof=1)) and defaults.worse == 1
-    assert defaults.low <= defaults.gain <= defaults.high
-    assert (defaults.hours, defaults.hours_to_best) == (0.4, 0.2)
-    assert f"| {NAMES['defaults']} | 2 | 0.605 | +0.005 [" in markdown([defaults])
+    assert folded.gain == pytest.approx(0.005) and folded.dice == pytest.approx(0.605)
+    assert folded.sd == pytest.approx(np.std([0.02, -0.01], ddof=1)) and folded.worse == 1
+    assert folded.low <= folded.gain <= folded.high
+    assert (folded.hours, folded.hours_to_best) == (0.4, 0.2)
+    assert f"| {NAMES['wide']} | 2 | 0.605 | +0.005 [" in markdown([folded])
 
 
 def test_figures_show_every_row_but_the_recipe_itself() -> None:
     outcome = an_outcome()
-    anytime, differences, ablation = study_figures(outcome, rows_of(outcome), [])
-    assert ablation.plot is None
-    assert anytime.plot is not None and NAMES["defaults"] in [trace.name for trace in anytime.plot.data]
-    assert differences.plot is not None and set(differences.plot.data[-1].y) == {NAMES["defaults"]}
+    anytime, differences, ablation, importance = study_figures(outcome, rows_of(outcome), [], [])
+    assert ablation.plot is None and importance.plot is None
+    assert anytime.plot is not None and NAMES["wide"] in [trace.name for trace in anytime.plot.data]
+    assert differences.plot is not None and set(differences.plot.data[-1].y) == {NAMES["wide"]}
 
 
 def test_the_ablation_is_what_a_recording_says(tmp_path: Path) -> None:
@@ -82,8 +82,8 @@ def test_the_ablation_is_what_a_recording_says(tmp_path: Path) -> None:
 
 
 def test_seed_by_seed_and_another_study_is_not_gone_on_with(tmp_path: Path) -> None:
-    plan = StudyPlan(data="data", seeds=2, rows=("defaults", "random"))
-    assert [cell.name for cell in cells_of(plan)] == ["defaults-0", "random-0", "defaults-1", "random-1"]
+    plan = StudyPlan(data="data", seeds=2, rows=("wide", "random"))
+    assert [cell.name for cell in cells_of(plan)] == ["wide-0", "random-0", "wide-1", "random-1"]
     plan.save(tmp_path)
     plan.save(tmp_path)
     with pytest.raises(UserError, match="holds another study"):
@@ -103,7 +103,7 @@ def test_the_unet_finds_what_is_brighter(tmp_path: Path) -> None:
 @pytest.mark.timeout(1800)
 def test_a_study_of_one_seed(tmp_path: Path) -> None:
     write_folder(tmp_path / "data", DEMO_FAMILY, count=12, size=96, seed=0)
-    plan = StudyPlan(data=str(tmp_path / "data"), seeds=1, trials=2, epochs=1, rows=("tpe-asha", "defaults"))
+    plan = StudyPlan(data=str(tmp_path / "data"), seeds=1, trials=2, epochs=1, rows=("tpe-asha", "wide"))
     place = ["--gpus", "0", "--lanes", "2"]
 
     def make(minutes: float | None) -> bool:
@@ -113,7 +113,7 @@ def test_a_study_of_one_seed(tmp_path: Path) -> None:
     assert not make(0.2), "the time is short"
     assert make(None)
     outcome = read_outcome(plan, tmp_path / "out")
-    assert set(outcome.scores["key"]) == {"untuned", "recipe", "tpe-asha", "defaults", "ensemble"}
+    assert set(outcome.scores["key"]) == {"untuned", "recipe", "tpe-asha", "wide", "ensemble"}
     assert not outcome.scores[["dice", "recipe_dice", "group_code"]].isna().any().any()
-    assert set(outcome.curves["key"]) == {"tpe-asha", "defaults"}
+    assert set(outcome.curves["key"]) == {"tpe-asha", "wide"}
     assert (tmp_path / "out" / "table.md").is_file()

@@ -48,7 +48,7 @@ def resolve_settings(flags: Flags, *, elsewhere: bool = False) -> SearchSettings
     _check_spellings(flags)
     check_folder(out, name)
     sampler, final = _sampler(flags.sampler), _final(flags)
-    space = load_space(flags.space)
+    space = _space(flags, elsewhere=elsewhere)
     gpus, lanes = devices(flags, elsewhere=elsewhere)
     storage = examine_place(flags.storage, out, name)
     return SearchSettings(
@@ -72,7 +72,7 @@ def resolve_settings(flags: Flags, *, elsewhere: bool = False) -> SearchSettings
         seeds=flags.seeds,
         time_budget_s=None if flags.time_budget_min is None else flags.time_budget_min * 60,
         sampler=sampler,
-        warm_start=_warm_start(flags),
+        warm_start=_warm_start(flags, space),
         storage=storage,
         seed=flags.seed,
         max_disk_gib=flags.max_disk_gib,
@@ -95,8 +95,8 @@ def faults(flags: Flags, *, elsewhere: bool = False) -> list[str]:
         lambda: check_folder(*out_and_name(flags)),
         lambda: _sampler(flags.sampler),
         lambda: _final(flags),
-        lambda: load_space(flags.space),
-        lambda: _warm_start(flags),
+        lambda: _space(flags, elsewhere=elsewhere),
+        lambda: _warm_start(flags, _space(flags, elsewhere=elsewhere)),
         lambda: devices(flags, elsewhere=elsewhere),
         lambda: examine_place(flags.storage, *out_and_name(flags)),
         lambda: _model(flags, devices(flags, elsewhere=elsewhere)[0], elsewhere=elsewhere),
@@ -182,11 +182,19 @@ def _final(flags: Flags) -> FinalName | Literal["auto"]:
     raise UserError(f"--final must be one of auto, {', '.join(get_args(FinalName))}, got {flags.final!r}.")
 
 
-def _warm_start(flags: Flags) -> Path | None:
+def _space(flags: Flags, *, elsewhere: bool) -> SearchSpace:
+    """`auto` is `deep`, but `wide` on CPUs, where a step that runs an encoder takes many times as long."""
+    if flags.space != "auto":
+        return load_space(flags.space)
+    gpus, _ = devices(flags, elsewhere=elsewhere)
+    return load_space("deep" if gpus else "wide")
+
+
+def _warm_start(flags: Flags, space: SearchSpace) -> Path | None:
     """The absolute folder of the earlier search, after checking that its trials can be used; None without one."""
     if flags.warm_start is None:
         return None
-    usable_trials(flags.warm_start, load_space(flags.space))
+    usable_trials(flags.warm_start, space)
     return flags.warm_start.resolve()
 
 

@@ -72,20 +72,21 @@ def gallery(run: Run, images: TestImages | None) -> Gallery:
 def _case(run: Run, title: str, row: pd.Series, image: TestImage) -> Case:
     """The panels of one image: image and truth first, then one per model."""
     picture, truth = image.picture, image.truth
-    panels = [_panel("image", picture), _panel("truth", _painted(picture, truth, truth))]
-    panels += [_panel(model, _painted(picture, mask, truth)) for model, mask in image.masks.items()]
+    panels = [_panel("image", picture), _panel("truth", painted(picture, truth, truth))]
+    panels += [_panel(model, painted(picture, mask, truth)) for model, mask in image.masks.items()]
     scores = f"Dice {row['dice']:.3f}, clDice {row['cl_dice']:.3f}, HD95 {row['hd95_px']:.1f} px"
     asked = "" if run.locked is None or len(run.locked.texts) < 2 else f", {row['text']}"
     return Case(title=f"{title}{asked}", image=run.names.label(row["image_code"]), scores=scores, panels=panels)
 
 
-def _painted(
+def painted(
     picture: UInt8[np.ndarray, "H W 3"], mask: Bool[np.ndarray, "H W"], truth: Bool[np.ndarray, "H W"]
 ) -> UInt8[np.ndarray, "H W 3"]:
-    painted = picture.astype(np.float64)
+    """The picture with `mask` over it, in the colours FOUND, INVENTED and MISSED."""
+    mixed = picture.astype(np.float64)
     for where, colour in ((mask & truth, FOUND), (mask & ~truth, INVENTED), (~mask & truth, MISSED)):
-        painted[where] = 0.35 * painted[where] + 0.65 * np.array(colour, dtype=np.float64)
-    return painted.round().astype(np.uint8)
+        mixed[where] = 0.35 * mixed[where] + 0.65 * np.array(colour, dtype=np.float64)
+    return mixed.round().astype(np.uint8)
 
 
 def _panel(caption: str, picture: UInt8[np.ndarray, "H W 3"]) -> Panel:

@@ -120,6 +120,16 @@ def importance_figure(run: Run) -> Figure:
             f"say what mattered. At least {MIN_TRIALS} trials and two fields are needed."
         )
         return Figure(key="importance", title=title, reading=reading, plot=None)
+    return Figure(
+        key="importance",
+        title=title,
+        reading=_importance_reading(rows, len(trials), epochs),
+        plot=importance_bars(rows),
+    )
+
+
+def importance_bars(rows: list[Importance]) -> go.Figure:
+    """A bar per field, with its interval and what it gets by chance."""
     shown = rows[::-1]
     names, shares = [row.path for row in shown], [row.share for row in shown]
     bars = go.Bar(
@@ -134,7 +144,7 @@ def importance_figure(run: Run) -> Figure:
     )  # fmt: skip
     plot = frame([bars, chance], height=130 + 30 * len(rows))
     plot.update_xaxes(title="share of importance", rangemode="tozero")
-    return Figure(key="importance", title=title, reading=_importance_reading(rows, len(trials), epochs), plot=plot)
+    return plot
 
 
 def _importance_reading(rows: list[Importance], num_trials: int, epochs: int) -> str:

@@ -58,8 +58,12 @@ def main(
         ),
     ] = "tiny",
     space: Annotated[
-        str, typer.Option(help="Search space: a YAML file, or the name of a shipped one (smoke, lora, wide, deep).")
-    ] = "wide",
+        str,
+        typer.Option(
+            help="Search space: a YAML file, or the name of a shipped one (smoke, lora, wide, deep). "
+            "auto: deep on GPUs, wide on CPUs.",
+        ),
+    ] = "auto",
     trials: Annotated[
         int, typer.Option(help="Configurations to try. The first is the recipe: the settings people use by hand.")
     ] = 20,

@@ -6,10 +6,13 @@ from pathlib import Path
 from rich.console import Console
 
 from tune_sa2va.bench.record.command import record
-from tune_sa2va.bench.study.ablation import ablation_markdown, ablation_plan, ablation_rows
+from tune_sa2va.bench.study.ablation import AblationRow, ablation_markdown, ablation_plan, ablation_rows
 from tune_sa2va.bench.study.cells import Execution, StudyPlan, run_cells
 from tune_sa2va.bench.study.figures import study_figures
+from tune_sa2va.bench.study.importance import study_importances
 from tune_sa2va.bench.study.outcome import read_outcome
+from tune_sa2va.bench.study.pictures import write_pictures
+from tune_sa2va.bench.study.rows import LARGEST
 from tune_sa2va.bench.study.table import markdown, rows_of, to_frame
 from tune_sa2va.durable import write_whole
 from tune_sa2va.words import count
@@ -37,8 +40,16 @@ def study(plan: StudyPlan, folder: Path, execution: Execution, *, unet_epochs: i
         is_whole = record(
             by_hand, folder / ABLATION, processes=execution.processes, minutes=rest, compiled=execution.compiled
         )
+    present(plan, folder, ablation_rows(by_hand, folder / ABLATION), console)
+    if left:
+        console.print(f"To be done: {count(len(left), 'search or U-Net', 'searches and U-Nets')}; call again.")
+    return is_whole
+
+
+def present(plan: StudyPlan, folder: Path, ablation: list[AblationRow], console: Console) -> None:
+    """Writes tables, figures and pictures of what is done."""
     outcome = read_outcome(plan, folder)
-    rows, ablation = rows_of(outcome), ablation_rows(by_hand, folder / ABLATION)
+    rows = rows_of(outcome)
     text = markdown(rows) + (f"\n{ablation_markdown(ablation)}" if ablation else "")
     write_whole(folder / "table.md", text.encode())
     to_frame(rows).to_parquet(folder / "table.parquet")
@@ -47,7 +58,6 @@ def study(plan: StudyPlan, folder: Path, execution: Execution, *, unet_epochs: i
     console.print(text, soft_wrap=True)
     from tune_sa2va.report.static import write_figures
 
-    console.print(write_figures(folder / "figures", study_figures(outcome, rows, ablation)))
-    if left:
-        console.print(f"To be done: {count(len(left), 'search or U-Net', 'searches and U-Nets')}; call again.")
-    return is_whole
+    figures = study_figures(outcome, rows, ablation, study_importances(plan, folder))
+    console.print(write_figures(folder / "figures", figures))
+    console.print(write_pictures(plan, folder, LARGEST))

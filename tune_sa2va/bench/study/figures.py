@@ -1,4 +1,4 @@
-"""The figures of a study: gain over time, gain of each seed, and what each setting gains by itself."""
+"""The figures of a study: gain over time, gain of each seed, what each setting gains by itself, and what mattered."""
 
 from collections.abc import Sequence
 
@@ -11,14 +11,18 @@ from tune_sa2va.bench.study.outcome import Outcome
 from tune_sa2va.bench.study.rows import NAMES
 from tune_sa2va.bench.study.table import Row
 from tune_sa2va.report.figure import BLUE, GREEN, GREY, ORANGE, RED, Figure, frame
+from tune_sa2va.report.importance import Importance
+from tune_sa2va.report.space_figures import importance_bars
 
-_COLOURS = {"random": GREY, "tpe": ORANGE, "tpe-asha": RED, "defaults": BLUE, "deep": GREEN}
+_COLOURS = {"random": GREY, "tpe": ORANGE, "tpe-asha": RED, "wide": BLUE, "deep": GREEN}
 _POINTS = 200
 
 
-def study_figures(outcome: Outcome, rows: list[Row], ablation: list[AblationRow]) -> list[Figure]:
-    """All three; those without data have no plot."""
-    return [_anytime(outcome.curves), _differences(outcome.scores, rows), _ablation(ablation)]
+def study_figures(
+    outcome: Outcome, rows: list[Row], ablation: list[AblationRow], mattered: list[Importance]
+) -> list[Figure]:
+    """All four; those without data have no plot. mattered: in the searches without early stop."""
+    return [_anytime(outcome.curves), _differences(outcome.scores, rows), _ablation(ablation), _importance(mattered)]
 
 
 def _anytime(curves: pd.DataFrame) -> Figure:
@@ -93,6 +97,16 @@ def _ablation(rows: list[AblationRow]) -> Figure:
         title="What each setting gains by itself",
         reading="One configuration each, trained on folds of all images; nothing was chosen by these scores.",
         plot=plot if shown else None,
+    )
+
+
+def _importance(mattered: list[Importance]) -> Figure:
+    """The share of each field in what good trials have in common."""
+    return Figure(
+        key="importance",
+        title="What mattered (PED-ANOVA)",
+        reading="Trials of all seeds, each run to its last epoch.",
+        plot=importance_bars(mattered) if mattered else None,
     )
 
 

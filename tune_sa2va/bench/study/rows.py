@@ -23,24 +23,30 @@ SEARCHES = (  # from the shortest to the longest, more or less
     SearchRow(
         key="random",
         name="random search, no early stop",
-        flags=("--sampler", "random", "--folds", "1", "--grace-period", "{epochs}"),
+        flags=("--space", "wide", "--sampler", "random", "--folds", "1", "--grace-period", "{epochs}"),
     ),
     SearchRow(
         key="tpe",
         name="TPE, no early stop",
-        flags=("--sampler", "tpe", "--folds", "1", "--grace-period", "{epochs}"),
+        flags=("--space", "wide", "--sampler", "tpe", "--folds", "1", "--grace-period", "{epochs}"),
     ),
-    SearchRow(key="tpe-asha", name="TPE with ASHA, one split", flags=("--folds", "1")),
-    SearchRow(key="defaults", name="the defaults", flags=()),
-    SearchRow(key="deep", name="the defaults over the space deep", flags=("--space", "deep")),
+    SearchRow(key="tpe-asha", name="TPE with ASHA, one split", flags=("--space", "wide", "--folds", "1")),
+    SearchRow(key="wide", name="TPE with ASHA, folds", flags=("--space", "wide")),
+    SearchRow(key="deep", name="TPE with ASHA, folds, deep: the defaults", flags=("--space", "deep")),
 )
-"""With a grace period of all epochs, no trial is stopped."""
+"""All but the last are over `wide`. With a grace period of all epochs, no trial is stopped."""
 
 BY_HAND = "tpe-asha"
 """The search whose recipe is what a user trains by hand: once, on the training part."""
 
-FOLDED = "defaults"
+FOLDED = "wide"
 """The search whose winner is also exported as an ensemble."""
+
+UNSTOPPED = ("random", "tpe")
+"""The searches whose trials all run to the end."""
+
+LARGEST = "deep"
+"""The search over the largest space, whose winners are pictured."""
 
 ENSEMBLE, UNET = "ensemble", "unet"
 """Keys of rows that are not searches."""
@@ -48,6 +54,6 @@ ENSEMBLE, UNET = "ensemble", "unet"
 NAMES = (
     {"untuned": "untuned base", "recipe": "the recipe by hand"}
     | {row.key: row.name for row in SEARCHES}
-    | {ENSEMBLE: "the defaults, exported as an ensemble", UNET: "U-Net (MONAI), the same images"}
+    | {ENSEMBLE: "TPE with ASHA, folds, as an ensemble", UNET: "U-Net (MONAI), the same images"}
 )
 """Key -> name of every row, in the order of tables."""
