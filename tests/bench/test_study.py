@@ -1,20 +1,25 @@
 """The study: what is asked of each search, and what comes out of the scores that searches leave."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from tests.data.making import grouped_set
+from tests.report import making
 from tune_sa2va.bench.record.pieces import PIECES, gather, write_piece, write_recording
 from tune_sa2va.bench.record.plan import Run
 from tune_sa2va.bench.study.ablation import ablation_plan, ablation_rows
 from tune_sa2va.bench.study.cells import Execution, StudyPlan, cells_of
 from tune_sa2va.bench.study.command import study
 from tune_sa2va.bench.study.figures import study_figures
+from tune_sa2va.bench.study.importance import study_importances
 from tune_sa2va.bench.study.outcome import Outcome, read_outcome
+from tune_sa2va.bench.study.pictures import write_pictures
 from tune_sa2va.bench.study.rows import NAMES, SEARCHES
 from tune_sa2va.bench.study.table import markdown, rows_of
 from tune_sa2va.bench.study.unet import unet_rows
@@ -24,6 +29,7 @@ from tune_sa2va.data.procedural import DEMO_FAMILY
 from tune_sa2va.data.procedural.folder import write_folder
 from tune_sa2va.errors import UserError
 from tune_sa2va.evaluate.metrics import Counts
+from tune_sa2va.report import importance
 
 
 def an_outcome() -> Outcome:
@@ -97,6 +103,26 @@ def test_the_unet_finds_what_is_brighter(tmp_path: Path) -> None:
     rows = unet_rows(samples, epochs=2, seed=0, device=torch.device("cpu"))
     assert len(rows) == sum(sample.split == "test" for sample in samples)
     assert all(0.0 <= row["dice"] <= 1.0 and row["group_code"].startswith("grp-") for row in rows)
+
+
+def test_pictures_and_importances_are_of_searches_that_are_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importance, "_RESAMPLES", 3)
+    plan, out = StudyPlan(data="set", seeds=1), tmp_path / "out"
+    assert write_pictures(plan, out, "deep").startswith("No pictures: no search")
+    assert study_importances(plan, out) == []
+    for name in ("deep-0", "random-0"):
+        making.whole_run(out / name, tmp_path / name)
+        (out / name / "summary.txt").touch()
+    assert write_pictures(plan, out, "deep") == f"Pictures: {out / 'pictures.png'}"
+    with Image.open(out / "pictures.png") as sheet:
+        colours = np.asarray(sheet.convert("RGB")).reshape(-1, 3)
+    # Every model misses vessel, and none invents any.
+    assert (np.ptp(colours.astype(int), axis=1) > 60).any()
+    assert "optimizer.lr" in [found.path for found in study_importances(plan, out)]
+    shutil.rmtree(tmp_path / "deep-0")
+    assert write_pictures(plan, out, "deep").startswith("No pictures: ")
 
 
 @pytest.mark.slow  # two searches, one of them with folds: three minutes

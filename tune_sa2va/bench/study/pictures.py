@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
@@ -52,23 +51,21 @@ def write_pictures(plan: StudyPlan, folder: Path, row: str) -> str:
 
 
 def _chosen(plan: StudyPlan, folder: Path, row: str) -> list[_Shown]:
-    found: list[tuple[float, Cell, tuple[str, str], dict[str, float]]] = []
+    found: list[tuple[Cell, tuple[str, str], dict[str, float]]] = []
     for cell in cells_of(plan):
         if cell.row.key != row or not is_done(folder, cell):
             continue
         locked = load_run(folder / cell.name, show_names=False).locked
         assert locked is not None, "a search that is done has scored its test part"
-        dice = locked.scores.pivot_table(index=["image_code", "text"], columns="row", values="dice")
-        found += [(float(own[WINNER]), cell, key, own.to_dict()) for key, own in _by_key(dice).items()]
+        of_image: dict[tuple[str, str], dict[str, float]] = {}
+        for score in locked.scores.to_dict("records"):
+            of_image.setdefault((score["image_code"], score["text"]), {})[score["row"]] = score["dice"]
+        found += [(cell, key, dice) for key, dice in of_image.items()]
     if not found:
         return []
-    found.sort(key=lambda each: each[0])
+    found.sort(key=lambda each: each[2][WINNER])
     places = {"best": len(found) - 1, "median": (len(found) - 1) // 2, "worst": 0}
-    return [_Shown(place, *found[number][1:]) for place, number in places.items()]
-
-
-def _by_key(dice: pd.DataFrame) -> dict[tuple[str, str], pd.Series]:
-    return {(str(code), str(text)): own for (code, text), own in dice.iterrows()}
+    return [_Shown(place, *found[number]) for place, number in places.items()]
 
 
 def _strip(folder: Path, shown: _Shown) -> UInt8[np.ndarray, "H W 3"]:
