@@ -54,10 +54,8 @@ def test_the_others_draw_every_field_of_every_trial(name: str) -> None:
     assert not load_space(name).conditional
 
 
-def test_the_default_searches_what_the_design_lists() -> None:
-    from tune_sa2va.search.python_api import _DEFAULTS
-
-    assert set(load_space(_DEFAULTS["space"]).dimensions) == {
+def test_wide_searches_what_the_design_lists() -> None:
+    assert set(load_space("wide").dimensions) == {
         "lora.r",
         "lora.alpha_over_r",
         "lora.dropout",

@@ -47,7 +47,7 @@ def an_outcome() -> Outcome:
                 )
     curve = {"hours": [0.1, 0.2, 0.4], "gain": [-0.01, 0.03, 0.03], "epochs": [1, 2, 3]}
     curves = [pd.DataFrame(curve).assign(seed=seed, key="wide") for seed in (0, 1)]
-    return Outcome(pd.DataFrame(rows), pd.concat(curves, ignore_index=True))
+    return Outcome(pd.DataFrame(rows), pd.concat(curves, ignore_index=True), pd.DataFrame())
 
 
 def test_a_row_is_the_mean_over_seeds_however_many_images_they_have() -> None:
@@ -115,8 +115,8 @@ def test_pictures_and_importances_are_of_searches_that_are_done(
     for name in ("deep-0", "random-0"):
         making.whole_run(out / name, tmp_path / name)
         (out / name / "summary.txt").touch()
-    assert write_pictures(plan, out, "deep") == f"Pictures: {out / 'pictures.png'}"
-    with Image.open(out / "pictures.png") as sheet:
+    assert write_pictures(plan, out, "deep") == f"Pictures: {out / 'pictures.jpg'}"
+    with Image.open(out / "pictures.jpg") as sheet:
         colours = np.asarray(sheet.convert("RGB")).reshape(-1, 3)
     # Every model misses vessel, and none invents any.
     assert (np.ptp(colours.astype(int), axis=1) > 60).any()

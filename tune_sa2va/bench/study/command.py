@@ -53,8 +53,8 @@ def present(plan: StudyPlan, folder: Path, ablation: list[AblationRow], console:
     text = markdown(rows) + (f"\n{ablation_markdown(ablation)}" if ablation else "")
     write_whole(folder / "table.md", text.encode())
     to_frame(rows).to_parquet(folder / "table.parquet")
-    outcome.scores.to_parquet(folder / "scores.parquet")
-    outcome.curves.to_parquet(folder / "curves.parquet")
+    for name in ("scores", "curves", "trials"):
+        getattr(outcome, name).to_parquet(folder / f"{name}.parquet")
     console.print(text, soft_wrap=True)
     from tune_sa2va.report.static import write_figures
 

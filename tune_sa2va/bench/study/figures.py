@@ -78,7 +78,7 @@ def _differences(scores: pd.DataFrame, rows: list[Row]) -> Figure:
             )
         )  # fmt: skip
     traces.append(_means(shown, names))
-    plot = _beside_the_recipe(traces, "Dice on the locked patients, minus the recipe's of the same search", len(shown))
+    plot = _beside_the_recipe(traces, "Dice on locked patients, minus the recipe's", len(shown))
     return Figure(
         key="differences",
         title="What each row gains on the locked patients",

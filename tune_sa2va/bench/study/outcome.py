@@ -24,10 +24,12 @@ class Outcome:
         the Dice of the recipe with which it is compared.
     curves: a row per search and epoch, in order of their ends: `hours` of lanes so far, `gain` of the best trial so far
         over the recipe's last epoch, in Val Dice, and `epochs` of all adapters so far.
+    trials: a row per trial of all searches: the columns of `trials.parquet`, and `seed` and `key`.
     """
 
     scores: pd.DataFrame
     curves: pd.DataFrame
+    trials: pd.DataFrame
 
 
 def read_outcome(plan: StudyPlan, folder: Path) -> Outcome:
@@ -35,7 +37,7 @@ def read_outcome(plan: StudyPlan, folder: Path) -> Outcome:
 
     The rows of a search are compared with its own recipe; the untuned base and the U-Net with the recipe of BY_HAND.
     """
-    scores, curves = [], []
+    scores, curves, trials = [], [], []
     for cell in cells_of(plan):
         if not is_done(folder, cell):
             continue
@@ -43,10 +45,12 @@ def read_outcome(plan: StudyPlan, folder: Path) -> Outcome:
         rows = _rows_of(results, folder, cell)
         scores += [found.assign(seed=cell.seed, key=key) for key, found in rows.items()]
         curves.append(_curve(results).assign(seed=cell.seed, key=cell.row.key))
+        trials.append(results.trials.assign(seed=cell.seed, key=cell.row.key))
     empty = pd.DataFrame(columns=["seed", "key", *_KEYS, "group_code", *MEASURES, "recipe_dice"])
     return Outcome(
         scores=pd.concat(scores, ignore_index=True)[empty.columns] if scores else empty,
         curves=pd.concat(curves, ignore_index=True) if curves else pd.DataFrame(),
+        trials=pd.concat(trials, ignore_index=True) if trials else pd.DataFrame(),
     )
 
 

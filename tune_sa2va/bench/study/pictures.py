@@ -32,7 +32,7 @@ class _Shown:
 
 
 def write_pictures(plan: StudyPlan, folder: Path, row: str) -> str:
-    """Writes pictures.png: three rows of images, chosen by the Dice of the row's winners over all seeds.
+    """Writes pictures.jpg: three rows of images, chosen by the Dice of the row's winners over all seeds.
 
     Returns a sentence on what was done, or why not.
     """
@@ -45,9 +45,9 @@ def write_pictures(plan: StudyPlan, folder: Path, row: str) -> str:
         return f"No pictures: {error}"
     sheet = np.concatenate(strips)
     file = io.BytesIO()
-    Image.fromarray(sheet).save(file, "PNG", optimize=True)
-    write_whole(folder / "pictures.png", file.getvalue())
-    return f"Pictures: {folder / 'pictures.png'}"
+    Image.fromarray(sheet).save(file, "JPEG", quality=88, subsampling=0)
+    write_whole(folder / "pictures.jpg", file.getvalue())
+    return f"Pictures: {folder / 'pictures.jpg'}"
 
 
 def _chosen(plan: StudyPlan, folder: Path, row: str) -> list[_Shown]:
