@@ -19,7 +19,7 @@ demo: $(READY)
 	$(BIN)/python -m tune_sa2va.search --gpus 0 --lanes 2 --space smoke --trials 8 --epochs 3 --folds 1 --confirm 0 --out . --name demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 drill: $(READY)
 	$(BIN)/python -m pytest tests/drills -m "slow or not slow"

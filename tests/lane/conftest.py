@@ -1,4 +1,5 @@
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from tune_sa2va.search.cluster import start_own_ray
 
 @pytest.fixture(scope="package")
 def own_ray() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGTERM)
     start_own_ray(num_cpus=4, num_gpus=0)
     yield
     ray.shutdown()
+    signal.signal(signal.SIGTERM, before)  # ray.init has set its own
 
 
 @pytest.fixture(autouse=True)
