@@ -94,10 +94,11 @@ def _look_at_room(
     assert forecast.expected is not None, "expected comes first"
     room = forecast.room = measure_room(settings, memory, report.sizes_px, forecast.expected, card=card)
     where = "the fullest card" if settings.gpus else "each lane's share of main memory"
+    smaller = "choose --space wide or lora" if settings.gpus else "use fewer --lanes"
     if room.free_gib is not None:
         _compare(
             forecast, room.needed_gib, room.free_gib, f"memory: a lane needs {room.needed_gib:.2f} GiB and {where} has",
-            "End other processes, lower lora.r in the space, or use fewer --lanes.",
+            f"End other processes, lower lora.r in the space, or {smaller}.",
         )  # fmt: skip
     _compare(
         forecast, room.cache_gib, room.cache_free_gib,
