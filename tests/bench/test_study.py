@@ -1,10 +1,15 @@
 """The study: what is asked of each search, and what comes out of the scores that searches leave."""
 
+import os
 import shutil
+import signal
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import torch
 from PIL import Image
@@ -13,8 +18,9 @@ from tests.data.making import grouped_set
 from tests.report import making
 from tune_sa2va.bench.record.pieces import PIECES, gather, write_piece, write_recording
 from tune_sa2va.bench.record.plan import Run
+from tune_sa2va.bench.study import cells
 from tune_sa2va.bench.study.ablation import ablation_plan, ablation_rows
-from tune_sa2va.bench.study.cells import Execution, StudyPlan, cells_of
+from tune_sa2va.bench.study.cells import Execution, StudyPlan, cells_of, run_cells
 from tune_sa2va.bench.study.command import study
 from tune_sa2va.bench.study.figures import study_figures
 from tune_sa2va.bench.study.importance import study_importances
@@ -95,6 +101,28 @@ def test_seed_by_seed_and_another_study_is_not_gone_on_with(tmp_path: Path) -> N
     with pytest.raises(UserError, match="holds another study"):
         StudyPlan(data="data", seeds=3).save(tmp_path)
     assert next(row.flags_for(9) for row in SEARCHES if row.key == "random")[-1] == "9"
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_an_interruption_stops_the_searches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: signal.Signals, code: int
+) -> None:
+    """Stand-ins for searches sleep for a minute."""
+    sleeps = ["timeit", "-n", "1", "-r", "1", "import time; time.sleep(60)"]
+    monkeypatch.setattr(cells._Runner, "_command", lambda *_: sleeps)
+    plan = StudyPlan(data="data", seeds=2, rows=("wide", "random"))
+    execution = Execution(place=[], processes=2, minutes=None, compiled=True)
+
+    def send_when_both_run() -> None:
+        while len(psutil.Process().children()) < 2:
+            time.sleep(0.02)
+        os.kill(os.getpid(), sent)
+
+    threading.Thread(target=send_when_both_run).start()
+    with pytest.raises((SystemExit, KeyboardInterrupt)) as left:
+        run_cells(plan, tmp_path, execution, unet_epochs=0)
+    assert psutil.Process().children() == []
+    assert getattr(left.value, "code", 130) == code
 
 
 def test_the_unet_finds_what_is_brighter(tmp_path: Path) -> None:

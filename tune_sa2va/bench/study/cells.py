@@ -1,7 +1,8 @@
 """Runs the searches and U-Nets of a study, several in parallel, each in its own process. Unfinished ones are resumed.
 
 At its end a search has exported its adapter and scored the locked part; `evaluate` then scores its ensemble there, too.
-A deadline stops the searches with SIGTERM, as a batch system would; the next call resumes them. A U-Net starts again.
+A deadline or an interruption stops the searches with SIGTERM, as a batch system would; the next call resumes them. A
+U-Net starts again.
 """
 
 import json
@@ -12,9 +13,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from tune_sa2va.bench.study.rows import BY_HAND, FOLDED, SEARCHES, UNET, SearchR
 from tune_sa2va.config import Frozen
 from tune_sa2va.durable import write_whole
 from tune_sa2va.errors import UserError
+from tune_sa2va.interruption import signals_as_interrupts
 from tune_sa2va.results.settings import SearchSettings
 
 PLAN_FILE = "study.json"
@@ -116,6 +119,7 @@ def run_cells(plan: StudyPlan, folder: Path, execution: Execution, *, unet_epoch
 
     Raises:
         UserError: a command failed.
+        SystemExit: SIGTERM, SIGHUP or Ctrl-C arrived, and the searches have stopped.
     """
     deadline = None if execution.minutes is None else time.monotonic() + 60 * execution.minutes
     variables = {} if execution.compiled else dict(UNCOMPILED)
@@ -129,9 +133,13 @@ def run_cells(plan: StudyPlan, folder: Path, execution: Execution, *, unet_epoch
     if unet_epochs:
         trained = [cell for cell in cells if cell.row.key == BY_HAND and not unet_scores(folder, cell.seed).is_file()]
         jobs += [(f"{UNET}-{cell.seed}", partial(runner.unet, epochs=unet_epochs), cell) for cell in trained]
-    with ThreadPoolExecutor(execution.processes) as pool:
+    with signals_as_interrupts(), ThreadPoolExecutor(execution.processes) as pool:
         running = [(name, pool.submit(job, cell)) for name, job, cell in jobs]
-        return [name for name, each in running if not each.result()]
+        try:
+            return [name for name, each in running if not each.result()]
+        except KeyboardInterrupt:
+            runner.interrupt()
+            raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +147,7 @@ class _Runner:
     """Runs one search or U-Net at a time in each calling thread.
 
     deadline: in seconds of `time.monotonic()`. variables: further environment variables of searches.
+    stops: each stops a process that runs now.
     """
 
     plan: StudyPlan
@@ -146,6 +155,14 @@ class _Runner:
     place: Sequence[str]
     deadline: float | None
     variables: Mapping[str, str]
+    interrupted: threading.Event = field(default_factory=threading.Event)
+    stops: list[Callable[[], None]] = field(default_factory=list)
+
+    def interrupt(self) -> None:
+        """Stops all processes that run, and begins no other."""
+        self.interrupted.set()
+        for stop in list(self.stops):
+            stop()
 
     def search(self, cell: Cell) -> bool:
         """Makes a search, and scores its ensemble if it has one. Returns whether it ended before the deadline."""
@@ -181,8 +198,9 @@ class _Runner:
             kwargs={"epochs": epochs, "seed": cell.seed},
         )  # fmt: skip
         process.start()
-        process.join(None if self.deadline is None else max(0.0, self.deadline - time.monotonic()))
-        if process.exitcode is None:
+        with self._stoppable(process.kill):
+            process.join(None if self.deadline is None else max(0.0, self.deadline - time.monotonic()))
+        if process.exitcode is None or self.interrupted.is_set():
             process.kill()
             process.join()
             return False
@@ -206,7 +224,7 @@ class _Runner:
         Raises:
             UserError: it failed; the log says why.
         """
-        if self.deadline is not None and time.monotonic() > self.deadline:
+        if self._is_over():
             return None
         log = self.folder / f"{cell.name}.log"
         with log.open("ab") as said:
@@ -221,14 +239,30 @@ class _Runner:
                 left_s = max(0.0, self.deadline - time.monotonic())
                 timer = threading.Timer(left_s, process.send_signal, [signal.SIGTERM])
                 timer.start()
-            out, _ = process.communicate()
+            with self._stoppable(process.terminate):
+                out, _ = process.communicate()
             if timer is not None:
                 timer.cancel()
         if process.returncode == 0:
             return out
-        if self.deadline is not None and time.monotonic() > self.deadline:
+        if self._is_over():
             return None
         raise UserError(f"{' '.join(command)}: ended with exit code {process.returncode}, wanted 0. {log} says why.")
+
+    @contextmanager
+    def _stoppable(self, stop: Callable[[], None]) -> Iterator[None]:
+        """Inside, an interruption calls `stop`; at once if there has been one."""
+        self.stops.append(stop)
+        try:
+            if self.interrupted.is_set():
+                stop()
+            yield
+        finally:
+            self.stops.remove(stop)
+
+    def _is_over(self) -> bool:
+        """Whether no process is to begin any more."""
+        return self.interrupted.is_set() or (self.deadline is not None and time.monotonic() > self.deadline)
 
 
 def _has_ensemble(results: Path, cell: Cell) -> bool:
