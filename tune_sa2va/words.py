@@ -1,6 +1,7 @@
 """Formats numbers and settings for people to read."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -26,6 +27,12 @@ def signed(value: float, digits: int = 3) -> str:
 def count(amount: int, thing: str, things: str | None = None) -> str:
     """`1 trial`, `3 trials`. things: the plural, where it is not `thing` with an s."""
     return f"{amount} {thing if amount == 1 else things or thing + 's'}"
+
+
+def listed(names: Iterable[str], most: int) -> str:
+    """`a, b, c and 2 more`: at most `most` names."""
+    known = list(names)
+    return ", ".join(known[:most]) + (f" and {len(known) - most} more" if len(known) > most else "")
 
 
 def setting(value: Any) -> str:

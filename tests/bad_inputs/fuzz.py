@@ -36,7 +36,7 @@ from tests.evaluate.tuned_folder import a_tuned
 from tests.report.making import record
 from tune_sa2va.cache.feature_file import DamagedFileError, map_file, write
 from tune_sa2va.config import NO_ENCODER, RECIPE, LoraSettings
-from tune_sa2va.data import check, image_size, load_image, load_mask, open_dataset
+from tune_sa2va.data import check, image_size, load_image, load_mask_file, open_dataset
 from tune_sa2va.data.dicom import frames_of
 from tune_sa2va.data.images import load_label_mask
 from tune_sa2va.data.labels import parse_labels
@@ -240,7 +240,7 @@ def read(folder: Path, name: str, content: bytes) -> None:
 
 def _read_both(path: Path) -> None:
     loads: tuple[Callable[[Path], object], ...] = (
-        *(load_image, load_mask, image_size),
+        *(load_image, load_mask_file, image_size),
         lambda path: load_label_mask(path, ("1",), ("0", "1", "2")),
     )
     for load in loads:

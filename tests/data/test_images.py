@@ -12,12 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tune_sa2va.data import NotTwoValuedError, SizeMismatchError, decoding, image_size, load_image, load_mask
+from tune_sa2va.data import NotTwoValuedError, SizeMismatchError, decoding, image_size, load_image, load_mask_file
 from tune_sa2va.errors import DataError
 
 from .making import SHAPE, picture, png_header_of, rectangle_mask, save
 
 ORIENTATION = 0x0112  # EXIF tag; 6 says that the picture must be turned right by 90 degrees
+
+
+def load_mask(path: Path) -> np.ndarray:
+    return load_mask_file(path).mask
 
 
 def grey(path: Path) -> np.ndarray:

@@ -5,7 +5,7 @@ from tune_sa2va.data.dataset import Dataset, Fault, Problem, Severity
 from tune_sa2va.data.decoding import MAX_PIXELS, image_size
 from tune_sa2va.data.endings import IMAGE_SUFFIXES
 from tune_sa2va.data.fingerprint import fingerprint
-from tune_sa2va.data.images import NotTwoValuedError, load_image, load_mask
+from tune_sa2va.data.images import NotTwoValuedError, load_image, load_mask_file
 from tune_sa2va.data.outlines import rasterise
 from tune_sa2va.data.readers import open_dataset
 from tune_sa2va.data.sample import DEFAULT_TEXT, Polygons, Sample, Split
@@ -30,7 +30,7 @@ __all__ = [
     "fingerprint",
     "image_size",
     "load_image",
-    "load_mask",
+    "load_mask_file",
     "load_truth",
     "open_dataset",
     "rasterise",

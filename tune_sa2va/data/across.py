@@ -18,6 +18,7 @@ from tune_sa2va.data.looks import ALIKE_FROM, Looks
 from tune_sa2va.data.readers.naming import group_from_name
 from tune_sa2va.data.sample import Sample
 from tune_sa2va.data.unions import Unions
+from tune_sa2va.words import listed
 
 MOSTLY_VESSEL_FROM = 0.5
 """A mask that covers a larger share of its image may be inverted. Vessels cover 4 to 11 % in real data sets."""
@@ -128,8 +129,8 @@ def _groups_alike(samples: Iterable[Sample]) -> Iterator[Problem]:
     for groups in spellings.values():
         if len(groups) > 1:
             message = (
-                f"Groups {_listed(map(repr, groups))} differ only in capitals, blanks or the coding of letters, and a "
-                "split may separate them. Spell them alike."
+                f"Groups {listed(map(repr, groups), _NAMED)} differ only in capitals, blanks or the coding of letters, "
+                "and a split may separate them. Spell them alike."
             )
             yield Problem(fault=Fault.GROUPS_ALIKE, file=next(iter(groups.values())), message=message)
 
@@ -144,7 +145,7 @@ def _one_patient(samples: Iterable[Sample]) -> Iterator[Problem]:
     if several:
         message = (
             f"{len(several)} of {len(of_patient)} patients, by the NAME(NUMBER) at the start, have more than one group "
-            f"({_listed(several[0])}), and a split may separate them. Keep them together with --group-by "
+            f"({listed(several[0], _NAMED)}), and a split may separate them. Keep them together with --group-by "
             "'^(.+?\\(\\d+\\))'."
         )
         yield Problem(fault=Fault.ONE_PATIENT, file=next(iter(several[0].values())), message=message)
@@ -164,9 +165,9 @@ def _numbered_groups(samples: Iterable[Sample]) -> Iterator[Problem]:
     for groups in of_stem.values():
         if len(groups) > 1:
             message = (
-                f"{len(groups)} groups differ only in a number at the end of their names ({_listed(groups)}). If they "
-                "are frames or views of one patient, a split may separate them: name the patient with --group-by, or "
-                "in a group column."
+                f"{len(groups)} groups differ only in a number at the end of their names ({listed(groups, _NAMED)}). "
+                "If they are frames or views of one patient, a split may separate them: name the patient with "
+                "--group-by, or in a group column."
             )
             yield Problem(fault=Fault.NUMBERED_GROUPS, file=next(iter(groups.values())), message=message)
 
@@ -204,11 +205,7 @@ def _near_duplicates(measured: Sequence[Measured]) -> Iterator[Problem]:
         value, first, second = pairs[root]
         message = (
             f"Nearly identical to {second} (likeness {value:.2f}), which is in another group; such pairs connect "
-            f"{len(members)} groups: {_listed(sorted(members))}. Are they frames of one patient? Give them one group."
+            f"{len(members)} groups: {listed(sorted(members), _NAMED)}. Are they frames of one patient? Give them one "
+            "group."
         )
         yield Problem(fault=Fault.ALIKE_PICTURES, file=first, message=message)
-
-
-def _listed(names: Iterable[str]) -> str:
-    known = list(names)
-    return ", ".join(known[:_NAMED]) + (f" and {len(known) - _NAMED} more" if len(known) > _NAMED else "")

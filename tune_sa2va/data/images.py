@@ -88,15 +88,6 @@ def load_picture(path: Path) -> Picture:
     return Picture(pixels=pixels, scale_bits=None)
 
 
-def load_mask(path: Path) -> Bool[np.ndarray, "H W"]:
-    """True where the mask file shows vessel, upright: `mask` of `load_mask_file`.
-
-    Raises:
-        NotTwoValuedError, DataError: as `load_mask_file`.
-    """
-    return load_mask_file(path).mask
-
-
 def load_mask_file(path: Path) -> MaskFile:
     """The mask of a file, and which of its values was taken for vessel.
 

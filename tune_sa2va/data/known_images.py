@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from tune_sa2va.data.codes import image_code
 from tune_sa2va.data.content import Content, content_of
 from tune_sa2va.data.sample import Sample, Split
+from tune_sa2va.durable_table import write_table
 from tune_sa2va.errors import DataError
 
 CONTENT_FILE = "content.parquet"
@@ -77,9 +78,7 @@ def write_content(folder: Path, samples: Sequence[Sample]) -> None:
         content = content_of(sample)
         values = (image_code(sample), sample.text, sample.split, content.image_sha256, content.mask_sha256)
         rows.append(dict(zip(_COLUMNS, values, strict=True)) | {"fold": sample.fold})
-    temporary = (folder / CONTENT_FILE).with_suffix(".tmp")
-    pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), temporary)
-    temporary.replace(folder / CONTENT_FILE)
+    write_table(folder / CONTENT_FILE, pa.Table.from_pylist(rows, schema=_SCHEMA))
 
 
 def read_content(folder: Path) -> KnownImages | None:

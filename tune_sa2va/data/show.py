@@ -1,7 +1,7 @@
 """Shows what `check` found, as tables or as plain values for JSON."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -17,7 +17,7 @@ from tune_sa2va.data.speech import Speech
 from tune_sa2va.data.split import split_by_group
 from tune_sa2va.errors import DataError
 from tune_sa2va.printable import printable
-from tune_sa2va.words import count
+from tune_sa2va.words import count, listed
 
 _NAMED = 3
 
@@ -171,7 +171,7 @@ def _group_table(report: CheckReport, parts: Parts, speech: Speech) -> Table:
         table.add_column(header, overflow="fold")
     part_of = {sample.group: str(sample.split) for sample in parts.samples}
     for group, names in _images_of_group(report.samples).items():
-        which = _listed([speech.file(name) for name in names])
+        which = listed([speech.file(name) for name in names], _NAMED)
         table.add_row(Text(speech.file(group)), str(len(names)), part_of.get(group, "-"), Text(which))
     return table
 
@@ -181,10 +181,6 @@ def _images_of_group(samples: Iterable[Sample]) -> dict[str, list[str]]:
     for sample in samples:
         images[sample.group][sample.name] += 1
     return {group: list(names) for group, names in sorted(images.items())}
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 
 def _print_whole(console: Console, table: Table) -> None:

@@ -19,6 +19,7 @@ from tune_sa2va.data.known_images import write_content
 from tune_sa2va.data.readers import open_dataset
 from tune_sa2va.data.rules import Rules
 from tune_sa2va.data.sample import Sample, Split
+from tune_sa2va.durable_table import write_table
 from tune_sa2va.errors import DataError, DataGoneError
 from tune_sa2va.words import count
 
@@ -176,6 +177,4 @@ def names_by_content(folder: Path, data: DataSettings) -> list[dict[str, Any]]:
 
 def _write(path: Path, rows: Names, schema: pa.Schema) -> None:
     columns = [pa.array([row[field.name] for row in rows], type=field.type) for field in schema]
-    temporary = path.with_suffix(".tmp")
-    pq.write_table(pa.Table.from_arrays(columns, schema=schema), temporary)
-    temporary.replace(path)
+    write_table(path, pa.Table.from_arrays(columns, schema=schema))

@@ -112,7 +112,7 @@ def read_confirmation(settings: SearchSettings) -> Confirmation | None:
     reruns = read_trials(settings.folder, TrialKind.CONFIRMATION).to_dict("records")
     ran = {(str(row["parent"]), int(row["train.seed"])): row for row in reruns}
     trials = read_trials(settings.folder)
-    finalists, recipe = [], _recipe_id(settings, trials)
+    finalists, recipe = [], settings.search_space.find_recipe(trials.to_dict("records"))
     for row in to_confirm(settings, trials):
         parent = str(row["trial_id"])
         own = tuple(_rerun(parent, seed, ran.get((parent, seed))) for seed in seeds_of(row, settings.seeds))
@@ -132,7 +132,7 @@ def read_confirmation(settings: SearchSettings) -> Confirmation | None:
 def to_confirm(settings: SearchSettings, trials: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows of the trials that run again: the best configurations, and the recipe as the baseline."""
     best = best_configurations(trials, settings.confirm)
-    recipe = _recipe_id(settings, trials)
+    recipe = settings.search_space.find_recipe(trials.to_dict("records"))
     if any(row["trial_id"] == recipe for row in best):
         return best
     return best + best_configurations(trials[trials["trial_id"] == recipe], 1)
@@ -149,11 +149,6 @@ def best_configurations(trials: pd.DataFrame, number: int) -> list[dict[str, Any
         plain = {str(column): value for column, value in row.items()}
         found.setdefault(_configuration(plain), plain)
     return list(found.values())[:number]
-
-
-def _recipe_id(settings: SearchSettings, trials: pd.DataFrame) -> str | None:
-    space = settings.search_space
-    return next((str(row["trial_id"]) for row in trials.to_dict("records") if space.is_recipe(row)), None)
 
 
 def seeds_of(row: Mapping[str, Any], number: int) -> list[int]:

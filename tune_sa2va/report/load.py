@@ -112,7 +112,7 @@ def load_run(folder: Path, *, show_names: bool) -> Run:
         confirmation=read_confirmation(settings),
         reruns=reruns,
         rerun_epochs=rerun_epochs,
-        recipe_id=_find_recipe(settings, trials),
+        recipe_id=settings.search_space.find_recipe(trials.to_dict("records")),
         inherited=read_inherited(folder),
         choice=str(exported.get("choice", "")),
         names=ShownNames.read(folder, show=show_names),
@@ -128,11 +128,6 @@ def _labelled(folder: Path, kind: TrialKind, word: str) -> tuple[pd.DataFrame, p
     trials["label"] = [f"{word} {trial_id}" for trial_id in trials["trial_id"]]
     epochs = read_epochs(folder, kind).merge(trials[["trial_id", "number", "label"]], on="trial_id")
     return trials, epochs.sort_values(["number", "epoch"]).reset_index(drop=True)
-
-
-def _find_recipe(settings: SearchSettings, trials: pd.DataFrame) -> str | None:
-    space = settings.search_space
-    return next((str(row["trial_id"]) for row in trials.to_dict("records") if space.is_recipe(row)), None)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tune_sa2va.config import RECIPE, TrialConfig
-from tune_sa2va.durable import write_whole
+from tune_sa2va.durable_table import write_table
 from tune_sa2va.errors import ResultsError
 from tune_sa2va.results.best import best_epoch
 from tune_sa2va.train.records import EpochRecord
@@ -236,10 +236,10 @@ class RunRecords:
         )
 
     def _write_trials(self) -> None:
-        _write(self._trials_table(), self._folder / TRIALS_FILE)
+        write_table(self._folder / TRIALS_FILE, self._trials_table())
 
     def _write_epochs(self) -> None:
-        _write(self._epochs_table(), self._folder / EPOCHS_FILE)
+        write_table(self._folder / EPOCHS_FILE, self._epochs_table())
 
 
 def read_trials(folder: Path, kind: TrialKind | None = TrialKind.SEARCH) -> pd.DataFrame:
@@ -272,12 +272,6 @@ def _table(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
     # Built column by column, which is twice as fast as Table.from_pylist.
     columns = [pa.array([row[field.name] for row in rows], type=field.type) for field in schema]
     return pa.Table.from_arrays(columns, schema=schema)
-
-
-def _write(table: pa.Table, path: Path) -> None:
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)
-    write_whole(path, sink.getvalue().to_pybytes())
 
 
 def _read(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:

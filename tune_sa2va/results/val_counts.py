@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tune_sa2va.data.split_file import read_names, scored_rows
-from tune_sa2va.durable import write_whole
+from tune_sa2va.durable_table import write_table
 from tune_sa2va.errors import ResultsError
 from tune_sa2va.evaluate.metrics import Counts
 from tune_sa2va.results.settings import CHECKPOINTS
@@ -105,6 +105,4 @@ class ValCounts:
             if values is not None
         ]
         self._folder.mkdir(exist_ok=True)
-        sink = pa.BufferOutputStream()
-        pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), sink)
-        write_whole(path, sink.getvalue().to_pybytes())
+        write_table(path, pa.Table.from_pylist(rows, schema=_SCHEMA))

@@ -24,7 +24,7 @@ from tune_sa2va.data.codes import group_codes, image_code
 from tune_sa2va.data.parts import scored_of
 from tune_sa2va.data.png import to_png
 from tune_sa2va.data.split_file import Names, find_samples, read_names
-from tune_sa2va.durable import write_whole
+from tune_sa2va.durable_table import write_table
 from tune_sa2va.evaluate.examples import Examples
 from tune_sa2va.evaluate.members import Members
 from tune_sa2va.evaluate.metrics import count
@@ -184,6 +184,4 @@ def _read(folder: Path) -> tuple[list[dict[str, Any]], int]:
 
 def _write(path: Path, rows: list[dict[str, Any]], openings: int) -> None:
     schema = _SCHEMA.with_metadata({**_SCHEMA.metadata, OPENINGS: str(openings)})
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), sink)
-    write_whole(path, sink.getvalue().to_pybytes())
+    write_table(path, pa.Table.from_pylist(rows, schema=schema))

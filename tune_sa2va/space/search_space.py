@@ -203,6 +203,10 @@ class SearchSpace:
         recipe = RECIPE.flat()
         return all(_plain(values[path]) == _plain(recipe[path]) for path in self.dimensions)
 
+    def find_recipe(self, trials: Iterable[Mapping[Any, Any]]) -> str | None:
+        """The id of the first trial that is the recipe. trials: rows of `trials.parquet`."""
+        return next((str(row["trial_id"]) for row in trials if self.is_recipe(row)), None)
+
     def possible(self, path: str) -> tuple[Any, ...]:
         """Every value that a field can have in a trial. The field must not be sampled from a range (ValueError)."""
         dimension = self.dimensions.get(path)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from rich.console import Console
 
 from tune_sa2va.bench.processes import tasks_of, work_off
@@ -21,6 +20,7 @@ from tune_sa2va.bench.record.pieces import (
 )
 from tune_sa2va.bench.record.plan import RecordingPlan, Run, coded
 from tune_sa2va.durable import write_whole
+from tune_sa2va.durable_table import write_table
 from tune_sa2va.space.search_space import load_space
 
 
@@ -67,8 +67,6 @@ def _write_tables(plan: RecordingPlan, folder: Path, runs: list[Run]) -> None:
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), "recording": json.dumps(plan.about())})
     write_recording(folder / f"{Path(plan.data).name}.parquet", table)
     rows = [{"configuration": number} | config.flat() for number, config in enumerate(plan.configs())]
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(rows), sink, compression="zstd")
-    write_whole(folder / CONFIGURATIONS_FILE, sink.getvalue().to_pybytes())
+    write_table(folder / CONFIGURATIONS_FILE, pa.Table.from_pylist(rows), compression="zstd")
     if plan.space is not None:
         write_whole(folder / SPACE_FILE, load_space(plan.space).source.read_bytes())

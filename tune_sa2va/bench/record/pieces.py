@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tune_sa2va.bench.record.plan import Run
-from tune_sa2va.durable import write_whole
+from tune_sa2va.durable_table import write_table
 from tune_sa2va.errors import ResultsError
 from tune_sa2va.evaluate.metrics import Counts
 
@@ -56,9 +56,7 @@ def write_piece(
         [pa.array(column, type=field.type) for column, field in zip(columns, _PIECE, strict=True)], schema=_PIECE
     )
     table = table.replace_schema_metadata({"seconds": f"{seconds:.2f}"})
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    write_whole(piece_path(folder, run), sink.getvalue().to_pybytes())
+    write_table(piece_path(folder, run), table, compression="zstd")
 
 
 def run_seconds(folder: Path, run: Run) -> float:
@@ -94,13 +92,11 @@ def gather(folder: Path, runs: Iterable[Run], codes: Sequence[tuple[str, str]]) 
 
 def write_recording(path: Path, table: pa.Table) -> None:
     """Writes a small Parquet file: counts in neighbouring rows are similar, so their differences are stored."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(
-        table, sink, compression="zstd", compression_level=15, version="2.6",
+    write_table(
+        path, table, compression="zstd", compression_level=15, version="2.6",
         use_dictionary=["configuration", "seed", "fold", "epoch", "image_code", "group_code"],
         column_encoding=dict.fromkeys(_COUNTS, "DELTA_BINARY_PACKED"),
     )  # fmt: skip
-    write_whole(path, sink.getvalue().to_pybytes())
 
 
 def read_recording(path: Path) -> pa.Table:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tune_sa2va.bench.replay.play import Outcome
 from tune_sa2va.durable import write_whole
+from tune_sa2va.durable_table import write_table
 
 WORSE_BY = 0.005
 """An export that is below the recipe by more Dice than this counts as worse."""
@@ -59,9 +59,7 @@ def row_of(recording: str, rule: str, outcomes: Sequence[Outcome]) -> Row:
 def write_rows(folder: Path, rows: Sequence[Row]) -> None:
     """Writes `table.parquet` and `table.md`."""
     folder.mkdir(parents=True, exist_ok=True)
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist([asdict(row) for row in rows]), sink)
-    write_whole(folder / "table.parquet", sink.getvalue().to_pybytes())
+    write_table(folder / "table.parquet", pa.Table.from_pylist([asdict(row) for row in rows]))
     write_whole(folder / "table.md", markdown(rows).encode())
 
 
