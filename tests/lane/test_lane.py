@@ -5,10 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+import ray
 from ray.util.state import list_actors
 
 from tests.listening import listening
@@ -20,8 +22,19 @@ from tune_sa2va.data.procedural.folder import write_folder
 from tune_sa2va.data.split_file import Names, read_names, write_split
 from tune_sa2va.lane.group import Lane, LaneLostError, LaneNotOpenedError
 from tune_sa2va.lane.messages import RunEpoch, SaveTrial, StartTrial, unpack_folder
+from tune_sa2va.lane.process_group import torch_config
+from tune_sa2va.search.cluster import start_own_ray
 
 CONFIG = RECIPE.replace({"train.epochs": 2, "lora.r": 4})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_ray() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGTERM)
+    start_own_ray(num_cpus=4, num_gpus=0)
+    yield
+    ray.shutdown()
+    signal.signal(signal.SIGTERM, before)  # ray.init has set its own
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +61,15 @@ def names(settings: LaneSettings) -> Names:
 def worker_pids() -> set[int]:
     actors = list_actors(filters=[("class_name", "=", "RayTrainWorker"), ("state", "=", "ALIVE")])
     return {actor.pid for actor in actors}
+
+
+def test_our_own_ray_keeps_workers_on_loopback() -> None:
+    """Asked in an actor, as the owner of a lane is one."""
+
+    def backends() -> list[str]:
+        return [torch_config(num_workers).backend_cls.__name__ for num_workers in (1, 2)]
+
+    assert ray.get(ray.remote(num_cpus=0)(backends).remote()) == ["Backend", "_LoopbackBackend"]
 
 
 def test_two_workers_take_one_trial_after_the_other_until_one_dies(
