@@ -140,11 +140,13 @@ def plan_for_cards(tmp_path: Path, *arguments: str) -> object:
     return left.value.code
 
 
-@pytest.mark.parametrize(("card", "free"), [("h100", "78.7 of 79.2 GiB free"), ("24", "23.5 of 24.0 GiB free")])
+@pytest.mark.parametrize(
+    ("card", "space", "free"), [("h100", "lora", "78.7 of 79.2 GiB free"), ("24", "smoke", "23.5 of 24.0 GiB free")]
+)
 def test_cards_that_are_elsewhere_are_planned_for(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], card: str, free: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], card: str, space: str, free: str
 ) -> None:
-    assert plan_for_cards(tmp_path, "--card", card, "--gpus", "4") == 0
+    assert plan_for_cards(tmp_path, "--card", card, "--space", space, "--gpus", "4") == 0
     out = capsys.readouterr().out
     assert "4, each on 1 of 4 GPUs" in out and out.count(free) == 4 and "tiny in bf16" in out
 
