@@ -81,19 +81,26 @@ def test_a_base_is_scored_on_the_parts_of_a_search_at_a_threshold_of_its_own(mad
         assert [image["image"] for image in found[part]["images"]] == wanted != []
     at = [[scores["threshold"] for scores in found[part]["scores"]] for part in ("test", "val")]
     assert at[0] == at[1] and at[0][0] == DEFAULT_THRESHOLD and len(at[0]) == 2
-    dices = {threshold: val_dice_of_the_base(made, threshold) for threshold in GRID}
+    dices = val_dices_of_the_base(made)
     assert dices[at[0][1]] == max(dices.values()) > dices[DEFAULT_THRESHOLD]
 
 
-def val_dice_of_the_base(made: Made, threshold: float) -> float:
+def val_dices_of_the_base(made: Made) -> dict[float, float]:
+    """Threshold -> mean Dice."""
     base = find_tuned("tiny", None, any_base=False)
     model = base.load_base(torch.device("cpu"))
     cache = FeatureCache(features_folder(), base.folder, torch.float32, raw_high_res=False)
     val = [sample for sample in split_samples(made.data) if sample.split == "val"]
     settings = DataSettings(source=str(made.data))
     examples = Examples(val, cache, Prompter(base.folder), settings, torch.device("cpu"))
-    masks = [(predict(model, examples[index]) > logit_of(threshold)).numpy() for index in range(len(val))]
-    return float(np.mean([count(mask, examples.truth(index).numpy()).dice for index, mask in enumerate(masks)]))
+    logits = [predict(model, examples[index]).numpy() for index in range(len(val))]
+    truths = [examples.truth(index).numpy() for index in range(len(val))]
+
+    def dice(threshold: float) -> float:
+        cut = logit_of(threshold)
+        return float(np.mean([count(found > cut, truth).dice for found, truth in zip(logits, truths, strict=True)]))
+
+    return {threshold: dice(threshold) for threshold in GRID}
 
 
 def test_parts_of_another_search_are_not_for_a_model_that_has_its_own(made: Made, tmp_path: Path) -> None:

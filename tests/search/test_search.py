@@ -82,7 +82,7 @@ def worker_pids(driver: psutil.Process) -> set[int]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("search")
-    write_folder(folder / "data", DEMO_FAMILY, count=16, size=96, seed=0)
+    write_folder(folder / "data", DEMO_FAMILY, count=12, size=96, seed=0)
     (folder / "space.yaml").write_text(SPACE)
     return folder
 
