@@ -30,10 +30,10 @@ _COPIED = 16 << 20
 def load_model(folder: Path, *, device: torch.device, dtype: torch.dtype, fp8: bool = False) -> Sa2VA:
     """The model in `folder`, in eval mode on `device`, with all parameters frozen.
 
-    From then on this process computes attention without cuDNN: with torch 2.11 to 2.13 on Hopper, where cuDNN is the
-    default, its backward pass returns NaN for ordinary inputs. It scores the padding of a tile of keys 0, and if a
-    query's scores are all below -88, exp(0 - logsumexp) overflows (pytorch/pytorch issue 196678; NVIDIA/cudnn-frontend
-    issue 1072 for a single query, as in the last layer here).
+    From then on this process computes attention without cuDNN, which torch prefers on Hopper since 2.11. Its backward
+    pass can return NaN: it scores the padding of a tile of keys 0, and if a query's scores are all below -88,
+    exp(0 - logsumexp) overflows (pytorch/pytorch issue 196678; NVIDIA/cudnn-frontend issue 1072 for a single query, as
+    in the last layer here).
 
     fp8: quantise the language model's linear layers (`model.fp8`), each as soon as its weights are read, so the memory
         never holds them all in `dtype`. Only `FusedLayers` can run such layers.
