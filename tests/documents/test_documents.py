@@ -89,7 +89,7 @@ def test_the_page_of_results_has_every_column() -> None:
 def test_pictures_are_small_files_that_are_shown() -> None:
     begins = {".png": b"\x89PNG", ".jpg": b"\xff\xd8\xff"}
     assert PICTURES and all(picture.read_bytes().startswith(begins[picture.suffix]) for picture in PICTURES)
-    assert sum(picture.stat().st_size for picture in PICTURES) < 3_000_000
+    assert sum(picture.stat().st_size for picture in PICTURES) < 1_500_000
     texts = [file.read_text(encoding="utf-8") for file in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]]
     assert [picture.name for picture in PICTURES if not any(f"pictures/{picture.name}" in text for text in texts)] == []
 

@@ -59,14 +59,18 @@ def gallery(run: Run, images: TestImages | None) -> Gallery:
     winner = winner[there].reset_index(drop=True)
     if winner.empty:
         return Gallery(cases=[], missing="All test images have changed since the search.")
-    places = {"Best": len(winner) - 1, "Median": (len(winner) - 1) // 2, "Worst": 0}
     cases, taken = [], set()
-    for title, place in places.items():
+    for title, place in best_median_worst(len(winner)).items():
         row = winner.iloc[place]
         if place not in taken:
             cases.append(_case(run, title, row, images.read((row["image_code"], row["text"]))))
             taken.add(place)
     return Gallery(cases=cases, missing="")
+
+
+def best_median_worst(number: int) -> dict[str, int]:
+    """Title -> place among `number` images that are sorted from the worst to the best."""
+    return {"Best": number - 1, "Median": (number - 1) // 2, "Worst": 0}
 
 
 def _case(run: Run, title: str, row: pd.Series, image: TestImage) -> Case:

@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+import pyarrow as pa
 from rich.console import Console
 
 from tune_sa2va.bench.record.command import record
@@ -15,6 +16,7 @@ from tune_sa2va.bench.study.pictures import write_pictures
 from tune_sa2va.bench.study.rows import LARGEST
 from tune_sa2va.bench.study.table import markdown, rows_of, to_frame
 from tune_sa2va.durable import write_whole
+from tune_sa2va.durable_table import write_table
 from tune_sa2va.words import count
 
 ABLATION = "ablation"
@@ -52,9 +54,9 @@ def present(plan: StudyPlan, folder: Path, ablation: list[AblationRow], console:
     rows = rows_of(outcome)
     text = markdown(rows) + (f"\n{ablation_markdown(ablation)}" if ablation else "")
     write_whole(folder / "table.md", text.encode())
-    to_frame(rows).to_parquet(folder / "table.parquet")
-    for name in ("scores", "curves", "trials"):
-        getattr(outcome, name).to_parquet(folder / f"{name}.parquet")
+    frames = {"table": to_frame(rows), "scores": outcome.scores, "curves": outcome.curves, "trials": outcome.trials}
+    for name, frame in frames.items():
+        write_table(folder / f"{name}.parquet", pa.Table.from_pandas(frame))
     console.print(text, soft_wrap=True)
     from tune_sa2va.report.static import write_figures
 

@@ -1,6 +1,7 @@
 """Pictures of a study: the locked images on which the tool did best, in the middle and worst, with every mask."""
 
 import io
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from tune_sa2va.bench.study.cells import Cell, StudyPlan, cells_of, is_done
 from tune_sa2va.durable import write_whole
 from tune_sa2va.errors import DataError
-from tune_sa2va.report.gallery import painted
+from tune_sa2va.report.gallery import best_median_worst, painted
 from tune_sa2va.report.load import load_run
 from tune_sa2va.report.test_images import TestImages
 from tune_sa2va.results.test_scores import RECIPE, UNTUNED, WINNER
@@ -22,9 +23,9 @@ _COLUMNS = ("image", "truth", UNTUNED, RECIPE, WINNER)
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """An image to show. place: best, median or worst."""
+    """An image to show. title: of `best_median_worst`."""
 
-    place: str
+    title: str
     cell: Cell
     key: tuple[str, str]
     dice: dict[str, float]
@@ -45,7 +46,7 @@ def write_pictures(plan: StudyPlan, folder: Path, row: str) -> str:
         return f"No pictures: {error}"
     sheet = np.concatenate(strips)
     file = io.BytesIO()
-    Image.fromarray(sheet).save(file, "JPEG", quality=88, subsampling=0)
+    Image.fromarray(sheet).save(file, "JPEG", quality=80)
     write_whole(folder / "pictures.jpg", file.getvalue())
     return f"Pictures: {folder / 'pictures.jpg'}"
 
@@ -60,12 +61,11 @@ def _chosen(plan: StudyPlan, folder: Path, row: str) -> list[_Shown]:
         of_image: dict[tuple[str, str], dict[str, float]] = {}
         for score in locked.scores.to_dict("records"):
             of_image.setdefault((score["image_code"], score["text"]), {})[score["row"]] = score["dice"]
-        found += [(cell, key, dice) for key, dice in of_image.items()]
+        found += [(cell, key, dice) for key, dice in of_image.items() if not math.isnan(dice[WINNER])]
     if not found:
         return []
     found.sort(key=lambda each: each[2][WINNER])
-    places = {"best": len(found) - 1, "median": (len(found) - 1) // 2, "worst": 0}
-    return [_Shown(place, *found[number]) for place, number in places.items()]
+    return [_Shown(title, *found[place]) for title, place in best_median_worst(len(found)).items()]
 
 
 def _strip(folder: Path, shown: _Shown) -> UInt8[np.ndarray, "H W 3"]:
@@ -88,7 +88,7 @@ def _strip(folder: Path, shown: _Shown) -> UInt8[np.ndarray, "H W 3"]:
     for number, name in enumerate(_COLUMNS):
         left = number * (_PANEL_PX + _GAP_PX)
         caption = f"{name} {shown.dice[name]:.3f}" if name in shown.dice else name
-        draw.text((left, 2), f"{shown.place}: {caption}" if number == 0 else caption, fill="black", font=font)
+        draw.text((left, 2), f"{shown.title}: {caption}" if number == 0 else caption, fill="black", font=font)
         panel = Image.fromarray(panels[name]).resize((_PANEL_PX, height), Image.Resampling.LANCZOS)
         sheet.paste(panel, (left, _CAPTION_PX))
     return np.asarray(sheet)
