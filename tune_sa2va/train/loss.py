@@ -182,19 +182,13 @@ def soft_skeleton(
     twice as many pixels wide. Minima are over a pixel and its four neighbours, maxima over 3 x 3, as in the authors'
     code. Pixels outside the image (or not `valid`) count neither as vessel nor as background.
     """
-    skeleton = (image - _opened(image, valid)).relu()
+    eroded = _eroded(image, valid)
+    skeleton = (image - _dilated(eroded, valid)).relu()
     for _ in range(_EROSIONS):
-        image = _eroded(image, valid)
-        left = (image - _opened(image, valid)).relu()
+        image, eroded = eroded, _eroded(eroded, valid)
+        left = (image - _dilated(eroded, valid)).relu()
         skeleton = skeleton + (1 - skeleton) * left
     return skeleton if valid is None else skeleton * valid
-
-
-def _opened(image: Tensor, valid: Tensor | None) -> Tensor:
-    eroded = _eroded(image, valid)
-    if valid is not None:
-        eroded = eroded * valid
-    return _on_planes(F.max_pool2d, eroded, kernel_size=3, stride=1, padding=1)
 
 
 def _eroded(image: Tensor, valid: Tensor | None) -> Tensor:
@@ -202,6 +196,11 @@ def _eroded(image: Tensor, valid: Tensor | None) -> Tensor:
     upright = _on_planes(F.max_pool2d, darkness, kernel_size=(3, 1), stride=1, padding=(1, 0))
     across = _on_planes(F.max_pool2d, darkness, kernel_size=(1, 3), stride=1, padding=(0, 1))
     return -torch.maximum(upright, across)
+
+
+def _dilated(image: Tensor, valid: Tensor | None) -> Tensor:
+    shown = image if valid is None else image * valid
+    return _on_planes(F.max_pool2d, shown, kernel_size=3, stride=1, padding=1)
 
 
 def _on_planes(function: Callable[..., Tensor], image: Tensor, **options: Any) -> Tensor:
