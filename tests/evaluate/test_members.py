@@ -17,7 +17,8 @@ from tune_sa2va.model.average import average_adapters, check_average
 from tune_sa2va.model.checkpoint import load_model
 from tune_sa2va.model.encoding import encode
 from tune_sa2va.model.locate import model_folder
-from tune_sa2va.model.lora import LoraLinear, TrialAdapters
+from tune_sa2va.model.lora import TrialAdapters
+from tune_sa2va.model.lora_linear import LoraLinear
 from tune_sa2va.model.sa2va import Sa2VA
 
 MEMBERS, RANK = 3, 4

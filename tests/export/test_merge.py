@@ -14,7 +14,8 @@ from tune_sa2va.export.merge import merge
 from tune_sa2va.model.adapter import save_adapter
 from tune_sa2va.model.checkpoint import load_model
 from tune_sa2va.model.locate import model_folder
-from tune_sa2va.model.lora import LoraLinear, TrialAdapters
+from tune_sa2va.model.lora import TrialAdapters
+from tune_sa2va.model.lora_linear import LoraLinear
 from tune_sa2va.model.sa2va import Sa2VA
 
 CPU = torch.device("cpu")

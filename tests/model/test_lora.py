@@ -14,7 +14,8 @@ from tune_sa2va.errors import UserError
 from tune_sa2va.model import lora as lora_module
 from tune_sa2va.model.adapter_store import AdapterStore, Slot
 from tune_sa2va.model.checkpoint import load_model
-from tune_sa2va.model.lora import LoraLinear, TrialAdapters, make_store
+from tune_sa2va.model.lora import TrialAdapters, make_store
+from tune_sa2va.model.lora_linear import LoraLinear
 from tune_sa2va.model.sa2va import Sa2VA
 from tune_sa2va.model.targets import matches, memory_attention_shapes
 

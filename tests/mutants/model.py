@@ -21,11 +21,12 @@ T_DURABLE = ("tests/test_durable.py",)
 T_PROMPT = ("tests/model/test_prompt.py",)
 
 PROJECTION = "tune_sa2va/model/projection.py"
+DROPOUT = "tune_sa2va/model/dropout.py"
 MUTANTS = (
     # dropout
-    Mutant(STORE, "x * self.keep(x) / (1 - self.dropout).to(x.dtype)", "x * self.keep(x)", T_STORE),
-    Mutant(STORE, "bernoulli_(1 - self.dropout)", "bernoulli_(self.dropout)", T_STORE),
-    Mutant(PROJECTION, "x * keep / (1 - probability).to(x.dtype)", "x * keep", T_LAYERS),
+    Mutant(STORE, "/ per_image((1 - self.dropout).to(x.dtype), x)", "", T_STORE),
+    Mutant(DROPOUT, "numbers >= (probability", "numbers < (probability", T_STORE),
+    Mutant(PROJECTION, "x * keep / per_image((1 - probability).to(x.dtype), x)", "x * keep", T_LAYERS),
     Mutant(
         LAYERS,
         "not store.is_dropping or ",
@@ -48,16 +49,16 @@ MUTANTS = (
     ),
     Mutant(
         STORE,
-        "            self._low.copy_(self.values[: self._num_low])",
+        "            self._low.copy_(self.values[..., : self._num_low])",
         "            pass",
         ("tests/train/test_optimizer.py",),
     ),
     # LoRA
     Mutant(LORA, "(math.sqrt(adapters.r) if lora.use_rslora else adapters.r)", "adapters.r", T_LORA),
     Mutant(
-        LORA,
-        "F.linear(dropped, self.lora_A) * self.scale",
-        "F.linear(dropped, self.lora_A)",
+        "tune_sa2va/model/lora_linear.py",
+        "scaled(seat_linear(dropped, self.lora_A), self.scale)",
+        "seat_linear(dropped, self.lora_A)",
         T_LORA,
     ),
     Mutant(LORA, "bound = 1 / math.sqrt(in_features)", "bound = 1 / in_features", T_LORA),
@@ -70,15 +71,15 @@ MUTANTS = (
     ),
     Mutant(
         LORA,
-        "        store.values.zero_()\n",
+        "        values.zero_()\n",
         "",
         ("tests/train/test_trial.py::test_a_loss_that_is_not_finite_fails_the_trial_and_spares_the_next",),
     ),
-    Mutant(LORA, "store.dropout.fill_(lora.dropout)", "store.dropout.fill_(0.0)", T_LORA),
-    Mutant(LORA, "self.parameters[reference].copy_(self._model.get_parameter(name))", "pass", T_LORA),
+    Mutant(LORA, "seat).fill_(lora.dropout)", "seat).fill_(0.0)", T_LORA),
+    Mutant(LORA, "self.parameters[name].copy_(initial)", "pass", T_LORA),
     # the layers
     Mutant(PROJECTION, "if keep is None else", "if keep is not None else", T_LAYERS),
-    Mutant(PROJECTION, "else torch.cat(matrices)) * scale", "else torch.cat(matrices))", T_LAYERS),
+    Mutant(PROJECTION, "dim=-2)), scale)", "dim=-2)), scale * 0 + 1)", T_LAYERS),
     Mutant(LAYERS, "is_causal=True", "is_causal=False", T_LAYERS),
     Mutant(LAYERS, "torch.cat((-high, low), dim=-1)", "torch.cat((high, low), dim=-1)", T_LAYERS),
     Mutant(LAYERS, "F.silu(gate) * up", "F.silu(up) * gate", T_LAYERS),

@@ -4,7 +4,7 @@ from tests.mutants.mutant import Mutant
 
 OPTIMIZER, SCHEDULE, LOSS = (f"tune_sa2va/train/{name}.py" for name in ("optimizer", "schedule", "loss"))
 MICRO_BATCHES = "tune_sa2va/lane/micro_batches.py"
-STEP, TRIAL, FEED = (f"tune_sa2va/train/{name}.py" for name in ("step", "trial", "feed"))
+STEP, TRIAL, EPOCH, FEED = (f"tune_sa2va/train/{name}.py" for name in ("step", "trial", "epoch", "feed"))
 LIVENESS, STATE, CHECKPOINT = (f"tune_sa2va/train/{name}.py" for name in ("liveness", "checkpoint_state", "checkpoint"))
 ENGINE, WORKBENCH, GRAPHS = (f"tune_sa2va/train/{name}.py" for name in ("engine", "workbench", "graphs"))
 
@@ -25,6 +25,7 @@ RATES = trial("test_the_learning_rate_goes_on_over_epochs_and_restarts")
 ORDER = trial("test_each_epoch_shows_every_image_once_in_an_order_of_its_seed")
 DROPOUT = trial("test_each_worker_draws_dropout_of_its_own")
 RESUMED = trial("test_resuming_gives_bit_for_bit_the_uninterrupted_numbers")
+TOGETHER = ("tests/train/test_seats.py::test_each_is_what_it_would_be_alone_whoever_comes_and_goes",)
 DEAD = trial("test_a_trial_that_trains_nothing_is_stopped_after_three_steps")
 LIVE = trial(
     "test_a_matrix_without_gradient_is_named_after_three_steps", "test_a_frozen_validation_is_a_warning_or_an_error"
@@ -42,17 +43,17 @@ MUTANTS = (
     Mutant(OPTIMIZER, "* clipped * clipped", "* gradient * gradient", T_OPTIMIZER),
     Mutant(OPTIMIZER, "norm.isfinite() & loss.isfinite()", "loss.isfinite()", T_OPTIMIZER),
     Mutant(OPTIMIZER, "norm.isfinite() & loss.isfinite()", "norm.isfinite()", T_OPTIMIZER),
-    Mutant(OPTIMIZER, "values.copy_(torch.where(is_finite, moved, values))", "values.copy_(moved)", T_OPTIMIZER),
+    Mutant(OPTIMIZER, "values.copy_(torch.where(steps_taken, moved, values))", "values.copy_(moved)", T_OPTIMIZER),
     Mutant(
         OPTIMIZER,
-        "exp_avg_sq.copy_(torch.where(is_finite, square, exp_avg_sq))",
+        "exp_avg_sq.copy_(torch.where(steps_taken, square, exp_avg_sq))",
         "exp_avg_sq.copy_(square)",
         T_OPTIMIZER,
     ),
-    Mutant(OPTIMIZER, "steps.copy_(torch.where(is_finite, new_steps, steps))", "steps.copy_(new_steps)", T_OPTIMIZER),
-    Mutant(
-        OPTIMIZER, "torch.where(is_finite | (failure[0] > 0), failure", "torch.where(is_finite, failure", T_OPTIMIZER
-    ),
+    Mutant(OPTIMIZER, "steps.add_(is_finite & is_on)", "steps.add_(is_on)", T_OPTIMIZER),
+    Mutant(OPTIMIZER, "is_finite | ~is_on | (failure[..., 0] > 0)", "is_finite | ~is_on", T_OPTIMIZER),
+    Mutant(OPTIMIZER, "steps_taken = (is_finite & is_on)", "steps_taken = is_finite", TOGETHER),
+    Mutant(OPTIMIZER, "1.0)\n    average.add_", "0.5)\n    average.add_", TOGETHER),
     Mutant(
         OPTIMIZER,
         "        self.gradients.zero_()\n        self._store.refresh()",
@@ -66,12 +67,12 @@ MUTANTS = (
         T_OPTIMIZER,
     ),
     Mutant(OPTIMIZER, "views[name].fill_(False)", "views[name].fill_(True)", T_OPTIMIZER),
-    Mutant(OPTIMIZER, "        self.decays.fill_(True)\n", "", T_OPTIMIZER),
-    Mutant(OPTIMIZER, "self.steps.fill_(steps)", "self.steps.fill_(steps - 1)", T_OPTIMIZER),
+    Mutant(OPTIMIZER, "        of(self.decays, seat).fill_(True)\n", "", T_OPTIMIZER),
+    Mutant(OPTIMIZER, ".fill_(steps)", ".fill_(steps - 1)", T_OPTIMIZER),
     Mutant(
         OPTIMIZER,
-        "self.gradients[start : start + len(joined)] += joined",
-        "self.gradients[start : start + len(joined)] = joined",
+        "self.gradients[..., start : start + joined.shape[-1]] += joined",
+        "self.gradients[..., start : start + joined.shape[-1]] = joined",
         T_OPTIMIZER,
     ),
     # the learning rate
@@ -108,10 +109,13 @@ MUTANTS = (
     ),
     Mutant(STEP, "parts.total + knobs.lm * lm_loss", "parts.total + lm_loss", NUMBERS),
     Mutant(STEP, 'reduction="none").mean(dim=1)', 'reduction="none").sum(dim=1)', NUMBERS),
-    Mutant(STEP, "self._share.fill_(1 / chunk_size)", "self._share.fill_(1 / len(batch.input_ids))", T_STEP),
-    Mutant(STEP, "self.optimizer.lr.fill_(lr)", "self.optimizer.lr.fill_(1.0)", T_STEP),
-    Mutant(STEP, "        if is_failed:\n", "        if is_failed > 1:\n", T_STEP),
-    Mutant(STEP, "losses.detach().sum(dim=0)", "losses.detach().mean(dim=0)", T_STEP),
+    Mutant(STEP, "_put(share, self._share)", "_put(1.0, self._share)", T_STEP),
+    Mutant(STEP, "_put(lr, self.optimizer.lr)", "_put(1.0, self.optimizer.lr)", T_STEP),
+    Mutant(STEP, "            if is_failed\n", "            if is_failed > 1\n", T_STEP),
+    Mutant(STEP, "(*self.store.lead, -1)).sum(dim=-2)", "(*self.store.lead, -1)).mean(dim=-2)", T_STEP),
+    Mutant(STEP, "torch.where(knobs.cldice > 0, parts.cldice, 0.0)", "parts.cldice", TOGETHER),
+    Mutant(STEP, "torch.where(knobs.lm > 0, lm_loss, 0.0)", "lm_loss", TOGETHER),
+    Mutant(STEP, "self.store.draws += is_shown", "pass", TOGETHER),
     Mutant(
         STEP,
         "on_canvas(batch, mask_logits(self._model, batch, hidden[:, 0]))",
@@ -129,22 +133,22 @@ MUTANTS = (
     Mutant(TRIAL, "generator=torch.Generator().manual_seed(seed)", "generator=torch.Generator()", ORDER),
     Mutant(TRIAL, "seed = train.seed * 100_003 + epoch", "seed = epoch", ORDER),
     Mutant(TRIAL, "seed = train.seed * 100_003 + epoch", "seed = train.seed * 100_003", ORDER),
-    Mutant(TRIAL, "* 1_009 + self._rank)", "* 1_009)", DROPOUT),
-    Mutant(TRIAL, "torch.manual_seed((seed * 1_009", "torch.manual_seed((epoch * 1_009", DROPOUT),
-    Mutant(TRIAL, "        self.adapters.train(True)\n", "", DROPOUT),
-    Mutant(TRIAL, "step = self._progress.step + number", "step = number", RATES),
-    Mutant(TRIAL, "len(chunks) * train.epochs", "len(chunks)", RATES),
-    Mutant(TRIAL, "step=self._progress.step + num_steps", "step=num_steps", RATES),
+    Mutant(TRIAL, "* 1_009 + self.rank)", "* 1_009)", DROPOUT),
+    Mutant(TRIAL, "own = (seed * 1_009", "own = (epoch * 1_009", DROPOUT),
+    Mutant(
+        EPOCH, "is_dropping = any(trial.adapters.drops for", "is_dropping = all(not trial.adapters.drops for", DROPOUT
+    ),
+    Mutant(TRIAL, "learning_rate(first + number,", "learning_rate(number,", RATES),
+    Mutant(TRIAL, "num_steps * self.config.train.epochs", "num_steps", RATES),
+    Mutant(TRIAL, "step=before.step + trained.num_steps", "step=trained.num_steps", RATES),
     Mutant(
         TRIAL,
-        "                self._stepper.store.refresh()\n",
+        "                self.stepper.store.refresh()\n",
         "",
         survives="In fp32 modules compute with the values themselves; a bf16 base is for GPUs. test_optimizer.py has "
         "the same call after a step.",
     ),
-    Mutant(
-        TRIAL, "float(self._stepper.optimizer.norm_sum) / num_steps", "float(self._stepper.optimizer.norm_sum)", NUMBERS
-    ),
+    Mutant(EPOCH, "norms[seat] / num,", "norms[seat],", NUMBERS),
     Mutant(
         TRIAL,
         "(losses / len(self._train))",
@@ -154,19 +158,19 @@ MUTANTS = (
     Mutant(TRIAL, "val_iou=scores.iou", "val_iou=scores.dice", NUMBERS),
     Mutant(TRIAL, "val_recall=scores.recall", "val_recall=scores.precision", NUMBERS),
     Mutant(TRIAL, "train_dice=mean_scores(to_counts(train_counts)).dice", "train_dice=scores.dice", NUMBERS),
-    Mutant(TRIAL, "found[: len(fed.indices)]", "found[-len(fed.indices) :]", NUMBERS),
+    Mutant(EPOCH, "counted[:, : len(fed.indices)]", "counted[:, -len(fed.indices) :]", NUMBERS),
     Mutant(TRIAL, "if self._progress.step == 0:", "if self._progress.step > 0:", DEAD),
-    Mutant(TRIAL, "            self._liveness.after_step(step)\n", "            pass\n", DEAD),
+    Mutant(TRIAL, "            self._liveness.after_step(self._progress.step + number)\n", "            pass\n", DEAD),
     Mutant(
-        TRIAL,
-        "            if number == 0 and train.full_modules:\n",
+        EPOCH,
+        "            if number == 0 and alike.full_modules:\n",
         "            if number < 0:\n",
         trial("test_weight_decay_leaves_alone_what_no_loss_reaches"),
     ),
     Mutant(
         TRIAL,
-        "        self.adapters.detach()\n",
-        "        pass\n",
+        "            self.adapters.detach()\n",
+        "            pass\n",
         trial("test_training_lowers_the_loss_and_leaves_the_base_untouched"),
     ),
     # batches
@@ -175,8 +179,8 @@ MUTANTS = (
     Mutant(FEED, "        for shape, group in open_groups.items():\n            yield shape, *group\n", "", T_FEED),
     Mutant(
         FEED,
-        "self._to_device(indices[part], shape, examples[part])",
-        "self._to_device(indices[part], shape, examples[: len(indices[part])])",
+        "_Piece(shape, indices[part], examples[part])",
+        "_Piece(shape, indices[part], examples[: len(indices[part])])",
         T_FEED,
     ),
     # proof that training trains
@@ -194,7 +198,7 @@ MUTANTS = (
     Mutant(STATE, "sha256(folder / name) != wanted", "not (folder / name).exists()", T_STATE),
     Mutant(
         CHECKPOINT,
-        "optimizer.load_moments(moments, config.lora.r, config.encoder.r, steps=progress.step)",
+        "optimizer.load_moments(moments, config.lora.r, config.encoder.r, steps=progress.step, seat=seat)",
         "pass",
         RESUMED,
     ),

@@ -7,7 +7,7 @@ import torch
 
 from tune_sa2va.evaluate.batch import Collator
 from tune_sa2va.evaluate.predict import Example
-from tune_sa2va.train.feed import Feed
+from tune_sa2va.train.feed import Feed, Turn
 from tune_sa2va.train.workbench import Workbench
 
 SIZES = (96, 60, 96, 96, 60, 96, 60)
@@ -67,3 +67,28 @@ def test_batches_of_validation_are_always_whole(feed: Feed, images: Images) -> N
         assert shown(fed.batch.truth) == filled
         assert {SIZES[index] for index in fed.indices} == {fed.shape.height}
     assert sorted(len(fed.indices) for fed in batches) == [1, 3, 3]
+
+
+def test_each_seat_shows_its_own_images_and_says_where_it_has_none(feed: Feed, images: Images) -> None:
+    """Images 1, 4 and 6 have another shape, the second seat has a step less, and the third seat is empty."""
+    turns = [Turn(images, [[0], [1]], [1, 4]), Turn(images, [[2]], [2]), None]
+    first, second = feed.steps(turns, batch_size=1)
+    (both,) = first
+    assert shown(both.batch.truth)[:2] == [0, 2] and both.shown == (True, True, False)
+    assert both.share is not None and both.share.tolist() == [1.0, 0.5, 0.0]
+    (alone,) = second
+    assert shown(alone.batch.truth) == [1, 1, 1] and alone.shown == (True, False, False)
+    assert alone.share is not None and alone.share.tolist() == [0.25, 0.0, 0.0]
+
+
+def test_images_of_other_shapes_go_in_batches_of_their_own(feed: Feed, images: Images) -> None:
+    (step,) = feed.steps([Turn(images, [[0, 1, 2]], [3]), Turn(images, [[4, 3, 6]], [3])], batch_size=2)
+    found = [(shown(fed.batch.truth), fed.shown) for fed in step]
+    for fed in step:
+        assert len({SIZES[index] for index in shown(fed.batch.truth)}) == 1
+    own = [[index for rows, has in found if has[seat] for index in _rows(rows, seat)] for seat in (0, 1)]
+    assert [sorted(indices) for indices in own] == [[0, 1, 2], [3, 4, 6]]
+
+
+def _rows(rows: list[int], seat: int) -> list[int]:
+    return rows[: len(rows) // 2] if seat == 0 else rows[len(rows) // 2 :]

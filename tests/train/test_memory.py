@@ -100,7 +100,7 @@ def real_step(tiny: Sa2VA, layers: FusedLayers, config: TrialConfig, *, checkpoi
 def profiled_peak(stepper: Stepper, batch: Batch, shape: Shape) -> int:
     """The peak of the running sum of the allocator's own events, allocations and releases."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
-        stepper.accumulate(batch, shape, chunk_size=1)
+        stepper.accumulate(batch, shape, share=1.0)
         stepper.update(lr=1e-4)
     events = [event for event in found.profiler.kineto_results.events() if event.name() == "[memory]"]
     live = peak = 0

@@ -46,7 +46,7 @@ def added(stepper: Stepper, collator: Collator, *batches: list[Example]) -> tupl
     counts = []
     for batch in batches:
         shape = collator.shape(batch[0], with_answer=True)
-        counts.append(stepper.accumulate(collator.collate(batch, shape), shape, chunk_size=2).clone())
+        counts.append(stepper.accumulate(collator.collate(batch, shape), shape, share=1 / 2).clone())
     return stepper.optimizer.gradients.clone(), stepper.losses.clone(), torch.cat(counts)
 
 

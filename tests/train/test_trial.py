@@ -5,6 +5,7 @@ import json
 import math
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,11 +21,13 @@ from tune_sa2va.errors import CheckpointError, DeadGradientError, NonFiniteError
 from tune_sa2va.evaluate.examples import Examples
 from tune_sa2va.evaluate.metrics import count, mean_scores
 from tune_sa2va.evaluate.predict import Example, predict
-from tune_sa2va.model.adapter_store import AdapterStore
+from tune_sa2va.train.checkpoint_state import Progress
+from tune_sa2va.train.folded_trial import FoldedTrial
 from tune_sa2va.train.liveness import Liveness, frozen_validation
 from tune_sa2va.train.loss import combo_loss
 from tune_sa2va.train.optimizer import FlatAdamW
 from tune_sa2va.train.records import EpochRecord
+from tune_sa2va.train.trial import Trial
 from tune_sa2va.train.workbench import Workbench
 
 CLOCK = {"it_per_s", "seconds", "train_seconds", "val_seconds"}
@@ -102,7 +105,7 @@ def test_the_average_of_the_weights_is_scored_and_saved(bench: Workbench, tmp_pa
     plain, averaged = config(train__epochs=1), config(train__epochs=1, train__ema=0.5)
     without = run(bench, plain)[0]
     trial = bench.trial(averaged)
-    optimizer, values = trial._stepper.optimizer, trial._stepper.store.values
+    optimizer, values = trial.stepper.optimizer, trial.stepper.store.values
     by_hand, step = values.clone(), optimizer.step
 
     def step_and_average() -> None:
@@ -119,7 +122,7 @@ def test_the_average_of_the_weights_is_scored_and_saved(bench: Workbench, tmp_pa
     trial.close()
     assert (record.train_loss, record.grad_norm) == (without.train_loss, without.grad_norm)
     saved = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
-    wanted = trial._stepper.store.views(by_hand, 4)
+    wanted = trial.stepper.store.views(by_hand, 4)
     assert all(torch.allclose(saved[name], value, rtol=1e-5, atol=1e-7) for name, value in wanted.items())
 
 
@@ -296,6 +299,13 @@ class Noting:
         return self._examples.on_cpu(0)
 
 
+def begin(trial: Trial | FoldedTrial, epoch: int) -> None:
+    """Trains an epoch, as if those before it were done."""
+    assert isinstance(trial, Trial)
+    trial._progress = Progress(epoch=epoch - 1, step=0, val_dice=None)
+    next(trial.epochs())
+
+
 def order_of(bench: Workbench, *, seed: int, epoch: int) -> list[int]:
     noting = Noting(bench.train)
     part = dataclasses.replace(bench.parts[0], train=noting)
@@ -304,7 +314,7 @@ def order_of(bench: Workbench, *, seed: int, epoch: int) -> list[int]:
         closing(dataclasses.replace(bench, parts=(part,)).trial(whole)) as trial,
         pytest.raises(EnoughSeenError),
     ):
-        trial._train_epoch(epoch)
+        begin(trial, epoch)
     return noting.order
 
 
@@ -318,20 +328,21 @@ def test_each_epoch_shows_every_image_once_in_an_order_of_its_seed(bench: Workbe
 def test_each_worker_draws_dropout_of_its_own(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first dropout mask of each worker, seed and epoch: reproducible, and no two are equal."""
     drawn: list[torch.Tensor] = []
-    keep = AdapterStore.keep
+    layers = bench.engine.layers
+    keep = layers._keep
 
-    def noted(self: AdapterStore, x: torch.Tensor) -> torch.Tensor:
-        drawn.append(keep(self, x))
+    def noted(*args: Any) -> torch.Tensor:
+        drawn.append(keep(*args))
         raise EnoughSeenError
 
     def draw(rank: int, seed: int, epoch: int) -> torch.Tensor:
         worker = dataclasses.replace(bench, rank=rank, world_size=2)
         settings = config(lora__dropout=0.5, train__seed=seed)
         with closing(worker.trial(settings)) as trial, pytest.raises(EnoughSeenError):
-            trial._train_epoch(epoch)
+            begin(trial, epoch)
         return drawn[-1]
 
-    monkeypatch.setattr(AdapterStore, "keep", noted)
+    monkeypatch.setattr(layers, "_keep", noted)
     masks = [draw(rank, seed, epoch) for rank in (0, 1) for seed in (0, 1) for epoch in (1, 2)]
     assert len({tuple(mask.flatten().tolist()) for mask in masks}) == len(masks)
     assert torch.equal(draw(1, 1, 2), masks[-1])

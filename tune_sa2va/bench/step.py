@@ -180,7 +180,7 @@ def parts(bench: Bench, case: Case) -> dict[str, float]:
         forward = timed("llm", llm)
     both = timed("llm and back", llm_and_back)
     batch, shape = with_pixels.batch, with_pixels.shape
-    whole = median_ms(lambda: stepper.accumulate(batch, shape, chunk_size=1), bench.device, repeats=20)
+    whole = median_ms(lambda: stepper.accumulate(batch, shape, share=1.0), bench.device, repeats=20)
     update = median_ms(lambda: stepper.update(0.0), bench.device, repeats=20)
     adapters.detach()
     engine.forget()
@@ -224,7 +224,7 @@ def _curve(bench: Bench, case: Case, steps: int, *, eager: bool) -> list[float]:
     losses = []
     for (fed,) in engine.feed(with_answer=False).chunks(source, [[number] for number in range(steps)], batch_size=1):
         stepper.losses.zero_()
-        stepper.accumulate(fed.batch, fed.shape, chunk_size=1)
+        stepper.accumulate(fed.batch, fed.shape, share=1.0)
         losses.append(stepper.losses[0].clone())
         stepper.update(case.config.optimizer.lr)
     stepper.check()

@@ -76,6 +76,12 @@ class Batch(NamedTuple):
         for mine, new in zip(self, other, strict=True):
             mine.copy_(new, non_blocking=True)
 
+    def repeated(self, times: int) -> "Batch":
+        """The same images so many times, one after another: each seat's copy of them."""
+        if times == 1:
+            return self
+        return Batch(*(tensor.repeat(times, *[1] * (tensor.ndim - 1)) for tensor in self))
+
     def valid(self) -> Bool[Tensor, "B H W"]:
         """True where the canvas shows the image: rows of a resize matrix sum to 1 there, and to 0 beyond."""
         return (self.to_height.sum(-1) > 0.5)[:, :, None] & (self.to_width.sum(-1) > 0.5)[:, None, :]

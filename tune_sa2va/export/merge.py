@@ -16,9 +16,9 @@ from torch import Tensor
 
 from tune_sa2va.errors import CheckpointError
 from tune_sa2va.model.adapter import AdapterFile, read_adapter
+from tune_sa2va.model.attachment import PEFT_PREFIX
 from tune_sa2va.model.checkpoint import outline_of
 from tune_sa2va.model.locate import tokenizer_folder
-from tune_sa2va.model.lora import PEFT_PREFIX
 
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"

@@ -25,9 +25,10 @@ from torch import Tensor
 
 from tune_sa2va.config import NO_ENCODER, EncoderSettings, FullModule, LoraSettings
 from tune_sa2va.errors import CheckpointError
+from tune_sa2va.model.attachment import PEFT_PREFIX
 from tune_sa2va.model.dims import Sam2Dims
 from tune_sa2va.model.keymap import source_of
-from tune_sa2va.model.lora import PEFT_PREFIX, TrialAdapters, initial_a, scale_of
+from tune_sa2va.model.lora import TrialAdapters, initial_a, scale_of
 from tune_sa2va.model.sa2va import Sa2VA
 from tune_sa2va.model.targets import (
     NATIVE_FULL_MODULES,

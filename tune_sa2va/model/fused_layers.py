@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from tune_sa2va.model.adapter_store import AdapterStore
+from tune_sa2va.model.dropout import keep_mask
 from tune_sa2va.model.families import Family
 from tune_sa2va.model.families.qwen_vl import VisualContext, add_to_image, positions
 from tune_sa2va.model.fp8 import Fp8Weight, fp8_of, groups_of
@@ -26,6 +27,8 @@ from tune_sa2va.model.projection import Projection, adapted, project
 from tune_sa2va.model.sa2va import Sa2VA
 
 _MOST_VARIANTS = 64
+_FIRST_PLACE = 2**16
+"""Number of the first place where dropout is applied here; those below belong to `LoraLinear`s."""
 
 
 class AttentionWeights(NamedTuple):
@@ -122,6 +125,11 @@ class FusedLayers:
             torch._dynamo.config.recompile_limit = _MOST_VARIANTS
         self._attend: Callable[..., Tensor] = torch.compile(attend) if compiled else attend
         self._feed_forward: Callable[..., Tensor] = torch.compile(feed_forward) if compiled else feed_forward
+        self._keep: Callable[..., Tensor] = torch.compile(keep_mask) if compiled else keep_mask
+        # As tensors, so that the mask's function is compiled once for all places.
+        self._places = torch.arange(_FIRST_PLACE, _FIRST_PLACE + 4 * len(self._text.layers)).to(
+            model.no_mem_embed.device
+        )
 
     def hidden_rows(
         self,
@@ -134,7 +142,8 @@ class FusedLayers:
     ) -> Float[Tensor, "B R D"]:
         """The rows of `Sa2VA.hidden_states` at the positions `rows`. Pad on the right.
 
-        store: that of the attached adapters; None without adapters. context: see `Sa2VA.hidden_states`.
+        store: that of the attached adapters, with the images ordered by seat; None without adapters.
+        context: see `Sa2VA.hidden_states`.
         checkpointed: keep only each layer's input for the backward pass, and compute the rest again there.
         """
         cos, sin = self._cos_sin(embeds.shape[1], context)
@@ -162,8 +171,8 @@ class FusedLayers:
 
             num_rows = rows.shape[1] if is_last else x.shape[1]
             drops = (
-                _drop(store, x, x.shape[1], attention.qkv, attention.out, probability),
-                _drop(store, x, num_rows, mlp.gate_up, mlp.down, probability),
+                self._drop(store, 4 * number, (len(x), x.shape[1]), attention.qkv, attention.out, probability),
+                self._drop(store, 4 * number + 2, (len(x), num_rows), mlp.gate_up, mlp.down, probability),
             )
             if checkpointed and torch.is_grad_enabled():
                 # Masks are drawn outside, so nothing random is repeated: a capture could not restore a generator state.
@@ -233,15 +242,24 @@ class FusedLayers:
         weight, bias = self._merged.get(id(bases[0]), (bases[0].weight, bases[0].bias))
         return Projection(weight, bias, tuple(base.out_features for base in bases), adapters)
 
+    def _drop(
+        self,
+        store: AdapterStore | None,
+        place: int,
+        size: tuple[int, int],
+        first: Projection,
+        second: Projection,
+        probability: Tensor,
+    ) -> Drop:
+        """Dropout masks for the inputs of two projections; None for one without adapters, or if dropout is off.
 
-def _drop(
-    store: AdapterStore | None, x: Tensor, length: int, first: Projection, second: Projection, probability: Tensor
-) -> Drop:
-    """Dropout masks for the inputs of two projections; None for one without adapters, or if dropout is off."""
+        place: number of the first projection, from 0. size: of the inputs, without their width.
+        """
 
-    def mask(projection: Projection) -> Tensor | None:
-        if store is None or not store.is_dropping or not any(projection.adapters):
-            return None
-        return store.keep(x.new_empty(x.shape[0], length, projection.weight.shape[1]))
+        def mask(projection: Projection, place: int) -> Tensor | None:
+            if store is None or not store.is_dropping or not any(projection.adapters):
+                return None
+            shape = (*size, projection.weight.shape[1])
+            return self._keep(shape, self._places[place], store.seeds, store.draws, probability)
 
-    return Drop(mask(first), mask(second), probability)
+        return Drop(mask(first, place), mask(second, place + 1), probability)

@@ -8,13 +8,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tune_sa2va.model.fp8 import Fp8Weight, fp8_linear
-from tune_sa2va.model.lora import LoraLinear
+from tune_sa2va.model.lora_linear import LoraLinear
+from tune_sa2va.model.seats import per_image, scaled, seat_linear
 
 
 class Projection(NamedTuple):
     """Linear modules with the same input, as one matrix.
 
-    widths: number of rows of each module. adapters: (A, B) of each; None for a module without an adapter.
+    widths: number of rows of each module. adapters: (A, B) of each, by seat if there are several; None for a module
+        without an adapter.
     """
 
     weight: Float[Tensor, "out in"] | Fp8Weight
@@ -26,8 +28,9 @@ class Projection(NamedTuple):
 def project(projection: Projection, x: Tensor, scale: Tensor, keep: Tensor | None, probability: Tensor) -> list[Tensor]:
     """Each module's output for `x`.
 
-    scale: of the adapters. keep: dropout mask of `x` that the adapters share, True to keep; None for no dropout.
-    probability: of dropping, with which `keep` was drawn.
+    scale: of the adapters, by seat. keep: dropout mask of `x` that the adapters share, True to keep; None for no
+        dropout.
+    probability: of dropping, by seat, with which `keep` was drawn.
     """
     if isinstance(projection.weight, Fp8Weight):
         whole = fp8_linear(x, projection.weight, projection.bias)
@@ -37,12 +40,12 @@ def project(projection: Projection, x: Tensor, scale: Tensor, keep: Tensor | Non
     matrices = [pair[0] for pair in projection.adapters if pair is not None]
     if not matrices:
         return outputs
-    dropped = x if keep is None else x * keep / (1 - probability).to(x.dtype)
-    reduced = F.linear(dropped, matrices[0] if len(matrices) == 1 else torch.cat(matrices)) * scale
-    parts = iter(reduced.split([matrix.shape[0] for matrix in matrices], dim=-1))
+    dropped = x if keep is None else x * keep / per_image((1 - probability).to(x.dtype), x)
+    reduced = scaled(seat_linear(dropped, matrices[0] if len(matrices) == 1 else torch.cat(matrices, dim=-2)), scale)
+    parts = iter(reduced.split([matrix.shape[-2] for matrix in matrices], dim=-1))
     for index, pair in enumerate(projection.adapters):
         if pair is not None:
-            outputs[index] = outputs[index] + F.linear(next(parts), pair[1])
+            outputs[index] = outputs[index] + seat_linear(next(parts), pair[1])
     return outputs
 
 

@@ -54,16 +54,18 @@ class CheckpointWriter:
         parameters: Mapping[str, Tensor],
         optimizer: FlatAdamW,
         progress: Progress,
+        *,
+        seat: int = 0,
     ) -> None:
         """Writes everything that the trial needs to continue into `folder`; after its last epoch, only the adapter.
 
-        parameters: the trained tensors by their names in the adapter file.
+        parameters: the trained tensors by their names in the adapter file. seat: the trial's; the files do not tell it.
 
         Raises:
             OSError: the disk is full, or cannot be written.
         """
         goes_on = progress.epoch < config.train.epochs
-        moments = optimizer.moments(config.lora.r, config.encoder.r) if goes_on else {}
+        moments = optimizer.moments(config.lora.r, config.encoder.r, seat=seat) if goes_on else {}
         copies = self._to_host({**parameters, **moments})
 
         def write_adapter() -> str:
@@ -135,9 +137,10 @@ def read_folds(folder: Path, config: TrialConfig, *, folds: int) -> Progress:
 
 
 def load_checkpoint(
-    folder: Path, config: TrialConfig, parameters: Mapping[str, Tensor], optimizer: FlatAdamW
+    folder: Path, config: TrialConfig, parameters: Mapping[str, Tensor], optimizer: FlatAdamW, *, seat: int = 0
 ) -> Progress:
-    """Restores parameters and optimizer as `CheckpointWriter` saved them. Refresh the adapter store afterwards.
+    """Restores parameters and optimizer as `CheckpointWriter` saved them, in any seat. Refresh the adapter store
+    afterwards.
 
     Raises:
         CheckpointError: the folder is incomplete or damaged, or belongs to another configuration.
@@ -149,7 +152,7 @@ def load_checkpoint(
             parameter.copy_(adapter[name])
     if progress.epoch < config.train.epochs:
         moments = load_file(folder / OPTIMIZER_FILE)
-        optimizer.load_moments(moments, config.lora.r, config.encoder.r, steps=progress.step)
+        optimizer.load_moments(moments, config.lora.r, config.encoder.r, steps=progress.step, seat=seat)
     return progress
 
 

@@ -8,7 +8,7 @@ import torch
 from tune_sa2va.config import TrialConfig
 from tune_sa2va.evaluate.batch import Collator
 from tune_sa2va.model.fused_layers import FusedLayers
-from tune_sa2va.model.lora import make_store
+from tune_sa2va.model.lora import TrialAdapters, make_store
 from tune_sa2va.model.sa2va import Sa2VA
 from tune_sa2va.model.towers import Towers
 from tune_sa2va.train.checkpoint import CheckpointWriter
@@ -24,7 +24,10 @@ _GPU_VALIDATION_BATCH = 8
 
 
 class Engine:
-    """One base model, ready for one trial at a time."""
+    """One base model, ready for as many trials at a time as it has seats.
+
+    Trials can sit together if they differ in nothing but numbers on the device; see `has_seat`.
+    """
 
     def __init__(
         self,
@@ -35,6 +38,7 @@ class Engine:
         world_size: int = 1,
         eager: bool = False,
         max_encoder_rank: int | None = None,
+        seats: int = 1,
     ) -> None:
         """max_rank, any_dropout, max_encoder_rank: see `LaneSettings`.
 
@@ -55,8 +59,12 @@ class Engine:
         self.checkpointed = False
         """Whether activations are computed again in the backward pass in place of being kept."""
         self.validation_batch = _GPU_VALIDATION_BATCH if on_gpu else 1
+        self.seats = seats
+        """Most trials that can sit here at a time. May be changed while none does."""
         self._key: Hashable = None
         self._stepper: Stepper | None = None
+        self._sitting: list[TrialAdapters] = []
+        self._together: Hashable = None
 
     def stepper(self, config: TrialConfig) -> Stepper:
         """Storage and graphs for a trial of `config`: those of the previous trial, if modules and ranks allow it.
@@ -64,22 +72,48 @@ class Engine:
         Raises:
             UserError: `lora.target_modules` or `encoder` names what cannot be trained.
         """
-        rank = max(config.lora.r, self._max_rank or 0)
-        drops = self._any_dropout or config.lora.dropout > 0
-        encoder = config.encoder
-        encoder_rank = max(encoder.r, self._max_encoder_rank or 0) if encoder.any_targets else 0
-        inside = (encoder.sam2, encoder.vision, encoder_rank)
-        key = (config.lora.target_modules, config.train.full_modules, rank, drops, inside)
+        key = self._key_of(config)
         if self._stepper is None or key != self._key:
+            assert not self._seated(), "a trial that needs other graphs waits until all seats are empty"
             self.forget()
+            encoder = config.encoder
             store = make_store(
-                self.model, config.lora, config.train.full_modules, rank=rank, drops=drops,
-                encoder=encoder, encoder_rank=encoder_rank,
+                self.model, config.lora, config.train.full_modules, rank=self._rank(config), drops=self._drops(config),
+                encoder=encoder, encoder_rank=self._encoder_rank(config), seats=self._seats(config),
             )  # fmt: skip
             self._stepper = Stepper(self.model, self.layers, store, world_size=self._world_size, towers=self.towers)
             self._key = key
         self._stepper.checkpointed = self.checkpointed
         return self._stepper
+
+    def has_seat(self, config: TrialConfig) -> bool:
+        """Whether a trial of `config` can begin now. If not, it waits until those that sit here leave.
+
+        Trials sit together if they train the same modules with steps of as many images. A trial that runs an image
+        encoder in its steps sits alone.
+        """
+        seated = self._seated()
+        if not seated:
+            return True
+        fits = self._key_of(config) == self._key and _images(config) == self._together
+        return fits and len(seated) < self._seats(config)
+
+    def sit(self, config: TrialConfig) -> TrialAdapters:
+        """Attaches new adapters in a free seat; `detach` frees it. Call it if `has_seat`.
+
+        Raises:
+            UserError: `lora.target_modules` or `encoder` names what cannot be trained.
+        """
+        assert self.has_seat(config), "the seats are taken, or by trials of another kind"
+        stepper, seated = self.stepper(config), self._seated()
+        taken = {adapters.seat for adapters in seated}
+        free = next(seat for seat in range(stepper.store.seats) if seat not in taken)
+        adapters = TrialAdapters(
+            self.model, config.lora, config.train.full_modules, seed=config.train.seed, store=stepper.store,
+            encoder=config.encoder, seat=free, beside=seated[0] if seated else None,
+        )  # fmt: skip
+        self._sitting, self._together = [*seated, adapters], _images(config)
+        return adapters
 
     def feed(self, *, with_answer: bool) -> Feed:
         """Makes batches for this model. with_answer: whether the tokens of the answer are scored, too."""
@@ -90,3 +124,30 @@ class Engine:
         self._stepper, self._key = None, None
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+
+    def _seated(self) -> list[TrialAdapters]:
+        return [adapters for adapters in self._sitting if adapters.is_attached]
+
+    def _key_of(self, config: TrialConfig) -> Hashable:
+        """What storage and graphs are made for."""
+        encoder = config.encoder
+        inside = (encoder.sam2, encoder.vision, self._encoder_rank(config))
+        ranks = (self._rank(config), self._drops(config), self._seats(config))
+        return config.lora.target_modules, config.train.full_modules, ranks, inside
+
+    def _rank(self, config: TrialConfig) -> int:
+        return max(config.lora.r, self._max_rank or 0)
+
+    def _encoder_rank(self, config: TrialConfig) -> int:
+        return max(config.encoder.r, self._max_encoder_rank or 0) if config.encoder.any_targets else 0
+
+    def _drops(self, config: TrialConfig) -> bool:
+        return self._any_dropout or config.lora.dropout > 0
+
+    def _seats(self, config: TrialConfig) -> int:
+        """Seats of the storage. A trial that runs an encoder has an own augmentation of pixels, so it sits alone."""
+        return 1 if config.runs_sam2 or config.runs_vision else self.seats
+
+
+def _images(config: TrialConfig) -> tuple[int, int]:
+    return config.train.micro_batch_size, config.train.accumulation_steps

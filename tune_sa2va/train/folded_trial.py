@@ -13,11 +13,13 @@ from pathlib import Path
 from torch import Tensor
 
 from tune_sa2va.config import TrialConfig
+from tune_sa2va.errors import TrialFailure
 from tune_sa2va.evaluate.examples import Examples, SomeExamples
 from tune_sa2va.evaluate.metrics import Counts, Scores, mean_scores
 from tune_sa2va.train.checkpoint import fold_folder, read_folds, write_folds
 from tune_sa2va.train.checkpoint_state import Progress
 from tune_sa2va.train.engine import Engine
+from tune_sa2va.train.epoch import run_epoch
 from tune_sa2va.train.records import EpochRecord
 from tune_sa2va.train.trial import Trial
 
@@ -33,11 +35,9 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class _Fold:
-    """One training: its trial, the iterator of its epochs, and a copy of its state for when another fold is in the
-    store."""
+    """One training: its trial, and a copy of its state for when another fold is in the store."""
 
     trial: Trial
-    epochs: Iterator[EpochRecord]
     state: tuple[Tensor, ...]
 
 
@@ -67,7 +67,6 @@ class FoldedTrial:
         """Pixel counts of each scored image in the current or last epoch; None until its fold is done."""
         self._engine, self._parts = engine, tuple(parts)
         self._rank, self._world_size = rank, world_size
-        self._stepper = engine.stepper(config)
         self._folds: list[_Fold] = []
         self._records: list[EpochRecord] = []
         """Records of the folds done in the current epoch."""
@@ -76,7 +75,7 @@ class FoldedTrial:
             self._progress = read_folds(resume_from, config, folds=len(parts))
         try:
             self._begin(0, resume_from)
-            self._fresh = _copied(self._stepper.state) if resume_from is None else ()
+            self._fresh = _copied(self._state) if resume_from is None else ()
             for number in range(1, len(parts) if resume_from is not None else 1):
                 self._begin(number, resume_from)
         except BaseException:
@@ -90,11 +89,39 @@ class FoldedTrial:
             TrialFailure: in some fold a loss or gradient is not finite, or the weights do not change.
         """
         while self._progress.epoch < self.config.train.epochs:
+            (outcome,) = run_epoch([self.prepared()])
+            if isinstance(outcome, TrialFailure):
+                raise outcome
+            yield self.settled(outcome)
+
+    def prepared(self) -> Trial:
+        """The fold whose epoch is next, with its state in the store.
+
+        A new trial begins each fold only when its turn comes: a fold keeps copies of its initial weights until it is
+        known that training changes them.
+        """
+        if len(self._records) == len(self._parts):
             self._records.clear()
             self.val_counts = [None] * len(self.val_counts)
-            for number in range(len(self._parts)):
-                self._run(number)
-                yield self.record() if number + 1 == len(self._parts) else None
+        number = len(self._records)
+        if number == len(self._folds):
+            _copy(self._fresh, self._state)
+            self._begin(number, None)
+        else:
+            self._enter(number)
+        return self._folds[number].trial
+
+    def settled(self, record: EpochRecord) -> EpochRecord | None:
+        """Takes the epoch of the fold that was `prepared`. Returns the epoch's record if it was its last fold."""
+        number = len(self._records)
+        fold = self._folds[number]
+        self._records.append(record)
+        _copy(self._state, fold.state)
+        for place, counts in zip(self._parts[number].places, fold.trial.val_counts, strict=True):
+            self.val_counts[place] = counts
+        if len(self._folds) == len(self._parts):
+            self._fresh = ()
+        return self.record() if number + 1 == len(self._parts) else None
 
     def record(self) -> EpochRecord:
         """The record of the current epoch over the folds done so far. If folds are left, the trial must end with it."""
@@ -123,24 +150,11 @@ class FoldedTrial:
         if self._folds:
             self._folds[0].trial.close()
 
-    def _run(self, number: int) -> None:
-        """Runs the current epoch in fold `number`.
-
-        A new trial begins each fold only when its turn comes: a fold keeps copies of its initial weights until it is
-        known that training changes them.
-        """
-        if number == len(self._folds):
-            _copy(self._fresh, self._stepper.state)
-            self._begin(number, None)
-        else:
-            self._enter(number)
-        fold = self._folds[number]
-        self._records.append(next(fold.epochs))
-        _copy(self._stepper.state, fold.state)
-        for place, counts in zip(self._parts[number].places, fold.trial.val_counts, strict=True):
-            self.val_counts[place] = counts
-        if len(self._folds) == len(self._parts):
-            self._fresh = ()
+    @property
+    def _state(self) -> tuple[Tensor, ...]:
+        """The tensors of this trial's seat, which hold the state of one fold at a time."""
+        trial = self._folds[0].trial
+        return trial.stepper.state(trial.seat)
 
     def _begin(self, number: int, resume_from: Path | None) -> None:
         """Begins a fold's training, from the values in the store or from its checkpoint."""
@@ -150,13 +164,13 @@ class FoldedTrial:
             rank=self._rank, world_size=self._world_size, fold=number,
             adapters=self._folds[0].trial.adapters if self._folds else None,
         )  # fmt: skip
-        self._stepper.store.refresh()
-        self._folds.append(_Fold(trial, trial.epochs(), _copied(self._stepper.state)))
+        trial.stepper.store.refresh()
+        self._folds.append(_Fold(trial, _copied(trial.stepper.state(trial.seat))))
 
     def _enter(self, number: int) -> None:
         """Copies a fold's state into the store."""
-        _copy(self._folds[number].state, self._stepper.state)
-        self._stepper.store.refresh()
+        _copy(self._folds[number].state, self._state)
+        self._folds[number].trial.stepper.store.refresh()
 
 
 def _copied(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -18,7 +18,8 @@ _LEAST = 1e-6
 
 
 class LossWeights(Protocol):
-    """The numbers of `LossSettings`: plain ones, or 0-dim tensors whose values may change between replays of a graph.
+    """The numbers of `LossSettings`: plain ones, or tensors whose values may change between replays of a graph. These
+    are 0-dim, or have a number for each image.
 
     cldice, focal_tversky: if None or a plain 0, their part is not computed.
     """
@@ -110,6 +111,7 @@ def focal_loss(
     alpha_t is alpha on vessel pixels and 1 - alpha on the rest, so alpha balances the classes. (Some implementations
     multiply both by alpha, which balances nothing.)
     """
+    alpha, gamma = _per_pixel(alpha), _per_pixel(gamma)
     log_p = F.logsigmoid(mask_logits)
     log_not_p = F.logsigmoid(-mask_logits)
     # (1 - p_t)^gamma as exp(gamma log(1 - p_t)): a power of 0 would have no finite gradient for gamma < 1.
@@ -207,6 +209,11 @@ def _on_planes(function: Callable[..., Tensor], image: Tensor, **options: Any) -
     """Applies a function of (N, C, H, W) to an image with any leading dimensions."""
     found: Tensor = function(image.reshape(1, -1, *image.shape[-2:]), **options)
     return found.view(image.shape)
+
+
+def _per_pixel(number: float | Tensor) -> float | Tensor:
+    """A number of each image as a factor of its pixels."""
+    return number[..., None, None] if isinstance(number, Tensor) and number.ndim else number
 
 
 def _is_on(weight: float | Tensor | None) -> TypeGuard[float | Tensor]:

@@ -147,7 +147,7 @@ def estimate_memory(
             towers = _PartitionedTowers(model) if on_gpu else Towers(model, compiled=False)
             stepper = Stepper(model, layers, store, world_size=1, towers=towers)
             stepper.reset(config.loss, config.optimizer, config.encoder.lr_factor, config.train.ema)
-            kept_folds = [[tensor.clone() for tensor in stepper.state] for _ in range(folds if folds > 1 else 0)]
+            kept_folds = [[tensor.clone() for tensor in stepper.state()] for _ in range(folds if folds > 1 else 0)]
         trained = live.live
         stepper.checkpointed = checkpointed
         adapters.train(True)
@@ -275,7 +275,7 @@ def _rehearse(stepper: Stepper, collator: Collator, example: Example, config: Tr
     """Runs an optimizer step and a validation batch, on batches of `example` made as in training."""
     shape = _shape(collator, example, config)
     batch = collator.collate([example] * config.train.micro_batch_size, shape)
-    stepper.accumulate(batch, shape, chunk_size=config.train.micro_batch_size)
+    stepper.accumulate(batch, shape, share=1 / config.train.micro_batch_size)
     stepper.update(lr=config.optimizer.lr)
     del batch
     stepper.count(collator.collate([example], shape), shape)
@@ -300,14 +300,14 @@ def _rehearse_with_graphs(
 
     steps = fed(size)
     with allocator.serving(GRAPHS):
-        stepper.accumulate(steps[0], shape, chunk_size=size)
+        stepper.accumulate(steps[0], shape, share=1 / size)
     del steps[1:]
     validation = fed(GPU_VALIDATION_BATCH)
     stepper.count(validation[1], shape)
     allocator.empty_cache()
     with allocator.serving(GRAPHS):
         stepper.count(validation[0], shape)
-    stepper.store.values.abs()  # as the trial does to check that its weights change
+    stepper.store.of(stepper.store.values, 0).abs()  # as the trial does to check that its weights change
     del workspaces
     return shape
 

@@ -5,10 +5,14 @@ chunk's size and gradients are summed, so two workers with one image each comput
 images. (DDP is not used: adapters change with every trial, and all it would add is one all-reduce of a flat tensor
 after the last backward pass.)
 
-Only `check` waits for the device: losses, counts and the flag for NaN stay there until the caller reads them.
+With several seats in the store, the images of a batch are ordered by seat, and each seat has its own loss, rates and
+sums: whatever differs between the trials is a number on the device. A seat without an image in a batch gets any image
+and a share of 0.
+
+Only `check` and `failures` wait for the device: losses, counts and the flag for NaN stay there until they are read.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
@@ -23,6 +27,7 @@ from tune_sa2va.evaluate.batch import Batch, Shape, batch_counts, hidden_rows, m
 from tune_sa2va.model.adapter_store import AdapterStore
 from tune_sa2va.model.fused_layers import FusedLayers
 from tune_sa2va.model.sa2va import Sa2VA
+from tune_sa2va.model.seats import per_image
 from tune_sa2va.model.towers import Towers
 from tune_sa2va.train.graphs import Graphs
 from tune_sa2va.train.look import seen_pictures, seen_tiles, seen_truth
@@ -30,13 +35,15 @@ from tune_sa2va.train.loss import combo_loss
 from tune_sa2va.train.optimizer import FlatAdamW
 
 LOSS_PARTS = ("total", "dice", "focal", "bce", "lm", "cldice", "focal_tversky")
+_NO_LOSS = LossSettings.model_construct(dice=0.0, focal=0.0, bce=0.0)
+"""What an empty seat has. Not a valid trial's settings, as nothing would train the masks."""
 
 
 class LossKnobs(NamedTuple):
-    """The numbers of `LossSettings` as tensors on the device, so that they can change without capturing a new graph.
+    """The numbers of `LossSettings` as tensors on the device, one per seat (or image, in `each`), so that they can
+    change without capturing a new graph.
 
-    cldice, focal_tversky: None in what `set` returns for a trial whose weight of that part is 0; the part is then not
-        computed.
+    cldice, focal_tversky: None where no trial has a weight on that part; it is then not computed.
     """
 
     dice: Tensor
@@ -52,19 +59,19 @@ class LossKnobs(NamedTuple):
     focal_tversky_gamma: Tensor
 
     @classmethod
-    def on(cls, device: torch.device) -> "LossKnobs":
-        """Zeros, to be `set`."""
-        return cls(*(torch.zeros((), device=device) for _ in cls._fields))
+    def on(cls, store: AdapterStore) -> "LossKnobs":
+        """Those of settings whose weights are 0, for each seat."""
+        return cls(*(store.values.new_full(store.lead, getattr(_NO_LOSS, name)) for name in cls._fields))
 
-    def set(self, settings: LossSettings) -> "LossKnobs":
-        """Copies a trial's settings into the tensors. Returns these tensors, with None for parts that are left out."""
-        for name, tensor in zip(self._fields, self, strict=True):
-            assert tensor is not None, "all of them were made by `on`"
-            tensor.fill_(getattr(settings, name))
+    def only(self, *, cldice: bool, focal_tversky: bool) -> "LossKnobs":
+        """These tensors, with None for the parts that are left out."""
         return self._replace(
-            cldice=self.cldice if settings.cldice else None,
-            focal_tversky=self.focal_tversky if settings.focal_tversky else None,
+            cldice=self.cldice if cldice else None, focal_tversky=self.focal_tversky if focal_tversky else None
         )
+
+    def each(self, images: Float[Tensor, " KB"]) -> "LossKnobs":
+        """The numbers for each image of a batch, which is ordered by seat."""
+        return LossKnobs(*(None if knob is None else per_image(knob, images) for knob in self))  # type: ignore[arg-type]
 
     @property
     def parts(self) -> tuple[bool, bool]:
@@ -77,27 +84,33 @@ def batch_loss(
 ) -> tuple[Float[Tensor, "B 7"], Int[Tensor, "B 4"]]:
     """Each image's loss parts, in the order of LOSS_PARTS, and its pixel counts TP, FP, FN, TN.
 
-    The total is weighted, the parts are not. masks: logits on the mask decoder's grid. hidden: states of the [SEG] row
-    and, if the answer is scored, of the rows that predict its tokens.
+    The total is weighted, the parts are not; a part that is computed only for another seat is 0. masks: logits on the
+    mask decoder's grid. hidden: states of the [SEG] row and, if the answer is scored, of the rows that predict its
+    tokens. knobs: by seat.
     """
     logits = on_canvas(batch, masks)
     valid = batch.valid()
+    knobs = knobs.each(logits[:, 0, 0])
     parts = combo_loss(logits, batch.truth.to(logits.dtype), knobs, valid)
     if batch.answer_ids.shape[1]:
         # Mean cross entropy over the answer's tokens and its end token.
         scores = model.logits(hidden[:, 1:]).float()
         lm_loss = F.cross_entropy(scores.transpose(1, 2), batch.answer_ids, reduction="none").mean(dim=1)
+        lm_loss = torch.where(knobs.lm > 0, lm_loss, 0.0)
     else:
         lm_loss = torch.zeros_like(parts.total)
     total = parts.total + knobs.lm * lm_loss
-    losses = (total, parts.dice, parts.focal, parts.bce, lm_loss, parts.cldice, parts.focal_tversky)
+    cldice = parts.cldice if knobs.cldice is None else torch.where(knobs.cldice > 0, parts.cldice, 0.0)
+    tversky = parts.focal_tversky
+    tversky = tversky if knobs.focal_tversky is None else torch.where(knobs.focal_tversky > 0, tversky, 0.0)
+    losses = (total, parts.dice, parts.focal, parts.bce, lm_loss, cldice, tversky)
     return torch.stack(losses, dim=1), batch_counts(logits.detach(), batch.truth, valid)
 
 
 class Stepper:
     """Optimizer steps on one adapter store: the static tensors, the optimizer and the CUDA graphs that use them.
 
-    losses: sums over this worker's images since they were last zeroed, in the order of LOSS_PARTS.
+    losses: sums over this worker's images since they were last zeroed, by seat, in the order of LOSS_PARTS.
     checkpointed: whether activations are computed again in the backward pass.
     """
 
@@ -107,12 +120,13 @@ class Stepper:
         """towers: runs the encoders for batches that hold pixels; None builds it from `model`."""
         device = store.values.device
         self.store = store
-        self._all_knobs = LossKnobs.on(device)
-        self.knobs = self._all_knobs
+        self._knobs = LossKnobs.on(store)
+        self._settings: dict[int, LossSettings] = {}
+        """Those of the trials that are seated."""
         self.optimizer = FlatAdamW(store, compiled=layers.compiled)
-        self.losses = torch.zeros(len(LOSS_PARTS), device=device)
+        self.losses = torch.zeros(*store.lead, len(LOSS_PARTS), device=device)
         self.checkpointed = False
-        self._share = torch.ones((), device=device)
+        self._share = torch.ones(store.lead, device=device)
         self._model, self._layers = model, layers
         self._towers = towers or Towers(model, compiled=layers.compiled)
         self._world_size = world_size
@@ -122,29 +136,50 @@ class Stepper:
         self._loss: Callable[..., tuple[Tensor, Tensor]] = torch.compile(batch_loss) if layers.compiled else batch_loss
 
     def reset(
-        self, loss: LossSettings, optimizer: OptimizerSettings, encoder_factor: float = 1.0, ema: float = 0.0
+        self,
+        loss: LossSettings,
+        optimizer: OptimizerSettings,
+        encoder_factor: float = 1.0,
+        ema: float = 0.0,
+        *,
+        seat: int = 0,
     ) -> None:
-        """Prepares for a new trial's first step.
+        """Prepares a seat for a new trial's first step.
 
         encoder_factor: learning rate of the encoders' adapters relative to the others'.
         ema: decay of the running average of the weights; 0 keeps none.
         """
-        self.knobs = self._all_knobs.set(loss)
-        self.optimizer.reset(optimizer, encoder_factor, ema)
-        self.losses.zero_()
+        self._settings[seat] = loss
+        self._turn_knobs(seat, loss)
+        self.optimizer.reset(optimizer, encoder_factor, ema, seat=seat)
+        self.store.of(self.losses, seat).zero_()
+
+    def leave(self, seat: int) -> None:
+        """Empties a seat: until its next `reset`, its images have no loss."""
+        self._settings.pop(seat, None)
+        self._turn_knobs(seat, _NO_LOSS)
+        self.optimizer.leave(seat)
 
     @property
-    def state(self) -> tuple[Tensor, ...]:
-        """The tensors that hold a training's complete state. After writing to them, call `store.refresh`."""
-        return self.store.values, *self.optimizer.state
+    def knobs(self) -> LossKnobs:
+        """The loss of each seat, with the parts that some trial has a weight on."""
+        chosen = self._settings.values()
+        return self._knobs.only(
+            cldice=any(loss.cldice > 0 for loss in chosen), focal_tversky=any(loss.focal_tversky > 0 for loss in chosen)
+        )
 
-    def accumulate(self, batch: Batch, shape: Shape, *, chunk_size: int) -> Int[Tensor, "B 4"]:
+    def state(self, seat: int = 0) -> tuple[Tensor, ...]:
+        """The tensors that hold a training's complete state. After writing to them, call `store.refresh`."""
+        return self.store.of(self.store.values, seat), *self.optimizer.state(seat)
+
+    def accumulate(self, batch: Batch, shape: Shape, *, share: float | Tensor) -> Int[Tensor, "KB 4"]:
         """Adds the gradients of a batch. Returns its pixel counts, valid until the next call.
 
-        chunk_size: images of all batches and workers in this optimizer step.
+        share: 1 / images of all batches and workers in this optimizer step, by seat; 0 for a seat without an image.
         """
-        self._share.fill_(1 / chunk_size)
-        variant = (self.store.is_dropping, self.checkpointed, *self.knobs.parts, bool(batch.view.numel()))
+        _put(share, self._share)
+        knobs = self.knobs
+        variant = (self.store.is_dropping, self.checkpointed, *knobs.parts, bool(batch.view.numel()))
         return self._graphs.run("train", self._accumulate, batch, shape, variant=variant)
 
     def reduce(self) -> None:
@@ -163,13 +198,22 @@ class Stepper:
             dist.all_reduce(decays, dist.ReduceOp.MIN)
             self.optimizer.decays.copy_(decays)
 
-    def update(self, lr: float) -> None:
-        """Clips the gradients, checks that they are finite, updates the weights and zeroes the gradients."""
-        self.optimizer.lr.fill_(lr)
+    def update(self, lr: float | Tensor) -> None:
+        """Clips the gradients, checks that they are finite, updates the weights and zeroes the gradients.
+
+        lr: learning rate, by seat.
+        """
+        _put(lr, self.optimizer.lr)
         self._graphs.run_alone("averaged update" if self.optimizer.is_averaging else "update", self._update)
 
-    def count(self, batch: Batch, shape: Shape) -> Int[Tensor, "B 4"]:
-        """Pixel counts of a batch's predictions, forward only; valid until the next call."""
+    def turn_on(self, seats: Iterable[int]) -> None:
+        """Says which seats take part in the next updates. The others keep their state."""
+        chosen = set(seats)
+        on = torch.tensor([seat in chosen for seat in range(self.store.seats)])
+        self.optimizer.is_on.copy_(on if self.store.lead else on[0])
+
+    def count(self, batch: Batch, shape: Shape) -> Int[Tensor, "KB 4"]:
+        """Pixel counts of every seat's predictions for a batch of B images, forward only; valid until the next call."""
         return self._graphs.run("count", self._count, batch, shape)
 
     def check(self) -> None:
@@ -178,12 +222,21 @@ class Stepper:
         Raises:
             NonFiniteError: a loss or gradient was NaN or infinite. That step left the weights unchanged.
         """
-        is_failed, loss, norm = self.optimizer.failure.tolist()
-        if is_failed:
-            raise NonFiniteError(
+        for failure in self.failures().values():
+            raise failure
+
+    def failures(self) -> dict[int, NonFiniteError]:
+        """Waits for the device. Returns the seats in which a loss or gradient was NaN or infinite in some step. That
+        step left the weights unchanged."""
+        rows = self.optimizer.failure.view(-1, 3).tolist()
+        return {
+            seat: NonFiniteError(
                 f"loss {loss}, gradient norm {norm}: not finite, so the weights were not changed. "
-                f"A lower learning rate than {self.optimizer.lr.item():.2g} usually helps."
+                f"A lower learning rate than {self.store.of(self.optimizer.lr, seat).item():.2g} usually helps."
             )
+            for seat, (is_failed, loss, norm) in enumerate(rows)
+            if is_failed
+        }
 
     @property
     def num_graphs(self) -> int:
@@ -195,13 +248,16 @@ class Stepper:
         hidden = hidden_rows(self._model, self._layers, batch, shape, self.store, checkpointed=self.checkpointed)
         masks = self._masks(self._model, batch, hidden[:, 0])
         losses, counts = self._loss(self._model, batch, masks, hidden, self.knobs)
-        self.optimizer.accumulate(losses[:, 0].sum() * self._share)
-        self.losses += losses.detach().sum(dim=0)
+        sums = losses.unflatten(0, (*self.store.lead, -1)).sum(dim=-2)
+        self.optimizer.accumulate(sums[..., 0] * self._share)
+        is_shown = self._share > 0
+        self.losses += torch.where(is_shown[..., None], sums.detach(), 0.0)
+        self.store.draws += is_shown
         return counts
 
     @torch.no_grad()
     def _count(self, batch: Batch, shape: Shape) -> Tensor:
-        batch = self._encoded(batch, shape)
+        batch = self._encoded(batch, shape).repeated(self.store.seats)
         hidden = hidden_rows(self._model, self._layers, batch, shape, self.store)
         # Not compiled: it is as fast in a graph, and compiling the mask decoder again would add 40 s to a lane's start.
         logits = on_canvas(batch, mask_logits(self._model, batch, hidden[:, 0]))
@@ -226,3 +282,16 @@ class Stepper:
     def _update(self) -> Tensor:
         self.optimizer.step()
         return self.optimizer.norm_sum
+
+    def _turn_knobs(self, seat: int, settings: LossSettings) -> None:
+        for name, tensor in zip(LossKnobs._fields, self._knobs, strict=True):
+            assert tensor is not None, "all of them were made by `on`"
+            self.store.of(tensor, seat).fill_(getattr(settings, name))
+
+
+def _put(numbers: float | Tensor, to: Tensor) -> None:
+    """Writes a number, or one for each seat, without waiting for the device."""
+    if isinstance(numbers, Tensor):
+        to.copy_(numbers, non_blocking=True)
+    else:
+        to.fill_(numbers)

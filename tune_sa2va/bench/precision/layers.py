@@ -75,7 +75,7 @@ def _b_gradients(model: Sa2VA, name: str, side_px: int) -> dict[str, Tensor]:
     stepper.reset(RECIPE.loss, RECIPE.optimizer)
     source = MadeUpImages.make(model, name, height=side_px, width=side_px, count=1)
     (fed,) = engine.feed(with_answer=False).whole(source, [0], batch_size=1)
-    stepper.accumulate(fed.batch, fed.shape, chunk_size=1)
+    stepper.accumulate(fed.batch, fed.shape, share=1.0)
     gradients = stepper.store.views(stepper.optimizer.gradients[:-1], stepper.store.rank)
     layers: dict[str, list[Tensor]] = {}
     for key, gradient in gradients.items():

@@ -1,0 +1,77 @@
+"""Several trials over one base at once: each has a seat, and the images of a seat are consecutive rows of every batch.
+
+What belongs to a trial (its matrices, its scale, its rates) has a leading dimension of seats where there are several,
+and none where there is one. The functions here take both, so everything else is written once. With one seat they are
+torch's own operations.
+
+Shape letters: K seats, B images of each. (K B) is a dimension of both, ordered by seat.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_map_only
+
+
+def per_image(numbers: Float[Tensor, "*K"], x: Float[Tensor, "KB ..."]) -> Tensor:
+    """A number of each seat as a factor of `x`, whose first dimension is (K B): one per image, or 0-dim as given."""
+    if numbers.ndim == 0:
+        return numbers
+    each = numbers[:, None].expand(-1, len(x) // len(numbers)).reshape(-1)
+    return each.view(-1, *[1] * (x.ndim - 1))
+
+
+def scaled(x: Float[Tensor, "KB ..."], factors: Float[Tensor, "*K"]) -> Float[Tensor, "KB ..."]:
+    """`x` times its seat's factor, in the dtype of `x`."""
+    return (x * per_image(factors, x)).to(x.dtype)
+
+
+def seat_linear(x: Float[Tensor, "KB ... in"], weight: Float[Tensor, "*K out in"]) -> Float[Tensor, "KB ... out"]:
+    """`x` times the transpose of its seat's matrix. One product for all seats."""
+    if weight.ndim == 2:
+        return F.linear(x, weight)
+    rows = x.reshape(len(weight), -1, x.shape[-1])
+    return torch.bmm(rows, weight.mT).view(*x.shape[:-1], weight.shape[-2])
+
+
+class SeatedModule(nn.Module):
+    """A module that several trials train in full: the images of each seat go through that seat's own parameters.
+
+    It is mapped over seats by vmap, so it takes about as many kernels as the module itself: matrix products become
+    batched and convolutions grouped.
+    """
+
+    def __init__(self, module: nn.Module, parameters: Mapping[str, Float[Tensor, "K ..."]]) -> None:
+        """parameters: all those of `module`, by their names in it. Children can be called by themselves, too."""
+        super().__init__()
+        self._seated, self._module = dict(parameters), module
+        self._seats = len(next(iter(parameters.values())))
+        for name, child in module.named_children():
+            inside = {key.removeprefix(f"{name}."): v for key, v in parameters.items() if key.startswith(f"{name}.")}
+            if inside:
+                self.add_module(name, SeatedModule(child, inside))
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the module returns. Every tensor among the arguments and results has (K B) as its first dimension."""
+
+        def of_one(parameters: dict[str, Tensor], args: Any, kwargs: Any) -> Any:
+            return functional_call(self._module, parameters, args, kwargs)
+
+        # Whatever is no tensor is the same for all seats; vmap takes only tensors where it maps.
+        fixed = {name: value for name, value in kwargs.items() if not _has_tensors(value)}
+        mapped = {name: value for name, value in kwargs.items() if name not in fixed}
+        split = tree_map_only(Tensor, lambda tensor: tensor.unflatten(0, (self._seats, -1)), (args, mapped))
+        # Attention by its definition: for some of the fused kernels vmap has no rule and would call them seat by seat.
+        with sdpa_kernel(SDPBackend.MATH):
+            found = torch.vmap(lambda own, args, kwargs: of_one(own, args, kwargs | fixed))(self._seated, *split)
+        return tree_map_only(Tensor, lambda tensor: tensor.flatten(0, 1), found)
+
+
+def _has_tensors(value: Any) -> bool:
+    return isinstance(value, Tensor) or (isinstance(value, list | tuple) and any(map(_has_tensors, value)))
