@@ -21,6 +21,16 @@ def test_step(tmp_path: Path) -> None:
     assert "step: tiny on cpu" in result.output
 
 
+@pytest.mark.slow
+def test_step_of_several_seats(tmp_path: Path) -> None:
+    flags = ["--size", "64", "--images", "1", "--rank", "2", "--max-rank", "4", "--seats", "2", "--out", str(tmp_path)]
+    result = CliRunner().invoke(app, ["step", *flags])
+    assert result.exit_code == 0, result.output
+    (case,) = json.loads((tmp_path / "step.json").read_text())["cases"]
+    assert case["seats"] == 2 and case["it_per_s"] == pytest.approx(1e3 / case["train_ms_per_image"])
+    assert case["ms"]["gradients_of_a_batch"] > case["ms"]["llm_forward"] > 0
+
+
 def test_turnaround(tmp_path: Path) -> None:
     flags = ["--size", "64", "--rank", "2", "--rank", "4", "--out", str(tmp_path)]
     result = CliRunner().invoke(app, ["turnaround", *flags])

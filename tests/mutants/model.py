@@ -40,7 +40,7 @@ MUTANTS = (
         survives="Masks are drawn outside, so nothing random runs again; on a GPU a capture would fail.",
     ),
     # where numbers lie
-    Mutant(STORE, "// _ALIGN) * _ALIGN", "// 1) * 1", T_STORE),
+    Mutant(STORE, "// ALIGN) * ALIGN", "// 1) * 1", T_STORE),
     Mutant(
         STORE,
         "0, encoder_rank if slot.in_encoder else rank)",

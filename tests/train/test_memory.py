@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ from tune_sa2va.model.checkpoint import load_model
 from tune_sa2va.model.fp8 import fp8_of
 from tune_sa2va.model.fused_layers import FusedLayers
 from tune_sa2va.model.locate import model_folder
-from tune_sa2va.model.lora import TrialAdapters, make_store
+from tune_sa2va.model.lora import attached, make_store
 from tune_sa2va.model.preprocess import encoder_inputs
 from tune_sa2va.model.prompt import Prompter
 from tune_sa2va.model.sa2va import Sa2VA
@@ -58,14 +59,16 @@ def layers(tiny: Sa2VA) -> FusedLayers:
     return FusedLayers(tiny, compiled=False)
 
 
-def estimate(config: TrialConfig, **how: bool) -> MemoryEstimate:
+def estimate(config: TrialConfig, **how: Any) -> MemoryEstimate:
     width, height = SIZE_PX
     return estimate_memory(
         model_folder("tiny"), config, precision="fp32", on_gpu=False, width_px=width, height_px=height, **how
     )
 
 
-def real_step(tiny: Sa2VA, layers: FusedLayers, config: TrialConfig, *, checkpointed: bool) -> tuple[int, int]:
+def real_step(
+    tiny: Sa2VA, layers: FusedLayers, config: TrialConfig, *, checkpointed: bool, seats: int = 1
+) -> tuple[int, int]:
     """Bytes of the trained state, and the allocator's peak in a step on top of it, both with real tensors."""
     width, height = SIZE_PX
     inputs = encoder_inputs(torch.zeros(height, width, 3, dtype=torch.uint8).numpy(), tiny.dims)
@@ -78,23 +81,25 @@ def real_step(tiny: Sa2VA, layers: FusedLayers, config: TrialConfig, *, checkpoi
     tokens = Prompter(model_folder("tiny")).build(
         question="Please segment the blood vessel.", answer="It is [SEG].", num_image_tokens=len(features.image_tokens)
     )
-    store = make_store(tiny, config.lora, config.train.full_modules, rank=config.lora.r)
-    adapters = TrialAdapters(tiny, config.lora, config.train.full_modules, seed=0, store=store)
+    store = make_store(tiny, config.lora, config.train.full_modules, rank=config.lora.r, seats=seats)
+    adapters = attached(tiny, config, store)
     try:
         stepper = Stepper(tiny, layers, store, world_size=1)
-        stepper.reset(config.loss, config.optimizer)
+        for seat in range(seats):
+            stepper.reset(config.loss, config.optimizer, seat=seat)
         stepper.checkpointed = checkpointed
-        adapters.train(True)
+        adapters[0].train(True)
         collator = Collator(tiny, token_multiple=1, canvas_multiple=1)
         example = Example(features, tokens, torch.zeros(height, width, dtype=torch.bool))
         shape = collator.shape(example, with_answer=config.loss.lm > 0)
-        batch = collator.collate([example], shape)
+        batch = collator.collate([example] * seats, shape)
         optimizer = stepper.optimizer
         moments = (optimizer.exp_avg, optimizer.exp_avg_sq, optimizer.decays)
         state = (store.values, *store.leaves.values(), optimizer.gradients, *moments)
         return total_bytes(state), profiled_peak(stepper, batch, shape) + sum(tensor.nbytes for tensor in batch)
     finally:
-        adapters.detach()
+        for each in adapters:
+            each.detach()
 
 
 def profiled_peak(stepper: Stepper, batch: Batch, shape: Shape) -> int:
@@ -117,6 +122,14 @@ def test_a_real_step_takes_what_was_estimated(tiny: Sa2VA, layers: FusedLayers, 
     expected = estimate(CONFIGS[name], checkpointed=checkpointed)
     assert expected.adapters_gib * 2**30 == pytest.approx(state, rel=0.05)
     # CPU kernels need some scratch memory, which is not part of an estimate for a GPU.
+    assert expected.activations_gib * 2**30 == pytest.approx(peak, rel=0.05)
+
+
+@pytest.mark.parametrize("name", ["small rank, dropout", pytest.param("in full", marks=pytest.mark.slow)])
+def test_so_does_a_step_of_three_seats(tiny: Sa2VA, layers: FusedLayers, name: str) -> None:
+    state, peak = real_step(tiny, layers, CONFIGS[name], checkpointed=False, seats=3)
+    expected = estimate(CONFIGS[name], seats=3)
+    assert expected.adapters_gib * 2**30 == pytest.approx(state, rel=0.05)
     assert expected.activations_gib * 2**30 == pytest.approx(peak, rel=0.05)
 
 

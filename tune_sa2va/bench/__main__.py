@@ -35,6 +35,7 @@ def step(
     rank: Annotated[int, typer.Option(help="Rank of the adapters.")] = 64,
     max_rank: Annotated[int, typer.Option(help="Rank for which the adapters' memory is laid out.")] = 128,
     images: Annotated[int, typer.Option(help="Training images per epoch; a quarter as many are validated.")] = 64,
+    seats: Annotated[list[int], typer.Option(min=1, help="Trials that share the steps; may be repeated.")] = [1],  # noqa: B006
     dropout: Annotated[float, typer.Option(help="Dropout of the adapters.")] = 0.0,
     checkpoint: Annotated[bool, typer.Option(help="Compute activations again in the backward pass.")] = False,
     fields: Annotated[
@@ -43,7 +44,10 @@ def step(
     ] = None,
     curves: Annotated[bool, typer.Option(help="Also compare the losses of 50 captured steps with eager ones.")] = False,
 ) -> None:
-    """Time training and validation with the loop that lanes run: it/s, ms by part, TFLOP/s, peak GiB."""
+    """Time training and validation with the loop that lanes run: it/s, ms by part, TFLOP/s, peak GiB.
+
+    it/s are image-steps a second, summed over seats.
+    """
     from tune_sa2va.bench import step as steps
 
     chosen = _fields(fields or [])
@@ -52,9 +56,10 @@ def step(
     cases = [
         steps.Case(
             height=side, width=side, r=rank, max_rank=max(rank, max_rank), train_images=images,
-            val_images=max(1, images // 4), dropout=dropout, checkpointed=checkpoint, fields=chosen,
+            val_images=max(1, images // 4), seats=num, dropout=dropout, checkpointed=checkpoint, fields=chosen,
         )
         for side in size
+        for num in seats
     ]  # fmt: skip
     rows = []
     for case in cases:
@@ -63,8 +68,8 @@ def step(
             rows[-1]["loss"] = steps.loss_curves(bench, case)
     _report(
         "step", bench, out, rows,
-        ("height", "tokens", "r", "max_rank", "it_per_s", "tflops", "share_of_ceiling", "val_244_over_train_976",
-         "reserved_gib", "estimate_gib", "graphs"),
+        ("height", "tokens", "r", "max_rank", "seats", "it_per_s", "tflops", "share_of_ceiling",
+         "val_244_over_train_976", "reserved_gib", "estimate_gib", "graphs"),
     )  # fmt: skip
 
 

@@ -45,12 +45,16 @@ def parts_of_benchmarks(folder: Path, *, side_px: int, train_images: int, val_im
     """The parts in the files that `bench step` and `bench turnaround` wrote to a folder.
 
     opening: the longest first epoch, in which kernels were compiled. turnaround: the mean of all but the first trial.
-    The time between two epochs of a trial is in neither file, and taken as 0.
+    The time between two epochs of a trial is in neither file, and taken as 0. Cases with several seats are left out.
 
     Raises:
         UserError: the folder lacks a file for images of this size.
     """
-    step = [case for case in _cases(folder, "step*.json") if case["height"] == case["width"] == side_px]
+    step = [
+        case
+        for case in _cases(folder, "step*.json")
+        if case["height"] == case["width"] == side_px and case.get("seats", 1) == 1
+    ]
     turns = _cases(folder, "turnaround*.json")[1:]
     if not step or not turns:
         raise UserError(

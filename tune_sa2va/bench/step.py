@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -10,14 +10,17 @@ from torch import Tensor
 from tune_sa2va.bench.images import MadeUpImages
 from tune_sa2va.bench.machine import matmul_tflops, median_ms, peak_gib, synchronize
 from tune_sa2va.config import RECIPE, ModelSettings, Precision, TrialConfig
+from tune_sa2va.errors import TrialFailure
 from tune_sa2va.evaluate.batch import Batch, Shape, hidden_rows
 from tune_sa2va.model.encoding import release_encoders
 from tune_sa2va.model.locate import model_folder
-from tune_sa2va.model.lora import TrialAdapters
+from tune_sa2va.model.lora import TrialAdapters, attached
 from tune_sa2va.model.sa2va import Sa2VA
 from tune_sa2va.train.engine import Engine
+from tune_sa2va.train.epoch import run_epoch
 from tune_sa2va.train.graphs import Graphs
 from tune_sa2va.train.memory import estimate_memory
+from tune_sa2va.train.records import EpochRecord
 from tune_sa2va.train.trial import Trial
 from tune_sa2va.train.workbench import open_model
 
@@ -26,7 +29,8 @@ from tune_sa2va.train.workbench import open_model
 class Case:
     """One case to measure: images of one size, and adapters of rank `r`, laid out for ranks up to `max_rank`.
 
-    fields: further fields of the trial, as (dotted path, value).
+    seats: trials that share the steps; they differ in their seeds. fields: further fields of the trials, as (dotted
+        path, value).
     """
 
     height: int
@@ -36,6 +40,7 @@ class Case:
     train_images: int
     val_images: int
     micro_batch_size: int = 1
+    seats: int = 1
     dropout: float = 0.0
     checkpointed: bool = False
     fields: tuple[tuple[str, Any], ...] = ()
@@ -83,49 +88,63 @@ class Bench:
 def measure(bench: Bench, case: Case, *, eager: bool = False) -> dict[str, Any]:
     """The numbers of one case. The first epoch compiles and captures; the second is timed.
 
+    it_per_s: images of all seats that are trained on in a second; times per image are those of all seats, too.
     reserved_gib: peak over both epochs. later_reserved_gib: peak of the second epoch.
     """
     if bench.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(bench.device)
     started = time.perf_counter()
-    engine = Engine(bench.model, max_rank=case.max_rank, eager=eager)
+    engine = Engine(bench.model, max_rank=case.max_rank, eager=eager, seats=case.seats)
     engine.checkpointed = case.checkpointed
     train, val = (
         MadeUpImages.make(bench.model, bench.name, height=case.height, width=case.width, count=count)
         for count in (case.train_images, case.val_images)
     )
-    trial = Trial(engine, train, val, case.config)
+    trials: list[Trial] = []
     try:
+        for seed in range(case.seats):
+            trials.append(Trial(engine, train, val, case.config.replace({"train.seed": seed})))
         opened = time.perf_counter()
-        epochs = trial.epochs()
-        next(epochs)
+        _epoch(trials)
         first, peak = time.perf_counter(), peak_gib(bench.device)
-        record = next(epochs)  # an epoch resets the peak, so that of the first one is read above
-        later = peak_gib(bench.device)
+        record, num_graphs = _epoch(trials), trials[0].num_graphs
+        later = peak_gib(bench.device)  # an epoch resets the peak, so that of the first one was read above
     finally:
-        trial.close()
+        for trial in trials:
+            trial.close()
+    images = {"train": case.train_images * case.seats, "val": case.val_images * case.seats}
+    it_per_s = images["train"] / record.train_seconds
     flops = step_flops(bench.model, train.num_tokens)
     result = {
         "height": case.height, "width": case.width, "tokens": train.num_tokens, "r": case.r,
-        "max_rank": case.max_rank, "micro_batch_size": case.micro_batch_size, "eager": eager,
+        "max_rank": case.max_rank, "micro_batch_size": case.micro_batch_size, "seats": case.seats, "eager": eager,
         "dropout": case.dropout, "checkpointed": case.checkpointed, "fields": dict(case.fields),
         "estimate_gib": estimate_memory(
             model_folder(bench.name), case.config, precision=bench.precision,
             on_gpu=bench.device.type == "cuda", width_px=case.width, height_px=case.height, largest_r=case.max_rank,
-            checkpointed=case.checkpointed,
+            checkpointed=case.checkpointed, any_dropout=case.dropout > 0, seats=case.seats,
         ).step_gib,
-        "it_per_s": record.it_per_s, "tflops": record.it_per_s * flops / 1e12,
-        "share_of_ceiling": record.it_per_s * flops / 1e12 / bench.ceiling_tflops,
-        "train_ms_per_image": 1e3 * record.train_seconds / case.train_images,
-        "val_ms_per_image": 1e3 * record.val_seconds / case.val_images,
-        "val_244_over_train_976": (record.val_seconds / case.val_images * 244)
-        / (record.train_seconds / case.train_images * 976),
+        "it_per_s": it_per_s, "tflops": it_per_s * flops / 1e12,
+        "share_of_ceiling": it_per_s * flops / 1e12 / bench.ceiling_tflops,
+        "train_ms_per_image": 1e3 / it_per_s,
+        "val_ms_per_image": 1e3 * record.val_seconds / images["val"],
+        "val_244_over_train_976": (record.val_seconds / images["val"] * 244)
+        / (record.train_seconds / images["train"] * 976),
         "start_s": opened - started, "first_epoch_s": first - opened,
-        "graphs": trial.num_graphs, "train_loss": record.train_loss, **later,
+        "graphs": num_graphs, "train_loss": record.train_loss, **later,
         "reserved_gib": max(peak["reserved_gib"], later["reserved_gib"]), "later_reserved_gib": later["reserved_gib"],
     }  # fmt: skip
     engine.forget()
     return result
+
+
+def _epoch(trials: list[Trial]) -> EpochRecord:
+    """Runs an epoch of trials that sit together. Returns the first one's record."""
+    outcomes = run_epoch(trials)
+    for outcome in outcomes:
+        if isinstance(outcome, TrialFailure):
+            raise outcome
+    return cast(EpochRecord, outcomes[0])
 
 
 def _images(config: TrialConfig, source: MadeUpImages) -> MadeUpImages:
@@ -148,20 +167,19 @@ def step_flops(model: Sa2VA, tokens: int) -> float:
 
 
 def parts(bench: Bench, case: Case) -> dict[str, float]:
-    """Milliseconds of each part of a step, captured separately (eager on a CPU)."""
-    engine = Engine(bench.model, max_rank=case.max_rank)
+    """Milliseconds of each part of a step, with an image for each seat, captured separately (eager on a CPU)."""
+    engine = Engine(bench.model, max_rank=case.max_rank, seats=case.seats)
     engine.checkpointed = case.checkpointed
     stepper = engine.stepper(case.config)
     source = MadeUpImages.make(bench.model, bench.name, height=case.height, width=case.width, count=1)
     config = case.config
-    adapters = TrialAdapters(
-        bench.model, config.lora, config.train.full_modules, seed=0, store=stepper.store, encoder=config.encoder
-    )
-    adapters.train(True)
-    stepper.reset(case.config.loss, case.config.optimizer)
+    adapters = attached(bench.model, config, stepper.store)
+    adapters[0].train(True)
+    for seat in range(stepper.store.seats):
+        stepper.reset(config.loss, config.optimizer, seat=seat)
     feed = engine.feed(with_answer=False)
-    (fed,) = feed.whole(source, [0], batch_size=1)
-    (with_pixels,) = feed.whole(_images(config, source), [0], batch_size=1)
+    (fed,) = feed.whole(source, [0], batch_size=stepper.store.seats)
+    (with_pixels,) = feed.whole(_images(config, source), [0], batch_size=stepper.store.seats)
     graphs = Graphs(bench.device, enabled=bench.device.type == "cuda")
 
     def llm(batch: Batch, shape: Shape) -> Tensor:
@@ -182,11 +200,12 @@ def parts(bench: Bench, case: Case) -> dict[str, float]:
     batch, shape = with_pixels.batch, with_pixels.shape
     whole = median_ms(lambda: stepper.accumulate(batch, shape, share=1.0), bench.device, repeats=20)
     update = median_ms(lambda: stepper.update(0.0), bench.device, repeats=20)
-    adapters.detach()
+    for each in adapters:
+        each.detach()
     engine.forget()
     return {
         "llm_forward": forward, "llm_backward": both - forward, "encoders_masks_and_loss_both_ways": whole - both,
-        "gradients_of_an_image": whole, "optimizer": update,
+        "gradients_of_a_batch": whole, "optimizer": update,
     }  # fmt: skip
 
 

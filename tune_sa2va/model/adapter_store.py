@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from tune_sa2va.model.dropout import keep_mask, seeds_of
 from tune_sa2va.model.seats import per_image
 
-_ALIGN = 64
+ALIGN = 64
 """Every matrix starts at a multiple of this many elements: matrix kernels need 16-byte alignment."""
 
 
@@ -43,7 +43,7 @@ class Slot:
     @property
     def size(self) -> int:
         """Number of elements, padded to the alignment."""
-        return -(-torch.Size(self.shape).numel() // _ALIGN) * _ALIGN
+        return -(-torch.Size(self.shape).numel() // ALIGN) * ALIGN
 
 
 class AdapterStore:

@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from tune_sa2va.config import NO_ENCODER, EncoderSettings, FullModule, LoraSettings
+from tune_sa2va.config import NO_ENCODER, EncoderSettings, FullModule, LoraSettings, TrialConfig
 from tune_sa2va.model.adapter_store import AdapterStore, Slot
 from tune_sa2va.model.attachment import PEFT_PREFIX, Attachment
 from tune_sa2va.model.keymap import source_of
@@ -113,6 +113,19 @@ class TrialAdapters:
         for name, initial in attachment.initial.items():
             self.parameters[name].copy_(initial)
         store.refresh()
+
+
+def attached(model: Sa2VA, config: TrialConfig, store: AdapterStore) -> list[TrialAdapters]:
+    """New adapters of one configuration in every seat of a store, each with the seat's number as its seed."""
+    adapters: list[TrialAdapters] = []
+    for seat in range(store.seats):
+        adapters.append(
+            TrialAdapters(
+                model, config.lora, config.train.full_modules, seed=seat, store=store, encoder=config.encoder,
+                seat=seat, beside=adapters[0] if adapters else None,
+            )
+        )  # fmt: skip
+    return adapters
 
 
 def make_store(

@@ -36,8 +36,27 @@ def seat_linear(x: Float[Tensor, "KB ... in"], weight: Float[Tensor, "*K out in"
     """`x` times the transpose of its seat's matrix. One product for all seats."""
     if weight.ndim == 2:
         return F.linear(x, weight)
-    rows = x.reshape(len(weight), -1, x.shape[-1])
-    return torch.bmm(rows, weight.mT).view(*x.shape[:-1], weight.shape[-2])
+    rows = x.reshape(len(weight), -1, x.shape[-1]).to(weight.dtype)  # as autocast does with F.linear
+    product: Tensor = _SeatProduct.apply(rows, weight)
+    return product.view(*x.shape[:-1], weight.shape[-2])
+
+
+class _SeatProduct(torch.autograd.Function):
+    """rows (K, N, in) times the transposes of the matrices (K, out, in).
+
+    bmm's own backward pass gives the matrices' gradients transposed, and each would have to be copied before all are
+    joined.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(rows, weight)
+        return torch.bmm(rows, weight.mT)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        rows, weight = ctx.saved_tensors
+        return torch.bmm(gradient, weight), torch.bmm(gradient.mT, rows)
 
 
 class SeatedModule(nn.Module):

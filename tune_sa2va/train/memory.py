@@ -23,10 +23,11 @@ from tune_sa2va.data.views import NUM_NUMBERS
 from tune_sa2va.evaluate.batch import Batch, Collator, Shape
 from tune_sa2va.evaluate.predict import Example
 from tune_sa2va.model.checkpoint import outline_of
+from tune_sa2va.model.dropout import keep_mask
 from tune_sa2va.model.fp8 import fp8_of, quantise_layers
 from tune_sa2va.model.fused_layers import FusedLayers
 from tune_sa2va.model.hiera import BlockKind, BlockWeights, run_block
-from tune_sa2va.model.lora import TrialAdapters, make_store
+from tune_sa2va.model.lora import attached, make_store
 from tune_sa2va.model.preprocess import Pixels, encoder_inputs, num_image_tokens, pixels_of
 from tune_sa2va.model.projection import Projection
 from tune_sa2va.model.prompt import Prompter
@@ -52,20 +53,20 @@ _QUESTION = "Please segment the blood vessel."
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemoryEstimate:
-    """Predicted memory of one trial at one image size, in GiB.
+    """Predicted memory of one trial, or of several that sit together, at one image size, in GiB.
 
     width_px, height_px: of the image. tokens: length of the sequence, padding included; image_tokens: how many of them
         are the image's.
     checkpointed: whether activations are computed again in the backward pass.
     base_gib: weights, including encoders that run in the steps. encoders_gib: weights of the other encoders.
     adapters_gib: trained values, their gradients, AdamW's moments, the running average and copies in the base's dtype;
-        for all folds.
+        for all folds and seats.
     activations_gib: peak of a step, or of a validation batch, on top of the above.
     held_gib: what the allocator reserves beyond live tensors: the graphs' pool, unused parts of segments, workspaces;
         0 on a CPU.
     encoding_gib: peak of the encoders' forward pass on top of the weights.
     context_gib: the CUDA context; 0 on a CPU.
-    trained_values: number of trained parameters.
+    trained_values: number of trained parameters of a trial.
     """
 
     width_px: int
@@ -114,12 +115,14 @@ def estimate_memory(
     any_dropout: bool = False,
     checkpointed: bool = False,
     folds: int = 1,
+    seats: int = 1,
 ) -> MemoryEstimate:
     """The estimate for the model in `folder` and images of this size. Takes seconds and reads no weights.
 
     largest_r, any_dropout: largest rank of the search, and whether any trial uses dropout: the steps of every trial are
         laid out for them.
     folds: adapters per trial. One is in the store; copies of all, with their moments, are kept beside it.
+    seats: trials that share the steps.
 
     Raises:
         UserError: the folder is not a checkpoint, or `config` does not fit the model.
@@ -139,18 +142,18 @@ def estimate_memory(
         with LiveBytes(_tensors(model)) as live:
             store = make_store(
                 model, config.lora, config.train.full_modules, rank=rank, drops=any_dropout,
-                encoder=config.encoder, encoder_rank=config.encoder.r,
+                encoder=config.encoder, encoder_rank=config.encoder.r, seats=seats,
             )  # fmt: skip
-            adapters = TrialAdapters(
-                model, config.lora, config.train.full_modules, seed=0, store=store, encoder=config.encoder
-            )
+            adapters = attached(model, config, store)
             towers = _PartitionedTowers(model) if on_gpu else Towers(model, compiled=False)
             stepper = Stepper(model, layers, store, world_size=1, towers=towers)
-            stepper.reset(config.loss, config.optimizer, config.encoder.lr_factor, config.train.ema)
-            kept_folds = [[tensor.clone() for tensor in stepper.state()] for _ in range(folds if folds > 1 else 0)]
+            for seat in range(seats):
+                stepper.reset(config.loss, config.optimizer, config.encoder.lr_factor, config.train.ema, seat=seat)
+            copies = range(folds * seats if folds > 1 else 0)
+            kept_folds = [[tensor.clone() for tensor in stepper.state()] for _ in copies]
         trained = live.live
         stepper.checkpointed = checkpointed
-        adapters.train(True)
+        adapters[0].train(True)
         collator = Collator(
             model, token_multiple=TOKEN_MULTIPLE if on_gpu else 1, canvas_multiple=CANVAS_MULTIPLE if on_gpu else 1
         )
@@ -172,7 +175,7 @@ def estimate_memory(
         held_gib=(live.allocator.peak - base - live.peak) / 2**30 if on_gpu else 0.0,
         encoding_gib=encoding / 2**30,
         context_gib=CUDA_CONTEXT_GIB if on_gpu else 0.0,
-        trained_values=sum(values.numel() for values in adapters.parameters.values()),
+        trained_values=sum(values.numel() for values in adapters[0].parameters.values()),
     )
 
 
@@ -182,6 +185,14 @@ class _PartitionedLayers(FusedLayers):
     def __init__(self, model: Sa2VA) -> None:
         super().__init__(model, compiled=False)
         self._attend, self._feed_forward = partitioned(self._attend), partitioned(self._feed_forward)
+        masks: dict[tuple[int, ...], Callable[..., Tensor]] = {}
+
+        def keep(shape: tuple[int, ...], *numbers: Tensor) -> Tensor:
+            if shape not in masks:
+                masks[shape] = partitioned(lambda *numbers: keep_mask(shape, *numbers))
+            return masks[shape](*numbers)
+
+        self._keep = keep
 
 
 class _PartitionedTowers(Towers):
@@ -274,8 +285,9 @@ def _shape(collator: Collator, example: Example, config: TrialConfig) -> Shape:
 def _rehearse(stepper: Stepper, collator: Collator, example: Example, config: TrialConfig, live: LiveBytes) -> Shape:
     """Runs an optimizer step and a validation batch, on batches of `example` made as in training."""
     shape = _shape(collator, example, config)
-    batch = collator.collate([example] * config.train.micro_batch_size, shape)
-    stepper.accumulate(batch, shape, share=1 / config.train.micro_batch_size)
+    size = config.train.micro_batch_size
+    batch = collator.collate([example] * size * stepper.store.seats, shape)
+    stepper.accumulate(batch, shape, share=1 / size)
     stepper.update(lr=config.optimizer.lr)
     del batch
     stepper.count(collator.collate([example], shape), shape)
@@ -298,11 +310,12 @@ def _rehearse_with_graphs(
         """Three batches: the graph's static one, the one in use, and the one that is being copied."""
         return [collator.collate([example] * num_images, shape) for _ in range(3)]
 
-    steps = fed(size)
+    seats = stepper.store.seats
+    steps = fed(size * seats)
     with allocator.serving(GRAPHS):
         stepper.accumulate(steps[0], shape, share=1 / size)
     del steps[1:]
-    validation = fed(GPU_VALIDATION_BATCH)
+    validation = fed(max(1, GPU_VALIDATION_BATCH // seats))
     stepper.count(validation[1], shape)
     allocator.empty_cache()
     with allocator.serving(GRAPHS):

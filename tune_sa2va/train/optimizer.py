@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tune_sa2va.config import OptimizerSettings
-from tune_sa2va.model.adapter_store import AdapterStore
+from tune_sa2va.model.adapter_store import ALIGN, AdapterStore
 
 _BETA_1, _BETA_2, _EPS = 0.9, 0.999, 1e-8
 
@@ -23,8 +23,8 @@ _BETA_1, _BETA_2, _EPS = 0.9, 0.999, 1e-8
 class FlatAdamW:
     """The optimizer of one adapter store. `reset` prepares a seat for a new trial.
 
-    gradients: fp32, in the layout of `store.values`, summed by `accumulate`. One more element at the end holds the
-        step's loss, so that one reduction tells all workers whether it was finite.
+    gradients: fp32, in the layout of `store.values`, summed by `accumulate`. The last of `ALIGN` more elements holds
+        the step's loss, so that one reduction tells all workers whether it was finite.
     is_on: whether a seat takes part in the next steps; if not, its state stays as it is.
     encoder_factor: learning rate of the encoders' adapters relative to `lr`.
     average: running average of `store.values`, of seats that keep one; None before the first trial that does.
@@ -36,7 +36,7 @@ class FlatAdamW:
     def __init__(self, store: AdapterStore, *, compiled: bool) -> None:
         values, lead = store.values, store.lead
         self._store = store
-        self.gradients = values.new_zeros(*lead, store.numel + 1)
+        self.gradients = values.new_zeros(*lead, store.numel + ALIGN)
         self.exp_avg, self.exp_avg_sq = torch.zeros_like(values), torch.zeros_like(values)
         self.decays = torch.ones_like(values, dtype=torch.bool)
         self.encoder_factor = values.new_ones(lead)
@@ -171,7 +171,7 @@ def _update(
 
     encoder_factor: multiplies the rate of elements `encoder_start` to `encoder_stop` - 1; None if there are none.
     """
-    gradient, loss = gradients[..., :-1], gradients[..., -1]
+    gradient, loss = gradients[..., : values.shape[-1]], gradients[..., -1]
     norm = torch.linalg.vector_norm(gradient, dim=-1)
     is_finite = norm.isfinite() & loss.isfinite()
     failure.copy_(
