@@ -65,7 +65,7 @@ class Attachment:
                         for name, store_name in full.items()
                         if name.startswith(f"{root}.")
                     }
-                    _set(model, root, SeatedModule(model.get_submodule(root), own).eval())
+                    _set(model, root, SeatedModule(model.get_submodule(root), own, model.no_mem_embed.dtype).eval())
         except BaseException:  # also if memory runs out: the next trial must be able to use the base
             self._detach()
             raise

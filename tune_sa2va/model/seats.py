@@ -7,7 +7,8 @@ torch's own operations.
 Shape letters: K seats, B images of each. (K B) is a dimension of both, ordered by seat.
 """
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -17,6 +18,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_map_only
+
+_PRODUCTS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
+"""Layers that autocast computes in its own dtype."""
 
 
 def per_image(numbers: Float[Tensor, "*K"], x: Float[Tensor, "KB ..."]) -> Tensor:
@@ -63,33 +67,51 @@ class SeatedModule(nn.Module):
     """A module that several trials train in full: the images of each seat go through that seat's own parameters.
 
     It is mapped over seats by vmap, so it takes about as many kernels as the module itself: matrix products become
-    batched and convolutions grouped.
+    batched and convolutions grouped. Under vmap not every layer heeds autocast, so each gets what a GPU's autocast
+    would give it.
     """
 
-    def __init__(self, module: nn.Module, parameters: Mapping[str, Float[Tensor, "K ..."]]) -> None:
-        """parameters: all those of `module`, by their names in it. Children can be called by themselves, too."""
+    def __init__(self, module: nn.Module, parameters: Mapping[str, Float[Tensor, "K ..."]], low: torch.dtype) -> None:
+        """parameters: all those of `module`, by their names in it. low: the dtype of products.
+
+        Children that are one layer can be called by themselves, too.
+        """
         super().__init__()
-        self._seated, self._module = dict(parameters), module
-        self._seats = len(next(iter(parameters.values())))
+        self._seats, self._low = len(next(iter(parameters.values()))), low
+        self._seated = dict(parameters)
+        # A copy, because the base's module must stay without hooks.
+        self._module = copy.deepcopy(module)
+        self._products = set[str]()
+        for name, part in self._module.named_modules():
+            if isinstance(part, _PRODUCTS):
+                self._products |= {f"{name}.{leaf}".lstrip(".") for leaf, _ in part.named_parameters()}
+                part.register_forward_pre_hook(_casting(low))
+            elif isinstance(part, nn.LayerNorm):
+                part.register_forward_pre_hook(_casting(torch.float32))
         for name, child in module.named_children():
             inside = {key.removeprefix(f"{name}."): v for key, v in parameters.items() if key.startswith(f"{name}.")}
-            if inside:
-                self.add_module(name, SeatedModule(child, inside))
+            if inside and isinstance(child, _PRODUCTS):
+                self.add_module(name, SeatedModule(child, inside, low))
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module returns. Every tensor among the arguments and results has (K B) as its first dimension."""
-
-        def of_one(parameters: dict[str, Tensor], args: Any, kwargs: Any) -> Any:
-            return functional_call(self._module, parameters, args, kwargs)
-
         # Whatever is no tensor is the same for all seats; vmap takes only tensors where it maps.
         fixed = {name: value for name, value in kwargs.items() if not _has_tensors(value)}
         mapped = {name: value for name, value in kwargs.items() if name not in fixed}
         split = tree_map_only(Tensor, lambda tensor: tensor.unflatten(0, (self._seats, -1)), (args, mapped))
+        own = {name: v.to(self._low) if name in self._products else v for name, v in self._seated.items()}
+
+        def of_one(parameters: dict[str, Tensor], args: Any, kwargs: Any) -> Any:
+            return functional_call(self._module, parameters, args, kwargs | fixed)
+
         # Attention by its definition: for some of the fused kernels vmap has no rule and would call them seat by seat.
         with sdpa_kernel(SDPBackend.MATH):
-            found = torch.vmap(lambda own, args, kwargs: of_one(own, args, kwargs | fixed))(self._seated, *split)
+            found = torch.vmap(of_one)(own, *split)
         return tree_map_only(Tensor, lambda tensor: tensor.flatten(0, 1), found)
+
+
+def _casting(dtype: torch.dtype) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...]]:
+    return lambda _, inputs: tuple(each.to(dtype) for each in inputs)
 
 
 def _has_tensors(value: Any) -> bool:
