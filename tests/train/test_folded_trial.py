@@ -15,6 +15,8 @@ from tune_sa2va.data.parts import cut_into_folds
 from tune_sa2va.data.split_file import read_names, write_split
 from tune_sa2va.errors import CheckpointError, NonFiniteError
 from tune_sa2va.evaluate.metrics import mean_scores
+from tune_sa2va.train.engine import Engine
+from tune_sa2va.train.epoch import run_epoch
 from tune_sa2va.train.folded_trial import FoldedTrial
 from tune_sa2va.train.records import EpochRecord
 from tune_sa2va.train.trial import Trial
@@ -168,3 +170,28 @@ def test_what_is_not_finite_in_one_fold_ends_the_trial_and_spares_the_next(bench
     good = folded(bench, config(train__epochs=1))
     assert [record is None for record in good.epochs()] == [True, True, False]
     good.close()
+
+
+@pytest.mark.slow
+def test_two_trials_with_folds_sit_together(bench: Workbench) -> None:
+    """Both train the same fold at a time; each epoch is what it would be alone."""
+    configs = [config(train__epochs=1, optimizer__lr=1e-6), config(train__epochs=1, optimizer__lr=3e-6, lora__r=2)]
+    wanted = []
+    for each in configs:
+        trial = folded(bench, each)
+        (record,) = [record for record in trial.epochs() if record is not None]
+        wanted.append((record, trial.val_counts))
+        trial.close()
+    engine = Engine(bench.model, max_rank=4, seats=2)
+    trials = [FoldedTrial(engine, bench.parts, each) for each in configs]
+    records: list[EpochRecord | None] = []
+    for _ in range(FOLDS):
+        outcomes = run_epoch([trial.prepared() for trial in trials])
+        records = []
+        for trial, outcome in zip(trials, outcomes, strict=True):
+            assert isinstance(outcome, EpochRecord)
+            records.append(trial.settled(outcome))
+    for record, trial, (other, counts) in zip(records, trials, wanted, strict=True):
+        assert record is not None and record.train_loss == pytest.approx(other.train_loss, rel=1e-5)
+        assert trial.val_counts == counts
+        trial.close()
