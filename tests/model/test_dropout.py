@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tune_sa2va.model.dropout import keep_mask, seeds_of
+from tune_sa2va.model.dropout import keep_mask, noise, seeds_of
 
 
 def mask(seed: int = 1, draw: int = 0, place: int = 0, probability: float = 0.5, size: int = 40_000) -> Tensor:
@@ -36,3 +36,16 @@ def test_a_seats_mask_does_not_depend_on_the_others() -> None:
         assert torch.equal(rows, keep_mask((2, 50), 9, seeds[seat], draws[seat], probability[seat]))
     assert together[4:].all(), "a probability of 0 drops nothing"
     assert not torch.equal(together[:2], together[2:4])
+
+
+def test_noise_is_standard_normal_and_each_seats_own() -> None:
+    seeds, draws = torch.tensor([seeds_of(1), seeds_of(2)]), torch.tensor([0, 7])
+    together = noise((4, 3, 10_000), 4, seeds, draws)
+    for seat, rows in enumerate(together.split(2)):
+        assert torch.equal(rows, noise((2, 3, 10_000), 4, seeds[seat], draws[seat]))
+        numbers = rows.double().flatten()
+        assert numbers.mean().item() == pytest.approx(0, abs=5 / 60_000**0.5)
+        assert numbers.var().item() == pytest.approx(1, abs=5 * (2 / 60_000) ** 0.5)
+        assert (numbers.abs() < 1).double().mean().item() == pytest.approx(0.6827, abs=0.01)
+        assert (numbers[:-1] * numbers[1:]).mean().item() == pytest.approx(0, abs=5 / 60_000**0.5)
+    assert not torch.equal(together[:2], together[2:])

@@ -134,7 +134,7 @@ MUTANTS = (
     Mutant(TRIAL, "seed = train.seed * 100_003 + epoch", "seed = epoch", ORDER),
     Mutant(TRIAL, "seed = train.seed * 100_003 + epoch", "seed = train.seed * 100_003", ORDER),
     Mutant(TRIAL, "* 1_009 + self.rank)", "* 1_009)", DROPOUT),
-    Mutant(TRIAL, "own = (seed * 1_009", "own = (epoch * 1_009", DROPOUT),
+    Mutant(TRIAL, "seed(self.seat, seed * 1_009", "seed(self.seat, epoch * 1_009", DROPOUT),
     Mutant(
         EPOCH, "is_dropping = any(trial.adapters.drops for", "is_dropping = all(not trial.adapters.drops for", DROPOUT
     ),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,10 @@ from tune_sa2va.evaluate.members import Members
 from tune_sa2va.evaluate.metrics import mean_scores
 from tune_sa2va.evaluate.out_of_fold import out_of_fold
 from tune_sa2va.evaluate.threshold import DEFAULT_THRESHOLD, counts_at
+from tune_sa2va.train.engine import Engine
+from tune_sa2va.train.epoch import run_epoch
+from tune_sa2va.train.records import EpochRecord
+from tune_sa2va.train.trial import Trial
 from tune_sa2va.train.workbench import Workbench
 
 EVERYTHING = {"encoder.sam2": "all", "encoder.vision": "all", "train.full_modules": ["neck"]}
@@ -151,3 +156,25 @@ def test_two_workers_do_what_one_does_with_twice_the_batch(bench: Workbench, fol
         (record,) = json.loads((folder / f"rank{rank}.json").read_text())
         for name in ("train_loss", "grad_norm", "val_dice"):
             assert record[name] == pytest.approx(getattr(alone[0], name), rel=1e-4, abs=1e-5), name
+
+
+@pytest.mark.slow
+def test_trials_that_run_encoders_sit_together(bench: Workbench) -> None:
+    """Each with views and noise of its own. At a rate at which the noise of sums stays noise."""
+    chosen = {"encoder.sam2": "late", "encoder.vision": "mlp1", "data.strength": 1.0, "optimizer.lr": 1e-6}
+    configs = [config(**chosen), config(**chosen, **{"lora.r": 1, "encoder.alpha_over_r": 9.0, "train.seed": 5})]
+    train, val = bench.train.only([0, 1]), bench.val.only([0])
+    records = []
+    for each in configs:
+        with closing(Trial(Engine(bench.model, max_rank=2), train, val, each)) as trial:
+            records += list(trial.epochs())
+    engine = Engine(bench.model, max_rank=2, seats=2)
+    trials = [Trial(engine, train, val, each) for each in configs]
+    together = run_epoch(trials)
+    for trial in trials:
+        trial.close()
+    for one, other in zip(records, together, strict=True):
+        assert isinstance(other, EpochRecord)
+        wanted = {name: value for name, value in numbers(one).items() if name != "warning"}
+        assert {name: numbers(other)[name] for name in wanted} == pytest.approx(wanted, rel=1e-4, abs=1e-6)
+    assert records[0].train_loss != pytest.approx(records[1].train_loss, rel=1e-2)

@@ -228,6 +228,7 @@ def test_who_sits_together(seated: Lane) -> None:
         {"train__micro_batch_size": 2},
         {"train__accumulation_steps": 2},
         {"encoder__sam2": "late"},
+        {"encoder__vision": "mlp1"},
         {"lora__r": 16},
     ):
         assert not engine.has_seat(config(**other)), other

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from tune_sa2va.model.dropout import keep_mask, seeds_of
+from tune_sa2va.model.dropout import keep_mask, noise, seeds_of
 from tune_sa2va.model.seats import per_image
 
 ALIGN = 64
@@ -130,6 +130,10 @@ class AdapterStore:
     def keep(self, shape: tuple[int, ...], place: int) -> Bool[Tensor, "KB ..."]:
         """A random mask, True with probability 1 - `dropout`. place: in the model; no two that drop share a number."""
         return keep_mask(shape, place, self.seeds, self.draws, self.dropout)
+
+    def noise(self, shape: tuple[int, ...], place: int) -> Float[Tensor, "KB ..."]:
+        """Standard normal numbers. place: as in `keep`; it takes two."""
+        return noise(shape, place, self.seeds, self.draws)
 
     def _pieces(self, low: Tensor | None, flat: Tensor) -> list[Tensor]:
         pieces, offset = [], 0

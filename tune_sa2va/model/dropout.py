@@ -1,8 +1,8 @@
-"""Random masks as a function of numbers: the same mask for a trial whatever runs beside it.
+"""Random masks and noise as a function of numbers: the same for a trial whatever runs beside it.
 
 A generator gives numbers in the order in which they are asked for, so a trial's would depend on the trials that share
-its steps. Here a mask depends on the trial's seed, the number of the forward pass, the place in the model and the
-element, and on nothing else. It is plain arithmetic, so it can be compiled and captured, and nothing has to be restored
+its steps. Here they depend on the trial's seed, the number of the forward pass, the place in the model and the element,
+and on nothing else. It is plain arithmetic, so it can be compiled and captured, and nothing has to be restored
 when a step is computed again.
 """
 
@@ -27,11 +27,30 @@ def keep_mask(
 
     place: number of the place in the model. seeds: from `seeds_of`. draws: number of the forward pass.
     """
+    numbers = _numbers(shape, place, seeds, draws)
+    return (numbers >= (probability * 2**32).to(torch.int64)[..., None]).view(shape)
+
+
+def noise(
+    shape: tuple[int, ...], place: int, seeds: Int[Tensor, "*K 2"], draws: Int[Tensor, "*K"]
+) -> Float[Tensor, "KB ..."]:
+    """Standard normal numbers of `shape`, whose first dimension is (K B), by the transform of Box and Muller.
+
+    place: as in `keep_mask`; it takes two.
+    """
+    radius, angle = (_numbers(shape, place + which, seeds, draws).float() for which in (0, 1))
+    radius = (-2 * ((radius + 1) / (2**32 + 1)).log()).clamp(min=0).sqrt()
+    return (radius * (angle * (2 * math.pi / 2**32)).cos()).view(shape)
+
+
+def _numbers(
+    shape: tuple[int, ...], place: int | Int[Tensor, ""], seeds: Int[Tensor, "*K 2"], draws: Int[Tensor, "*K"]
+) -> Int[Tensor, "*K N"]:
+    """Numbers of 32 bits, for each seat as many as its share of `shape` has elements."""
     first = _mixed((_mixed(seeds[..., 0] ^ draws) + place) & _BITS)
     second = _mixed(_mixed((seeds[..., 1] + draws) & _BITS) ^ place)
     elements = torch.arange(math.prod(shape) // max(1, draws.numel()), device=draws.device)
-    numbers = _mixed((_mixed(elements ^ first[..., None]) + second[..., None]) & _BITS)
-    return (numbers >= (probability * 2**32).to(torch.int64)[..., None]).view(shape)
+    return _mixed((_mixed(elements ^ first[..., None]) + second[..., None]) & _BITS)
 
 
 def seeds_of(seed: int) -> tuple[int, int]:

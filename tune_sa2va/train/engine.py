@@ -89,8 +89,8 @@ class Engine:
     def has_seat(self, config: TrialConfig) -> bool:
         """Whether a trial of `config` can begin now. If not, it waits until those that sit here leave.
 
-        Trials sit together if they train the same modules with steps of as many images. A trial that runs an image
-        encoder in its steps sits alone.
+        Trials sit together if they train the same modules with steps of as many images, which all are augmented by
+        views or none. A trial that trains the neck in full sits alone.
         """
         seated = self._seated()
         if not seated:
@@ -145,9 +145,11 @@ class Engine:
         return self._any_dropout or config.lora.dropout > 0
 
     def _seats(self, config: TrialConfig) -> int:
-        """Seats of the storage. A trial that runs an encoder has an own augmentation of pixels, so it sits alone."""
-        return 1 if config.runs_sam2 or config.runs_vision else self.seats
+        """Seats of the storage. The neck is not run as a module (see `model.hiera`), so it has no weights by seat."""
+        return 1 if "neck" in config.train.full_modules else self.seats
 
 
-def _images(config: TrialConfig) -> tuple[int, int]:
-    return config.train.micro_batch_size, config.train.accumulation_steps
+def _images(config: TrialConfig) -> tuple[int, int, bool]:
+    """What the batches of a trial have in common with those of trials beside it."""
+    has_views = config.data.strength > 0 and (config.runs_sam2 or config.runs_vision)
+    return config.train.micro_batch_size, config.train.accumulation_steps, has_views

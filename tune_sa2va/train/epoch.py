@@ -167,7 +167,7 @@ class _Epoch:
         """The counts of each validation image, by seat."""
         alike: defaultdict[int, list[Trial]] = defaultdict(list)
         for trial in self._going():
-            alike[id(trial.val)].append(trial)
+            alike[id(trial.scored)].append(trial)
         found: dict[int, list[Counts]] = {}
         with self._averaged():
             for trials in alike.values():

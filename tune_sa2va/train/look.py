@@ -1,5 +1,7 @@
 """Augments pictures and masks by a view (see `data.views`), on the device and inside the captured step."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -11,20 +13,28 @@ _LEAST = 1e-4
 
 
 @torch.no_grad()
-def seen_pictures(pictures: Float[Tensor, "B 3 H W"], view: Float[Tensor, "B 11"]) -> Float[Tensor, "B 3 H W"]:
-    """Pictures in [0, 1] as each image's view shows them, in [0, 1]. Beyond its edges a picture is black."""
+def seen_pictures(
+    pictures: Float[Tensor, "B 3 H W"], view: Float[Tensor, "B 11"], noise_like: Callable[[Tensor], Tensor]
+) -> Float[Tensor, "B 3 H W"]:
+    """Pictures in [0, 1] as each image's view shows them, in [0, 1]. Beyond its edges a picture is black.
+
+    noise_like: gives standard normal noise of a tensor's shape.
+    """
     grid = F.affine_grid(view[:, :6].view(-1, 2, 3), list(pictures.shape), align_corners=False)
     moved = F.grid_sample(pictures, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     contrast, brightness, gamma, blur, noise = (number.view(-1, 1, 1, 1) for number in view[:, 6:].unbind(1))
     bright = moved.clamp(min=_LEAST) ** gamma
     mean = bright.mean(dim=(1, 2, 3), keepdim=True)
     lit = _blurred((bright - mean) * contrast + mean + brightness, blur)
-    return (lit + noise * torch.randn_like(lit)).clamp(0, 1)
+    return (lit + noise * noise_like(lit)).clamp(0, 1)
 
 
 @torch.no_grad()
 def seen_tiles(
-    tiles: Float[Tensor, "B N 3 P P"], grid: tuple[int, int], view: Float[Tensor, "B 11"]
+    tiles: Float[Tensor, "B N 3 P P"],
+    grid: tuple[int, int],
+    view: Float[Tensor, "B 11"],
+    noise_like: Callable[[Tensor], Tensor],
 ) -> Float[Tensor, "B N 3 P P"]:
     """Like `seen_pictures`, for pictures cut into tiles: rows x columns of `grid`, then the thumbnail if there is one.
 
@@ -32,9 +42,11 @@ def seen_tiles(
     """
     rows, columns = grid
     cut = tiles[:, : rows * columns].unflatten(1, grid)
-    whole = seen_pictures(cut.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3), view)
+    whole = seen_pictures(cut.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3), view, noise_like)
     again = whole.unflatten(3, (columns, -1)).unflatten(2, (rows, -1)).permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
-    thumbnails = [seen_pictures(tiles[:, number], view)[:, None] for number in range(rows * columns, tiles.shape[1])]
+    thumbnails = [
+        seen_pictures(tiles[:, number], view, noise_like)[:, None] for number in range(rows * columns, tiles.shape[1])
+    ]
     return torch.cat((again, *thumbnails), dim=1)
 
 

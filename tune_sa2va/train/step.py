@@ -13,6 +13,7 @@ Only `check` and `failures` wait for the device: losses, counts and the flag for
 """
 
 from collections.abc import Callable, Iterable
+from itertools import count
 from typing import NamedTuple
 
 import torch
@@ -35,6 +36,8 @@ from tune_sa2va.train.loss import combo_loss
 from tune_sa2va.train.optimizer import FlatAdamW
 
 LOSS_PARTS = ("total", "dice", "focal", "bce", "lm", "cldice", "focal_tversky")
+_FIRST_NOISE = 2**17
+"""Number of the first place where pictures get noise; those below belong to dropout."""
 _NO_LOSS = LossSettings.model_construct(dice=0.0, focal=0.0, bce=0.0)
 """What an empty seat has. Not a valid trial's settings, as nothing would train the masks."""
 
@@ -257,7 +260,7 @@ class Stepper:
 
     @torch.no_grad()
     def _count(self, batch: Batch, shape: Shape) -> Tensor:
-        batch = self._encoded(batch, shape).repeated(self.store.seats)
+        batch = self._encoded(batch.repeated(self.store.seats), shape)
         hidden = hidden_rows(self._model, self._layers, batch, shape, self.store)
         # Not compiled: it is as fast in a graph, and compiling the mask decoder again would add 40 s to a lane's start.
         logits = on_canvas(batch, mask_logits(self._model, batch, hidden[:, 0]))
@@ -266,16 +269,20 @@ class Stepper:
     def _encoded(self, batch: Batch, shape: Shape) -> Batch:
         """The batch with features computed from its pixels, if it holds any, and with each image's view applied."""
         scale, checkpointed = self.store.encoder_scale, self.checkpointed
-        is_viewed = bool(batch.view.numel())
+        is_viewed, places = bool(batch.view.numel()), count(_FIRST_NOISE, 2)
+
+        def noise_like(pictures: Tensor) -> Tensor:
+            return self.store.noise(tuple(pictures.shape), next(places))
+
         if batch.square.numel():
             pictures = batch.square / 255
-            pictures = seen_pictures(pictures, batch.view) if is_viewed else pictures
+            pictures = seen_pictures(pictures, batch.view, noise_like) if is_viewed else pictures
             embed, high_res_1, high_res_0 = self._towers.sam2(pictures, scale, checkpointed=checkpointed)
             batch = batch._replace(embed=embed, high_res_1=high_res_1, high_res_0=high_res_0)
         if batch.tiles.numel():
             assert shape.tiles is not None, "tiles have a grid"
             tiles = batch.tiles / 255
-            tiles = seen_tiles(tiles, shape.tiles, batch.view) if is_viewed else tiles
+            tiles = seen_tiles(tiles, shape.tiles, batch.view, noise_like) if is_viewed else tiles
             batch = batch._replace(image_tokens=self._towers.vision(tiles, checkpointed=checkpointed))
         return batch._replace(truth=seen_truth(batch.truth, batch.valid(), batch.view)) if is_viewed else batch
 

@@ -63,6 +63,8 @@ class Trial:
         self._train: TrainingSource = train
         self.val: ExampleSource = val
         self._texts = val.texts
+        self.scored = val
+        """The validation images as they were given; trials with the same ones are scored together."""
         if config.runs_sam2 or config.runs_vision:
             towers = {"sam2": config.runs_sam2, "vision": config.runs_vision}
             self._train = train.with_pixels(**towers, strength=config.data.strength)
@@ -130,9 +132,7 @@ class Trial:
         train, epoch, stepper = self.config.train, self._progress.epoch + 1, self.stepper
         # Random numbers depend only on the trial's seed, epoch, fold and rank, so checkpoints need no generator state.
         seed = train.seed * 100_003 + epoch + self._fold * _BETWEEN_FOLDS
-        own = (seed * 1_009 + self.rank) % 2**63  # below the largest seed of torch
-        stepper.store.seed(self.seat, own)
-        torch.manual_seed(own)  # for the noise of augmented pixels; a trial that has them sits alone
+        stepper.store.seed(self.seat, seed * 1_009 + self.rank)
         order = torch.randperm(len(self._train), generator=torch.Generator().manual_seed(seed))
         chunks = order.split(train.micro_batch_size * train.accumulation_steps * self.world_size)
         for sums in (stepper.losses, stepper.optimizer.norm_sum):
