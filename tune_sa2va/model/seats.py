@@ -79,8 +79,8 @@ class SeatedModule(nn.Module):
         super().__init__()
         self._seats, self._low = len(next(iter(parameters.values()))), low
         self._seated = dict(parameters)
-        # A copy, because the base's module must stay without hooks.
-        self._module = copy.deepcopy(module)
+        # A copy, because the base's module must stay without hooks. Its parameters are the same, as they are not used.
+        self._module = copy.deepcopy(module, {id(parameter): parameter for parameter in module.parameters()})
         self._products = set[str]()
         for name, part in self._module.named_modules():
             if isinstance(part, _PRODUCTS):
