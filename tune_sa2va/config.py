@@ -293,6 +293,8 @@ class LaneSettings(Frozen):
     """Workers per trial: one for each of its GPUs, or CPU workers."""
     use_gpu: bool
     cpus_per_worker: int = Field(default=1, ge=1)
+    seats: int = Field(default=1, ge=1)
+    """Most trials at a time, which then share their steps."""
     max_rank: int | None = Field(default=None, ge=1)
     """The largest `lora.r` of any trial: memory of the adapters is laid out for it once. None: anew for each trial."""
     checkpointed: bool = False

@@ -21,11 +21,12 @@ from tune_sa2va.data.procedural import DEMO_FAMILY
 from tune_sa2va.data.procedural.folder import write_folder
 from tune_sa2va.data.split_file import Names, read_names, write_split
 from tune_sa2va.lane.group import Lane, LaneLostError, LaneNotOpenedError
-from tune_sa2va.lane.messages import RunEpoch, SaveTrial, StartTrial, unpack_folder
+from tune_sa2va.lane.messages import LeaveSeats, RunRound, SaveTrial, StartTrial, unpack_folder
 from tune_sa2va.lane.process_group import torch_config
 from tune_sa2va.search.cluster import start_own_ray
 
 CONFIG = RECIPE.replace({"train.epochs": 2, "lora.r": 4})
+ROUND, SAVE, LEAVE = RunRound(trials=("a",)), SaveTrial(trial="a"), LeaveSeats(trials=("a",))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -77,34 +78,35 @@ def test_two_workers_take_one_trial_after_the_other_until_one_dies(
 ) -> None:
     lane = Lane(settings, names)
     try:
-        assert lane.ask(StartTrial(config=CONFIG)).failure == ""
+        assert lane.ask(StartTrial(trial="a", config=CONFIG)).failure == ""
         pids = worker_pids()
         assert len(pids) == 2
 
-        first = lane.ask(RunEpoch())
+        first = lane.ask(ROUND).trials["a"]
         assert listening(map(psutil.Process, pids)) == {"127.0.0.1"}
         assert first.record is not None and first.record["epoch"] == 1
-        saved = lane.ask(SaveTrial())
+        saved = lane.ask(SAVE)
         unpack_folder(saved.checkpoint, tmp_path / "checkpoint")
         assert (tmp_path / "checkpoint" / "adapter" / "adapter_model.safetensors").stat().st_size > 0
 
-        impossible = lane.ask(StartTrial(config=CONFIG.replace({"lora.target_modules": ["no_such_module"]})))
+        lane.ask(LEAVE)
+        impossible = lane.ask(StartTrial(trial="a", config=CONFIG.replace({"lora.target_modules": ["no_such_module"]})))
         assert "no_such_module" in impossible.failure and "Traceback" in impossible.traceback
 
-        assert lane.ask(StartTrial(config=CONFIG, checkpoint=saved.checkpoint)).failure == ""
-        second = lane.ask(RunEpoch())
+        assert lane.ask(StartTrial(trial="a", config=CONFIG, checkpoint=saved.checkpoint)).failure == ""
+        second = lane.ask(ROUND).trials["a"]
         assert second.record is not None and second.record["epoch"] == 2
-        assert lane.ask(RunEpoch()).record is None
+        assert lane.ask(LEAVE).failure == ""
 
-        assert lane.ask(StartTrial(config=CONFIG)).failure == ""
-        again = lane.ask(RunEpoch())
+        assert lane.ask(StartTrial(trial="a", config=CONFIG)).failure == ""
+        again = lane.ask(ROUND).trials["a"]
         assert again.record is not None and again.record["train_loss"] == first.record["train_loss"]
         assert worker_pids() == pids
 
         os.kill(min(pids), signal.SIGKILL)
         killed_at = time.monotonic()
         with pytest.raises(LaneLostError):
-            lane.ask(RunEpoch())
+            lane.ask(ROUND)
         assert not lane.alive and time.monotonic() - killed_at < 60, "the other worker waits for the dead one"
     finally:
         lane.close()
@@ -116,7 +118,7 @@ def test_a_lane_that_cannot_open_says_why_and_leaves_no_worker(
     data = settings.data.model_copy(update={"source": str(tmp_path / "absent")})
     lane = Lane(settings.model_copy(update={"data": data, "num_workers": 1}), names)
     with pytest.raises(LaneNotOpenedError, match="the images are gone"):
-        lane.ask(RunEpoch())
+        lane.ask(ROUND)
     lane.close()  # waits some seconds only; on a busy machine Ray Train takes longer
     deadline = time.monotonic() + 120
     while (lane.alive or worker_pids()) and time.monotonic() < deadline:

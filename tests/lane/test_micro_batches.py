@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from tune_sa2va.config import RECIPE, TrialConfig
-from tune_sa2va.lane.messages import Command, Reply, StartTrial
+from tune_sa2va.lane.host import OUT_OF_MEMORY
+from tune_sa2va.lane.messages import Reply
 from tune_sa2va.lane.micro_batches import halved
 from tune_sa2va.lane.store import Flusher, TrialStore
-from tune_sa2va.lane.trainable import OUT_OF_MEMORY, LaneTrainable
+from tune_sa2va.lane.trainable import LaneTrainable
 from tune_sa2va.train.checkpoint_state import objective
 
 pytestmark = pytest.mark.usefixtures("folders_for_refs")
@@ -47,15 +48,11 @@ class NoMemory(LaneTrainable):
 
     def __init__(self, config: TrialConfig, folder: Path) -> None:
         self.asked: list[tuple[int, int]] = []
-        self._config, self._store, self._is_started = config, TrialStore(folder, config, Flusher()), False
+        self._config, self._store, self._host = config, TrialStore(folder, config, Flusher()), None
         self._stored = self._store.newest()
 
     def _start(self) -> Reply:
-        return self._ask(StartTrial(config=self._config))
-
-    def _ask(self, command: Command) -> Reply:
-        assert isinstance(command, StartTrial)
-        self.asked.append(shape(command.config))
+        self.asked.append(shape(self._config))
         return Reply(failure="Out of memory: no more", kind=OUT_OF_MEMORY)
 
 

@@ -12,9 +12,10 @@ import pytest
 
 from tests.watch.runs import an_epoch
 from tune_sa2va.config import RECIPE, DataSettings, LaneSettings, ModelSettings, TrialConfig
-from tune_sa2va.lane import trainable as module
-from tune_sa2va.lane.messages import Command, EndEpoch, Reply, RunEpoch, SaveTrial, StartTrial
-from tune_sa2va.lane.trainable import FAILURE_KIND, INFEASIBLE_GIB, OUT_OF_MEMORY, PAUSE, LaneTrainable
+from tune_sa2va.lane import host as module
+from tune_sa2va.lane.host import OUT_OF_MEMORY
+from tune_sa2va.lane.messages import Command, LeaveSeats, Reply, RunRound, SaveTrial, StartTrial
+from tune_sa2va.lane.trainable import FAILURE_KIND, INFEASIBLE_GIB, PAUSE, LaneTrainable
 from tune_sa2va.results.fold_note import read_folds_done
 
 pytestmark = pytest.mark.usefixtures("folders_for_refs")
@@ -37,6 +38,8 @@ class Workers:
         if isinstance(command, StartTrial):
             self._config = command.config
             return Reply()
+        if isinstance(command, LeaveSeats):
+            return Reply()
         if isinstance(command, SaveTrial):
             return Reply(failure=self.save_failure, checkpoint=self._checkpoint(self._config))
         if self.failures:
@@ -44,7 +47,7 @@ class Workers:
         if self._config.train.micro_batch_size > self.room:
             return Reply(failure="Out of memory.", kind=OUT_OF_MEMORY, needed_gib=90.0)
         self._epoch += 1
-        return Reply(record=an_epoch(self._epoch, self.val_dice))
+        return Reply(trials={"default": Reply(record=an_epoch(self._epoch, self.val_dice))})
 
     def close(self) -> None:
         self.closed += 1
@@ -113,7 +116,7 @@ def test_a_trial_that_tune_knows_less_of_is_told_and_not_run_again(workers: Work
     assert start.checkpoint and last["epoch"] == 2 and last["done"]
     ended = owner(tmp_path, 8)
     ended._known_epochs = 2
-    assert ended.step()["done"] and not any(isinstance(command, RunEpoch) for command in workers.asked[-1:])
+    assert ended.step()["done"] and not any(isinstance(command, RunRound) for command in workers.asked[-1:])
 
 
 def test_nothing_to_score_is_a_failure(workers: Workers, tmp_path: Path) -> None:
@@ -168,9 +171,9 @@ def test_after_each_fold_it_is_noted_how_many_are_done_and_with_the_epoch_forgot
     made, seen, folds = owner(tmp_path, 1), [], []
 
     def ask(command: Command) -> Reply:
-        if isinstance(command, RunEpoch | EndEpoch) and len(folds) < 2:
+        if isinstance(command, RunRound) and len(folds) < 2:
             folds.append(command)
-            return Reply(counts=([1, 0, 0, 1], None))
+            return Reply(trials={"default": Reply(counts=([1, 0, 0, 1], None))})
         return plain(command)
 
     def judge(_: Any, trial_id: str, epoch: int, counts: Any) -> str:

@@ -1,18 +1,21 @@
-"""What a worker replies when a trial fails on its data: a real trial on images that became unreadable."""
+"""What a worker replies: to trials that sit together, and when one fails or its images became unreadable."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tests.data.making import save
 from tests.train.bench import lane_settings
 from tune_sa2va.config import RECIPE, LaneSettings
 from tune_sa2va.data.failure_words import FailureWords
 from tune_sa2va.data.split_file import Names, read_names
-from tune_sa2va.lane.messages import RunEpoch, StartTrial
+from tune_sa2va.lane.messages import NO_SEAT, LeaveSeats, RunRound, SaveTrial, SetSeats, StartTrial
 from tune_sa2va.lane.worker import _Worker
 from tune_sa2va.train.workbench import Workbench
+
+CONFIG = RECIPE.replace({"train.epochs": 2, "lora.r": 4})
 
 pytestmark = pytest.mark.usefixtures("folders_for_refs")
 
@@ -31,10 +34,10 @@ def reply_of(settings: LaneSettings, names: Names, spoil: object) -> tuple[str, 
     """The failure of the first epoch after `spoil` of each training image and mask, its traceback and its kind."""
     bench = Workbench.open(settings, names, rank=0, world_size=1)
     worker = _Worker(bench, FailureWords.of(names, settings.data, bench.samples), 0)
-    assert worker.handle(StartTrial(config=RECIPE.replace({"train.epochs": 1, "lora.r": 4}))).failure == ""
+    assert worker.handle(StartTrial(trial="a", config=CONFIG)).failure == ""
     for sample in bench.samples:
         spoil(sample)  # type: ignore[operator]
-    answer = worker.handle(RunEpoch())
+    answer = worker.handle(RunRound(trials=("a",)))
     return answer.failure, answer.traceback, answer.kind
 
 
@@ -57,3 +60,36 @@ def test_a_failure_by_data_names_a_code_and_its_kind(
         assert str(tmp_path) not in text
         assert not any(Path(row["name"]).stem in text for row in names)
     assert told.startswith("Traceback") and "evaluate/examples.py" in told
+
+
+def test_trials_that_sit_together_fail_and_leave_alone(settings: LaneSettings, names: Names) -> None:
+    bench = Workbench.open(settings.model_copy(update={"seats": 2, "max_rank": 4}), names, rank=0, world_size=1)
+    worker = _Worker(bench, FailureWords.of(names, settings.data, bench.samples), 0)
+    a, b = StartTrial(trial="a", config=CONFIG), StartTrial(trial="b", config=CONFIG.replace({"train.seed": 1}))
+    assert not any(worker.handle(start).failure for start in (a, b))
+    assert worker.handle(StartTrial(trial="c", config=CONFIG)).kind == NO_SEAT
+    first = worker.handle(RunRound(trials=("b", "a")))
+    assert [first.trials[name].record["epoch"] for name in "ab"] == [1, 1]  # type: ignore[index]
+
+    spoilt = worker._trials["b"]
+    spoilt.stepper.store.of(spoilt.stepper.store.values, spoilt.seat).fill_(torch.nan)  # type: ignore[union-attr]
+    second = worker.handle(RunRound(trials=("a", "b")))
+    assert second.failure == "" and second.trials["a"].record["epoch"] == 2  # type: ignore[index]
+    assert second.trials["b"].kind == "NonFiniteError" and "not finite" in second.trials["b"].failure
+    assert worker.handle(SaveTrial(trial="a")).checkpoint
+
+    other = StartTrial(trial="d", config=CONFIG.replace({"train.accumulation_steps": 2}))
+    assert worker.handle(other).kind == NO_SEAT, "it waits until all of another kind have left"
+    worker.handle(LeaveSeats(trials=("a", "b")))
+    assert worker.handle(other).failure == ""
+
+
+def test_a_round_that_fails_empties_all_seats(settings: LaneSettings, names: Names) -> None:
+    bench = Workbench.open(settings.model_copy(update={"seats": 2, "max_rank": 4}), names, rank=0, world_size=1)
+    worker = _Worker(bench, FailureWords.of(names, settings.data, bench.samples), 0)
+    assert not any(worker.handle(StartTrial(trial=name, config=CONFIG)).failure for name in "ab")
+    for sample in bench.train.samples:
+        sample.mask.unlink()
+    answer = worker.handle(RunRound(trials=("a",)))
+    assert (answer.kind, answer.trials) == ("DataGoneError", {})
+    assert worker.handle(SetSeats(seats=1)).failure == "" and bench.engine.seats == 1

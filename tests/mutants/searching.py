@@ -66,7 +66,7 @@ MUTANTS = (
     Mutant(SNAPSHOTS, "wanted[name] != _sha256(folder / name)", "not (folder / name).exists()", T_SNAPSHOTS),
     Mutant(SNAPSHOTS, "sha256 in (None, hashlib.sha256(content).hexdigest())", "bool(content)", T_SNAPSHOTS),
     Mutant(SNAPSHOTS, "            self._bytes = 0\n", "            self._bytes = 1\n", T_SNAPSHOTS),
-    Mutant(TRAINABLE, "self._paused(reply.failure) if reply.kind == DATA_GONE else ", "", T_TRAINABLE),
+    Mutant(TRAINABLE, "if reply.kind == DATA_GONE:", "if not reply.kind:", T_TRAINABLE),
     Mutant(TRAINABLE, "and opened_again < _FEATURES_AGAIN", "and opened_again < 1", T_TRAINABLE),
     Mutant(STORE, "best = best_epoch(records[:-1])", "best = best_epoch(records)", T_STORE),
     Mutant(STORE, "best = best_epoch(records[:-1])", "best = None", T_STORE),

@@ -4,7 +4,8 @@ import pickle
 
 import pytest
 
-from tune_sa2va.lane.trainable import FAILURE_KIND, LANE_FAILURE, OUT_OF_MEMORY
+from tune_sa2va.lane.host import OUT_OF_MEMORY
+from tune_sa2va.lane.trainable import FAILURE_KIND, LANE_FAILURE
 from tune_sa2va.schedule.repeated_failure import MAX_EQUAL_FAILURES, StopOnRepeatedFailure
 
 EPOCH = {"epoch": 1, "val_dice": 0.5}

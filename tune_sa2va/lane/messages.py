@@ -1,6 +1,6 @@
-"""Messages between the owner of a lane and its workers: one command to all workers, one reply from each.
+"""Messages between the host of a lane and its workers: one command to all workers, one reply from each.
 
-A trial's checkpoint is sent as arrays of bytes, one per file, because owner and workers may run on different nodes. The
+A trial's checkpoint is sent as arrays of bytes, one per file, because host and workers may run on different nodes. The
 arrays go through Ray's object store. A message holds a reference to them, in a tuple so that Ray does not resolve it
 early.
 """
@@ -22,28 +22,60 @@ Files = Mapping[str, UInt8[np.ndarray, " bytes"]]
 FilesRef = tuple[ray.ObjectRef, ...]
 """Holds at most one reference to `Files`."""
 
+NO_SEAT = "NoSeat"
+"""Kind of the reply to a trial that must wait until others leave."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StartTrial:
-    """Replaces the current trial by a new one. `checkpoint` is empty for a trial that starts from scratch."""
+    """Seats a trial under a name. `checkpoint` is empty for one that starts from scratch.
 
+    The reply's kind is NO_SEAT if it cannot sit beside those that sit now.
+    """
+
+    trial: str
     config: TrialConfig
     checkpoint: FilesRef = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RunEpoch:
-    """Runs the next epoch of the current trial; in a trial with folds, the next fold of the epoch."""
+class RunRound:
+    """Runs the next epoch of each of these seated trials, all in the same steps; of a trial with folds, the next fold.
+
+    The reply has one for each trial in `trials`. If it is itself a failure, none of them could go on and all seats are
+    empty.
+    """
+
+    trials: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EndEpoch:
-    """Ends the current epoch without its remaining folds, and the trial with it. The record covers the folds done."""
+    """Ends a trial's current epoch without its remaining folds, and the trial with it. The record covers the folds
+    done."""
+
+    trial: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SaveTrial:
-    """Asks for the current trial's checkpoint."""
+    """Asks for a trial's checkpoint."""
+
+    trial: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LeaveSeats:
+    """Closes trials. Those that failed or never sat are closed already."""
+
+    trials: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SetSeats:
+    """Changes the number of seats, while nobody sits."""
+
+    seats: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,23 +85,24 @@ class Exit:
     abort: bool = False
 
 
-Command = StartTrial | RunEpoch | EndEpoch | SaveTrial | Exit
+Command = StartTrial | RunRound | EndEpoch | SaveTrial | LeaveSeats | SetSeats | Exit
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reply:
     """What one worker returns when it is done with a command.
 
+    trials: the reply to each trial of a round.
     failure: why the trial cannot continue, in one sentence; empty on success.
     traceback: that of the failure, for the records.
     kind: class name of the error. It stays the same when the wording of `failure` varies.
     needed_gib: for an out-of-memory error, the peak of memory allocated on the device in GiB; 0 otherwise.
-    record: the epoch's record as plain values, with VAL_COUNTS; from rank 0 only. None while the epoch has folds left,
-        or when the trial has no epoch left.
+    record: the epoch's record as plain values, with VAL_COUNTS; from rank 0 only. None while the epoch has folds left.
     counts: VAL_COUNTS of the folds done so far, while the epoch has folds left; from rank 0 only.
     checkpoint: the files that `SaveTrial` asked for; from rank 0 only.
     """
 
+    trials: "Mapping[str, Reply]" = field(default_factory=dict)
     failure: str = ""
     traceback: str = ""
     kind: str = ""

@@ -1,8 +1,11 @@
-"""The Tune side of a lane: one actor, one worker group, many trials.
+"""The Tune side of a lane: the actor that owns a trial, and many trials one after the other.
 
 Tune calls `reset_config` for every trial after the first (`reuse_actors=True`), so starting a trial takes milliseconds
 and not the 20 s of a worker group. The workers' CPUs and GPUs are in Ray Train's own placement group, which Tune does
-not see: the searcher must not propose more trials at a time than there are lanes.
+not see: the searcher must not propose more trials at a time than all lanes have seats.
+
+The lane belongs to a host. With one seat it is an object in this actor; with several, the hosts are actors that all
+owners share, and each trial looks for the one that suits it best (`lane.hosts`).
 
 A trial that fails for a reason of its own reports `val_dice` 0 with the reason and is done. A lost worker group raises,
 and Tune runs the trial again in a new actor. Tune's checkpoint is only a note of the epoch; the real one is in
@@ -13,6 +16,7 @@ import json
 import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +26,17 @@ from ray.tune.result import DONE, RESULT_DUPLICATE, SHOULD_CHECKPOINT
 from tune_sa2va.config import LaneSettings, TrialConfig
 from tune_sa2va.data.split_file import Names
 from tune_sa2va.durable import is_full
-from tune_sa2va.errors import DamagedFeaturesError, DataGoneError, UserError
-from tune_sa2va.lane.group import Lane, LaneLostError, LaneNotOpenedError
-from tune_sa2va.lane.messages import Command, EndEpoch, FilesRef, Reply, RunEpoch, SaveTrial, StartTrial, pack_folder
+from tune_sa2va.errors import UserError
+from tune_sa2va.lane.group import LaneLostError, LaneNotOpenedError
+from tune_sa2va.lane.host import DAMAGED_FEATURES, DATA_GONE, OUT_OF_MEMORY, SEAT_LOST, LaneHost
+from tune_sa2va.lane.hosts import ON_THE_HEAD_NODE, Host, find_place
+from tune_sa2va.lane.messages import EndEpoch, FilesRef, Reply, SaveTrial, pack_folder
 from tune_sa2va.lane.micro_batches import halved
 from tune_sa2va.lane.store import Flusher, Stored, TrialStore
 from tune_sa2va.results.fold_note import forget_folds, note_folds_done
 
 Judge = Callable[[Mapping[str, Any], str, int, Sequence[Sequence[int] | None]], str]
 Configure = Callable[[Mapping[str, Any]], TrialConfig]
-
-_ON_THE_HEAD_NODE = {"node:__internal_head__": 0.001}
-"""The resources of an owner: a share of a resource that only Ray's head node has. Owners run there so that they survive
-the loss of any other node. They reserve no CPU, as they sleep while the workers work."""
 
 LANE_FAILURE = "lane_failure"
 """Key of a result: the lane itself could not be opened, so every trial would fail."""
@@ -48,23 +50,19 @@ INFEASIBLE_GIB = "infeasible_gib"
 PAUSE = "pause"
 """Key of a result after which the search should stop and be resumed later, with the reason: full disk or data gone."""
 
-DATA_GONE, DAMAGED_FEATURES = DataGoneError.__name__, DamagedFeaturesError.__name__
-"""Kinds of failure that are not the trial's fault."""
-
 _FEATURES_AGAIN = 3
 """How often a lane is reopened within one epoch to encode damaged features again. More often means a faulty disk."""
 
-OUT_OF_MEMORY = "OutOfMemoryError"
 _NOTE = "epoch.json"
 
 
 class LaneTrainable(tune.Trainable):
-    """The owner of one lane. Built by Tune; `tune.with_parameters` passes it the arguments of `setup`."""
+    """The owner of one trial at a time. Built by Tune; `tune.with_parameters` passes it the arguments of `setup`."""
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
         """The owner's resources only; Ray Train requests the workers' CPUs and GPUs."""
-        return tune.PlacementGroupFactory([_ON_THE_HEAD_NODE])
+        return tune.PlacementGroupFactory([ON_THE_HEAD_NODE])
 
     def setup(
         self,
@@ -74,31 +72,36 @@ class LaneTrainable(tune.Trainable):
         configure: Configure,
         storage: Path,
         judge: Judge,
+        hosts: Sequence[Host] = (),
     ) -> None:
         """Does not start the lane; the first step does. Tune may drop this actor when another lane becomes free for the
         trial. If that happened while the worker group starts, the group's CPUs and GPUs would stay reserved.
+
+        settings: of the lane, if this actor hosts it itself.
 
         names: the split, for the workers.
         configure: makes a trial's configuration from Tune's `config`, a point of the search space.
         storage: a folder for checkpoints, visible from this node.
         judge: after each fold but the last, returns why the remaining folds are not worth training, or "". Called with
             Tune's `config`, the trial's name, the epoch, and VAL_COUNTS of the folds so far.
+        hosts: those of all lanes, if owners share them. Empty if this actor hosts a lane of its own.
         """
-        self._settings, self._names = settings, names
+        self._own_hosts = () if hosts else (LaneHost(settings, names),)
+        self._hosts: Sequence[Host] = hosts or self._own_hosts
+        self._host: Host | None = None
         self._configure = configure
         self._storage_folder = storage
         self._judge = judge
         self._flusher = Flusher()
-        self._lane: Lane | None = None
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Takes a new trial into the same lane. It starts with its first step, when it is known whether it resumes."""
+        """Takes a new trial. It starts with its first step, when it is known whether it resumes."""
+        self._leave()
         self._values = dict(new_config)
         self._known_epochs = 0
         self._features_warning = ""
         self._is_restored = False
-        self._is_started = False
         return True
 
     def step(self) -> dict[str, Any]:
@@ -114,15 +117,19 @@ class LaneTrainable(tune.Trainable):
                 # stands.
                 return {RESULT_DUPLICATE: True, DONE: True}
             reply = self._run_epoch()
+            if reply.kind == DATA_GONE:
+                return self._paused(reply.failure)
+            if is_full(reply.failure):
+                return self._paused(self._disk_is_full)
             if reply.failure:
-                return self._paused(reply.failure) if reply.kind == DATA_GONE else self._failed(reply)
-            assert reply.record is not None, "a trial with epochs left has run one"
-            return self._save_epoch(reply.record)
+                return self._failed(reply)
+            return self._save_epoch(reply)
         except LaneNotOpenedError as error:
             if error.kind == DATA_GONE:
                 return self._paused(error.reason)
             return self._failed(Reply(failure=error.reason, kind=LANE_FAILURE)) | {LANE_FAILURE: True}
         except (OSError, LaneLostError) as error:
+            self._leave()  # now, because Tune ends this actor only after it has started the trial in another
             if not is_full(error):
                 raise
             return self._paused(self._disk_is_full)
@@ -141,85 +148,84 @@ class LaneTrainable(tune.Trainable):
         return None
 
     def _run_epoch(self) -> Reply:
-        """Runs the next epoch. If memory runs out, tries again with micro-batches halved until they fit or are odd.
+        """Runs the next epoch. The reply has its record, and the checkpoint after it.
 
-        If features in the cache are damaged, reopens the lane and tries again: an open lane has released its encoders,
-        and opening one encodes missing features.
+        If memory runs out, tries again with micro-batches halved until they fit or are odd. If features in the cache
+        are damaged, tries again in the lane that the host reopens for this. If the seat is lost, takes another.
         """
         opened_again = 0
         while True:
-            reply = self._start() if not self._is_started else Reply()
+            reply = self._start() if self._host is None else Reply()
             if not reply.failure:
                 reply = self._run_folds()
+            if not reply.failure:
+                reply = self._with_checkpoint(reply)
             if reply.kind == DAMAGED_FEATURES and opened_again < _FEATURES_AGAIN:
                 opened_again += 1
                 what = reply.failure.partition(". ")[0]
                 self._features_warning = f"{what}, so the lane was reopened and the image encoded again"
-                self._end_lane()
-                continue
-            smaller = halved(self._config) if reply.kind == OUT_OF_MEMORY else None
-            if smaller is None:
-                return reply
-            self._config = smaller
-            self._is_started = False
+            elif reply.kind != SEAT_LOST:
+                smaller = halved(self._config) if reply.kind == OUT_OF_MEMORY else None
+                if smaller is None:
+                    return reply
+                self._config = smaller
+            self._leave()
             self._stored = self._store.newest()
 
     def _run_folds(self) -> Reply:
         """Runs the next epoch. Without folds one reply has its record; with folds there is a reply for each fold, until
         the last fold or until the judge gives the trial up."""
-        epoch, done = len(self._records) + 1, 0
-        reply = self._ask(RunEpoch())
+        assert self._host is not None, "the trial was started"
+        epoch, done, name = len(self._records) + 1, 0, self.trial_name
+        reply = self._host.run(name)
         while reply.counts:
             done += 1
-            note_folds_done(self._checkpoints, self.trial_name, epoch, done)
-            reason = self._judge(self._values, self.trial_name, epoch, reply.counts)
-            reply = self._ask(EndEpoch() if reason else RunEpoch())
+            note_folds_done(self._checkpoints, name, epoch, done)
+            reason = self._judge(self._values, name, epoch, reply.counts)
+            reply = self._host.ask(EndEpoch(trial=name)) if reason else self._host.run(name)
             if reason and reply.record is not None:
                 reply.record["warning"] = "; ".join(filter(None, (reply.record["warning"], reason)))
         if done:
-            forget_folds(self._checkpoints, self.trial_name)
+            forget_folds(self._checkpoints, name)
         return reply
 
-    def _end_lane(self) -> None:
-        """Closes the lane; the trial continues in a new one, from its last checkpoint."""
-        assert self._lane is not None, "it has just replied"
-        self._lane.close()
-        self._lane = None
-        self._is_started = False
-        self._stored = self._store.newest()
+    def _with_checkpoint(self, epoch: Reply) -> Reply:
+        """The reply to an epoch with the checkpoint after it, or why there is none."""
+        assert self._host is not None and epoch.record is not None, "an epoch was run"
+        if not math.isfinite(epoch.record["val_dice"]):
+            reason = "val_dice is not a number: no validation image shows a vessel, and none was found."
+            return Reply(failure=reason, kind="NothingToScore")
+        saved = self._host.ask(SaveTrial(trial=self.trial_name))
+        return saved if saved.failure else replace(epoch, checkpoint=saved.checkpoint)
+
+    def _leave(self) -> None:
+        """Gives the trial's seat up. It can take another, from its last checkpoint."""
+        host, self._host = self._host, None
+        if host is not None:
+            host.leave(self._seated_as)
 
     @property
     def _checkpoints(self) -> Path:
         return self._storage_folder / "checkpoints"
 
     def _start(self) -> Reply:
-        if self._lane is None or not self._lane.alive:
-            self._lane = Lane(self._settings, self._names)
+        self._seated_as = self.trial_name
+        self._host = find_place(self._hosts, self._seated_as, self._config)
         checkpoint: FilesRef = pack_folder(self._stored.folder) if self._stored.folder is not None else ()
-        reply = self._ask(StartTrial(config=self._config, checkpoint=checkpoint))
-        self._is_started = not reply.failure
-        return reply
+        return self._host.start(self._seated_as, self._config, checkpoint)
 
-    def _ask(self, command: Command) -> Reply:
-        assert self._lane is not None, "`_start` was called before"
-        return self._lane.ask(command)
-
-    def _save_epoch(self, record: dict[str, Any]) -> dict[str, Any]:
+    def _save_epoch(self, reply: Reply) -> dict[str, Any]:
         """Saves an epoch that was just run in the store and returns its result."""
-        if not math.isfinite(record["val_dice"]):
-            reason = "val_dice is not a number: no validation image shows a vessel, and none was found."
-            return self._failed(Reply(failure=reason, kind="NothingToScore"))
+        assert reply.record is not None, "an epoch was run"
+        record = reply.record
         warnings = (record["warning"], self._stored.warning, self._smaller_batches(), self._features_warning)
         self._features_warning = ""
         record["warning"] = "; ".join(warning for warning in warnings if warning)
         self._stored = Stored()
-        saved = self._ask(SaveTrial())
-        if is_full(saved.failure):
-            return self._paused(self._disk_is_full)
-        if saved.failure:
-            return self._failed(saved)
         self._records = (*self._records, record)
-        self._store.save(self._records, saved.checkpoint)
+        self._store.save(self._records, reply.checkpoint)
+        if self._is_last(record):
+            self._leave()
         return self._result(record)
 
     def _smaller_batches(self) -> str:
@@ -248,7 +254,7 @@ class LaneTrainable(tune.Trainable):
         Its value is finite: with NaN or no value, the Optuna trial would stay RUNNING for ever. It has no epoch, so
         ASHA does not count it at any rung.
         """
-        self._is_started = False
+        self._leave()
         result = {
             "val_dice": 0.0,
             "failure": reply.failure,
@@ -275,7 +281,8 @@ class LaneTrainable(tune.Trainable):
             self._known_epochs = 0
 
     def cleanup(self) -> None:
-        """Starts the last checkpoint's flush and closes the lane."""
+        """Starts the last checkpoint's flush, and closes the lane if it is this actor's own."""
         self._flusher.begin()
-        if self._lane is not None:
-            self._lane.close()
+        self._leave()
+        for host in self._own_hosts:
+            host.close()

@@ -1,15 +1,16 @@
 """What every worker of a lane runs: it loads the base model once, then handles one command after another.
 
-A failure of the trial itself (an impossible config, a NaN, no memory left) becomes a reply: the trial is closed, the
-base model is as before, and the lane continues. An error that may have broken the process (a CUDA error, a lost peer)
-is raised and ends the lane.
+A failure of a trial itself (an impossible config, a NaN) becomes a reply: that trial is closed, those beside it go on.
+If a whole round fails (no memory left, an image that cannot be read), all trials are closed, the base model is as
+before, and the lane continues. An error that may have broken the process (a CUDA error, a lost peer) is raised and ends
+the lane.
 """
 
 import gc
 import logging
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,20 +22,25 @@ import torch.distributed
 
 from tune_sa2va.config import LaneSettings
 from tune_sa2va.data.failure_words import FailureWords
+from tune_sa2va.errors import TrialFailure
 from tune_sa2va.lane.mailbox import OPENING
 from tune_sa2va.lane.messages import (
+    NO_SEAT,
     Command,
     EndEpoch,
     Exit,
     FilesRef,
+    LeaveSeats,
     Reply,
-    RunEpoch,
+    RunRound,
     SaveTrial,
+    SetSeats,
     StartTrial,
     pack_folder,
     unpack_folder,
 )
 from tune_sa2va.results.val_counts import VAL_COUNTS
+from tune_sa2va.train.epoch import run_epoch
 from tune_sa2va.train.folded_trial import FoldedTrial
 from tune_sa2va.train.records import EpochRecord
 from tune_sa2va.train.trial import Trial
@@ -87,38 +93,28 @@ def work(config: dict[str, Any]) -> None:
 
 
 class _Worker:
-    """Runs the current trial on one worker's workbench."""
+    """Runs the trials that sit at one worker's workbench."""
 
     def __init__(self, bench: Workbench, words: FailureWords, rank: int) -> None:
         """words: rewrites the text of failures so that it holds no name of the data set."""
         self._bench = bench
         self._words = words
         self._rank = rank
-        self._trial: Trial | FoldedTrial | None = None
-        self._epochs: Iterator[Any] = iter(())
+        self._trials: dict[str, Trial | FoldedTrial] = {}
+        """Those that sit, by name."""
 
     def handle(self, command: Command) -> Reply:
-        """Executes `command` and returns the reply. A failure of the trial closes the trial and becomes the reply."""
+        """Executes `command` and returns the reply. A failure closes the trials that it concerns and becomes the
+        reply."""
         try:
-            match command:
-                case StartTrial():
-                    self._start(command)
-                    return Reply()
-                case RunEpoch():
-                    return self._epoch_reply(next(self._epochs, None))
-                case EndEpoch():
-                    assert isinstance(self._trial, FoldedTrial), "only a trial with folds can end in mid-epoch"
-                    return self._epoch_reply(self._trial.record())
-                case SaveTrial():
-                    return Reply(checkpoint=self._save())
-            raise AssertionError(f"no such command: {command}")
+            return self._execute(command)
         except torch.distributed.DistError:
             raise
         except Exception as error:
             reply = _failed(error, self._words)
             # The frames of the failed step hold activations and gradients, whose memory must be freed.
             traceback.clear_frames(error.__traceback__)
-        self.clear()
+        self._close(self._trials if isinstance(command, RunRound) else [getattr(command, "trial", "")])
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.synchronize()  # a broken device raises here, which ends the worker
@@ -126,41 +122,74 @@ class _Worker:
         return reply
 
     def clear(self) -> None:
-        """Closes the current trial, which leaves the base model as it was loaded."""
-        self._epochs = iter(())
-        if self._trial is not None:
-            trial, self._trial = self._trial, None
-            trial.close()
+        """Closes all trials, which leaves the base model as it was loaded."""
+        self._close(self._trials)
 
-    def _epoch_reply(self, record: EpochRecord | None) -> Reply:
+    def _execute(self, command: Command) -> Reply:
+        match command:
+            case StartTrial():
+                return self._start(command)
+            case RunRound():
+                return self._run_round(command.trials)
+            case EndEpoch():
+                trial = self._trials[command.trial]
+                assert isinstance(trial, FoldedTrial), "only a trial with folds can end in mid-epoch"
+                return self._epoch_reply(trial, trial.record())
+            case SaveTrial():
+                return Reply(checkpoint=self._save(self._trials[command.trial]))
+            case LeaveSeats():
+                self._close(command.trials)
+                return Reply()
+            case SetSeats():
+                assert not self._trials, "seats can be counted anew while nobody sits"
+                self._bench.engine.seats = command.seats
+                return Reply()
+        raise AssertionError(f"no such command: {command}")
+
+    def _close(self, names: Iterable[str]) -> None:
+        for name in list(names):
+            if (trial := self._trials.pop(name, None)) is not None:
+                trial.close()
+
+    def _start(self, command: StartTrial) -> Reply:
+        assert command.trial not in self._trials, "a trial that starts again has left its seat"
+        if not self._bench.engine.has_seat(command.config):
+            return Reply(failure="The trial cannot sit beside those that sit now.", kind=NO_SEAT)
+        if not command.checkpoint:
+            self._trials[command.trial] = self._bench.trial(command.config)
+            return Reply()
+        with tempfile.TemporaryDirectory() as folder:
+            unpack_folder(command.checkpoint, Path(folder))
+            self._trials[command.trial] = self._bench.trial(command.config, resume_from=Path(folder))
+        return Reply()
+
+    def _run_round(self, names: tuple[str, ...]) -> Reply:
+        outcomes = run_epoch([self._trials[name].prepared() for name in names])
+        return Reply(trials={name: self._outcome(name, each) for name, each in zip(names, outcomes, strict=True)})
+
+    def _outcome(self, name: str, outcome: EpochRecord | TrialFailure) -> Reply:
+        if isinstance(outcome, TrialFailure):
+            reply = _failed(outcome, self._words)
+            traceback.clear_frames(outcome.__traceback__)
+            self._close([name])
+            return reply
+        trial = self._trials[name]
+        return self._epoch_reply(trial, trial.settled(outcome))
+
+    def _epoch_reply(self, trial: Trial | FoldedTrial, record: EpochRecord | None) -> Reply:
         """The record with the counts of each validation image as plain values; in mid-epoch, the counts alone."""
-        assert self._trial is not None, "an epoch was run, so there is a trial"
         if self._rank != 0:
             return Reply()
-        counts = [
-            None if image is None else [image.tp, image.fp, image.fn, image.tn] for image in self._trial.val_counts
-        ]
+        counts = [None if image is None else [image.tp, image.fp, image.fn, image.tn] for image in trial.val_counts]
         if record is None:
             return Reply(counts=tuple(counts))
         return Reply(record=asdict(record) | {VAL_COUNTS: counts})
 
-    def _start(self, command: StartTrial) -> None:
-        self.clear()
-        if not command.checkpoint:
-            self._trial = self._bench.trial(command.config)
-        else:
-            with tempfile.TemporaryDirectory() as folder:
-                unpack_folder(command.checkpoint, Path(folder))
-                self._trial = self._bench.trial(command.config, resume_from=Path(folder))
-        self._epochs = self._trial.epochs()
-
-    def _save(self) -> FilesRef:
+    def _save(self, trial: Trial | FoldedTrial) -> FilesRef:
         if self._rank != 0:
             return ()
-        if self._trial is None:
-            raise AssertionError("SaveTrial came without a trial")
         with tempfile.TemporaryDirectory() as folder:
-            self._trial.save(Path(folder))
+            trial.save(Path(folder))
             return pack_folder(Path(folder))
 
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from ray import tune
 
-from tune_sa2va.lane.trainable import FAILURE_KIND, LANE_FAILURE, OUT_OF_MEMORY
+from tune_sa2va.lane.host import OUT_OF_MEMORY
+from tune_sa2va.lane.trainable import FAILURE_KIND, LANE_FAILURE
 
 MAX_EQUAL_FAILURES = 5
 """A search ends after this many trials in a row have failed for the same reason."""

@@ -14,6 +14,7 @@ from tune_sa2va.model.towers import Towers
 from tune_sa2va.train.checkpoint import CheckpointWriter
 from tune_sa2va.train.feed import Feed
 from tune_sa2va.train.step import Stepper
+from tune_sa2va.train.step_kind import step_kind
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +96,7 @@ class Engine:
         seated = self._seated()
         if not seated:
             return True
-        fits = self._key_of(config) == self._key and _images(config) == self._together
+        fits = self._key_of(config) == self._key and step_kind(config) == self._together
         return fits and len(seated) < self._seats(config)
 
     def sit(self, config: TrialConfig) -> TrialAdapters:
@@ -112,7 +113,7 @@ class Engine:
             self.model, config.lora, config.train.full_modules, seed=config.train.seed, store=stepper.store,
             encoder=config.encoder, seat=free, beside=seated[0] if seated else None,
         )  # fmt: skip
-        self._sitting, self._together = [*seated, adapters], _images(config)
+        self._sitting, self._together = [*seated, adapters], step_kind(config)
         return adapters
 
     def feed(self, *, with_answer: bool) -> Feed:
@@ -147,9 +148,3 @@ class Engine:
     def _seats(self, config: TrialConfig) -> int:
         """Seats of the storage. The neck is not run as a module (see `model.hiera`), so it has no weights by seat."""
         return 1 if "neck" in config.train.full_modules else self.seats
-
-
-def _images(config: TrialConfig) -> tuple[int, int, bool]:
-    """What the batches of a trial have in common with those of trials beside it."""
-    has_views = config.data.strength > 0 and (config.runs_sam2 or config.runs_vision)
-    return config.train.micro_batch_size, config.train.accumulation_steps, has_views

@@ -102,6 +102,14 @@ class Trial:
                 raise outcome
             yield outcome
 
+    def prepared(self) -> "Trial":
+        """The training whose epoch is next: this one. A trial with folds has one for each."""
+        return self
+
+    def settled(self, record: EpochRecord) -> EpochRecord:
+        """The record of the trial's epoch, which with one split is that of its training."""
+        return record
+
     def save(self, folder: Path) -> None:
         """Writes the checkpoint after the last finished epoch."""
         with self._averaged():

@@ -28,7 +28,7 @@ from tune_sa2va.train.trial import Trial
 
 @dataclass(frozen=True, slots=True)
 class Workbench:
-    """Opened once per worker; makes one trial at a time."""
+    """Opened once per worker; makes as many trials at a time as its engine has seats."""
 
     model: Sa2VA
     engine: Engine
@@ -75,14 +75,14 @@ class Workbench:
         release_encoders(model, sam2=not settings.runs_sam2, vision=not settings.runs_vision)
         engine = Engine(
             model, max_rank=settings.max_rank, any_dropout=settings.any_dropout, world_size=world_size,
-            max_encoder_rank=settings.max_encoder_rank,
+            max_encoder_rank=settings.max_encoder_rank, seats=settings.seats,
         )  # fmt: skip
         engine.checkpointed = settings.checkpointed
         runs = (settings.runs_sam2, settings.runs_vision)
         return cls(model, engine, parts, settings.augment, rank, world_size, *runs)
 
     def trial(self, config: TrialConfig, resume_from: Path | None = None) -> Trial | FoldedTrial:
-        """A new trial, or one that continues from the checkpoint in `resume_from`. Close it before the next.
+        """A new trial, or one that continues from the checkpoint in `resume_from`. The engine must have a seat for it.
 
         Raises:
             UserError: the lane was opened without what the trial needs, the configuration does not fit the model, or
