@@ -103,7 +103,7 @@ class LaneHost:
         self._places: dict[str, _Place] = {}
         """By the trial's name, in the order of their coming."""
         self._leaving: set[str] = set()
-        """Trials whose seats the workers still have to free."""
+        """Trials whose seats the workers still have to free. Those that failed, too: maybe not on every worker."""
         self._departures = 0
         self._has_gap = settings.seats > 1
         """Whether a trial may be about to come: at the beginning, or because one left since the last round."""
@@ -146,16 +146,16 @@ class LaneHost:
 
     def _give_up(self, trial: str) -> None:
         if (place := self._places.pop(trial, None)) is not None:
-            if place.is_seated:
-                self._leaving.add(trial)
-            place.is_seated = False
-            self._note_departure()
+            self._empty_seat(trial, place)
 
     def _give_up_idle(self) -> None:
         for trial in [trial for trial, place in self._places.items() if place.is_idle()]:
             self._give_up(trial)
 
-    def _note_departure(self) -> None:
+    def _empty_seat(self, trial: str, place: _Place) -> None:
+        if place.is_seated:
+            self._leaving.add(trial)
+        place.is_seated = False
         self._departures += 1
         self._has_gap = self._seats > 1
         self._changed.notify_all()
@@ -192,6 +192,8 @@ class LaneHost:
                             if self._places.get(trial) is not place:  # given up meanwhile
                                 self._leaving.add(trial)
                                 return _seat_lost()
+                            if reply.failure:
+                                self._leaving.add(trial)
                             place.is_seated = not reply.failure
                             place.refused_at = self._departures if reply.kind == NO_SEAT else -1
                     if reply.kind != NO_SEAT:
@@ -206,7 +208,7 @@ class LaneHost:
         for other in self._places.values():
             if other is place:
                 break
-            if other.waits and other.passed_by > _ROUNDS_PASSED_BY:
+            if other.waits and other.passed_by >= _ROUNDS_PASSED_BY:
                 return False
         return sum(other.is_seated for other in self._places.values()) < self._seats
 
@@ -274,8 +276,7 @@ class LaneHost:
             outcome = outcomes[name]
             place.in_round, place.outcome, place.lost = False, outcome, None
             if place.is_seated and isinstance(outcome, Reply) and outcome.failure:
-                place.is_seated = False
-                self._note_departure()
+                self._empty_seat(name, place)
 
     def _outcomes(self, names: tuple[str, ...]) -> dict[str, Reply | Exception]:
         """Runs a round of these trials. Returns the reply to each, or the error that ended it."""
@@ -284,7 +285,8 @@ class LaneHost:
             if not reply.failure:
                 return dict(reply.trials)
             with self._changed:
-                self._empty_seats()
+                for name, place in self._places.items():
+                    self._empty_seat(name, place)
             if reply.kind == DAMAGED_FEATURES:
                 self._end_lane()
             elif reply.kind == OUT_OF_MEMORY and self._can_have_fewer_seats():
@@ -329,8 +331,7 @@ class LaneHost:
                 reply = self._tell(command)
             if reply.failure and place is not None:
                 with self._changed:
-                    place.is_seated = False
-                    self._note_departure()
+                    self._empty_seat(command.trial, place)
             return reply
 
     def close(self) -> None:
@@ -362,17 +363,12 @@ class LaneHost:
             raise
 
     def _lose_seats(self, error: Exception) -> None:
-        for place in self._places.values():
+        """Notes that the workers are gone, and with them all trials."""
+        for name, place in self._places.items():
             if place.is_seated:
                 place.lost = error
-        self._empty_seats()
-
-    def _empty_seats(self) -> None:
-        """Notes that no trial sits any more: the workers closed them all, or are gone."""
+            self._empty_seat(name, place)
         self._leaving.clear()
-        for place in self._places.values():
-            place.is_seated = False
-        self._note_departure()
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
