@@ -48,7 +48,7 @@ class NoMemory(LaneTrainable):
 
     def __init__(self, config: TrialConfig, folder: Path) -> None:
         self.asked: list[tuple[int, int]] = []
-        self._config, self._store, self._host = config, TrialStore(folder, config, Flusher()), None
+        self._config, self._store, self._is_started = config, TrialStore(folder, config, Flusher()), False
         self._stored = self._store.newest()
 
     def _start(self) -> Reply:

@@ -34,6 +34,7 @@ def record(epoch: int, val_dice: float, seconds: float = 10.0) -> dict[str, Any]
     plain = {field.name: 0.25 for field in dataclasses.fields(EpochRecord)} | {
         "warning": "",
         "micro_batch_size": 1,
+        "seated": 1.0,
         "folds": 1,
         "folds_left": 0,
     }

@@ -26,6 +26,7 @@ def record(epoch: int, val_dice: float, **values: Any) -> dict[str, Any]:
     plain = {field.name: 0.25 for field in dataclasses.fields(EpochRecord)} | {
         "warning": "",
         "micro_batch_size": 1,
+        "seated": 1.0,
         "folds": 1,
         "folds_left": 0,
     }
@@ -193,7 +194,7 @@ def test_trials_of_before_a_field_have_what_the_recipe_has_there(tmp_path: Path)
     three_trials(tmp_path)
     trials, epochs = read_trials(tmp_path), read_epochs(tmp_path)
     later = ["encoder.sam2", "encoder.r", "loss.cldice", "train.ema", "data.strength", "kind", "parent", "folds"]
-    later += ["train_loss_cldice", "train_loss_focal_tversky", "micro_batch_size", "folds_left"]
+    later += ["train_loss_cldice", "train_loss_focal_tversky", "micro_batch_size", "folds_left", "seated"]
     for name in ("trials.parquet", "epochs.parquet"):
         table = pq.read_table(tmp_path / name)
         table = table.drop_columns([column for column in later if column in table.column_names])
@@ -207,7 +208,7 @@ def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
     three_trials(tmp_path)
     table = pq.read_table(tmp_path / "trials.parquet")
     pq.write_table(table.replace_schema_metadata({"tune_sa2va.schema_version": "99"}), tmp_path / "trials.parquet")
-    with pytest.raises(UserError, match="version 4, got 99"):
+    with pytest.raises(UserError, match="version 5, got 99"):
         read_trials(tmp_path)
     pq.write_table(pa.table({"x": [1]}), tmp_path / "trials.parquet")
     with pytest.raises(UserError, match="got none"):
@@ -216,7 +217,7 @@ def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
 
 def test_changed_columns_need_a_new_schema_version() -> None:
     """If this fails, increase SCHEMA_VERSION, then list the new columns here."""
-    assert module.SCHEMA_VERSION == 4
+    assert module.SCHEMA_VERSION == 5
     config = [
         *("lora.r", "lora.alpha_over_r", "lora.dropout", "lora.target_modules", "lora.use_rslora"),
         *("encoder.sam2", "encoder.vision", "encoder.r", "encoder.alpha_over_r", "encoder.lr_factor"),
@@ -259,6 +260,7 @@ def test_changed_columns_need_a_new_schema_version() -> None:
             "val_seconds",
             "peak_gib",
             "micro_batch_size",
+            "seated",
             "folds",
             "folds_left",
             "warning",

@@ -15,6 +15,7 @@ from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.results.snapshots import Snapshots
 from tune_sa2va.results.val_counts import VAL_COUNTS
 from tune_sa2va.search.recorder import Recorder
+from tune_sa2va.search.seating import Seating
 
 EPOCHS = 3
 
@@ -37,7 +38,7 @@ def settings(tmp_path: Path) -> SearchSettings:
 
 def recorder(settings: SearchSettings, trials: list[Any]) -> Recorder:
     """The recorder of the resumed search. Tune's state is older than the records: there every trial is running."""
-    made = Recorder(settings, Snapshots(settings.folder), {}, lambda: 2, None, quiet=True)
+    made = Recorder(settings, Snapshots(settings.folder), {}, lambda: 2, None, Seating(()), quiet=True)
     made.setup()
     made.on_step_begin(0, trials)
     return made

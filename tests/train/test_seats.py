@@ -147,6 +147,7 @@ def test_each_is_what_it_would_be_alone_whoever_comes_and_goes(single: Lane, sea
     with spoilt(failing):
         first, whole, failure = run_epoch([averaged, short, failing])
     assert isinstance(failure, NonFiniteError)
+    assert isinstance(first, EpochRecord) and first.seated == 3
     assert all(torch.equal(value, initial[name]) for name, value in weights(failing).items())
     check_equal([whole], weights(short), wanted[id(SHORT)])
     averaged.save(tmp_path / "averaged")

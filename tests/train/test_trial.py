@@ -30,7 +30,7 @@ from tune_sa2va.train.records import EpochRecord
 from tune_sa2va.train.trial import Trial
 from tune_sa2va.train.workbench import Workbench
 
-CLOCK = {"it_per_s", "seconds", "train_seconds", "val_seconds"}
+CLOCK = {"it_per_s", "seconds", "train_seconds", "val_seconds", "seated"}
 
 
 def numbers(record: EpochRecord) -> dict[str, object]:

@@ -48,6 +48,7 @@ def an_epoch(number: int, val_dice: float) -> dict[str, Any]:
         "val_dice": val_dice,
         "seconds": 10.0,
         "val_seconds": 1.0,
+        "seated": 1.0,
         "folds": 1,
         "micro_batch_size": 1,
         "folds_left": 0,

@@ -53,7 +53,7 @@ def account(folder: Path, parts: Path | None, side_px: int) -> dict[str, Any]:
         given = parts_of_benchmarks(
             parts, side_px=side_px, train_images=int(images["train"]), val_images=int(images["val"])
         )
-    load = Load(trials=settings.trials, epochs=settings.epochs, lanes=settings.lanes)
+    load = Load(trials=settings.trials, epochs=settings.epochs, lanes=settings.concurrency)
     return {
         "model": settings.model.model,
         "images": {str(part): int(count) for part, count in images.items()},

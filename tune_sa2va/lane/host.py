@@ -66,12 +66,14 @@ class _Place:
     Times are of `time.monotonic`. One place is for one start: a trial that lost its seat reserves another.
 
     kind: see `step_kind`. waits: for a seat. refused_at: number of departures when the workers last had no seat for it.
+    number: from 1, free for the next when this one is given up.
     passed_by: rounds that began while it waited. asked_at_s: when it asked for a round; None if it did not. in_round:
     whether it is in the round under way. outcome: of its round. is_awaited: whether rounds wait for it. lost: why its
     workers died, if that was between its rounds. callers: calls of its owner under way.
     """
 
     kind: Hashable
+    number: int
     is_seated: bool = False
     waits: bool = False
     refused_at: int = -1
@@ -128,16 +130,24 @@ class LaneHost:
                 rank = 3 if is_open else 4
             return rank, len(self._places)  # of equal lanes, the emptiest
 
-    def reserve(self, trial: str, kind: Hashable) -> bool:
-        """Gives a trial a place, if there is one. Its earlier place here, if any, is given up."""
+    def place_of(self, trial: str) -> int | None:
+        """The number of a trial's place; None if it has none here."""
+        with self._changed:
+            place = self._places.get(trial)
+            return None if place is None else place.number
+
+    def reserve(self, trial: str, kind: Hashable) -> int | None:
+        """Gives a trial a place, and returns its number; None if there is none. An earlier place here is given up."""
         with self._changed:
             self._give_up(trial)
             if len(self._places) >= self._settings.seats:
                 self._give_up_idle()
             if len(self._places) >= self._settings.seats:
-                return False
-            self._places[trial] = _Place(kind)
-            return True
+                return None
+            taken = {place.number for place in self._places.values()}
+            number = next(number for number in range(1, self._settings.seats + 1) if number not in taken)
+            self._places[trial] = _Place(kind, number)
+            return number
 
     def leave(self, trial: str) -> None:
         """Gives up a trial's place. Its seat is free from the next command on."""

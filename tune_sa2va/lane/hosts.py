@@ -1,7 +1,8 @@
 """The hosts of a search whose lanes have several seats: an actor for each lane, and which of them a trial goes to.
 
 The process that runs the search starts them, and they end with it at the latest. They outlive the owners of trials,
-which Tune starts and ends as it needs them.
+which Tune starts and ends as it needs them. The search takes a trial's first place (`search.seating`); if it is lost,
+its owner takes another.
 """
 
 import contextlib
@@ -34,11 +35,19 @@ class Host(Protocol):
     """What the owner of a trial needs of a lane's host: see `LaneHost`."""
 
     def offer(self, kind: Any) -> tuple[int, int]: ...
-    def reserve(self, trial: str, kind: Any) -> bool: ...
+    def place_of(self, trial: str) -> int | None: ...
+    def reserve(self, trial: str, kind: Any) -> int | None: ...
     def start(self, trial: str, config: TrialConfig, checkpoint: FilesRef) -> Reply: ...
     def run(self, trial: str) -> Reply: ...
     def ask(self, command: SaveTrial | EndEpoch) -> Reply: ...
     def leave(self, trial: str) -> None: ...
+
+
+class _HostProcess(LaneHost):
+    """What a host's actor runs."""
+
+    def __init__(self, settings: LaneSettings, names: tuple[ray.ObjectRef]) -> None:
+        super().__init__(settings, ray.get(names[0]))
 
 
 class HostActor:
@@ -51,16 +60,24 @@ class HostActor:
         """Call it in the process that runs the search. names: the split, for the workers."""
         threads = 4 * settings.seats + 4  # each owner's call, calls left by owners that died, and short ones
         options = {"num_cpus": 0, "resources": ON_THE_HEAD_NODE, "max_concurrency": threads, "max_restarts": -1}
-        self._actor = ray.remote(**options)(LaneHost).remote(settings, ray.put(names))
+        # In a tuple, as in `Lane`; and a restart does not find what Ray would put into its store for the first start.
+        self._names = (ray.put(names),)
+        self._actor = ray.remote(**options)(_HostProcess).remote(settings, self._names)
 
     def offer(self, kind: Any) -> tuple[int, int]:
         """See `LaneHost`; so are all the others."""
         found: tuple[int, int] = _result(self._actor.offer.remote(kind))
         return found
 
-    def reserve(self, trial: str, kind: Any) -> bool:
+    def place_of(self, trial: str) -> int | None:
+        """The number of a place."""
+        found: int | None = _result(self._actor.place_of.remote(trial))
+        return found
+
+    def reserve(self, trial: str, kind: Any) -> int | None:
         """Reserves a place."""
-        return bool(_result(self._actor.reserve.remote(trial, kind)))
+        found: int | None = _result(self._actor.reserve.remote(trial, kind))
+        return found
 
     def start(self, trial: str, config: TrialConfig, checkpoint: FilesRef) -> Reply:
         """Seats a trial."""
@@ -82,21 +99,31 @@ class HostActor:
     @staticmethod
     def close_all(hosts: Sequence["HostActor"]) -> None:
         """Closes the lanes and ends the processes."""
-        closing = [host._actor.close.remote() for host in hosts]
-        ray.wait(closing, num_returns=len(closing), timeout=_CLOSE_S)
+        if closing := [host._actor.close.remote() for host in hosts]:
+            ray.wait(closing, num_returns=len(closing), timeout=_CLOSE_S)
         for host in hosts:
             ray.kill(host._actor)
 
 
-def find_place(hosts: Sequence[Host], trial: str, config: TrialConfig) -> Host:
-    """The host at which the trial has a place now: the best that has one. Waits until one has."""
+def take_place(hosts: Sequence[Host], trial: str, config: TrialConfig) -> tuple[int, int] | None:
+    """Reserves a place for the trial at the host that suits it best. Returns the numbers of host, from 0, and place;
+    None if all are taken."""
     kind = step_kind(config)
-    while True:
-        offers = [host.offer(kind) for host in hosts]
-        for number in sorted(range(len(hosts)), key=lambda number: offers[number]):
-            if hosts[number].reserve(trial, kind):
-                return hosts[number]
+    offers = [host.offer(kind) for host in hosts]
+    for number in sorted(range(len(hosts)), key=lambda number: offers[number]):
+        if (place := hosts[number].reserve(trial, kind)) is not None:
+            return number, place
+    return None
+
+
+def find_place(hosts: Sequence[Host], trial: str, config: TrialConfig) -> Host:
+    """The host at which the trial has a place, taken now if nobody took it before. Waits until one is free."""
+    for host in hosts:
+        if host.place_of(trial) is not None:
+            return host
+    while (found := take_place(hosts, trial, config)) is None:
         time.sleep(_LOOK_AGAIN_S)
+    return hosts[found[0]]
 
 
 def _reply(reference: Any) -> Reply:

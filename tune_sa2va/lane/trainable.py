@@ -34,6 +34,7 @@ from tune_sa2va.lane.messages import EndEpoch, FilesRef, Reply, SaveTrial, pack_
 from tune_sa2va.lane.micro_batches import halved
 from tune_sa2va.lane.store import Flusher, Stored, TrialStore
 from tune_sa2va.results.fold_note import forget_folds, note_folds_done
+from tune_sa2va.train.step_kind import step_kind
 
 Judge = Callable[[Mapping[str, Any], str, int, Sequence[Sequence[int] | None]], str]
 Configure = Callable[[Mapping[str, Any]], TrialConfig]
@@ -102,6 +103,7 @@ class LaneTrainable(tune.Trainable):
         self._known_epochs = 0
         self._features_warning = ""
         self._is_restored = False
+        self._is_started = False
         return True
 
     def step(self) -> dict[str, Any]:
@@ -155,7 +157,7 @@ class LaneTrainable(tune.Trainable):
         """
         opened_again = 0
         while True:
-            reply = self._start() if self._host is None else Reply()
+            reply = Reply() if self._is_started else self._start()
             if not reply.failure:
                 reply = self._run_folds()
             if not reply.failure:
@@ -169,7 +171,7 @@ class LaneTrainable(tune.Trainable):
                 if smaller is None:
                     return reply
                 self._config = smaller
-            self._leave()
+            self._is_started = False
             self._stored = self._store.newest()
 
     def _run_folds(self) -> Reply:
@@ -199,7 +201,8 @@ class LaneTrainable(tune.Trainable):
         return saved if saved.failure else replace(epoch, checkpoint=saved.checkpoint)
 
     def _leave(self) -> None:
-        """Gives the trial's seat up. It can take another, from its last checkpoint."""
+        """Gives the trial's place up."""
+        self._is_started = False
         host, self._host = self._host, None
         if host is not None:
             host.leave(self._seated_as)
@@ -209,10 +212,14 @@ class LaneTrainable(tune.Trainable):
         return self._storage_folder / "checkpoints"
 
     def _start(self) -> Reply:
-        self._seated_as = self.trial_name
-        self._host = find_place(self._hosts, self._seated_as, self._config)
+        name = self._seated_as = self.trial_name
+        # A trial that starts again stays in its lane if it can.
+        if self._host is None or self._host.reserve(name, step_kind(self._config)) is None:
+            self._host = find_place(self._hosts, name, self._config)
         checkpoint: FilesRef = pack_folder(self._stored.folder) if self._stored.folder is not None else ()
-        return self._host.start(self._seated_as, self._config, checkpoint)
+        reply = self._host.start(name, self._config, checkpoint)
+        self._is_started = not reply.failure
+        return reply
 
     def _save_epoch(self, reply: Reply) -> dict[str, Any]:
         """Saves an epoch that was just run in the store and returns its result."""

@@ -39,7 +39,7 @@ def predict(settings: SearchSettings, images: Mapping[str, int], expected: Expec
     """The seconds that a search takes.
 
     images: number in each part; with folds, `val` has all images outside the test part. expected: what ASHA is
-    expected to let run. pace: of one worker.
+    expected to let run. pace: of one worker, with all seats of a lane taken.
     """
     workers = settings.lane.num_workers
     folds = settings.folds or 1
@@ -48,10 +48,10 @@ def predict(settings: SearchSettings, images: Mapping[str, int], expected: Expec
     encoding = searched * pace.encode_s / (settings.lanes * workers)
     starting = LANE_START_S + pace.load_s + encoding
     reruns = settings.num_reruns
-    rounds = expected.duration_in_epochs + math.ceil(reruns / settings.lanes) * settings.epochs
+    rounds = expected.duration_in_epochs + math.ceil(reruns / settings.concurrency) * settings.epochs
     training = rounds * trained * pace.train_s / workers
     validation = rounds * scored * pace.val_s / workers
-    between_trials = (settings.trials + reruns) / settings.lanes * pace.start_s
+    between_trials = (settings.trials + reruns) / settings.concurrency * pace.start_s
     # Winner, recipe and untuned base on the test part, in one process.
     scoring = pace.load_s + images["test"] * (pace.encode_s + 3 * pace.val_s)
     low, high = (limit / expected.epochs for limit in expected.epochs_range)

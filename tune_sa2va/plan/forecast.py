@@ -52,7 +52,7 @@ def look(flags: Flags, *, with_probe: bool, codes: bool | None = None, card: Car
         return forecast
     settings = forecast.settings = resolve_settings(flags, elsewhere=card is not None)
     forecast.expected = expect(
-        trials=settings.trials, epochs=settings.epochs, lanes=settings.lanes,
+        trials=settings.trials, epochs=settings.epochs, lanes=settings.concurrency,
         reduction_factor=settings.reduction_factor, grace_period=settings.grace_period,
         learns=settings.sampler != "random",
     )  # fmt: skip
@@ -135,7 +135,7 @@ def _look_at_time(
     assert forecast.expected is not None, "expected comes first"
     if with_probe and settings.address is None:
         forecast.pace = probe(settings, samples, report.sizes_px)
-    elif forecast.room is not None and forecast.room.cards:
+    elif forecast.room is not None and forecast.room.cards and settings.seats == 1:  # the tables are of single trials
         forecast.pace = pace_from_tables(
             TABLES, model=settings.model.model, device=forecast.room.cards[0].name, sizes_px=report.sizes_px
         )

@@ -103,9 +103,10 @@ def _folds(settings: SearchSettings) -> str:
 
 
 def _lanes(settings: SearchSettings) -> str:
+    seats = f", {count(settings.seats, 'trial')} at a time in each" if settings.seats > 1 else ""
     if settings.gpus:
-        return f"{settings.lanes}, each on {settings.gpus_per_trial} of {count(settings.gpus, 'GPU')}"
-    return f"{settings.lanes} on CPUs, {count(settings.cpus_per_worker, 'thread')} each"
+        return f"{settings.lanes}, each on {settings.gpus_per_trial} of {count(settings.gpus, 'GPU')}{seats}"
+    return f"{settings.lanes} on CPUs, {count(settings.cpus_per_worker, 'thread')} each{seats}"
 
 
 def _room_rows(settings: SearchSettings, room: Room) -> Iterator[tuple[str, str]]:

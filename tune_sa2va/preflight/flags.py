@@ -12,6 +12,9 @@ from tune_sa2va.errors import UserError
 MAX_FOLDS = 20
 """Beyond it, another fold costs another whole training but gives each adapter hardly any more training images."""
 
+MAX_SEATS = 64
+"""Beyond it, the adapters and their moments alone fill a card."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Flags:
@@ -49,6 +52,7 @@ class Flags:
     labels: str | None = None
     absent: Absent = "drop"
     precision: str = "auto"
+    trials_per_gpu: int = 1
 
     @classmethod
     def of(cls, parameters: Mapping[str, Any]) -> "Flags":
@@ -67,6 +71,8 @@ def check_numbers(flags: Flags) -> None:
             raise UserError(f"{flag} must be from 1 to 10000, got {value}.")
     if not 1 <= flags.seeds <= 100:
         raise UserError(f"--seeds must be from 1 to 100, got {flags.seeds}.")
+    if not 1 <= flags.trials_per_gpu <= MAX_SEATS:
+        raise UserError(f"--trials-per-gpu must be from 1 to {MAX_SEATS}, got {flags.trials_per_gpu}.")
     parse_confirm(flags.confirm)
     parse_folds(flags.folds)
     if not 1 <= flags.grace_period <= flags.epochs:

@@ -37,6 +37,7 @@ def lane_memory(
             estimate_memory(
                 folder, config, precision=settings.model.precision, on_gpu=settings.gpus > 0,
                 width_px=width, height_px=height, checkpointed=checkpointed, folds=settings.folds or 1,
+                seats=settings.seats,
             )
             for height, width in _telling(sizes_px)
         ]  # fmt: skip

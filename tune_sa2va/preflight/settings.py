@@ -61,6 +61,7 @@ def resolve_settings(flags: Flags, *, elsewhere: bool = False) -> SearchSettings
         gpus=gpus,
         gpus_per_trial=flags.gpus_per_trial,
         lanes=lanes,
+        seats=flags.trials_per_gpu,
         cpus_per_worker=cpus_per_worker(flags, lanes, gpus),
         trials=flags.trials,
         epochs=flags.epochs,
@@ -68,7 +69,7 @@ def resolve_settings(flags: Flags, *, elsewhere: bool = False) -> SearchSettings
         grace_period=flags.grace_period,
         reduction_factor=flags.reduction_factor,
         final=final,
-        confirm=_confirm(flags, lanes),
+        confirm=_confirm(flags, lanes * flags.trials_per_gpu),
         seeds=flags.seeds,
         time_budget_s=None if flags.time_budget_min is None else flags.time_budget_min * 60,
         sampler=sampler,
@@ -152,7 +153,7 @@ def _sampler(name: str) -> SamplerName:
     raise UserError(f"--sampler must be one of {', '.join(get_args(SamplerName))}, got {name!r}.")
 
 
-def _confirm(flags: Flags, lanes: int) -> int:
+def _confirm(flags: Flags, concurrency: int) -> int:
     """The number of configurations to run again; for `auto` 0, unless there is a time budget.
 
     The same epochs spent on more trials gain more than reruns do (docs/how-it-works.md). Under a time budget reruns
@@ -165,7 +166,7 @@ def _confirm(flags: Flags, lanes: int) -> int:
     if flags.time_budget_min is None:
         return 0
     expected = expect(
-        trials=flags.trials, epochs=flags.epochs, lanes=lanes, reduction_factor=flags.reduction_factor,
+        trials=flags.trials, epochs=flags.epochs, lanes=concurrency, reduction_factor=flags.reduction_factor,
         grace_period=flags.grace_period, learns=flags.sampler != "random",
     )  # fmt: skip
     configurations = int(expected.epochs) // (flags.seeds * flags.epochs)

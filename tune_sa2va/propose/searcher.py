@@ -43,7 +43,7 @@ _TRIES = 200
 def proposals(settings: SearchSettings, lane_capacity: LaneCapacity, *, resuming: bool) -> "Proposals":
     """The generator of trials: first the recipe, then the sampler's proposals, then reruns.
 
-    At most as many trials run at a time as there are lanes. resuming: the study already has the recipe and the
+    At most as many trials run at a time as all lanes have seats. resuming: the study already has the recipe and the
     inherited trials; OptunaSearch would add the recipe to the journal again, as its next proposal.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -68,8 +68,8 @@ def proposals(settings: SearchSettings, lane_capacity: LaneCapacity, *, resuming
             search.leave_out(inherited)
     # The number of finalists is not known in advance, so with reruns `Confirming` decides when all are proposed.
     num_trials = sys.maxsize if settings.confirm else settings.trials
-    limited = ConcurrencyLimiter(Confirming(search, settings), max_concurrent=settings.lanes)
-    return Proposals(limited, lane_capacity, settings.tune_folder, num_trials=num_trials)
+    limited = ConcurrencyLimiter(Confirming(search, settings), max_concurrent=settings.concurrency)
+    return Proposals(limited, lane_capacity, settings.tune_folder, num_trials=num_trials, seats=settings.seats)
 
 
 def journal_of(folder: Path) -> JournalStorage:
@@ -193,8 +193,12 @@ class Proposals(SearchGenerator):
     has lost lanes, no trial is proposed that would only wait: a later proposal is based on more results.
     """
 
-    def __init__(self, searcher: Searcher, lane_capacity: LaneCapacity, tune_folder: Path, *, num_trials: int) -> None:
+    def __init__(
+        self, searcher: Searcher, lane_capacity: LaneCapacity, tune_folder: Path, *, num_trials: int, seats: int
+    ) -> None:
+        """seats: of a lane."""
         super().__init__(searcher)
+        self._seats = seats
         self._tune_folder = tune_folder
         self._lane_capacity = lane_capacity
         self._num_trials = num_trials
@@ -205,8 +209,8 @@ class Proposals(SearchGenerator):
         set_num_trials(self, self._num_trials)
 
     def next_trial(self) -> Trial | None:
-        """A new trial; None if there is no free lane, or no trial left."""
-        self.searcher.set_max_concurrency(self._lane_capacity())
+        """A new trial; None if there is no free seat in a lane, or no trial left."""
+        self.searcher.set_max_concurrency(self._lane_capacity() * self._seats)
         return super().next_trial()
 
     def set_finished(self) -> None:

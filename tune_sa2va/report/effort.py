@@ -13,7 +13,8 @@ _SHORTEST_PAUSE_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Savings:
-    """Used and saved lane time in seconds. One lane working for one second counts 1, however many GPUs it has."""
+    """Used and saved lane time in seconds. One lane working for one second counts 1, however many GPUs it has; trials
+    that share it count as a part of that each."""
 
     used_s: float
     saved_s: float
@@ -44,10 +45,11 @@ def savings(trials: pd.DataFrame, epochs: pd.DataFrame) -> Savings:
     """The lane time that stopping early saved. Waiting, running and failed trials are not counted as stopped or
     ended."""
     stopped = trials[(trials["state"] == TrialState.STOPPED) & (trials["epochs"] > 0)]
-    per_epoch = epochs.groupby("trial_id")["seconds"].mean()
+    shares = epochs["seconds"] / epochs["seated"]
+    per_epoch = shares.groupby(epochs["trial_id"]).mean()
     missing = stopped["train.epochs"] - stopped["epochs"]
     return Savings(
-        used_s=float(epochs["seconds"].sum()),
+        used_s=float(shares.sum()),
         saved_s=float((missing * per_epoch.reindex(stopped["trial_id"]).to_numpy()).sum()),
         num_stopped=len(stopped),
         num_ended=int(trials["state"].isin([TrialState.COMPLETE, TrialState.STOPPED]).sum()),

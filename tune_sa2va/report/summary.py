@@ -214,9 +214,10 @@ def _asked(run: Run) -> list[str]:
     states = run.trials["state"].value_counts()
     ended = ", ".join(f"{amount} {str(state).lower()}" for state, amount in states.items())
     devices = f"{count(s.gpus, 'GPU')}, {s.gpus_per_trial} per trial" if s.gpus else "the CPU"
+    seats = f" of {s.seats} seats" if s.seats > 1 else ""
     limit = "" if s.time_budget_s is None else f" within {duration(s.time_budget_s)}"
     return [
-        f"Up to {count(s.trials, 'trial')} of {count(s.epochs, 'epoch')}{limit} in {count(s.lanes, 'lane')} on "
+        f"Up to {count(s.trials, 'trial')} of {count(s.epochs, 'epoch')}{limit} in {count(s.lanes, 'lane')}{seats} on "
         f"{devices}, proposed by {s.sampler} (seed {s.seed}), stopped early by ASHA on Val Dice. The first trial is "
         f"the recipe.",
         f"Base model {run.names.path(s.model.model)} in {s.model.precision}{_scored_in(s)}; data {source}, split by "

@@ -29,13 +29,14 @@ from tune_sa2va.train.records import EpochRecord
 
 TRIALS_FILE = "trials.parquet"
 EPOCHS_FILE = "epochs.parquet"
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Version of both files; increased when a column is added, renamed or removed."""
 
 _VERSION_KEY = b"tune_sa2va.schema_version"
-_OLDER_VERSIONS = ("2", "3")
-"""Versions that lack columns whose values are known: in 2 there were no reruns, and in both every trial trained one
-adapter, had the recipe's values in the fields added later, and had none of the losses added later."""
+_OLDER_VERSIONS = ("2", "3", "4")
+"""Versions that lack columns whose values are known: in 2 there were no reruns, in 2 and 3 every trial trained one
+adapter, had the recipe's values in the fields added later, and had none of the losses added later, and in all of them
+every trial had its lane alone."""
 
 _TIME = pa.timestamp("ms", tz="UTC")
 
@@ -320,9 +321,9 @@ def _is_gone(path: Path) -> bool:
 
 def _with_later_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """A table of an older version, with the missing columns added."""
-    losses = dict.fromkeys(("train_loss_cldice", "train_loss_focal_tversky"), 0.0)
-    given = {"kind": str(TrialKind.SEARCH), "parent": None, "micro_batch_size": None, "folds": 1, "folds_left": 0}
-    given |= RECIPE.flat() | losses
+    given: dict[str, Any] = {"kind": str(TrialKind.SEARCH), "parent": None, "micro_batch_size": None, "seated": 1.0}
+    given |= {"folds": 1, "folds_left": 0, "train_loss_cldice": 0.0, "train_loss_focal_tversky": 0.0}
+    given |= RECIPE.flat()
     for place, field in enumerate(schema):
         if field.name in given and field.name not in table.column_names:
             column = pa.array([given[field.name]] * table.num_rows, type=field.type)

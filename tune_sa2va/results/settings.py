@@ -41,6 +41,8 @@ class SearchSettings(Frozen):
     gpus: int = Field(ge=0)
     gpus_per_trial: int = Field(ge=1)
     lanes: int = Field(ge=1)
+    seats: int = Field(default=1, ge=1)
+    """Trials that share a lane and its steps at a time."""
     cpus_per_worker: int = Field(ge=1)
     trials: int = Field(ge=1)
     epochs: int = Field(ge=1)
@@ -96,6 +98,11 @@ class SearchSettings(Frozen):
         return self.folder / "ray" / "tune"
 
     @property
+    def concurrency(self) -> int:
+        """Most trials that run at a time."""
+        return self.lanes * self.seats
+
+    @property
     def num_reruns(self) -> int:
         """The largest number of reruns that confirm the best: of the best configurations and of the recipe."""
         return (self.confirm + 1) * self.seeds if self.confirm else 0
@@ -119,6 +126,7 @@ class SearchSettings(Frozen):
             num_workers=self.gpus_per_trial if self.gpus else 1,
             use_gpu=self.gpus > 0,
             cpus_per_worker=self.cpus_per_worker,
+            seats=self.seats,
             checkpointed=self.checkpointed,
             max_rank=int(self._largest("lora.r", RECIPE.lora.r)),
             any_dropout=self._largest("lora.dropout", RECIPE.lora.dropout) > 0,

@@ -16,7 +16,8 @@ class AshaSparingTheRecipe(ASHAScheduler):
     """ASHA that never stops the recipe or a rerun early.
 
     The results of the recipe, the trial at `recipe_point`, count at every rung; those of reruns count at none.
-    lanes_to_keep: how many lanes stay open for reruns while the last trials of the search end; Tune would keep one.
+    lanes_to_keep: how many of Tune's actors stay for reruns while the last trials of the search end; Tune would keep
+        one.
 
     epochs: the epoch records of a search that is resumed, None for a new one. Tune does not save its scheduler, so
     after a restart the rungs would be empty. Therefore the recorded results that are in Tune's state are added again.

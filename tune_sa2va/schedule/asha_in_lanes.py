@@ -1,4 +1,4 @@
-"""Which trials get a lane: the longest-waiting first, and never more than the live nodes can hold.
+"""Which trials get a seat in a lane: the longest-waiting first, and never more than the live nodes can hold.
 
 Tune does not know what a lane takes (its workers are in a placement group of Ray Train) and starts every trial that is
 PENDING. After the loss of a node it would open a lane that no node can hold, and the trial in it would hang while
@@ -18,11 +18,12 @@ from tune_sa2va.schedule.lane_capacity import LaneCapacity
 
 
 class AshaInLanes(AshaSparingTheRecipe):
-    """ASHA that also decides which trials may start. Takes `lane_capacity` and what `AshaSparingTheRecipe` takes."""
+    """ASHA that also decides which trials may start. Takes `lane_capacity`, the `seats` of a lane, and what
+    `AshaSparingTheRecipe` takes."""
 
-    def __init__(self, *args: Any, lane_capacity: LaneCapacity, **asha: Any) -> None:
+    def __init__(self, *args: Any, lane_capacity: LaneCapacity, seats: int = 1, **asha: Any) -> None:
         super().__init__(*args, **asha)
-        self._lane_capacity = lane_capacity
+        self._lane_capacity, self._seats = lane_capacity, seats
         self._let_in: set[Trial] = set()
         self._opening: set[Trial] = set()
 
@@ -38,7 +39,7 @@ class AshaInLanes(AshaSparingTheRecipe):
         inside = {trial for trial in trials if trial.status == Trial.RUNNING}
         inside |= {trial for trial in self._let_in if trial.status == Trial.PENDING}
         queue = [trial for trial in trials if trial.status in (Trial.PENDING, Trial.PAUSED) and trial not in inside]
-        room = max(0, self._lane_capacity() - len(inside))
+        room = max(0, self._lane_capacity() * self._seats - len(inside))
         for place, trial in enumerate(queue):
             status = Trial.PENDING if place < room else Trial.PAUSED
             if trial.status != status:

@@ -24,7 +24,8 @@ app = typer.Typer(add_completion=False)
 KEPT_FROM_THE_SEARCH = (
     *("data", "allow_outside", "group_by", "outlines", "labels", "absent", "model", "space", "epochs"),
     *("time_budget_min", "sampler", "warm_start", "seed", "folds", "grace_period", "reduction_factor", "final"),
-    *("gpus", "gpus_per_trial", "lanes", "cache_limit_gib", "memory", "precision", "out", "name", "storage"),
+    *("gpus", "gpus_per_trial", "trials_per_gpu", "lanes", "cache_limit_gib", "memory", "precision"),
+    *("out", "name", "storage"),
 )
 """Flags that --resume refuses: all trials of a search share these settings, or they could not be compared."""
 
@@ -126,8 +127,16 @@ def main(
         int | None, typer.Option(help="GPUs to use; 0 runs on the CPU.", show_default="all of this machine")
     ] = None,
     gpus_per_trial: Annotated[int, typer.Option(help="GPUs that share one trial's batch.")] = 1,
+    trials_per_gpu: Annotated[
+        int,
+        typer.Option(
+            help="Trials that train at a time on a GPU, or in a lane of several GPUs or of CPUs. They share the base "
+            "model and its steps, so that a card is used better. Each computes what it would compute alone."
+        ),
+    ] = 1,
     lanes: Annotated[
-        int | None, typer.Option(help="Concurrent trials on CPUs.", show_default="one per core, at most 4")
+        int | None,
+        typer.Option(help="Lanes on CPUs, each with its own base model.", show_default="one per core, at most 4"),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the results of all searches.")] = Path("results"),
     name: Annotated[

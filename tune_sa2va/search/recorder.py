@@ -23,6 +23,7 @@ from tune_sa2va.results.val_counts import VAL_COUNTS, ValCounts
 from tune_sa2va.schedule.decision import Decision
 from tune_sa2va.schedule.lane_capacity import LaneCapacity
 from tune_sa2va.schedule.repeated_failure import EqualFailures
+from tune_sa2va.search.seating import Seating
 from tune_sa2va.space.rerun import RERUN_OF, RERUN_SEED, rerun_id
 from tune_sa2va.storage.mirror import Mirror
 from tune_sa2va.train.records import EpochRecord
@@ -48,11 +49,12 @@ class Recorder(tune.Callback):
         decisions: Mapping[str, Decision],
         lane_capacity: LaneCapacity,
         mirror: Mirror | None,
+        seating: Seating,
         *,
         quiet: bool,
     ) -> None:
         """decisions: trial id -> ASHA's latest decision; the scheduler updates it. mirror: keeps the copy, None for no
-        copy. quiet: see `Screen`."""
+        copy. seating: tells the lanes of trials. quiet: see `Screen`."""
         self.pause_reason = ""
         """Why the search has to pause and be resumed later; empty while it can run."""
         self.give_up_reason = ""
@@ -63,6 +65,7 @@ class Recorder(tune.Callback):
         self._decisions = decisions
         self._lane_capacity = lane_capacity
         self._mirror = mirror
+        self._seating = seating
         self._lanes_known = settings.lanes
         self._lanes_changed_at_s = 0.0
         self._quiet = quiet
@@ -74,7 +77,6 @@ class Recorder(tune.Callback):
         """Trial id -> recorded epochs, of trials that ended before a kill but after Tune last saved its state. Tune
         runs them to their end again, replaying epochs from the lane's store; their records stay unchanged."""
         self._numbers: dict[str, int] = {}
-        self._lanes: dict[str, str] = {}
         self._lane_of: dict[str, str] = {}
         self._open: tuple[Screen | Listener, ...] = ()
 
@@ -108,8 +110,8 @@ class Recorder(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Called when a trial gets a lane, for the first time or again."""
         self._numbers.setdefault(trial_id_of(trial), _place_of(trial))
-        actor = str(trial.temporary_state.ray_actor)
-        self._lane_of[trial_id_of(trial)] = self._lanes.setdefault(actor, f"lane {len(self._lanes) + 1}")
+        config, actor = self._settings.trial_config(trial.config), str(trial.temporary_state.ray_actor)
+        self._lane_of[trial_id_of(trial)] = self._seating.seat(trial_id_of(trial), config, actor)
         if trial_id_of(trial) not in self._over:
             self._record_start(trial)
 
@@ -163,6 +165,7 @@ class Recorder(tune.Callback):
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Called when a trial lost its workers and will be retried."""
+        self._seating.leave(trial_id_of(trial))
         if trial_id_of(trial) not in self._numbers or trial_id_of(trial) in self._over:
             return  # its lane never came up, or its epochs are only replayed
         self._records.trial_ended(trial_id_of(trial), TrialState.WAITING)
@@ -239,6 +242,7 @@ class Recorder(tune.Callback):
             self._pause("No node left in the cluster has room for a lane. Bring nodes back.")
 
     def _end(self, trial_id: str, state: TrialState, failure: str = "", traceback: str = "") -> None:
+        self._seating.leave(trial_id)
         if trial_id in self._ended or trial_id not in self._numbers:
             return
         self._ended.add(trial_id)

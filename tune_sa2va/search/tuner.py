@@ -12,7 +12,8 @@ import optuna
 from ray import tune
 from ray.tune.stopper import CombinedStopper
 
-from tune_sa2va.data.split_file import read_names
+from tune_sa2va.data.split_file import Names, read_names
+from tune_sa2va.lane.hosts import HostActor
 from tune_sa2va.lane.trainable import LaneTrainable
 from tune_sa2va.propose.searcher import METRIC, proposals
 from tune_sa2va.results.records import RunRecords, read_epochs
@@ -24,6 +25,7 @@ from tune_sa2va.schedule.lane_capacity import LaneCapacity
 from tune_sa2va.schedule.repeated_failure import StopOnRepeatedFailure
 from tune_sa2va.schedule.time_budget import TimeBudget
 from tune_sa2va.search.recorder import Recorder, trial_id_of
+from tune_sa2va.search.seating import Seating
 from tune_sa2va.storage.mirror import Mirror
 from tune_sa2va.watch.trackers import Outlets
 
@@ -56,11 +58,18 @@ def run(settings: SearchSettings, outlets: Outlets, mirror: Mirror | None, *, re
     resuming = resume and snapshots.restore(settings.tune_folder)
     lane_capacity = LaneCapacity(settings)
     scheduler = _scheduler(settings, lane_capacity, resuming=resuming)
-    recorder = Recorder(settings, snapshots, scheduler.decisions, lane_capacity, mirror, quiet=outlets.quiet)
+    names = read_names(settings.folder)
+    hosts = [HostActor(settings.lane, names) for _ in range(settings.lanes)] if settings.seats > 1 else []
+    seating = Seating(hosts)
+    recorder = Recorder(settings, snapshots, scheduler.decisions, lane_capacity, mirror, seating, quiet=outlets.quiet)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         try:
-            _run(settings, lane_capacity, scheduler, [recorder, *outlets.callbacks(settings.name)], resuming=resuming)
+            callbacks = [recorder, *outlets.callbacks(settings.name)]
+            try:
+                _run(settings, names, hosts, lane_capacity, scheduler, callbacks, resuming=resuming)
+            finally:
+                HostActor.close_all(hosts)
         except KeyboardInterrupt:
             RunRecords.open(settings.folder)  # opening sets RUNNING to WAITING
             if not recorder.pause_reason:
@@ -76,8 +85,9 @@ def _scheduler(settings: SearchSettings, lane_capacity: LaneCapacity, *, resumin
     return AshaInLanes(
         settings.search_space.recipe_point(),
         read_epochs(settings.folder) if resuming else None,
-        lanes_to_keep=settings.lanes if settings.confirm else 0,  # reruns follow, and need open lanes
+        lanes_to_keep=settings.concurrency if settings.confirm else 0,  # reruns follow, and need open lanes
         lane_capacity=lane_capacity,
+        seats=settings.seats,
         time_attr="epoch",  # Tune's own count restarts after a restore
         metric=METRIC,
         mode="max",
@@ -94,13 +104,14 @@ def _stopper(settings: SearchSettings) -> tune.Stopper:
 
 def _run(
     settings: SearchSettings,
+    names: Names,
+    hosts: list[HostActor],
     lane_capacity: LaneCapacity,
     scheduler: AshaInLanes,
     callbacks: list[tune.Callback],
     *,
     resuming: bool,
 ) -> None:
-    names = read_names(settings.folder)
     trainable = tune.with_parameters(
         LaneTrainable,
         settings=settings.lane,
@@ -108,6 +119,7 @@ def _run(
         configure=settings.trial_config,
         storage=settings.folder / "ray",
         judge=FoldJudge.of(settings.folder, settings.search_space.recipe_point(), names),
+        hosts=hosts,
     )
     tune.run(
         trainable,

@@ -44,11 +44,12 @@ class Trained(NamedTuple):
 
 
 class Clock(NamedTuple):
-    """Seconds of an epoch, which its trials share, and its peak memory."""
+    """Seconds of an epoch, which its trials share, its peak memory, and the number of its trials."""
 
     train_s: float
     val_s: float
     peak_gib: float
+    seated: int
 
 
 def run_epoch(trials: Sequence["Trial"]) -> list[EpochRecord | TrialFailure]:
@@ -86,7 +87,7 @@ class _Epoch:
         scored = self._validate()
         ended = time.monotonic()
         peak = torch.cuda.max_memory_reserved(device) / 2**30 if device.type == "cuda" else 0.0
-        clock = Clock(turned - started, ended - turned, peak)
+        clock = Clock(turned - started, ended - turned, peak, len(self._trials))
         records = {}
         for trial in self._going():
             with self._guarding(trial):

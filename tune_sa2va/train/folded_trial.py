@@ -212,6 +212,7 @@ def _summed_up(records: Sequence[EpochRecord], images: Sequence[int], scores: Sc
         val_seconds=total("val_seconds"),
         peak_gib=max(record.peak_gib for record in records),
         micro_batch_size=records[0].micro_batch_size,
+        seated=total("seconds") / math.fsum(fold["seconds"] / fold["seated"] for fold in plain),
         folds=len(records),
         folds_left=folds - len(records),
         warning="; ".join(warnings),

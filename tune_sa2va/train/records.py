@@ -15,6 +15,8 @@ class EpochRecord:
     peak_gib: most memory that the allocator reserved on the device; 0 on a CPU. (Other counters do not see tensors
         inside a replayed CUDA graph.)
     micro_batch_size: images per forward pass; fewer than the trial's configuration asks for if memory ran out.
+    seated: trials that shared the steps, this one included; of a trial with folds, the mean over the time of all folds.
+        `seconds` divided by it is the trial's share of its lane's time.
     folds: adapters that the epoch trained. Each validation image is predicted by the one adapter not trained on it.
     folds_left: folds that were not trained because the trial was given up in mid-epoch.
     warning: what was unusual about the epoch; empty if nothing was.
@@ -41,6 +43,7 @@ class EpochRecord:
     val_seconds: float
     peak_gib: float
     micro_batch_size: int = 1
+    seated: float = 1.0
     folds: int = 1
     folds_left: int = 0
     warning: str = ""

@@ -205,6 +205,7 @@ class Trial:
             val_seconds=clock.val_s,
             peak_gib=clock.peak_gib,
             micro_batch_size=self.config.train.micro_batch_size,
+            seated=clock.seated,
             warning=warning,
         )
 

@@ -21,7 +21,7 @@ def plan_of(settings: SearchSettings) -> Plan:
         name=settings.name,
         trials=settings.trials,
         epochs=settings.epochs,
-        lanes=settings.lanes,
+        lanes=settings.concurrency,
         images=_images(settings.folder),
         time_budget_s=settings.time_budget_s,
         grace_period=settings.grace_period,

@@ -16,7 +16,8 @@ from tune_sa2va.results.settings import GRACE_PERIOD, REDUCTION_FACTOR
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a search was asked for. images: part -> number of images; with folds all but those of test count as val."""
+    """What a search was asked for. images: part -> number of images; with folds all but those of test count as val.
+    lanes: trials that run at a time, so a lane of several seats counts as several."""
 
     name: str
     trials: int
