@@ -102,3 +102,12 @@ def test_a_free_lane_is_for_a_new_trial_and_not_for_one_whose_lane_is_opening() 
     assert asha.choose_trial_to_run(controller) is opening, "its lane begins to open, and it stays PENDING meanwhile"
     controller.trials.append(new)
     assert asha.choose_trial_to_run(controller) is new
+
+
+def test_a_lane_takes_as_many_trials_as_it_has_seats() -> None:
+    options = {"time_attr": "epoch", "metric": "val_dice", "mode": "max", "max_t": 9}
+    asha = AshaInLanes({}, lane_capacity=_Lanes(), seats=2, **options)  # type: ignore[arg-type]
+    controller = _Controller([Trial("a", stub=True) for _ in range(5)])
+    for trial in controller.trials:
+        asha.on_trial_add(controller, trial)
+    assert controller.step(asha) == "PEN PEN PEN PEN PAU"

@@ -8,13 +8,14 @@ its owner takes another.
 import contextlib
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from tune_sa2va.config import LaneSettings, TrialConfig
-from tune_sa2va.data.split_file import Names
+from tune_sa2va.data.split_file import read_names
 from tune_sa2va.lane.group import LaneLostError
 from tune_sa2va.lane.host import LaneHost
 from tune_sa2va.lane.messages import EndEpoch, FilesRef, Reply, SaveTrial
@@ -46,8 +47,8 @@ class Host(Protocol):
 class _HostProcess(LaneHost):
     """What a host's actor runs."""
 
-    def __init__(self, settings: LaneSettings, names: tuple[ray.ObjectRef]) -> None:
-        super().__init__(settings, ray.get(names[0]))
+    def __init__(self, settings: LaneSettings, folder: Path) -> None:
+        super().__init__(settings, read_names(folder))
 
 
 class HostActor:
@@ -56,13 +57,11 @@ class HostActor:
     If that process dies, calls raise `LaneLostError`, and Ray starts another that has no lane yet.
     """
 
-    def __init__(self, settings: LaneSettings, names: Names) -> None:
-        """Call it in the process that runs the search. names: the split, for the workers."""
+    def __init__(self, settings: LaneSettings, folder: Path) -> None:
+        """Call it in the process that runs the search. folder: has the split, and is visible from the head node."""
         threads = 4 * settings.seats + 4  # each owner's call, calls left by owners that died, and short ones
         options = {"num_cpus": 0, "resources": ON_THE_HEAD_NODE, "max_concurrency": threads, "max_restarts": -1}
-        # In a tuple, as in `Lane`; and a restart does not find what Ray would put into its store for the first start.
-        self._names = (ray.put(names),)
-        self._actor = ray.remote(**options)(_HostProcess).remote(settings, self._names)
+        self._actor = ray.remote(**options)(_HostProcess).remote(settings, folder)
 
     def offer(self, kind: Any) -> tuple[int, int]:
         """See `LaneHost`; so are all the others."""

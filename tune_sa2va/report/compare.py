@@ -8,6 +8,7 @@ from tune_sa2va.evaluate.paired import Comparison, sentence
 from tune_sa2va.report.figure import BLUE, ORANGE, Figure, frame, plain
 from tune_sa2va.report.load import Run
 from tune_sa2va.report.summary import comparison_rows, interval_text, made_now, means_table, number_of_p, settings_rows
+from tune_sa2va.results.records import lane_seconds
 from tune_sa2va.results.test_scores import DICE, MEASURES, WINNER, LockedPart, compare_measure, pair
 from tune_sa2va.words import count, duration, setting, signed
 
@@ -110,7 +111,7 @@ def _same(a: LockedPart, b: LockedPart, label: str) -> bool:
 def _best_so_far(run: Run, name: str, colour: str) -> go.Scatter:
     rows = run.epochs.sort_values("ended_at")
     return go.Scatter(
-        x=(rows["seconds"].cumsum() / 60).tolist(),
+        x=(lane_seconds(rows).cumsum() / 60).tolist(),
         y=rows["val_dice"].cummax().tolist(),
         name=plain(name),
         mode="lines",
@@ -121,7 +122,7 @@ def _best_so_far(run: Run, name: str, colour: str) -> go.Scatter:
 def _time_reading(a: Run, b: Run) -> str:
     said = []
     for letter, run in (("A", a), ("B", b)):
-        used = float(run.epochs["seconds"].sum())
+        used = float(lane_seconds(run.epochs).sum())
         if run.scored.empty:
             said.append(f"{letter} has no scored trial.")
             continue

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from tune_sa2va.results.records import TrialState
+from tune_sa2va.results.records import TrialState, lane_seconds
 
 _SHORTEST_PAUSE_S = 60.0
 """Shorter times without a working lane are kept in the timeline: starting lanes, scoring."""
@@ -45,7 +45,7 @@ def savings(trials: pd.DataFrame, epochs: pd.DataFrame) -> Savings:
     """The lane time that stopping early saved. Waiting, running and failed trials are not counted as stopped or
     ended."""
     stopped = trials[(trials["state"] == TrialState.STOPPED) & (trials["epochs"] > 0)]
-    shares = epochs["seconds"] / epochs["seated"]
+    shares = lane_seconds(epochs)
     per_epoch = shares.groupby(epochs["trial_id"]).mean()
     missing = stopped["train.epochs"] - stopped["epochs"]
     return Savings(

@@ -12,7 +12,7 @@ from tune_sa2va.propose.confirmation import Confirmation, read_confirmation
 from tune_sa2va.propose.warm_start import Inherited, read_inherited
 from tune_sa2va.report.shown_names import ShownNames
 from tune_sa2va.results.load import read_split_table
-from tune_sa2va.results.records import TrialKind, TrialState, read_epochs, read_trials
+from tune_sa2va.results.records import TrialKind, TrialState, lane_seconds, read_epochs, read_trials
 from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.results.test_scores import LockedPart, read_locked_part
 from tune_sa2va.space.rerun import called
@@ -56,7 +56,7 @@ class Run:
     @property
     def confirmation_s(self) -> float:
         """Lane time of all reruns, in seconds."""
-        return float(self.reruns["seconds"].sum())
+        return float(lane_seconds(self.rerun_epochs).sum())
 
     @property
     def winner_name(self) -> str:

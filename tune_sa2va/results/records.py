@@ -265,6 +265,11 @@ def read_epochs(folder: Path, kind: TrialKind | None = TrialKind.SEARCH) -> pd.D
     return _table(_of_kind(_read(folder / EPOCHS_FILE, EPOCHS_SCHEMA), kind), EPOCHS_SCHEMA).to_pandas()
 
 
+def lane_seconds(epochs: pd.DataFrame) -> pd.Series:
+    """Each epoch's share of its lane's time in seconds. epochs: as `read_epochs` returns them."""
+    return epochs["seconds"] / epochs["seated"]
+
+
 def _of_kind(rows: list[dict[str, Any]], kind: TrialKind | None) -> list[dict[str, Any]]:
     return [row for row in rows if kind is None or row["kind"] == kind]
 

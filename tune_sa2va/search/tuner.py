@@ -59,7 +59,7 @@ def run(settings: SearchSettings, outlets: Outlets, mirror: Mirror | None, *, re
     lane_capacity = LaneCapacity(settings)
     scheduler = _scheduler(settings, lane_capacity, resuming=resuming)
     names = read_names(settings.folder)
-    hosts = [HostActor(settings.lane, names) for _ in range(settings.lanes)] if settings.seats > 1 else []
+    hosts = [HostActor(settings.lane, settings.folder) for _ in range(settings.lanes)] if settings.seats > 1 else []
     seating = Seating(hosts)
     recorder = Recorder(settings, snapshots, scheduler.decisions, lane_capacity, mirror, seating, quiet=outlets.quiet)
     with warnings.catch_warnings():

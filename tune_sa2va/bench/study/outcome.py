@@ -12,6 +12,7 @@ import pandas as pd
 from tune_sa2va.bench.study.cells import Cell, StudyPlan, cells_of, ensemble_scores, is_done, unet_scores
 from tune_sa2va.bench.study.rows import BY_HAND, ENSEMBLE, FOLDED, UNET
 from tune_sa2va.results.load import Results, load_results
+from tune_sa2va.results.records import lane_seconds
 from tune_sa2va.results.test_scores import RECIPE, UNTUNED, WINNER
 
 MEASURES = ("dice", "cl_dice", "hd95_px", "betti_error")
@@ -87,7 +88,7 @@ def _curve(results: Results) -> pd.DataFrame:
     per_lane = results.settings.gpus_per_trial if results.settings.gpus else 1
     return pd.DataFrame(
         {
-            "hours": (epochs["seconds"].cumsum() * per_lane / 3600).to_numpy(),
+            "hours": (lane_seconds(epochs).cumsum() * per_lane / 3600).to_numpy(),
             "gain": (epochs["val_dice"].cummax() - recipe).to_numpy(),
             "epochs": epochs["folds"].cumsum().to_numpy(),
         }
