@@ -1,9 +1,12 @@
 """How many GPUs, lanes and threads a search uses, and whether this machine has them."""
 
 import os
+from dataclasses import replace
 
 from tune_sa2va.errors import DeviceError
 from tune_sa2va.preflight.flags import Flags
+from tune_sa2va.results.settings import SearchSettings
+from tune_sa2va.words import count
 
 _MAX_CPU_LANES, _MAX_THREADS_ON_GPU = 4, 4
 
@@ -45,6 +48,36 @@ def devices(flags: Flags, *, elsewhere: bool = False) -> tuple[int, int]:
             f"--gpus must be a multiple of --gpus-per-trial {flags.gpus_per_trial}, got {gpus}. Change one of them."
         )
     return gpus, gpus // flags.gpus_per_trial
+
+
+def devices_to_go_on(settings: SearchSettings, flags: Flags) -> tuple[int, int]:
+    """The numbers of GPUs and of lanes with which a search is resumed: those of `flags`, or as many as it had.
+
+    Lanes may be more or fewer, as no trial's numbers depend on them. A search stays on GPUs or on CPUs, and each trial
+    on as many GPUs, since these round differently.
+
+    Raises:
+        UserError: the flags contradict each other or the search, or this machine has fewer GPUs.
+    """
+    gpus = settings.gpus if flags.gpus is None else flags.gpus
+    if (gpus > 0) != (settings.gpus > 0):
+        where, others = ("GPUs", "CPUs") if settings.gpus else ("CPUs", "GPUs")
+        raise DeviceError(
+            f"--gpus {gpus}: the search runs on {where}, and {others} round differently, so its trials could not be "
+            "compared. Leave it out, or start a new search."
+        )
+    if flags.gpus is None and gpus and flags.address is None:
+        import torch
+
+        here = torch.cuda.device_count() // settings.gpus_per_trial * settings.gpus_per_trial
+        if here < gpus:
+            cure = f"Add --gpus {here}." if here else "Resume it where there are as many as a trial needs."
+            raise DeviceError(
+                f"--resume {settings.folder}: the search ran on {count(gpus, 'GPU')}, and this machine has room for "
+                f"trials on {here}. {cure}"
+            )
+    lanes = settings.lanes if flags.lanes is None and not gpus else flags.lanes
+    return devices(replace(flags, gpus=gpus, gpus_per_trial=settings.gpus_per_trial, lanes=lanes))
 
 
 def cpus_per_worker(flags: Flags, lanes: int, gpus: int) -> int:

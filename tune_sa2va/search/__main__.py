@@ -24,8 +24,7 @@ app = typer.Typer(add_completion=False)
 KEPT_FROM_THE_SEARCH = (
     *("data", "allow_outside", "group_by", "outlines", "labels", "absent", "model", "space", "epochs"),
     *("time_budget_min", "sampler", "warm_start", "seed", "folds", "grace_period", "reduction_factor", "final"),
-    *("gpus", "gpus_per_trial", "trials_per_gpu", "lanes", "cache_limit_gib", "memory", "precision"),
-    *("out", "name", "storage"),
+    *("gpus_per_trial", "trials_per_gpu", "cache_limit_gib", "memory", "precision", "out", "name", "storage"),
 )
 """Flags that --resume refuses: all trials of a search share these settings, or they could not be compared."""
 
@@ -287,6 +286,7 @@ def changed_settings(
     Raises:
         UserError: `kept` is not empty, a change is not possible, or the search cannot be resumed.
     """
+    from tune_sa2va.preflight.devices import devices_to_go_on
     from tune_sa2va.preflight.flags import check_numbers, parse_confirm
     from tune_sa2va.preflight.machine import check_machine_here
     from tune_sa2va.preflight.resumption import examine_results
@@ -305,8 +305,10 @@ def changed_settings(
     settings = fetch_search(resume, flags.out) if is_uri(resume) else SearchSettings.load(Path(resume))
     if not trust:
         check_trust(settings.folder)
+    gpus, lanes = devices_to_go_on(settings, flags)
     examine_results(settings)
     changed: dict[str, Any] = {"address": flags.address, "max_disk_gib": flags.max_disk_gib or settings.max_disk_gib}
+    changed |= {"gpus": gpus, "lanes": lanes}
     if (trials := changes.get("trials", settings.trials)) < settings.trials:
         raise UserError(
             f"--trials {trials}: the search already has {settings.trials}, and can only be extended. Ask for "
