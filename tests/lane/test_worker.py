@@ -11,6 +11,7 @@ from tests.train.bench import lane_settings
 from tune_sa2va.config import RECIPE, LaneSettings
 from tune_sa2va.data.failure_words import FailureWords
 from tune_sa2va.data.split_file import Names, read_names
+from tune_sa2va.lane import worker as worker_module
 from tune_sa2va.lane.messages import NO_SEAT, LeaveSeats, RunRound, SaveTrial, SetSeats, StartTrial
 from tune_sa2va.lane.worker import _Worker
 from tune_sa2va.train.workbench import Workbench
@@ -62,7 +63,10 @@ def test_a_failure_by_data_names_a_code_and_its_kind(
     assert told.startswith("Traceback") and "evaluate/examples.py" in told
 
 
-def test_trials_that_sit_together_fail_and_leave_alone(settings: LaneSettings, names: Names) -> None:
+def test_trials_that_sit_together_fail_and_leave_alone(
+    settings: LaneSettings, names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "pack_folder", lambda folder: sorted(path.name for path in folder.iterdir()))
     bench = Workbench.open(settings.model_copy(update={"seats": 2, "max_rank": 4}), names, rank=0, world_size=1)
     worker = _Worker(bench, FailureWords.of(names, settings.data, bench.samples), 0)
     a, b = StartTrial(trial="a", config=CONFIG), StartTrial(trial="b", config=CONFIG.replace({"train.seed": 1}))
@@ -76,7 +80,7 @@ def test_trials_that_sit_together_fail_and_leave_alone(settings: LaneSettings, n
     second = worker.handle(RunRound(trials=("a", "b")))
     assert second.failure == "" and second.trials["a"].record["epoch"] == 2  # type: ignore[index]
     assert second.trials["b"].kind == "NonFiniteError" and "not finite" in second.trials["b"].failure
-    assert worker.handle(SaveTrial(trial="a")).checkpoint
+    assert "state.json" in worker.handle(SaveTrial(trial="a")).checkpoint
 
     other = StartTrial(trial="d", config=CONFIG.replace({"train.accumulation_steps": 2}))
     assert worker.handle(other).kind == NO_SEAT, "it waits until all of another kind have left"
