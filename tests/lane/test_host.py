@@ -1,4 +1,4 @@
-"""Who sits in a lane and when rounds begin, for owners that are threads. The workers are real in test_seated_search."""
+"""Who sits in a lane and when rounds begin, for owners that are threads. tests/drills/test_seats.py has real workers."""
 
 import threading
 import time
