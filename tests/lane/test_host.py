@@ -1,4 +1,4 @@
-"""Who sits in a lane and when rounds begin, for owners that are threads. tests/drills/test_seats.py has real workers."""
+"""Who sits in a lane and when rounds begin. Owners are threads here; tests/drills/test_seats.py has real workers."""
 
 import threading
 import time
