@@ -22,6 +22,7 @@ from tune_sa2va.evaluate.examples import Examples
 from tune_sa2va.evaluate.metrics import count, mean_scores
 from tune_sa2va.evaluate.predict import Example, predict
 from tune_sa2va.train.checkpoint_state import Progress
+from tune_sa2va.train.engine import Engine
 from tune_sa2va.train.folded_trial import FoldedTrial
 from tune_sa2va.train.liveness import Liveness, frozen_validation
 from tune_sa2va.train.loss import combo_loss
@@ -207,7 +208,7 @@ def test_a_trial_that_trains_nothing_is_stopped_after_three_steps(bench: Workben
 
 def test_an_epochs_numbers_are_those_of_its_images(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The learning rate is too small to change the scores, so the epoch's numbers equal those of evaluation."""
-    monkeypatch.setattr(bench.engine, "validation_batch", 3)  # of two images: the batch is filled up
+    monkeypatch.setattr(Engine, "validation_batch", 3)  # of two images: the batch is filled up
     norms, step = [], FlatAdamW.step
 
     def noted(self: FlatAdamW) -> None:

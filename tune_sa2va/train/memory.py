@@ -35,8 +35,8 @@ from tune_sa2va.model.sa2va import ImageFeatures, Sa2VA
 from tune_sa2va.model.towers import Towers
 from tune_sa2va.train.caching_allocator import GENERAL, GRAPHS
 from tune_sa2va.train.engine import _CANVAS_MULTIPLE as CANVAS_MULTIPLE
-from tune_sa2va.train.engine import _GPU_VALIDATION_BATCH as GPU_VALIDATION_BATCH
 from tune_sa2va.train.engine import _TOKEN_MULTIPLE as TOKEN_MULTIPLE
+from tune_sa2va.train.engine import gpu_validation_batch
 from tune_sa2va.train.live_bytes import LiveBytes, total_bytes
 from tune_sa2va.train.partition import partitioned
 from tune_sa2va.train.step import Stepper
@@ -315,7 +315,7 @@ def _rehearse_with_graphs(
     with allocator.serving(GRAPHS):
         stepper.accumulate(steps[0], shape, share=1 / size)
     del steps[1:]
-    validation = fed(max(1, GPU_VALIDATION_BATCH // seats))
+    validation = fed(max(1, gpu_validation_batch(checkpointed=stepper.checkpointed) // seats))
     stepper.count(validation[1], shape)
     allocator.empty_cache()
     with allocator.serving(GRAPHS):
