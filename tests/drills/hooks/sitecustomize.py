@@ -3,7 +3,6 @@
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -22,14 +21,14 @@ def _breaks(drill: str, config: Any) -> Exception | None:
 
 
 def _break(module: ModuleType, drill: str) -> None:
-    whole = module.Trial.epochs
+    whole = module.Trial.begin_epoch
 
-    def epochs(trial: Any) -> Iterator[Any]:
+    def begin_epoch(trial: Any) -> Any:
         if (error := _breaks(drill, trial.config)) is not None:
             raise error
-        yield from whole(trial)
+        return whole(trial)
 
-    module.Trial.epochs = epochs
+    module.Trial.begin_epoch = begin_epoch
 
 
 class _AfterImport:
