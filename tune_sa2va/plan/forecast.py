@@ -135,9 +135,10 @@ def _look_at_time(
     assert forecast.expected is not None, "expected comes first"
     if with_probe and settings.address is None:
         forecast.pace = probe(settings, samples, report.sizes_px)
-    elif forecast.room is not None and forecast.room.cards and settings.seats == 1:  # the tables are of single trials
+    elif forecast.room is not None and forecast.room.cards:
         forecast.pace = pace_from_tables(
-            TABLES, model=settings.model.model, device=forecast.room.cards[0].name, sizes_px=report.sizes_px
-        )
+            TABLES, model=settings.model.model, precision=settings.model.precision, seats=settings.seats,
+            device=forecast.room.cards[0].name, sizes_px=report.sizes_px,
+        )  # fmt: skip
     if forecast.pace is not None:
         forecast.seconds = predict(settings, forecast.images, forecast.expected, forecast.pace)

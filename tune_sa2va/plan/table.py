@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import tune_sa2va
+from tune_sa2va.config import Precision
 from tune_sa2va.errors import UserError
 from tune_sa2va.model.dims import read_dims
 from tune_sa2va.model.locate import model_folder
@@ -18,10 +19,19 @@ _ALIKE = 1.25
 """By which factor the pixels of a measurement may differ from those of the images."""
 
 
-def pace_from_tables(tables: Path, *, model: str, device: str, sizes_px: Sequence[tuple[int, int]]) -> Pace | None:
+def pace_from_tables(
+    tables: Path,
+    *,
+    model: str,
+    precision: Precision,
+    seats: int,
+    device: str,
+    sizes_px: Sequence[tuple[int, int]],
+) -> Pace | None:
     """The pace in the newest measurement of such a model on such a device at about these image sizes; None without one.
 
-    device: torch's name of the card. sizes_px: (height, width) of each image; their median number of pixels counts.
+    precision: of the base. seats: trials that share the steps. device: torch's name of the card.
+    sizes_px: (height, width) of each image; their median number of pixels counts.
     """
     pixels = sorted(height * width for height, width in sizes_px)[len(sizes_px) // 2]
     for file in sorted(tables.glob("*/*.json"), reverse=True):  # folders begin with the date
@@ -31,9 +41,10 @@ def pace_from_tables(tables: Path, *, model: str, device: str, sizes_px: Sequenc
             continue
         if not isinstance(content, dict) or content.get("hardware", {}).get("device") != device:
             continue
-        if not _is_alike(content.get("model"), model):
+        if content.get("precision", "bf16") != precision or not _is_alike(content.get("model"), model):
             continue
-        fitting = [case for case in _cases(content) if _distance(case, pixels) <= _ALIKE]
+        alike = [case for case in _cases(content) if case.get("seats", 1) == seats]
+        fitting = [case for case in alike if _distance(case, pixels) <= _ALIKE]
         if fitting:
             return _pace(min(fitting, key=lambda case: _distance(case, pixels)), content, file)
     return None
@@ -41,13 +52,16 @@ def pace_from_tables(tables: Path, *, model: str, device: str, sizes_px: Sequenc
 
 def _pace(case: dict[str, Any], content: dict[str, Any], file: Path) -> Pace:
     where = f"{file.parent.name}/{file.name}"
+    seats = case.get(
+        "seats", 1
+    )  # the case has times per image of all seats, and a pace those of an image for each seat
     missing = "" if "encode_ms_per_image" in case else "; without the time of the encoders"
     return Pace(
         load_s=float(content.get("seconds", {}).get("load_model", 0.0)),
         encode_s=float(case.get("encode_ms_per_image", 0.0)) / 1e3,
         start_s=float(case.get("start_s", 0.0)),
-        train_s=case["train_ms_per_image"] / 1e3,
-        val_s=case["val_ms_per_image"] / 1e3,
+        train_s=seats * case["train_ms_per_image"] / 1e3,
+        val_s=seats * case["val_ms_per_image"] / 1e3,
         peak_gib=float(case.get("reserved_gib", 0.0)),
         source=f"results/bench/{where}: {case['width']}x{case['height']} on {content['hardware']['device']}{missing}",
     )

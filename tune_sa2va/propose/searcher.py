@@ -194,7 +194,7 @@ class Proposals(SearchGenerator):
     """
 
     def __init__(
-        self, searcher: Searcher, lane_capacity: LaneCapacity, tune_folder: Path, *, num_trials: int, seats: int = 1
+        self, searcher: Searcher, lane_capacity: LaneCapacity, tune_folder: Path, *, num_trials: int, seats: int
     ) -> None:
         """seats: of a lane."""
         super().__init__(searcher)

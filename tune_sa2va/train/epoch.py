@@ -162,7 +162,8 @@ class _Epoch:
         found = self._stepper.failures()
         for trial in self._going():
             if trial.seat in found:
-                self._failures[trial.seat] = found[trial.seat]
+                with self._guarding(trial):
+                    raise found[trial.seat]  # so that it has a traceback, as any other failure
 
     def _validate(self) -> dict[int, list[Counts]]:
         """The counts of each validation image, by seat."""
