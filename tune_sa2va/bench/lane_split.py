@@ -3,8 +3,12 @@
 Training and evaluation are measured by the worker. The time between two epochs of a lane is `engine` (checkpoint, Tune,
 records) if both belong to one trial, and `turnaround` if the second belongs to the next trial. A lane is idle from its
 last epoch to the last epoch of the search. Pauses of an interrupted search count as engine or turnaround.
+
+In a lane of several seats each seat counts by itself, as a lane does. The epochs of those who sit together overlap: all
+of them last as long as the round. Rounds that a seat misses before its next trial sits down belong to its turnaround.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
@@ -13,14 +17,48 @@ PARTS = ("training", "evaluation", "turnaround", "engine", "idle")
 
 
 def split_lanes(epochs: pd.DataFrame) -> list[dict[str, Any]]:
-    """A row per lane: seconds of each part from its first step on, their sum, and the share of work, in [0, 1].
+    """A row per lane, or per seat: seconds of each part from its first step on, their sum, and the share of work, in
+    [0, 1].
 
-    epochs: as `read_epochs` returns them; at least one. The last row is the sum over all lanes.
+    epochs: as `read_epochs` returns them; at least one. The last row is the sum over all lanes and seats.
     """
     last = epochs["ended_at"].max()
     rows = [_of_lane(str(name), lane.sort_values("ended_at"), last) for name, lane in epochs.groupby("lane")]
     sums = {key: sum(row[key] for row in rows) for key in ("trials", "epochs", *PARTS)}
     return [_with_share(row) for row in (*rows, {"lane": "all", **sums})]
+
+
+def rounds_of(epochs: pd.DataFrame) -> pd.DataFrame:
+    """A row per round of each lane, in order: `lane`, `started` (trials that were not in the lane before), the longest
+    `seconds`, `train_seconds` and `val_seconds` of its epochs, and `gap_s` since the round before, which has the time
+    until the last record was written. `gap_s` is NaN in the first round of a lane.
+
+    epochs: as `read_epochs` returns them; at least one. An epoch that begins before another one of its lane has ended
+    belongs to the same round.
+    """
+    begun = epochs["ended_at"] - pd.to_timedelta(epochs["seconds"], unit="s")
+    in_order = epochs.assign(lane=epochs["lane"].str.partition(" seat ")[0], begun=begun).sort_values("begun")
+    rows = [row for name, lane in in_order.groupby("lane") for row in _rounds_of_lane(str(name), lane)]
+    return pd.DataFrame(rows)
+
+
+def _rounds_of_lane(name: str, lane: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    numbers, first_end = [], None
+    for epoch in lane.itertuples():
+        if first_end is None or epoch.begun >= first_end:
+            numbers.append((numbers[-1] if numbers else 0) + 1)
+            first_end = epoch.ended_at
+        else:
+            numbers.append(numbers[-1])
+            first_end = min(first_end, epoch.ended_at)
+    known: set[str] = set()
+    before = pd.NaT
+    for _, together in lane.groupby(numbers):
+        longest = together[["seconds", "train_seconds", "val_seconds"]].max().to_dict()
+        ended, trials = together["ended_at"].max(), set(together["trial_id"])
+        gap_s = (ended - before).total_seconds() - longest["seconds"]
+        yield {"lane": name, "started": len(trials - known), **longest, "gap_s": gap_s}
+        known, before = known | trials, ended
 
 
 def _of_lane(name: str, lane: pd.DataFrame, last: pd.Timestamp) -> dict[str, Any]:
