@@ -189,7 +189,8 @@ def search(
 @app.command("adds-up")
 def adds_up(
     parts: Annotated[
-        Path, typer.Argument(help="Folder with step*.json, turnaround*.json and maybe search*.json of one kind of card.")
+        Path,
+        typer.Argument(help="Folder with step*.json, turnaround*.json and maybe search*.json of one kind of card."),
     ],
     out: Out = Path("bench"),
     size: Annotated[int, typer.Option(help="Side of the images in pixels.")] = 512,

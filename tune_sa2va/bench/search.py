@@ -39,7 +39,8 @@ def run_search(out: Path, name: str, flags: list[str]) -> dict[str, Any]:
 def account(folder: Path, parts: Path | None, side_px: int) -> dict[str, Any]:
     """How the lanes of a finished search spent their time, and predictions of that time.
 
-    parts: a folder of benchmark files, for images of `side_px` and the search's seats and base, from which the search is also predicted; None: not.
+    parts: a folder of benchmark files, for images of `side_px` and the search's seats and base, from which the search
+        is also predicted; None: not.
 
     Raises:
         UserError: the folder holds no search with an epoch, or `parts` lacks a file.
