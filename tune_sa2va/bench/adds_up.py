@@ -110,7 +110,8 @@ def predict(parts: Parts, load: Load, lengths: Sequence[int] | None = None) -> d
         simulate(
             seed, trials=load.trials, epochs=load.epochs, lanes=load.lanes, seats=load.seats,
             reduction_factor=REDUCTION_FACTOR, epoch_s=parts.train_s + parts.val_s,
-            between_epochs_s=parts.between_epochs_s, turnaround_s=parts.turnaround_s, opening_s=parts.opening_s, lengths=lengths,
+            between_epochs_s=parts.between_epochs_s, turnaround_s=parts.turnaround_s, opening_s=parts.opening_s,
+            lengths=lengths,
         )
         for seed in range(SIMULATIONS if lengths is None else 1)
     ]  # fmt: skip

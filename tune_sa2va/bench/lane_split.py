@@ -8,6 +8,7 @@ In a lane of several seats each seat counts by itself, as a lane does. The epoch
 of them last as long as the round. Rounds that a seat misses before its next trial sits down belong to its turnaround.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -36,29 +37,28 @@ def rounds_of(epochs: pd.DataFrame) -> pd.DataFrame:
     epochs: as `read_epochs` returns them; at least one. An epoch that begins before another one of its lane has ended
     belongs to the same round.
     """
-    begun = epochs["ended_at"] - pd.to_timedelta(epochs["seconds"], unit="s")
-    in_order = epochs.assign(lane=epochs["lane"].str.partition(" seat ")[0], begun=begun).sort_values("begun")
-    rows = [row for name, lane in in_order.groupby("lane") for row in _rounds_of_lane(str(name), lane)]
-    return pd.DataFrame(rows)
+    ended_s = (epochs["ended_at"] - epochs["ended_at"].min()).dt.total_seconds()
+    named = epochs.assign(lane=epochs["lane"].str.partition(" seat ")[0], ended_s=ended_s)
+    in_order = named.assign(begun_s=ended_s - named["seconds"]).sort_values("begun_s")
+    return pd.DataFrame([row for name, lane in in_order.groupby("lane") for row in _rounds_of_lane(str(name), lane)])
 
 
 def _rounds_of_lane(name: str, lane: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    numbers, first_end = [], None
-    for epoch in lane.itertuples():
-        if first_end is None or epoch.begun >= first_end:
-            numbers.append((numbers[-1] if numbers else 0) + 1)
-            first_end = epoch.ended_at
-        else:
-            numbers.append(numbers[-1])
-            first_end = min(first_end, epoch.ended_at)
+    numbers: list[int] = []
+    number, first_end_s = -1, -math.inf
+    for begun_s, ended_s in zip(lane["begun_s"], lane["ended_s"], strict=True):
+        if begun_s >= first_end_s:
+            number, first_end_s = number + 1, ended_s
+        numbers.append(number)
+        first_end_s = min(first_end_s, ended_s)
     known: set[str] = set()
-    before = pd.NaT
+    before_s = math.nan
     for _, together in lane.groupby(numbers):
-        longest = together[["seconds", "train_seconds", "val_seconds"]].max().to_dict()
-        ended, trials = together["ended_at"].max(), set(together["trial_id"])
-        gap_s = (ended - before).total_seconds() - longest["seconds"]
+        longest = {part: float(together[part].max()) for part in ("seconds", "train_seconds", "val_seconds")}
+        ended_s, trials = float(together["ended_s"].max()), set(together["trial_id"])
+        gap_s = ended_s - before_s - longest["seconds"]
         yield {"lane": name, "started": len(trials - known), **longest, "gap_s": gap_s}
-        known, before = known | trials, ended
+        known, before_s = known | trials, ended_s
 
 
 def _of_lane(name: str, lane: pd.DataFrame, last: pd.Timestamp) -> dict[str, Any]:
