@@ -56,6 +56,7 @@ def test_a_lane_seats_one_trial_after_the_other() -> None:
 
 def test_the_first_trials_spread_over_the_lanes() -> None:
     assert sorted(_in_seats([2, 1], lanes=2).ends) == [0, 0, 15, 26]
+    assert sorted(_in_seats([2], lanes=2).ends) == [0, 0, 0, 26]
 
 
 def test_seats_are_counted_as_places_for_trials() -> None:
