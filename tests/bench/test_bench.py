@@ -32,11 +32,11 @@ def test_step_of_several_seats(tmp_path: Path) -> None:
 
 
 def test_turnaround(tmp_path: Path) -> None:
-    flags = ["--size", "64", "--rank", "2", "--rank", "4", "--out", str(tmp_path)]
+    flags = ["--size", "64", "--rank", "2", "--rank", "4", "--seats", "1", "--seats", "2", "--out", str(tmp_path)]
     result = CliRunner().invoke(app, ["turnaround", *flags])
     assert result.exit_code == 0, result.output
     cases = json.loads((tmp_path / "turnaround.json").read_text())["cases"]
-    assert [case["r"] for case in cases] == [2, 4]
+    assert [(case["seats"], case["r"]) for case in cases] == [(1, 2), (1, 4), (2, 2), (2, 4)]
     assert all(case["turnaround_s"] > 0 for case in cases)
 
 

@@ -97,17 +97,25 @@ def cache(
 def turnaround(
     model: Model = "tiny",
     out: Out = Path("bench"),
+    precision: BasePrecision = "auto",
     cap_gib: Cap = 0.0,
     size: Annotated[int, typer.Option(help="Side of the square images in pixels.")] = 512,
     rank: Annotated[list[int], typer.Option(help="Ranks of the trials, in order.")] = [64, 8, 128],  # noqa: B006
+    seats: Annotated[
+        list[int], typer.Option(min=1, help="Trials that share the steps, all but one of them throughout; repeatable.")
+    ] = [1],  # noqa: B006
 ) -> None:
-    """Time the seconds from the end of one trial to the end of the next one's first step, in one lane."""
+    """Time the seconds from the end of one trial to the end of the next one's first step, in one seat of one lane."""
     from tune_sa2va.bench import step as steps
 
-    bench = _open(model, cap_gib)
-    case = steps.Case(height=size, width=size, r=rank[0], max_rank=max(rank), train_images=1, val_images=8)
-    rows = steps.turnarounds(bench, case, tuple(rank))
-    _report("turnaround", bench, out, rows, ("r", "open_s", "first_step_s", "turnaround_s"))
+    bench = _open(model, cap_gib, precision)
+    rows = []
+    for num in seats:
+        case = steps.Case(
+            height=size, width=size, r=rank[0], max_rank=max(rank), train_images=1, val_images=8, seats=num
+        )
+        rows += steps.turnarounds(bench, case, tuple(rank))
+    _report("turnaround", bench, out, rows, ("seats", "r", "open_s", "first_step_s", "turnaround_s"))
 
 
 @app.command()
@@ -146,11 +154,13 @@ def search(
     data: Annotated[str, typer.Option(help="As --data of a search.", show_default="built-in images")] = "",
     gpus: Annotated[int, typer.Option(help="As --gpus of a search; a lane each.")] = 0,
     lanes: Annotated[int, typer.Option(help="Without GPUs: lanes on the CPU.")] = 2,
+    trials_per_gpu: Annotated[int, typer.Option(help="As --trials-per-gpu of a search: seats of a lane.")] = 1,
     run: Annotated[Path | None, typer.Option(help="Analyse this results folder instead of running a search.")] = None,
     parts: Annotated[Path | None, typer.Option(help="Folder of bench JSON from which to predict the search.")] = None,
     size: Annotated[int, typer.Option(help="Side of the images in --parts, in pixels.")] = 512,
 ) -> None:
-    """Run a search: how each lane spends its time from its first step on, and predicted against measured time."""
+    """Run a search: how each lane, or each seat of a lane, spends its time from its first step on, and predicted
+    against measured time."""
     from tune_sa2va.bench.lane_split import PARTS
     from tune_sa2va.bench.report import show, write_json
     from tune_sa2va.bench.search import account, run_search
@@ -158,6 +168,7 @@ def search(
     whole: dict[str, Any] = {}
     if run is None:
         where = ["--gpus", str(gpus)] if gpus else ["--gpus", "0", "--lanes", str(lanes)]
+        where += ["--trials-per-gpu", str(trials_per_gpu)]
         what = ["--model", model, "--trials", str(trials), "--epochs", str(epochs), *(["--data", data] if data else [])]
         run = out / f"search-{time.strftime('%Y%m%d-%H%M%S')}"
         whole = run_search(run.parent, run.name, [*what, *where])
@@ -177,7 +188,10 @@ def search(
 
 @app.command("adds-up")
 def adds_up(
-    parts: Annotated[Path, typer.Argument(help="Folder with step*.json and turnaround.json of one kind of card.")],
+    parts: Annotated[
+        Path,
+        typer.Argument(help="Folder with step*.json, turnaround*.json and maybe search*.json of one kind of card."),
+    ],
     out: Out = Path("bench"),
     size: Annotated[int, typer.Option(help="Side of the images in pixels.")] = 512,
     trials: Annotated[int, typer.Option(help="Trials of the search.")] = 32,
@@ -185,22 +199,31 @@ def adds_up(
     train_images: Annotated[int, typer.Option(help="Training images.")] = 976,
     val_images: Annotated[int, typer.Option(help="Validation images.")] = 244,
     lanes: Annotated[list[int], typer.Option(help="GPUs; may be repeated.")] = [1, 4, 8],  # noqa: B006
+    seats: Annotated[int, typer.Option(min=1, help="Trials that share a GPU; parts must have as many.")] = 1,
+    precision: Annotated[
+        Literal["auto", "fp8"], typer.Option(help="fp8: take the parts over a base in fp8; auto: the others.")
+    ] = "auto",
 ) -> None:
-    """Predict the time of a search from measured parts, by simulating its lanes with ASHA's rule."""
+    """Predict the time of a search from measured parts, by simulating its lanes with ASHA's rule.
+
+    The shares are of the time of all seats. A seat that is empty while others of its lane go on is idle.
+    """
     from dataclasses import asdict
 
     from tune_sa2va.bench.adds_up import Load, parts_of_benchmarks, predict
     from tune_sa2va.bench.report import show, write_json
 
-    found = parts_of_benchmarks(parts, side_px=size, train_images=train_images, val_images=val_images)
-    rows = [predict(found, Load(trials=trials, epochs=epochs, lanes=number)) for number in lanes]
+    found = parts_of_benchmarks(
+        parts, side_px=size, train_images=train_images, val_images=val_images, seats=seats, fp8=precision == "fp8"
+    )
+    rows = [predict(found, Load(trials=trials, epochs=epochs, lanes=number, seats=seats)) for number in lanes]
     rows = [
         row | {"minutes": row["seconds"] / 60, "low": row["low_s"] / 60, "high": row["high_s"] / 60} for row in rows
     ]
     write_json(out / "adds_up.json", {"parts": asdict(found), "cases": rows})
     show(
         f"a search of {trials} trials from {found.source}", rows,
-        ("lanes", "epochs", "minutes", "training", "evaluation", "opening", "idle"),
+        ("lanes", "seats", "epochs", "minutes", "training", "evaluation", "opening", "idle"),
     )  # fmt: skip
     print(f"from the first step to the last epoch's end; written to {out / 'adds_up.json'}")
 

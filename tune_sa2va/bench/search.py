@@ -39,7 +39,8 @@ def run_search(out: Path, name: str, flags: list[str]) -> dict[str, Any]:
 def account(folder: Path, parts: Path | None, side_px: int) -> dict[str, Any]:
     """How the lanes of a finished search spent their time, and predictions of that time.
 
-    parts: a folder of benchmark files, for images of `side_px`, from which the search is also predicted; None: not.
+    parts: a folder of benchmark files, for images of `side_px` and the search's seats and base, from which the search
+        is also predicted; None: not.
 
     Raises:
         UserError: the folder holds no search with an epoch, or `parts` lacks a file.
@@ -51,11 +52,13 @@ def account(folder: Path, parts: Path | None, side_px: int) -> dict[str, Any]:
     given = None
     if parts is not None:
         given = parts_of_benchmarks(
-            parts, side_px=side_px, train_images=int(images["train"]), val_images=int(images["val"])
-        )
-    load = Load(trials=settings.trials, epochs=settings.epochs, lanes=settings.concurrency)
+            parts, side_px=side_px, train_images=int(images["train"]), val_images=int(images["val"]),
+            seats=settings.seats, fp8=settings.model.precision == "fp8",
+        )  # fmt: skip
+    load = Load(trials=settings.trials, epochs=settings.epochs, lanes=settings.lanes, seats=settings.seats)
     return {
         "model": settings.model.model,
+        "seats": settings.seats,
         "images": {str(part): int(count) for part, count in images.items()},
         "lanes": split_lanes(epochs),
         "predicted": compare(folder, epochs, load, given),

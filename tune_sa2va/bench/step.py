@@ -253,25 +253,33 @@ def _curve(bench: Bench, case: Case, steps: int, *, eager: bool) -> list[float]:
 
 
 def turnarounds(bench: Bench, case: Case, ranks: tuple[int, ...]) -> list[dict[str, float]]:
-    """For consecutive trials of these ranks: seconds from the end of one to the end of the next one's first step.
+    """For consecutive trials of these ranks in one seat: seconds from the end of one to the end of the next one's first
+    step.
 
-    The first trial includes compilation and capture. Each trial trains on one image.
+    With several seats, trials of the case's own rank sit in the others all the time. They wait while the next one is
+    made, and share its step. The first trial includes compilation and capture. Each trial trains on one image an epoch.
     """
-    engine = Engine(bench.model, max_rank=max(ranks))
+    engine = Engine(bench.model, max_rank=max(ranks), seats=case.seats)
     first, rest = (
         MadeUpImages.make(bench.model, bench.name, height=case.height, width=case.width, count=count)
         for count in (1, 8)
     )
+    beside = [
+        Trial(engine, first, rest, case.config.replace({"train.seed": seed, "train.epochs": len(ranks)}))
+        for seed in range(1, case.seats)
+    ]
     results = []
     for r in ranks:
         started = time.perf_counter()
         trial = Trial(engine, first, rest, case.config.replace({"lora.r": r}))
         opened = time.perf_counter()
-        record = next(iter(trial.epochs()))
+        record = _epoch([trial, *beside])
         trial.close()
         results.append({
-            "r": r, "open_s": opened - started, "first_step_s": record.train_seconds,
+            "r": r, "seats": case.seats, "open_s": opened - started, "first_step_s": record.train_seconds,
             "turnaround_s": opened - started + record.train_seconds, "val_8_s": record.val_seconds,
         })  # fmt: skip
+    for trial in beside:
+        trial.close()
     engine.forget()
     return results

@@ -51,7 +51,8 @@ def predict(settings: SearchSettings, images: Mapping[str, int], expected: Expec
     rounds = expected.duration_in_epochs + math.ceil(reruns / settings.concurrency) * settings.epochs
     training = rounds * trained * pace.train_s / workers
     validation = rounds * scored * pace.val_s / workers
-    between_trials = (settings.trials + reruns) / settings.concurrency * pace.start_s
+    # A lane starts one trial at a time, and whoever sits there waits (`schedule.expected_length.simulate`).
+    between_trials = (settings.trials + reruns) / settings.lanes * pace.start_s
     # Winner, recipe and untuned base on the test part, in one process.
     scoring = pace.load_s + images["test"] * (pace.encode_s + 3 * pace.val_s)
     low, high = (limit / expected.epochs for limit in expected.epochs_range)

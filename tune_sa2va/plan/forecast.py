@@ -52,7 +52,7 @@ def look(flags: Flags, *, with_probe: bool, codes: bool | None = None, card: Car
         return forecast
     settings = forecast.settings = resolve_settings(flags, elsewhere=card is not None)
     forecast.expected = expect(
-        trials=settings.trials, epochs=settings.epochs, lanes=settings.concurrency,
+        trials=settings.trials, epochs=settings.epochs, lanes=settings.lanes, seats=settings.seats,
         reduction_factor=settings.reduction_factor, grace_period=settings.grace_period,
         learns=settings.sampler != "random",
     )  # fmt: skip

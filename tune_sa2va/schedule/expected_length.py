@@ -31,7 +31,7 @@ class Expectation:
 
     rungs: epoch -> number of trials that reach it; it has all rungs and the last epoch. epochs: total over all trials.
     epochs_range: 10% and 90% points of that total. duration_in_epochs: time until the last lane is done, in units of
-    one epoch, if all epochs take equally long; at least epochs / lanes.
+    one round (with one seat an epoch), if all take equally long; at least epochs / (lanes * seats).
     """
 
     rungs: dict[int, float]
@@ -41,15 +41,22 @@ class Expectation:
 
 
 def expect(
-    *, trials: int, epochs: int, lanes: int, reduction_factor: int, grace_period: int = 1, learns: bool = True
+    *,
+    trials: int,
+    epochs: int,
+    lanes: int,
+    reduction_factor: int,
+    seats: int = 1,
+    grace_period: int = 1,
+    learns: bool = True,
 ) -> Expectation:
     """The expectation for a search. Its first trial, the recipe, always runs to the end.
 
-    learns: whether the sampler learns from results.
+    seats: of a lane. learns: whether the sampler learns from results.
     """
     simulated = [
         simulate(
-            seed, trials=trials, epochs=epochs, lanes=lanes,
+            seed, trials=trials, epochs=epochs, lanes=lanes, seats=seats,
             reduction_factor=reduction_factor, grace_period=grace_period, learns=learns,
         )
         for seed in range(SIMULATIONS)
@@ -70,7 +77,8 @@ def expect(
 
 @dataclass(frozen=True, slots=True)
 class SimulatedSearch:
-    """lengths: epochs that each trial ran. ends: seconds after which each lane had nothing left to do."""
+    """lengths: epochs that each trial ran. ends: seconds after which nobody sat in a seat any more, for each seat of
+    each lane, in no order."""
 
     lengths: tuple[int, ...]
     ends: tuple[float, ...]
@@ -92,6 +100,7 @@ def simulate(
     epochs: int,
     lanes: int,
     reduction_factor: int,
+    seats: int = 1,
     grace_period: int = 1,
     learns: bool = True,
     epoch_s: float = 1.0,
@@ -100,9 +109,13 @@ def simulate(
     opening_s: float = 0.0,
     lengths: Sequence[int] | None = None,
 ) -> SimulatedSearch:
-    """Simulates one search, result by result.
+    """Simulates one search, round by round. A round is one epoch of all who sit in a lane; with one seat, of one trial.
 
-    opening_s: seconds before the first trial of a lane trains. turnaround_s: seconds before each later trial trains.
+    All trials are of one kind, so they can sit together. Whoever is over leaves its seat to the next trial from the
+    following round on. Those that go on wait until the new ones have been seated, one after another.
+
+    epoch_s: of a round, however many sit. between_epochs_s: between two rounds of the same trials. turnaround_s: to
+    seat one trial. opening_s: seconds before the first round of a lane.
     learns: whether the sampler learns from results (`random` does not). lengths: epochs of each trial if they are
     known; None lets ASHA decide.
     """
@@ -111,23 +124,36 @@ def simulate(
     contenders = [
         SimpleNamespace(trial_id=str(number), score=_score(chance, number, learns=learns)) for number in range(trials)
     ]
-    waiting, ran, ends = iter(range(trials)), [0] * trials, [0.0] * lanes
-    results: list[tuple[float, int, int]] = []  # time, trial, lane
+    waiting, ran = iter(range(trials)), [0] * trials
+    seated: list[list[int]] = [[] for _ in range(lanes)]
+    ends: list[float] = []
+    rounds: list[tuple[float, int, int]] = []  # end, first of its trials, lane
 
-    def begin(lane: int, at: float) -> None:
-        ends[lane] = at
+    def give_seat(lane: int, at: float) -> None:
         if (number := next(waiting, None)) is not None:
-            heappush(results, (at + (turnaround_s if at else opening_s) + epoch_s, number, lane))
-
-    for lane in range(lanes):
-        begin(lane, 0.0)
-    while results:
-        now, number, lane = heappop(results)
-        ran[number] += 1
-        decision = bracket.on_result(contenders[number], ran[number], contenders[number].score)
-        is_stopped = ran[number] >= lengths[number] if lengths else decision == TrialScheduler.STOP and number > 0
-        if ran[number] == epochs or is_stopped:
-            begin(lane, now)
+            seated[lane].append(number)
         else:
-            heappush(results, (now + between_epochs_s + epoch_s, number, lane))
+            ends.append(at)
+
+    def begin_round(lane: int, at: float) -> None:
+        heappush(rounds, (at + epoch_s, seated[lane][0], lane))
+
+    for _ in range(seats):  # the first trials spread over the lanes
+        for lane in range(lanes):
+            give_seat(lane, 0.0)
+    for lane in range(min(lanes, trials)):
+        begin_round(lane, opening_s)
+    while rounds:
+        now, _, lane = heappop(rounds)
+        for number in tuple(seated[lane]):
+            ran[number] += 1
+            decision = bracket.on_result(contenders[number], ran[number], contenders[number].score)
+            is_stopped = ran[number] >= lengths[number] if lengths else decision == TrialScheduler.STOP and number > 0
+            if ran[number] == epochs or is_stopped:
+                seated[lane].remove(number)
+                give_seat(lane, now)
+        if seated[lane]:
+            num_new = sum(ran[number] == 0 for number in seated[lane])
+            stays = num_new < len(seated[lane])
+            begin_round(lane, now + max(num_new * turnaround_s, stays * between_epochs_s))
     return SimulatedSearch(tuple(ran), tuple(ends))
