@@ -155,7 +155,8 @@ def test_a_lane_that_measured_its_seats_trains_as_one_that_did_not(
     monkeypatch.setattr(worker_module, "pack_folder", weights)
     monkeypatch.setattr(host_module, "Lane", _LaneHere)
     monkeypatch.setattr(seat_pace, "run_epoch", within_memory)
-    monkeypatch.setattr(seat_pace, "STEPS", 3)
+    monkeypatch.setattr(seat_pace, "STEPS", 2)
+    monkeypatch.setattr(seat_pace, "_VAL_IMAGES", 1)
     monkeypatch.setattr(seat_choice, "GAIN", 0.0)  # which of them is faster here changes from run to run
     given = settings.model_copy(update={"seats": 2, "max_rank": 4, "any_dropout": True})
     wanted = epochs_of(LaneHost(given, names))
@@ -164,9 +165,8 @@ def test_a_lane_that_measured_its_seats_trains_as_one_that_did_not(
     assert measuring.reserve("first", step_kind(CONFIG)) and measuring.start("first", CONFIG, ()).failure == ""
     assert tried == [1] * 3 + [4] + [2] * 3
     news = measuring.news()
-    assert (
-        news.seats == 2 and [pace.seats for pace in news.paces] == [1, 2] and "memory ran out with 4" in news.notes[0]
-    )
+    assert news.seats == 2 and [pace.seats for pace in news.paces] == [1, 2]
+    assert "memory ran out with 4" in news.notes[0]
     assert all(pace.it_per_s > 0 and pace.peak_gib == pace.estimate_gib == 0 for pace in news.paces)
     assert torch.equal(torch.get_rng_state(), before[0])
     assert (np.random.get_state()[1].tolist(), random.getstate()) == before[1:]  # type: ignore[index]
