@@ -131,7 +131,7 @@ def main(
         typer.Option(
             help="Trials that train at a time on a GPU, or in a lane of several GPUs or of CPUs. They share the base "
             "model and its steps, so that a card is used better. Each computes what it would compute alone. auto: as "
-            "many as fit and are of use by rules, or 1 where a lane measures at its start that they are not faster.",
+            "many as fit and may be of use, or 1 if a lane measures at its start that they are not faster.",
             metavar="auto|K",
         ),
     ] = "1",
