@@ -146,6 +146,7 @@ def test_it_passes_on_how_many_seats_a_lane_has(
     for trials, said in ((1 + 4, "lane 2: 4 trials share each step.\n"), (1 + 2, "lane 2: memory ran out.\n")):
         made.on_step_end(0, [])
         assert capacity.trials() == trials and capsys.readouterr().out == said
-    (row,) = json.loads((settings.folder / "seats.json").read_text())
-    assert (row["lane"], row["seats"]) == ("lane 2", 4) and row["paces"][1]["estimate_gib"] == 26.1
+    measured, halved = json.loads((settings.folder / "seats.json").read_text())
+    assert (measured["lane"], measured["seats"]) == ("lane 2", 4) and measured["paces"][1]["estimate_gib"] == 26.1
+    assert (halved["seats"], halved["said"]) == (2, ["memory ran out."])
     made.close()

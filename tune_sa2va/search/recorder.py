@@ -17,7 +17,7 @@ from tune_sa2va.durable import folder_bytes
 from tune_sa2va.lane.store import prune_ended
 from tune_sa2va.lane.trainable import PAUSE
 from tune_sa2va.results.records import FINAL_STATES, RunRecords, TrialState
-from tune_sa2va.results.seats import note_measured
+from tune_sa2va.results.seats import note_seats
 from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.results.snapshots import Snapshots
 from tune_sa2va.results.val_counts import VAL_COUNTS, ValCounts
@@ -254,9 +254,9 @@ class Recorder(tune.Callback):
         for number, news in self._seating.news():
             lane = f"lane {number + 1}"
             self._lane_capacity.set_seats(number, news.seats)
-            self._screen.seats(lane, news.notes, news.warnings)
-            if news.paces:
-                note_measured(self._settings.folder, lane, news.seats, news.paces)
+            if said := (*news.notes, *news.warnings):
+                note_seats(self._settings.folder, lane, news.seats, said, news.paces)
+                self._screen.seats(lane, news.notes, news.warnings)
 
     def _end(self, trial_id: str, state: TrialState, failure: str = "", traceback: str = "") -> None:
         self._seating.leave(trial_id)

@@ -104,6 +104,7 @@ class Screen:
 
     def seats(self, lane: str, notes: Iterable[str], warnings: Iterable[str]) -> None:
         """A lane has measured how many seats it has, or has fewer from now on. notes, warnings: what it tells."""
+        self._plan = plan_of(self._settings)
         for note in notes:
             self._say(f"{lane}: {note}")
         for warning in warnings:
