@@ -444,7 +444,7 @@ def test_workers_that_die_while_seats_are_measured_do_so_once(
         host.start("a", CONFIG, ())
     seated(host, "a")
     assert lanes[1].probed == [] and lanes[1].seats == 1
-    assert host.news().warnings == ("its workers died while seats were measured, so one trial trains at a time.",)
+    assert host.news().warnings == ("its workers died with 4 trials in a step, so one trains at a time.",)
 
 
 def wait_for(so: Callable[[], bool]) -> None:

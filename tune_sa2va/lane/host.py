@@ -390,16 +390,16 @@ class LaneHost:
 
     def _probe(self) -> Reply:
         """Measures the pace with one seat, then with several, and takes the number of the better one."""
+        alone = together = self._tell(ProbeSeats(seats=1))
+        seats = self._settings.seats
         try:
-            alone = together = self._tell(ProbeSeats(seats=1))
-            seats = self._settings.seats
             while not alone.failure and seats > 1:
                 together = self._tell(ProbeSeats(seats=seats))
                 if together.kind != OUT_OF_MEMORY:
                     break
                 seats //= 2
         except LaneLostError:
-            self._take_seats(1, warning="its workers died while seats were measured, so one trial trains at a time.")
+            self._take_seats(1, warning=f"its workers died with {seats} trials in a step, so one trains at a time.")
             raise
         if together.kind == DAMAGED_FEATURES:
             self._end_lane()

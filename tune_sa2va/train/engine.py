@@ -148,6 +148,7 @@ class Engine:
     def forget(self) -> None:
         """Releases storage and graphs, because the next trial needs others or memory ran out."""
         self._stepper, self._key = None, None
+        self._sitting = self._seated()  # those that have left would keep the storage
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
