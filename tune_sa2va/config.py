@@ -295,6 +295,9 @@ class LaneSettings(Frozen):
     cpus_per_worker: int = Field(default=1, ge=1)
     seats: int = Field(default=1, ge=1)
     """Most trials at a time, which then share their steps."""
+    seats_probe: TrialConfig | None = None
+    """The trial with which a lane measures at its start whether so many seats are faster than one; None: it has them
+    unmeasured."""
     max_rank: int | None = Field(default=None, ge=1)
     """The largest `lora.r` of any trial: memory of the adapters is laid out for it once. None: anew for each trial."""
     checkpointed: bool = False

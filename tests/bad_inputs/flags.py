@@ -87,7 +87,8 @@ FLAGS = [
     _search("--gpus", "-1", says=("--gpus must be 0 or more",)),
     _search("--gpus", "4096", says=("--gpus 4096: this machine has", "Ask for at most")),
     _search("--gpus", "0", "--gpus-per-trial", "2", says=("--gpus-per-trial 2 needs GPUs", "Leave it out")),
-    _search("--gpus", "0", "--trials-per-gpu", "65", says=("--trials-per-gpu must be from 1 to 64, got 65",)),
+    _search("--gpus", "0", "--trials-per-gpu", "65", says=("--trials-per-gpu must be auto or a number", "got '65'")),
+    _search("--gpus", "0", "--trials-per-gpu", "all", says=("--trials-per-gpu must be auto or a number", "got 'all'")),
     _search("--gpus", "0", "--lanes", "1000", says=("--lanes must be from 1 to 256, got 1000",)),
     _search("--address", "auto", says=("--address needs --gpus",)),
     *(

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -13,7 +14,19 @@ from tune_sa2va.lane import host as module
 from tune_sa2va.lane.group import LaneLostError
 from tune_sa2va.lane.host import DAMAGED_FEATURES, DATA_GONE, OUT_OF_MEMORY, SEAT_LOST, LaneHost
 from tune_sa2va.lane.hosts import find_place
-from tune_sa2va.lane.messages import NO_SEAT, Command, LeaveSeats, Reply, RunRound, SaveTrial, SetSeats, StartTrial
+from tune_sa2va.lane.messages import (
+    NO_SEAT,
+    Command,
+    LeaveSeats,
+    ProbeSeats,
+    Reply,
+    RunRound,
+    SaveTrial,
+    SetSeats,
+    StartTrial,
+)
+from tune_sa2va.lane.seat_choice import SeatNews
+from tune_sa2va.train.records import SeatPace
 from tune_sa2va.train.step_kind import step_kind
 
 CONFIG = RECIPE
@@ -33,6 +46,8 @@ class Workers:
         self.go.set()
         self.answers: list[Callable[[RunRound], Reply]] = []
         """How the next rounds end; after the last, well."""
+        self.probed: list[int] = []
+        """Numbers of seats with which the pace was measured."""
         self._is_asked = threading.Lock()
 
     def ask(self, command: Command) -> Reply:
@@ -56,6 +71,11 @@ class Workers:
             case SetSeats():
                 assert not self.sitting
                 self.seats = command.seats
+            case ProbeSeats():
+                assert not self.sitting
+                self.seats = command.seats
+                self.probed.append(command.seats)
+                return self.paces[command.seats]()
             case RunRound():
                 self.rounds.append(set(command.trials))
                 assert self.rounds[-1] <= set(self.sitting)
@@ -68,6 +88,9 @@ class Workers:
                         del self.sitting[name]
                 return reply
         return Reply()
+
+    paces: ClassVar[dict[int, Callable[[], Reply]]] = {}
+    """What is measured with how many seats."""
 
     @staticmethod
     def well(command: RunRound) -> Reply:
@@ -215,7 +238,7 @@ def again(owners: ThreadPoolExecutor, host: LaneHost, *names: str) -> list[Reply
     def whole(name: str) -> Reply:
         while (reply := host.run(name)).kind == SEAT_LOST:
             host.leave(name)
-            assert host.reserve(name, step_kind(CONFIG))
+            wait_for(lambda: host.reserve(name, step_kind(CONFIG)) is not None)
             if (reply := host.start(name, CONFIG, ())).failure:
                 return reply
         host.leave(name)
@@ -230,10 +253,17 @@ def test_where_memory_runs_out_there_are_fewer_seats(lanes: list[Workers], owner
     lanes[0].answers = [badly(OUT_OF_MEMORY)]
     assert [reply.failure for reply in again(owners, host, "a", "b", "c", "d")] == [""] * 4
     assert lanes[0].seats == 2 and all(len(names) <= 2 for names in lanes[0].rounds[1:])
+    news = host.news()
+    assert (news.seats, news.notes, news.paces) == (2, (), ())
+    assert news.warnings == ("memory ran out with 4 trials in a step, so at most 2 share one from now on.",)
     lanes[0].answers = [badly(OUT_OF_MEMORY)] * 2
     seated(host, "e")
     assert again(owners, host, "e")[0].kind == OUT_OF_MEMORY, "alone there is no other way"
     assert lanes[0].seats == 1
+    assert host.news() == SeatNews(
+        seats=1, warnings=("memory ran out with 2 trials in a step, so one trial trains at a time from now on.",)
+    )
+    assert host.news() == SeatNews(seats=1), "it tells everything once"
 
 
 def test_who_spoils_a_whole_round_is_found_and_the_others_go_on(
@@ -321,6 +351,100 @@ def test_a_trial_goes_where_its_kind_sits_then_where_nobody_does(lanes: list[Wor
     assert place("e", CONFIG) == 2
     hosts[1].leave("b")
     assert place("f", OTHER) == 1 and place("g", OTHER) == 2, "all others are full, so it waits beside another kind"
+
+
+def pace(seats: int, it_per_s: float) -> Callable[[], Reply]:
+    measured = SeatPace(seats=seats, it_per_s=it_per_s, peak_gib=20.0 + seats, estimate_gib=20.5 + seats)
+    return lambda: Reply(pace=measured)
+
+
+def fails(kind: str) -> Callable[[], Reply]:
+    return lambda: Reply(failure="It failed.", kind=kind)
+
+
+def a_probing_host() -> LaneHost:
+    return LaneHost(settings(4).model_copy(update={"seats_probe": CONFIG}), [])
+
+
+@pytest.mark.parametrize(
+    ("paces", "probed", "seats", "note", "warning"),
+    [
+        (
+            {1: pace(1, 40.0), 4: pace(4, 60.0)}, [1, 4], 4,
+            "4 trials share each step, as 60.0 images a second were trained with 4 and 40.0 with one; peak 24.0 GiB "
+            "with 4, 24.5 by the estimate.", "",
+        ),
+        (
+            {1: pace(1, 40.0), 4: pace(4, 43.9)}, [1, 4], 1,
+            "one trial at a time, as 43.9 images a second were trained with 4 and 40.0 with one; peak 24.0 GiB with 4, "
+            "24.5 by the estimate.", "",
+        ),
+        (
+            {1: pace(1, 40.0), 4: fails(OUT_OF_MEMORY), 2: pace(2, 44.0)}, [1, 4, 2], 2,
+            "2 trials share each step (memory ran out with 4), as 44.0 images a second were trained with 2 and 40.0 "
+            "with one; peak 22.0 GiB with 2, 22.5 by the estimate.", "",
+        ),
+        (
+            {1: pace(1, 40.0), 4: fails(OUT_OF_MEMORY), 2: fails(OUT_OF_MEMORY)}, [1, 4, 2], 1, "",
+            "seats could not be measured (It failed), so one trial trains at a time.",
+        ),
+        (
+            {1: fails("NonFiniteError")}, [1], 1, "",
+            "seats could not be measured (It failed), so one trial trains at a time.",
+        ),
+    ],
+    ids=["faster", "not faster", "half", "no memory", "a fault"],
+)  # fmt: skip
+def test_a_lane_takes_as_many_seats_as_it_measured_to_be_faster(
+    lanes: list[Workers], monkeypatch: pytest.MonkeyPatch,
+    paces: dict[int, Callable[[], Reply]], probed: list[int], seats: int, note: str, warning: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(Workers, "paces", paces)
+    host = a_probing_host()
+    assert host.news() == SeatNews(seats=1), "until it knows"
+    assert host.reserve("a", step_kind(CONFIG)) == 1 and host.reserve("b", step_kind(CONFIG)) is None
+    assert host.start("a", CONFIG, ()).failure == ""
+    assert lanes[0].probed == probed and lanes[0].seats == seats and set(lanes[0].sitting) == {"a"}
+    news = host.news()
+    assert (news.seats, news.notes, news.warnings) == (seats, (note,) * bool(note), (warning,) * bool(warning))
+    assert [measured.seats for measured in news.paces] == ([1, probed[-1]] if note else [])
+    assert [bool(host.reserve(name, step_kind(CONFIG))) for name in "bcde"] == [
+        seats > number for number in range(1, 5)
+    ]
+    lanes[0].alive = False
+    host.leave("a")
+    seated(host, "f")
+    assert lanes[1].probed == [] and lanes[1].seats == seats, "a lane that opens again has what it measured"
+
+
+@pytest.mark.parametrize("kind", [DATA_GONE, DAMAGED_FEATURES])
+def test_images_that_are_gone_are_no_measurement(
+    lanes: list[Workers], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(Workers, "paces", {1: pace(1, 40.0), 4: fails(kind)})
+    host = a_probing_host()
+    assert host.reserve("a", step_kind(CONFIG))
+    assert host.start("a", CONFIG, ()).kind == kind and host.news() == SeatNews(seats=1)
+    assert lanes[0].closed == (kind == DAMAGED_FEATURES), "an open lane does not encode anew what is damaged"
+    monkeypatch.setattr(Workers, "paces", {1: pace(1, 40.0), 4: pace(4, 60.0)})
+    assert host.start("a", CONFIG, ()).failure == "" and host.news().seats == 4
+
+
+def test_workers_that_die_while_seats_are_measured_do_so_once(
+    lanes: list[Workers], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die() -> Reply:
+        lanes[0].alive = False
+        raise LaneLostError("The workers of a lane died")
+
+    monkeypatch.setattr(Workers, "paces", {1: pace(1, 40.0), 4: die})
+    host = a_probing_host()
+    assert host.reserve("a", step_kind(CONFIG))
+    with pytest.raises(LaneLostError):
+        host.start("a", CONFIG, ())
+    seated(host, "a")
+    assert lanes[1].probed == [] and lanes[1].seats == 1
+    assert host.news().warnings == ("its workers died with 4 trials in a step, so one trains at a time.",)
 
 
 def wait_for(so: Callable[[], bool]) -> None:

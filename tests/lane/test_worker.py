@@ -1,5 +1,7 @@
 """What a worker replies: to trials that sit together, and when one fails or its images became unreadable."""
 
+import random
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,18 @@ from tests.train.bench import lane_settings
 from tune_sa2va.config import RECIPE, LaneSettings
 from tune_sa2va.data.failure_words import FailureWords
 from tune_sa2va.data.split_file import Names, read_names
+from tune_sa2va.errors import TrialFailure
+from tune_sa2va.lane import host as host_module
+from tune_sa2va.lane import seat_choice
 from tune_sa2va.lane import worker as worker_module
-from tune_sa2va.lane.messages import NO_SEAT, LeaveSeats, RunRound, SaveTrial, SetSeats, StartTrial
+from tune_sa2va.lane.host import LaneHost
+from tune_sa2va.lane.messages import NO_SEAT, Command, LeaveSeats, Reply, RunRound, SaveTrial, SetSeats, StartTrial
 from tune_sa2va.lane.worker import _Worker
+from tune_sa2va.train import seat_pace
+from tune_sa2va.train.epoch import run_epoch
+from tune_sa2va.train.records import EpochRecord
+from tune_sa2va.train.step_kind import step_kind
+from tune_sa2va.train.trial import Trial
 from tune_sa2va.train.workbench import Workbench
 
 CONFIG = RECIPE.replace({"train.epochs": 2, "lora.r": 4})
@@ -34,7 +45,7 @@ def names(settings: LaneSettings, tmp_path: Path) -> Names:
 def reply_of(settings: LaneSettings, names: Names, spoil: object) -> tuple[str, str, str]:
     """The failure of the first epoch after `spoil` of each training image and mask, its traceback and its kind."""
     bench = Workbench.open(settings, names, rank=0, world_size=1)
-    worker = _Worker(bench, FailureWords.of(names, settings.data, bench.samples), 0)
+    worker = _Worker(bench, settings, FailureWords.of(names, settings.data, bench.samples), 0)
     assert worker.handle(StartTrial(trial="a", config=CONFIG)).failure == ""
     for sample in bench.samples:
         spoil(sample)  # type: ignore[operator]
@@ -68,7 +79,7 @@ def test_trials_that_sit_together_fail_and_leave_alone(
 ) -> None:
     monkeypatch.setattr(worker_module, "pack_folder", lambda folder: sorted(path.name for path in folder.iterdir()))
     bench = Workbench.open(settings.model_copy(update={"seats": 2, "max_rank": 4}), names, rank=0, world_size=1)
-    worker = _Worker(bench, FailureWords.of(names, settings.data, bench.samples), 0)
+    worker = _Worker(bench, settings, FailureWords.of(names, settings.data, bench.samples), 0)
     a, b = StartTrial(trial="a", config=CONFIG), StartTrial(trial="b", config=CONFIG.replace({"train.seed": 1}))
     assert not any(worker.handle(start).failure for start in (a, b))
     assert worker.handle(StartTrial(trial="c", config=CONFIG)).kind == NO_SEAT
@@ -90,10 +101,74 @@ def test_trials_that_sit_together_fail_and_leave_alone(
 
 def test_a_round_that_fails_empties_all_seats(settings: LaneSettings, names: Names) -> None:
     bench = Workbench.open(settings.model_copy(update={"seats": 2, "max_rank": 4}), names, rank=0, world_size=1)
-    worker = _Worker(bench, FailureWords.of(names, settings.data, bench.samples), 0)
+    worker = _Worker(bench, settings, FailureWords.of(names, settings.data, bench.samples), 0)
     assert not any(worker.handle(StartTrial(trial=name, config=CONFIG)).failure for name in "ab")
     for sample in bench.train.samples:
         sample.mask.unlink()
     answer = worker.handle(RunRound(trials=("a",)))
     assert (answer.kind, answer.trials) == ("DataGoneError", {})
     assert worker.handle(SetSeats(seats=1)).failure == "" and bench.engine.seats == 1
+
+
+class _LaneHere:
+    """A lane whose only worker is in this process."""
+
+    alive = True
+
+    def __init__(self, settings: LaneSettings, names: Names) -> None:
+        bench = Workbench.open(settings, names, rank=0, world_size=1)
+        self._worker = _Worker(bench, settings, FailureWords.of(names, settings.data, bench.samples), 0)
+
+    def ask(self, command: Command) -> Reply:
+        return self._worker.handle(command)
+
+
+def epochs_of(host: LaneHost) -> tuple[list[dict[str, object]], object]:
+    """What two trials come to in their first epoch, without times, and the files of the second one's checkpoint."""
+    for name, seed in (("a", 0), ("b", 1)):
+        config = CONFIG.replace({"train.seed": seed, "lora.dropout": 0.1})
+        assert host.reserve(name, step_kind(config)) is not None
+        assert host.start(name, config, ()).failure == ""
+    with ThreadPoolExecutor(2) as owners:
+        records = [reply.record for reply in owners.map(host.run, "ab")]
+    assert all(record is not None and record["seated"] == 2 for record in records)
+    timed = ("it_per_s", "seconds", "train_seconds", "val_seconds")
+    kept = [{name: value for name, value in record.items() if name not in timed} for record in records if record]
+    return kept, host.ask(SaveTrial(trial="b")).checkpoint
+
+
+def test_a_lane_that_measured_its_seats_trains_as_one_that_did_not(
+    settings: LaneSettings, names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And if memory runs out with all of its seats, it measures half as many."""
+
+    def within_memory(trials: list[Trial]) -> list[EpochRecord | TrialFailure]:
+        tried.append(len(trials))
+        if len(trials) > 2:
+            raise torch.OutOfMemoryError("Tried to allocate more than there is.")
+        return run_epoch(trials)
+
+    def weights(folder: Path) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in folder.rglob("*.safetensors")}
+
+    tried: list[int] = []
+    monkeypatch.setattr(worker_module, "pack_folder", weights)
+    monkeypatch.setattr(host_module, "Lane", _LaneHere)
+    monkeypatch.setattr(seat_pace, "run_epoch", within_memory)
+    monkeypatch.setattr(seat_pace, "STEPS", 2)
+    monkeypatch.setattr(seat_pace, "_VAL_IMAGES", 1)
+    monkeypatch.setattr(seat_choice, "GAIN", 0.0)  # which of them is faster here changes from run to run
+    given = settings.model_copy(update={"seats": 2, "max_rank": 4, "any_dropout": True})
+    wanted = epochs_of(LaneHost(given, names))
+    measuring = LaneHost(given.model_copy(update={"seats": 4, "seats_probe": CONFIG}), names)
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # type: ignore[index]
+    assert measuring.reserve("first", step_kind(CONFIG)) and measuring.start("first", CONFIG, ()).failure == ""
+    assert tried == [1] * 3 + [4] + [2] * 3
+    news = measuring.news()
+    assert news.seats == 2 and [pace.seats for pace in news.paces] == [1, 2]
+    assert "memory ran out with 4" in news.notes[0]
+    assert all(pace.it_per_s > 0 and pace.peak_gib == pace.estimate_gib == 0 for pace in news.paces)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert (np.random.get_state()[1].tolist(), random.getstate()) == before[1:]  # type: ignore[index]
+    measuring.leave("first")
+    assert epochs_of(measuring) == wanted

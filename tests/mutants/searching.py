@@ -10,7 +10,8 @@ QUEUE, CAPACITY = (f"tune_sa2va/schedule/{n}.py" for n in ("asha_in_lanes", "lan
 BEST, BUDGET = "tune_sa2va/results/best.py", "tune_sa2va/schedule/time_budget.py"
 CHOICE = "tune_sa2va/score/choice.py"
 STORE, SPACE = "tune_sa2va/lane/store.py", "tune_sa2va/space/search_space.py"
-TRAINABLE = "tune_sa2va/lane/trainable.py"
+TRAINABLE, HOST, SEAT_CHOICE = (f"tune_sa2va/lane/{n}.py" for n in ("trainable", "host", "seat_choice"))
+SEATS = "tune_sa2va/preflight/seats.py"
 
 T_RECORDS = ("tests/results/test_records.py", "tests/results/test_best.py")
 T_TRAINABLE = ("tests/lane/test_trainable.py",)
@@ -26,6 +27,7 @@ T_RUNGS = ("tests/schedule/test_rungs.py",)
 T_FAILURES = ("tests/schedule/test_repeated_failure.py",)
 T_BUDGET = ("tests/schedule/test_time_budget.py",)
 T_CHOICE = ("tests/score/test_choice.py",)
+T_HOST, T_SEATS = ("tests/lane/test_host.py",), ("tests/preflight/test_seats.py",)
 T_LANES = ("tests/schedule/test_lane_capacity.py",)
 T_STORE = ("tests/lane/test_store.py",)
 T_SPACE = ("tests/space/test_search_space.py",)
@@ -146,4 +148,11 @@ MUTANTS = (
     Mutant(CAPACITY, "return workers // settings.lane.num_workers", "return workers", T_LANES),
     Mutant(QUEUE, "Trial.PENDING if place < room else Trial.PAUSED", "Trial.PENDING", T_LANES),
     Mutant(QUEUE, "iter([*new, *pending])", "iter(pending)", T_LANES),
+    Mutant(CAPACITY, "reverse=True", "reverse=False", T_LANES),
+    # how many trials share a lane
+    Mutant(SEATS, "FIRST_EPOCH * estimate(seats)", "estimate(seats)", T_SEATS),
+    Mutant(SEATS, "-(-trials // lanes)", "trials // lanes", T_SEATS),
+    Mutant(SEAT_CHOICE, ">= GAIN * alone", ">= alone", T_HOST),
+    Mutant(HOST, "len(self._places) >= self._seats:\n                return", "False:\n                return", T_HOST),
+    Mutant(HOST, "if together.kind == DAMAGED_FEATURES:", "if False:", T_HOST),
 )

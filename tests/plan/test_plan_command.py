@@ -146,9 +146,12 @@ def plan_for_cards(tmp_path: Path, *arguments: str) -> object:
 def test_cards_that_are_elsewhere_are_planned_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], card: str, space: str, free: str
 ) -> None:
-    assert plan_for_cards(tmp_path, "--card", card, "--space", space, "--gpus", "4") == 0
-    out = capsys.readouterr().out
-    assert "4, each on 1 of 4 GPUs" in out and out.count(free) == 4 and "tiny in bf16" in out
+    asked = ("--card", card, "--space", space, "--gpus", "4", "--trials-per-gpu", "auto")
+    assert plan_for_cards(tmp_path, *asked) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "4, each on 1 of 4 GPUs, at most 2 trials at a time in each" in out
+    assert "At most 2 trials per GPU: there are 9 trials for 4 lanes." in out
+    assert out.count(free) == 4 and "tiny in bf16" in out
 
 
 def test_a_card_that_is_not_known_or_not_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 import errno
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -41,7 +42,7 @@ def test_a_study_goes_on_where_its_results_lie_now(tmp_path: Path) -> None:
 
 def test_trials_of_a_moved_search_are_written_where_it_lies_now(tmp_path: Path) -> None:
     then = Experiment("tune", LaneTrainable, storage_path=str(tmp_path / "then"))
-    proposals = Proposals(_search(tmp_path), lambda: 1, tmp_path / "now" / "tune", num_trials=4, seats=1)
+    proposals = Proposals(_search(tmp_path), SimpleNamespace(trials=lambda: 1), tmp_path / "now" / "tune", num_trials=4)
     proposals.set_state({"counter": 2, "total_samples": 9, "finished": True, "experiment": then})
     state = proposals.get_state()
     assert (state["counter"], state["total_samples"], state["finished"]) == (2, 4, False)
@@ -131,7 +132,7 @@ def test_what_tune_repeats_after_a_kill_is_told_once(tmp_path: Path) -> None:
 def test_when_the_time_is_up_the_trials_under_way_are_over_for_the_sampler_too(tmp_path: Path) -> None:
     search = _search(tmp_path)
     limiter = ConcurrencyLimiter(search, max_concurrent=2)
-    proposals = Proposals(limiter, lambda: 2, tmp_path / "tune", num_trials=9, seats=1)
+    proposals = Proposals(limiter, SimpleNamespace(trials=lambda: 2), tmp_path / "tune", num_trials=9)
     limiter.suggest("one")
     limiter.suggest("two")
     limiter.on_trial_result("one", _epoch(1, 0.5))

@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 from ray.tune.experiment import Trial
 
 from tune_sa2va.config import DataSettings, ModelSettings
 from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.schedule.asha_in_lanes import AshaInLanes
-from tune_sa2va.schedule.lane_capacity import lanes_that_fit
+from tune_sa2va.schedule.lane_capacity import LaneCapacity, lanes_that_fit
 
 
 def _settings(**changes: Any) -> SearchSettings:
@@ -60,12 +61,15 @@ class _Controller:
 
 
 class _Lanes:
-    """A cluster with `up` lanes."""
+    """A cluster with `up` lanes, each of so many seats."""
 
     up = 2
 
-    def __call__(self) -> int:
-        return self.up
+    def __init__(self, seats: int = 1) -> None:
+        self._seats = seats
+
+    def trials(self) -> int:
+        return self.up * self._seats
 
     def look_again(self) -> None:
         pass
@@ -106,8 +110,20 @@ def test_a_free_lane_is_for_a_new_trial_and_not_for_one_whose_lane_is_opening() 
 
 def test_a_lane_takes_as_many_trials_as_it_has_seats() -> None:
     options = {"time_attr": "epoch", "metric": "val_dice", "mode": "max", "max_t": 9}
-    asha = AshaInLanes({}, lane_capacity=_Lanes(), seats=2, **options)  # type: ignore[arg-type]
+    asha = AshaInLanes({}, lane_capacity=_Lanes(seats=2), **options)  # type: ignore[arg-type]
     controller = _Controller([Trial("a", stub=True) for _ in range(5)])
     for trial in controller.trials:
         asha.on_trial_add(controller, trial)
     assert controller.step(asha) == "PEN PEN PEN PEN PAU"
+
+
+def test_lanes_have_as_many_trials_as_they_say_that_they_have_seats(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = LaneCapacity(_settings(address=None, lanes=3, seats=2))
+    assert given.trials() == 6
+    measuring = LaneCapacity(_settings(address=None, lanes=3, seats=4, seats_reason="more gain little"))
+    assert measuring.trials() == 3, "one until they know"
+    measuring.set_seats(1, 4)
+    measuring.set_seats(2, 2)
+    assert measuring.trials() == 7
+    monkeypatch.setattr(LaneCapacity, "__call__", lambda _: 2)
+    assert measuring.trials() == 6, "a node was lost"

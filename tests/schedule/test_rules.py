@@ -1,6 +1,7 @@
 """The contract of every rule that may stop a trial: what it spares, what it compares, what a restart preserves."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ def asha(epochs: pd.DataFrame | None = None) -> AshaSparingTheRecipe:
 
 def asha_in_lanes(epochs: pd.DataFrame | None = None) -> AshaInLanes:
     """`AshaInLanes` with room for every trial; `test_lane_capacity` tests which trials get a lane."""
-    return AshaInLanes(RECIPE_POINT, epochs, lane_capacity=lambda: 2, **options())
+    return AshaInLanes(RECIPE_POINT, epochs, lane_capacity=SimpleNamespace(trials=lambda: 2), **options())
 
 
 def options() -> dict[str, Any]:

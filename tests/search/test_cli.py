@@ -44,7 +44,8 @@ def _unless(package: str) -> pytest.MarkDecorator:
     [
         (["--trials", "0"], "--trials must be from 1 to 10000, got 0"),
         (["--epochs", "0"], "--epochs must be from 1 to 10000, got 0"),
-        (["--trials-per-gpu", "0"], "--trials-per-gpu must be from 1 to 64, got 0"),
+        (["--trials-per-gpu", "0"], "--trials-per-gpu must be auto or a number from 1 to 64, got '0'"),
+        (["--trials-per-gpu", "many"], "--trials-per-gpu must be auto or a number from 1 to 64, got 'many'"),
         (["--time-budget", "0"], "--time-budget must be above 0"),
         (["--max-disk", "0"], "--max-disk must be above 0 GiB"),
         (["--cache-limit", "-1"], "--cache-limit must be above 0 GiB"),

@@ -1,5 +1,6 @@
 """What a resumed search leaves unchanged. The test makes Tune's calls; records, logs and checkpoints are real."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,13 +10,17 @@ import pytest
 
 from tests.report import making
 from tests.watch.runs import an_epoch, settings_in
+from tune_sa2va.lane.seat_choice import SeatNews
 from tune_sa2va.lane.trainable import FAILURE_KIND
 from tune_sa2va.results.records import RunRecords, TrialState, read_epochs, read_trials
 from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.results.snapshots import Snapshots
 from tune_sa2va.results.val_counts import VAL_COUNTS
+from tune_sa2va.schedule.lane_capacity import LaneCapacity
+from tune_sa2va.search import recorder as recorder_module
 from tune_sa2va.search.recorder import Recorder
 from tune_sa2va.search.seating import Seating
+from tune_sa2va.train.records import SeatPace
 
 EPOCHS = 3
 
@@ -118,3 +123,30 @@ def test_it_says_why_no_further_trial_starts(settings: SearchSettings) -> None:
         failed = {"val_dice": 0.0, "failure": "loss is not finite", "traceback": "", FAILURE_KIND: "NaN"}
         resumed.on_trial_result(0, trials, trial, failed)
     assert resumed.give_up_reason == "the last 5 trials failed alike"
+
+
+def test_it_passes_on_how_many_seats_a_lane_has(
+    settings: SearchSettings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paces = (
+        SeatPace(seats=1, it_per_s=40.0, peak_gib=19.0, estimate_gib=19.1),
+        SeatPace(seats=4, it_per_s=60.0, peak_gib=26.0, estimate_gib=26.1),
+    )
+    told = [
+        [(1, SeatNews(seats=4, notes=("4 trials share each step.",), paces=paces))],
+        [(1, SeatNews(seats=2, warnings=("memory ran out.",)))],
+    ]
+    searched = settings.model_copy(update={"seats": 4, "seats_reason": "more gain little"})
+    seating, capacity = Seating(()), LaneCapacity(searched)
+    monkeypatch.setattr(seating, "news", lambda: told.pop(0))
+    monkeypatch.setattr(recorder_module, "_SEATS_S", 0.0)
+    made = Recorder(searched, Snapshots(settings.folder), {}, capacity, None, seating, quiet=False)
+    made.setup()
+    assert capacity.trials() == 2
+    for trials, said in ((1 + 4, "lane 2: 4 trials share each step.\n"), (1 + 2, "lane 2: memory ran out.\n")):
+        made.on_step_end(0, [])
+        assert capacity.trials() == trials and capsys.readouterr().out == said
+    measured, halved = json.loads((settings.folder / "seats.json").read_text())
+    assert (measured["lane"], measured["seats"]) == ("lane 2", 4) and measured["paces"][1]["estimate_gib"] == 26.1
+    assert (halved["seats"], halved["said"]) == (2, ["memory ran out."])
+    made.close()

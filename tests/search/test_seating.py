@@ -7,6 +7,7 @@ import pytest
 from tune_sa2va.config import RECIPE, DataSettings, LaneSettings, ModelSettings
 from tune_sa2va.lane.group import LaneLostError
 from tune_sa2va.lane.host import LaneHost
+from tune_sa2va.lane.seat_choice import SeatNews
 from tune_sa2va.search.seating import Seating
 
 OTHER = RECIPE.replace({"train.accumulation_steps": 2})
@@ -46,3 +47,12 @@ def test_a_host_that_is_dead_does_not_end_the_search(monkeypatch: pytest.MonkeyP
     host = a_host(1)
     monkeypatch.setattr(host, "offer", dead)
     assert Seating([host]).seat("0000", RECIPE, "any") == "no lane yet"
+
+
+def test_what_lanes_say_of_their_seats_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def dead() -> None:
+        raise LaneLostError("The host of a lane died")
+
+    hosts = [a_host(2), a_host(2), a_host(4)]
+    monkeypatch.setattr(hosts[1], "news", dead)
+    assert Seating(hosts).news() == [(0, SeatNews(seats=2)), (2, SeatNews(seats=4))]

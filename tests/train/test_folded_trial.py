@@ -172,9 +172,39 @@ def test_what_is_not_finite_in_one_fold_ends_the_trial_and_spares_the_next(bench
     good.close()
 
 
+def test_trials_in_different_folds_validate_their_own_images_at_once(bench: Workbench) -> None:
+    """One trial has two images and the other one; they make two batches, and each is scored as it is alone."""
+    parts = [(bench.parts[0], [0, 1]), (bench.parts[1], [1])]
+    alone, together = Engine(bench.model, max_rank=4), Engine(bench.model, max_rank=4, seats=2)
+
+    def trial(engine: Engine, number: int) -> Trial:
+        part, scored = parts[number]
+        own = config(train__seed=number, train__ema=0.5 * number)
+        return Trial(engine, part.train.only([0]), part.val.only(scored), own)
+
+    wanted = []
+    for number in range(2):
+        single = trial(alone, number)
+        run_epoch([single])
+        wanted.append(single.val_counts)
+        single.close()
+    trials = [trial(together, number) for number in range(2)]
+    counted = []
+    count_each = together.stepper(trials[0].config).count_each
+    together.stepper(trials[0].config).count_each = lambda batch, shape: (  # type: ignore[method-assign]
+        counted.append(len(batch.input_ids)) or count_each(batch, shape)  # type: ignore[func-returns-value]
+    )
+    run_epoch(trials)
+    assert counted == [2, 2]
+    assert [each.val_counts for each in trials] == wanted and wanted[0][1] != wanted[1][0]
+    for each in trials:
+        each.close()
+
+
 @pytest.mark.slow
-def test_two_trials_with_folds_sit_together(bench: Workbench) -> None:
-    """Both train the same fold at a time; each epoch is what it would be alone."""
+@pytest.mark.parametrize("late", [0, 1])
+def test_two_trials_with_folds_sit_together(bench: Workbench, late: int) -> None:
+    """Both train the same fold at a time, or the second is a fold late; each epoch is what it would be alone."""
     configs = [config(train__epochs=1, optimizer__lr=1e-6), config(train__epochs=1, optimizer__lr=3e-6, lora__r=2)]
     wanted = []
     for each in configs:
@@ -184,13 +214,12 @@ def test_two_trials_with_folds_sit_together(bench: Workbench) -> None:
         trial.close()
     engine = Engine(bench.model, max_rank=4, seats=2)
     trials = [FoldedTrial(engine, bench.parts, each) for each in configs]
-    records: list[EpochRecord | None] = []
-    for _ in range(FOLDS):
-        outcomes = run_epoch([trial.prepared() for trial in trials])
-        records = []
-        for trial, outcome in zip(trials, outcomes, strict=True):
+    records: list[EpochRecord | None] = [None, None]
+    for number in range(FOLDS + late):
+        sitting = [place for place in range(2) if place * late <= number < FOLDS + place * late]
+        for place, outcome in zip(sitting, run_epoch([trials[place].prepared() for place in sitting]), strict=True):
             assert isinstance(outcome, EpochRecord)
-            records.append(trial.settled(outcome))
+            records[place] = trials[place].settled(outcome)
     for record, trial, (other, counts) in zip(records, trials, wanted, strict=True):
         assert record is not None and record.train_loss == pytest.approx(other.train_loss, rel=1e-5)
         assert trial.val_counts == counts

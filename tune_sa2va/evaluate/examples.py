@@ -139,6 +139,10 @@ class SomeExamples:
         """What each image is asked for."""
         return tuple(sample.text for sample in self.samples)
 
+    def only(self, places: Sequence[int]) -> "SomeExamples":
+        """The images at these places in this selection, in this order."""
+        return SomeExamples(self.examples, tuple(self.places[place] for place in places))
+
     def on_cpu(self, index: int, variant: Variant = Variant.AS_IS) -> Example:
         """As `Examples.on_cpu`, by the index in this selection."""
         return self.examples.on_cpu(self.places[index], variant)

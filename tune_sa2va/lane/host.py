@@ -12,6 +12,9 @@ A trial reserves a place first. It sits as soon as a seat is free beside trials 
   was stopped. If it asks after all, it is told that its seat is lost, and its trial starts again from its checkpoint.
 
 If a whole round fails, the fault can be that of one trial. So each of them has its next round alone.
+
+A lane may have to find out how many seats it has (`LaneSettings.seats_probe`). It has one until its first trial opens
+it, and measures then, before that trial sits.
 """
 
 import threading
@@ -30,12 +33,15 @@ from tune_sa2va.lane.messages import (
     EndEpoch,
     FilesRef,
     LeaveSeats,
+    ProbeSeats,
     Reply,
     RunRound,
     SaveTrial,
     SetSeats,
     StartTrial,
 )
+from tune_sa2va.lane.seat_choice import SeatNews, choice_words, chosen_seats
+from tune_sa2va.train.records import SeatPace
 
 SEAT_LOST = "SeatLost"
 """Kind of the reply to a trial that sits no more, through no fault of its own. It can start again at once."""
@@ -98,7 +104,13 @@ class LaneHost:
         """names: the split, for the workers."""
         self._settings, self._names = settings, names
         self._lane: Lane | None = None
-        self._seats = settings.seats
+        self._is_probing = settings.seats_probe is not None
+        """Whether the number of seats is still to be measured."""
+        self._seats = 1 if self._is_probing else settings.seats
+        self._notes: list[str] = []
+        self._warnings: list[str] = []
+        self._paces: tuple[SeatPace, ...] = ()
+        """What `news` tells next."""
         self._changed = threading.Condition()
         self._is_busy = False
         """Whether a command is under way. The lane takes one at a time."""
@@ -107,7 +119,7 @@ class LaneHost:
         self._leaving: set[str] = set()
         """Trials whose seats the workers still have to free. Those that failed, too: maybe not on every worker."""
         self._departures = 0
-        self._has_gap = settings.seats > 1
+        self._has_gap = self._seats > 1
         """Whether a trial may be about to come: at the beginning, or because one left since the last round."""
         self._round_s, self._quiet_since_s = 0.0, 0.0
         """Length of the last round, and when the last command was done."""
@@ -140,14 +152,23 @@ class LaneHost:
         """Gives a trial a place, and returns its number; None if there is none. An earlier place here is given up."""
         with self._changed:
             self._give_up(trial)
-            if len(self._places) >= self._settings.seats:
+            if len(self._places) >= self._seats:
                 self._give_up_idle()
-            if len(self._places) >= self._settings.seats:
+            if len(self._places) >= self._seats:
                 return None
             taken = {place.number for place in self._places.values()}
-            number = next(number for number in range(1, self._settings.seats + 1) if number not in taken)
+            number = next(number for number in range(1, self._seats + 1) if number not in taken)
             self._places[trial] = _Place(kind, number)
             return number
+
+    def news(self) -> SeatNews:
+        """The number of seats, and what happened to it since the last call."""
+        with self._changed:
+            news = SeatNews(
+                seats=self._seats, notes=tuple(self._notes), warnings=tuple(self._warnings), paces=self._paces
+            )
+            self._notes, self._warnings, self._paces = [], [], ()
+            return news
 
     def leave(self, trial: str) -> None:
         """Gives up a trial's place. Its seat is free from the next command on."""
@@ -193,8 +214,9 @@ class LaneHost:
                             self._give_up_idle()
                         self._is_busy = True
                     with self._telling():
-                        self._open()
-                        reply = self._tell(StartTrial(trial=trial, config=config, checkpoint=checkpoint))
+                        reply = self._open()
+                        if not reply.failure:
+                            reply = self._tell(StartTrial(trial=trial, config=config, checkpoint=checkpoint))
                         if reply.kind == OUT_OF_MEMORY and self._can_have_fewer_seats():
                             self._halve_seats()
                             continue
@@ -313,7 +335,11 @@ class LaneHost:
         return self._seats > 1 and not any(place.is_seated for place in self._places.values())
 
     def _halve_seats(self) -> None:
-        self._seats //= 2
+        with self._changed:
+            left = self._seats // 2
+            now = f"at most {left} share one" if left > 1 else "one trial trains at a time"
+            self._warnings.append(f"memory ran out with {self._seats} trials in a step, so {now} from now on.")
+            self._seats = left
         if self._lane is not None and self._lane.alive:
             self._tell(SetSeats(seats=self._seats))
 
@@ -351,12 +377,48 @@ class LaneHost:
 
     # -- the lane ----------------------------------------------------------------------------------------------------
 
-    def _open(self) -> None:
-        """Opens a lane if there is none. Whoever sat in one that died is told when it asks."""
+    def _open(self) -> Reply:
+        """Opens a lane if there is none. Whoever sat in one that died is told when it asks.
+
+        The reply is a failure if there are images, on which seats are measured, that are gone or damaged.
+        """
         if self._lane is None or not self._lane.alive:
             with self._changed:
                 self._lose_seats(LaneLostError("The workers of a lane died between two epochs."))
             self._lane = Lane(self._settings.model_copy(update={"seats": self._seats}), self._names)
+        return self._probe() if self._is_probing else Reply()
+
+    def _probe(self) -> Reply:
+        """Measures the pace with one seat, then with several, and takes the number of the better one."""
+        alone = together = self._tell(ProbeSeats(seats=1))
+        seats = self._settings.seats
+        try:
+            while not alone.failure and seats > 1:
+                together = self._tell(ProbeSeats(seats=seats))
+                if together.kind != OUT_OF_MEMORY:
+                    break
+                seats //= 2
+        except LaneLostError:
+            self._take_seats(1, warning=f"its workers died with {seats} trials in a step, so one trains at a time.")
+            raise
+        if together.kind == DAMAGED_FEATURES:
+            self._end_lane()
+        if together.kind in (DAMAGED_FEATURES, DATA_GONE):
+            return together
+        if alone.pace is not None and together.pace is not None:
+            paces = alone.pace, together.pace
+            self._take_seats(chosen_seats(*paces), note=choice_words(*paces, asked=self._settings.seats), paces=paces)
+        else:
+            why = f"seats could not be measured ({together.failure.rstrip('.')})"
+            self._take_seats(1, warning=f"{why}, so one trial trains at a time.")
+        return self._tell(SetSeats(seats=self._seats))
+
+    def _take_seats(self, seats: int, *, note: str = "", warning: str = "", paces: tuple[SeatPace, ...] = ()) -> None:
+        with self._changed:
+            self._is_probing, self._seats, self._has_gap = False, seats, seats > 1
+            self._notes += filter(None, [note])
+            self._warnings += filter(None, [warning])
+            self._paces = paces
 
     def _tell(self, command: Command) -> Reply:
         """Asks the workers. Call it when nobody else does (`_is_busy`)."""

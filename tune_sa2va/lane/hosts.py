@@ -19,6 +19,7 @@ from tune_sa2va.data.split_file import read_names
 from tune_sa2va.lane.group import LaneLostError
 from tune_sa2va.lane.host import LaneHost
 from tune_sa2va.lane.messages import EndEpoch, FilesRef, Reply, SaveTrial
+from tune_sa2va.lane.seat_choice import SeatNews
 from tune_sa2va.train.step_kind import step_kind
 
 ON_THE_HEAD_NODE = {"node:__internal_head__": 0.001}
@@ -36,6 +37,7 @@ class Host(Protocol):
     """What the owner of a trial needs of a lane's host: see `LaneHost`."""
 
     def offer(self, kind: Any) -> tuple[int, int]: ...
+    def news(self) -> SeatNews: ...
     def place_of(self, trial: str) -> int | None: ...
     def reserve(self, trial: str, kind: Any) -> int | None: ...
     def start(self, trial: str, config: TrialConfig, checkpoint: FilesRef) -> Reply: ...
@@ -66,6 +68,11 @@ class HostActor:
     def offer(self, kind: Any) -> tuple[int, int]:
         """See `LaneHost`; so are all the others."""
         found: tuple[int, int] = _result(self._actor.offer.remote(kind))
+        return found
+
+    def news(self) -> SeatNews:
+        """The number of seats."""
+        found: SeatNews = _result(self._actor.news.remote())
         return found
 
     def place_of(self, trial: str) -> int | None:

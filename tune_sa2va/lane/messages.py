@@ -15,6 +15,7 @@ import ray
 from jaxtyping import UInt8
 
 from tune_sa2va.config import TrialConfig
+from tune_sa2va.train.records import SeatPace
 
 Files = Mapping[str, UInt8[np.ndarray, " bytes"]]
 """Path within a folder -> its bytes."""
@@ -79,13 +80,20 @@ class SetSeats:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ProbeSeats:
+    """Changes the number of seats, while nobody sits, and measures the pace with the lane's `seats_probe` in each."""
+
+    seats: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Exit:
     """Leave the loop. abort: by an exception, so that Ray Train also ends workers that hang in a collective."""
 
     abort: bool = False
 
 
-Command = StartTrial | RunRound | EndEpoch | SaveTrial | LeaveSeats | SetSeats | Exit
+Command = StartTrial | RunRound | EndEpoch | SaveTrial | LeaveSeats | SetSeats | ProbeSeats | Exit
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,6 +108,7 @@ class Reply:
     record: the epoch's record as plain values, with VAL_COUNTS; from rank 0 only. None while the epoch has folds left.
     counts: VAL_COUNTS of the folds done so far, while the epoch has folds left; from rank 0 only.
     checkpoint: the files that `SaveTrial` asked for; from rank 0 only.
+    pace: what `ProbeSeats` measured.
     """
 
     trials: "Mapping[str, Reply]" = field(default_factory=dict)
@@ -110,6 +119,7 @@ class Reply:
     record: dict[str, Any] | None = None
     counts: tuple[list[int] | None, ...] = ()
     checkpoint: FilesRef = field(default=())
+    pace: SeatPace | None = None
 
 
 def pack_folder(folder: Path) -> FilesRef:

@@ -31,6 +31,7 @@ from tune_sa2va.lane.messages import (
     Exit,
     FilesRef,
     LeaveSeats,
+    ProbeSeats,
     Reply,
     RunRound,
     SaveTrial,
@@ -43,6 +44,7 @@ from tune_sa2va.results.val_counts import VAL_COUNTS
 from tune_sa2va.train.epoch import run_epoch
 from tune_sa2va.train.folded_trial import FoldedTrial
 from tune_sa2va.train.records import EpochRecord
+from tune_sa2va.train.seat_pace import measure_pace
 from tune_sa2va.train.trial import Trial
 from tune_sa2va.train.workbench import Workbench
 
@@ -74,7 +76,7 @@ def work(config: dict[str, Any]) -> None:
         raise LaneAborted(f"This lane could not be opened: {reply.failure}") from None
     ray.get(mailbox.reply.remote(OPENING, rank, Reply()))
 
-    worker = _Worker(bench, FailureWords.of(names, settings.data, bench.samples), rank)
+    worker = _Worker(bench, settings, FailureWords.of(names, settings.data, bench.samples), rank)
     number = OPENING
     while True:
         try:
@@ -95,9 +97,9 @@ def work(config: dict[str, Any]) -> None:
 class _Worker:
     """Runs the trials that sit at one worker's workbench."""
 
-    def __init__(self, bench: Workbench, words: FailureWords, rank: int) -> None:
+    def __init__(self, bench: Workbench, settings: LaneSettings, words: FailureWords, rank: int) -> None:
         """words: rewrites the text of failures so that it holds no name of the data set."""
-        self._bench = bench
+        self._bench, self._settings = bench, settings
         self._words = words
         self._rank = rank
         self._trials: dict[str, Trial | FoldedTrial] = {}
@@ -141,9 +143,12 @@ class _Worker:
                 self._close(command.trials)
                 return Reply()
             case SetSeats():
-                assert not self._trials, "seats can be counted anew while nobody sits"
-                self._bench.engine.seats = command.seats
+                self._bench.engine.change_seats(command.seats)
                 return Reply()
+            case ProbeSeats():
+                assert self._settings.seats_probe is not None, "this lane's seats are given"
+                self._bench.engine.change_seats(command.seats)
+                return Reply(pace=measure_pace(self._bench, self._settings, self._settings.seats_probe))
         raise AssertionError(f"no such command: {command}")
 
     def _close(self, names: Iterable[str]) -> None:

@@ -11,9 +11,10 @@ from tune_sa2va.plan.clock import Seconds, predict
 from tune_sa2va.plan.pace import Pace, probe
 from tune_sa2va.plan.room import Room, measure_room
 from tune_sa2va.plan.table import TABLES, pace_from_tables
-from tune_sa2va.preflight.cards import Card
+from tune_sa2va.preflight.cards import Card, cards
 from tune_sa2va.preflight.data import examine_data, with_folds
 from tune_sa2va.preflight.flags import Flags
+from tune_sa2va.preflight.lane_memory import fit_seats
 from tune_sa2va.preflight.settings import faults, resolve_settings
 from tune_sa2va.preflight.targets import examine_targets
 from tune_sa2va.results.settings import SearchSettings
@@ -51,11 +52,7 @@ def look(flags: Flags, *, with_probe: bool, codes: bool | None = None, card: Car
     if forecast.problems:
         return forecast
     settings = forecast.settings = resolve_settings(flags, elsewhere=card is not None)
-    forecast.expected = expect(
-        trials=settings.trials, epochs=settings.epochs, lanes=settings.lanes, seats=settings.seats,
-        reduction_factor=settings.reduction_factor, grace_period=settings.grace_period,
-        learns=settings.sampler != "random",
-    )  # fmt: skip
+    forecast.expected = _expect(settings)
     _try(forecast, lambda: examine_targets(settings))
     examined: list[tuple[CheckReport, tuple[Sample, ...]]] = []
     _try(forecast, lambda: examined.append(examine_data(settings)))
@@ -69,7 +66,7 @@ def look(flags: Flags, *, with_probe: bool, codes: bool | None = None, card: Car
         if not report.errors:
             forecast.problems.append(f"{settings.data.source}: no image can be used. Check --data.")
         return forecast
-    settings = forecast.settings = with_folds(settings, samples)
+    settings = forecast.settings = _seated(forecast, with_folds(settings, samples), flags.memory, report, card)
     forecast.images = scored_parts(samples)
     forecast.groups = report.num_groups
     _try(forecast, lambda: _look_at_room(forecast, settings, flags.memory, report, card))
@@ -80,12 +77,34 @@ def look(flags: Flags, *, with_probe: bool, codes: bool | None = None, card: Car
     return forecast
 
 
+def _expect(settings: SearchSettings) -> Expectation:
+    return expect(
+        trials=settings.trials, epochs=settings.epochs, lanes=settings.lanes, seats=settings.seats,
+        reduction_factor=settings.reduction_factor, grace_period=settings.grace_period,
+        learns=settings.sampler != "random",
+    )  # fmt: skip
+
+
 def _try(forecast: Forecast, step: Callable[[], None]) -> None:
     """Runs a step. An error that the user can fix becomes a problem of the forecast."""
     try:
         step()
     except (UserError, TrialFailure) as error:
         forecast.problems.append(str(error))
+
+
+def _seated(
+    forecast: Forecast, settings: SearchSettings, memory: str, report: CheckReport, card: Card | None
+) -> SearchSettings:
+    """The settings with as many seats as fit, if the search chooses the number."""
+    found = cards(settings) if card is None else (card,)
+    if not found or not settings.probes_seats:
+        return settings
+    fitting = [settings]
+    free_gib = min(each.free_gib for each in found)
+    _try(forecast, lambda: fitting.append(fit_seats(settings, memory, report.sizes_px, free_gib)))
+    forecast.expected = _expect(fitting[-1])
+    return fitting[-1]
 
 
 def _look_at_room(

@@ -12,6 +12,7 @@ from tune_sa2va.inspect.show import memory_to_plain
 from tune_sa2va.plan.clock import Seconds
 from tune_sa2va.plan.forecast import Forecast
 from tune_sa2va.plan.room import Room
+from tune_sa2va.preflight.seats import seats_words
 from tune_sa2va.printable import printable
 from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.words import count, duration
@@ -64,6 +65,8 @@ def _rows(forecast: Forecast) -> Iterator[tuple[str, str]]:
         yield "data", f"{settings.data.source}: {parts} ({count(forecast.groups, 'group')})"
         yield "folds", _folds(settings)
     yield "lanes", _lanes(settings)
+    if words := seats_words(settings):
+        yield "", words
     yield "trials", f"{settings.trials} of at most {count(settings.epochs, 'epoch')}, proposed by {settings.sampler}"
     if settings.warm_start is not None:
         yield "", f"starting from the trials of {settings.warm_start}"
@@ -103,7 +106,8 @@ def _folds(settings: SearchSettings) -> str:
 
 
 def _lanes(settings: SearchSettings) -> str:
-    seats = f", {count(settings.seats, 'trial')} at a time in each" if settings.seats > 1 else ""
+    most = "at most " if settings.probes_seats else ""
+    seats = f", {most}{count(settings.seats, 'trial')} at a time in each" if settings.seats > 1 else ""
     if settings.gpus:
         return f"{settings.lanes}, each on {settings.gpus_per_trial} of {count(settings.gpus, 'GPU')}{seats}"
     return f"{settings.lanes} on CPUs, {count(settings.cpus_per_worker, 'thread')} each{seats}"

@@ -52,7 +52,7 @@ class Flags:
     labels: str | None = None
     absent: Absent = "drop"
     precision: str = "auto"
-    trials_per_gpu: int = 1
+    trials_per_gpu: str = "1"
 
     @classmethod
     def of(cls, parameters: Mapping[str, Any]) -> "Flags":
@@ -71,10 +71,9 @@ def check_numbers(flags: Flags) -> None:
             raise UserError(f"{flag} must be from 1 to 10000, got {value}.")
     if not 1 <= flags.seeds <= 100:
         raise UserError(f"--seeds must be from 1 to 100, got {flags.seeds}.")
-    if not 1 <= flags.trials_per_gpu <= MAX_SEATS:
-        raise UserError(f"--trials-per-gpu must be from 1 to {MAX_SEATS}, got {flags.trials_per_gpu}.")
     parse_confirm(flags.confirm)
     parse_folds(flags.folds)
+    parse_trials_per_gpu(flags.trials_per_gpu)
     if not 1 <= flags.grace_period <= flags.epochs:
         raise UserError(f"--grace-period must be from 1 to --epochs {flags.epochs}, got {flags.grace_period}.")
     if not 2 <= flags.reduction_factor <= 100:
@@ -116,4 +115,17 @@ def parse_confirm(given: str) -> int | None:
         return None
     if not given.isascii() or not given.isdigit() or int(given[:9]) > 100:
         raise UserError(f"--confirm must be auto or a number from 0 to 100, got {given!r}.")
+    return int(given)
+
+
+def parse_trials_per_gpu(given: str) -> int | None:
+    """The number of trials that --trials-per-gpu asks for; None for `auto`.
+
+    Raises:
+        UserError: it is neither `auto` nor a number from 1 to MAX_SEATS.
+    """
+    if given == "auto":
+        return None
+    if not given.isascii() or not given.isdigit() or not 1 <= int(given[:9]) <= MAX_SEATS:
+        raise UserError(f"--trials-per-gpu must be auto or a number from 1 to {MAX_SEATS}, got {given!r}.")
     return int(given)

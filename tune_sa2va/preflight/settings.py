@@ -20,11 +20,12 @@ from tune_sa2va.preflight.base_model import examine_model
 from tune_sa2va.preflight.copy_place import examine_place
 from tune_sa2va.preflight.data import check_final, data_source
 from tune_sa2va.preflight.devices import cpus_per_worker, devices
-from tune_sa2va.preflight.flags import Flags, check_numbers, parse_confirm, parse_folds
+from tune_sa2va.preflight.flags import Flags, check_numbers, parse_confirm, parse_folds, parse_trials_per_gpu
 from tune_sa2va.preflight.machine import check_machine_here
 from tune_sa2va.preflight.paths import check_spelling
 from tune_sa2va.preflight.precision import examine_layers, precision_of
 from tune_sa2va.preflight.results_folder import check_folder, out_and_name
+from tune_sa2va.preflight.seats import Seats, most_seats
 from tune_sa2va.propose.warm_start import usable_trials
 from tune_sa2va.results.settings import SamplerName, SearchSettings
 from tune_sa2va.schedule.expected_length import expect
@@ -51,17 +52,20 @@ def resolve_settings(flags: Flags, *, elsewhere: bool = False) -> SearchSettings
     space = _space(flags, elsewhere=elsewhere)
     gpus, lanes = devices(flags, elsewhere=elsewhere)
     storage = examine_place(flags.storage, out, name)
+    model = _model(flags, gpus, elsewhere=elsewhere)
+    seats = _seats(flags, space, model, gpus, lanes)
     return SearchSettings(
         name=name,
         out=out,
-        model=_model(flags, gpus, elsewhere=elsewhere),
+        model=model,
         data=_data(flags),
         space_file=space.source,
         space=space.to_dict(),
         gpus=gpus,
         gpus_per_trial=flags.gpus_per_trial,
         lanes=lanes,
-        seats=flags.trials_per_gpu,
+        seats=seats.number,
+        seats_reason=seats.reason,
         cpus_per_worker=cpus_per_worker(flags, lanes, gpus),
         trials=flags.trials,
         epochs=flags.epochs,
@@ -69,7 +73,7 @@ def resolve_settings(flags: Flags, *, elsewhere: bool = False) -> SearchSettings
         grace_period=flags.grace_period,
         reduction_factor=flags.reduction_factor,
         final=final,
-        confirm=_confirm(flags, lanes * flags.trials_per_gpu),
+        confirm=_confirm(flags, lanes * seats.number),
         seeds=flags.seeds,
         time_budget_s=None if flags.time_budget_min is None else flags.time_budget_min * 60,
         sampler=sampler,
@@ -117,6 +121,17 @@ def _model(flags: Flags, gpus: int, *, elsewhere: bool) -> ModelSettings:
     settings = ModelSettings(model=examine_model(flags.model), precision=precision)
     examine_layers(settings)
     return settings
+
+
+def _seats(flags: Flags, space: SearchSpace, model: ModelSettings, gpus: int, lanes: int) -> Seats:
+    """Those of a lane, without a reason if the number was given; for `auto` before memory is looked at."""
+    asked = parse_trials_per_gpu(flags.trials_per_gpu)
+    if asked is not None:
+        return Seats(asked, "")
+    return most_seats(
+        space, gpus=gpus, gpus_per_trial=flags.gpus_per_trial, precision=model.precision, trials=flags.trials,
+        lanes=lanes,
+    )  # fmt: skip
 
 
 def _data(flags: Flags) -> DataSettings:

@@ -69,7 +69,7 @@ def proposals(settings: SearchSettings, lane_capacity: LaneCapacity, *, resuming
     # The number of finalists is not known in advance, so with reruns `Confirming` decides when all are proposed.
     num_trials = sys.maxsize if settings.confirm else settings.trials
     limited = ConcurrencyLimiter(Confirming(search, settings), max_concurrent=settings.concurrency)
-    return Proposals(limited, lane_capacity, settings.tune_folder, num_trials=num_trials, seats=settings.seats)
+    return Proposals(limited, lane_capacity, settings.tune_folder, num_trials=num_trials)
 
 
 def journal_of(folder: Path) -> JournalStorage:
@@ -193,12 +193,8 @@ class Proposals(SearchGenerator):
     has lost lanes, no trial is proposed that would only wait: a later proposal is based on more results.
     """
 
-    def __init__(
-        self, searcher: Searcher, lane_capacity: LaneCapacity, tune_folder: Path, *, num_trials: int, seats: int
-    ) -> None:
-        """seats: of a lane."""
+    def __init__(self, searcher: Searcher, lane_capacity: LaneCapacity, tune_folder: Path, *, num_trials: int) -> None:
         super().__init__(searcher)
-        self._seats = seats
         self._tune_folder = tune_folder
         self._lane_capacity = lane_capacity
         self._num_trials = num_trials
@@ -210,7 +206,7 @@ class Proposals(SearchGenerator):
 
     def next_trial(self) -> Trial | None:
         """A new trial; None if there is no free seat in a lane, or no trial left."""
-        self.searcher.set_max_concurrency(self._lane_capacity() * self._seats)
+        self.searcher.set_max_concurrency(self._lane_capacity.trials())
         return super().next_trial()
 
     def set_finished(self) -> None:

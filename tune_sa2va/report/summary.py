@@ -214,7 +214,7 @@ def _asked(run: Run) -> list[str]:
     states = run.trials["state"].value_counts()
     ended = ", ".join(f"{amount} {str(state).lower()}" for state, amount in states.items())
     devices = f"{count(s.gpus, 'GPU')}, {s.gpus_per_trial} per trial" if s.gpus else "the CPU"
-    seats = f" of {s.seats} seats" if s.seats > 1 else ""
+    seats = f" of {'at most ' if s.probes_seats else ''}{s.seats} seats" if s.seats > 1 else ""
     limit = "" if s.time_budget_s is None else f" within {duration(s.time_budget_s)}"
     return [
         f"Up to {count(s.trials, 'trial')} of {count(s.epochs, 'epoch')}{limit} in {count(s.lanes, 'lane')}{seats} on "

@@ -42,7 +42,10 @@ class SearchSettings(Frozen):
     gpus_per_trial: int = Field(ge=1)
     lanes: int = Field(ge=1)
     seats: int = Field(default=1, ge=1)
-    """Trials that share a lane and its steps at a time."""
+    """Trials that share a lane and its steps at a time: as many, or at most as many if `seats_reason` is given."""
+    seats_reason: str = ""
+    """Why the search chose this number by itself; empty if it was given. If it is above 1, each lane measures whether
+    its trials share steps or train one at a time."""
     cpus_per_worker: int = Field(ge=1)
     trials: int = Field(ge=1)
     epochs: int = Field(ge=1)
@@ -103,6 +106,11 @@ class SearchSettings(Frozen):
         return self.lanes * self.seats
 
     @property
+    def probes_seats(self) -> bool:
+        """Whether each lane measures how many seats it has."""
+        return bool(self.seats_reason) and self.seats > 1
+
+    @property
     def num_reruns(self) -> int:
         """The largest number of reruns that confirm the best: of the best configurations and of the recipe."""
         return (self.confirm + 1) * self.seeds if self.confirm else 0
@@ -127,6 +135,7 @@ class SearchSettings(Frozen):
             use_gpu=self.gpus > 0,
             cpus_per_worker=self.cpus_per_worker,
             seats=self.seats,
+            seats_probe=self.trial_config(self.search_space.recipe_point()) if self.probes_seats else None,
             checkpointed=self.checkpointed,
             max_rank=int(self._largest("lora.r", RECIPE.lora.r)),
             any_dropout=self._largest("lora.dropout", RECIPE.lora.dropout) > 0,

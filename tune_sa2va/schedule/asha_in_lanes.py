@@ -18,12 +18,11 @@ from tune_sa2va.schedule.lane_capacity import LaneCapacity
 
 
 class AshaInLanes(AshaSparingTheRecipe):
-    """ASHA that also decides which trials may start. Takes `lane_capacity`, the `seats` of a lane, and what
-    `AshaSparingTheRecipe` takes."""
+    """ASHA that also decides which trials may start. Takes `lane_capacity`, and what `AshaSparingTheRecipe` takes."""
 
-    def __init__(self, *args: Any, lane_capacity: LaneCapacity, seats: int = 1, **asha: Any) -> None:
+    def __init__(self, *args: Any, lane_capacity: LaneCapacity, **asha: Any) -> None:
         super().__init__(*args, **asha)
-        self._lane_capacity, self._seats = lane_capacity, seats
+        self._lane_capacity = lane_capacity
         self._let_in: set[Trial] = set()
         self._opening: set[Trial] = set()
 
@@ -39,7 +38,7 @@ class AshaInLanes(AshaSparingTheRecipe):
         inside = {trial for trial in trials if trial.status == Trial.RUNNING}
         inside |= {trial for trial in self._let_in if trial.status == Trial.PENDING}
         queue = [trial for trial in trials if trial.status in (Trial.PENDING, Trial.PAUSED) and trial not in inside]
-        room = max(0, self._lane_capacity() * self._seats - len(inside))
+        room = max(0, self._lane_capacity.trials() - len(inside))
         for place, trial in enumerate(queue):
             status = Trial.PENDING if place < room else Trial.PAUSED
             if trial.status != status:

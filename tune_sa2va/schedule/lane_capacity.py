@@ -1,4 +1,5 @@
-"""How many lanes the nodes of a cluster can hold now: fewer than requested while a lost node is missing."""
+"""How many lanes the nodes of a cluster can hold now, and how many trials those lanes can: fewer than requested while a
+lost node is missing, and where lanes have fewer seats."""
 
 import socket
 import time
@@ -22,6 +23,8 @@ class LaneCapacity:
     def __init__(self, settings: SearchSettings) -> None:
         self._settings = settings
         self._known = settings.lanes
+        self._seats = [1 if settings.probes_seats else settings.seats] * settings.lanes
+        """Of each lane, as far as is known: one until it has measured how many."""
         self._looked_at_s = -_LOOK_S
 
     def __call__(self) -> int:
@@ -31,6 +34,14 @@ class LaneCapacity:
             self._known = min(self._settings.lanes, lanes_that_fit(self._settings, up))
             self._looked_at_s = time.monotonic()
         return self._known
+
+    def set_seats(self, lane: int, seats: int) -> None:
+        """Notes how many seats a lane has. lane: its number, from 0."""
+        self._seats[lane] = seats
+
+    def trials(self) -> int:
+        """Trials that can run at a time: in as many lanes as the nodes can hold, those with the most seats."""
+        return sum(sorted(self._seats, reverse=True)[: self()])
 
     def look_again(self) -> None:
         """Discards the last answer, because a lane or node was lost."""

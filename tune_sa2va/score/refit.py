@@ -59,7 +59,8 @@ def _train(lane: LaneSettings, names: Names, config: TrialConfig, epochs: int) -
 
 def _train_on_all(lane: LaneSettings, names: Names, config: TrialConfig, epochs: int) -> FilesRef:
     torch.set_num_threads(lane.cpus_per_worker)
-    bench = Workbench.open(lane, names, rank=0, world_size=1, on_all=True)
+    alone = lane.model_copy(update={"seats": 1})  # a step costs all seats, also those that nobody takes
+    bench = Workbench.open(alone, names, rank=0, world_size=1, on_all=True)
     # One worker processes in a step what all workers of the lane processed together.
     together = config.train.accumulation_steps * lane.num_workers
     trial = bench.trial(config.replace({"train.accumulation_steps": together}))

@@ -127,12 +127,14 @@ def main(
     ] = None,
     gpus_per_trial: Annotated[int, typer.Option(help="GPUs that share one trial's batch.")] = 1,
     trials_per_gpu: Annotated[
-        int,
+        str,
         typer.Option(
             help="Trials that train at a time on a GPU, or in a lane of several GPUs or of CPUs. They share the base "
-            "model and its steps, so that a card is used better. Each computes what it would compute alone."
+            "model and its steps, so that a card is used better. Each computes what it would compute alone. auto: as "
+            "many as fit and may be of use, or 1 if a lane measures at its start that they are not faster.",
+            metavar="auto|K",
         ),
-    ] = 1,
+    ] = "1",
     lanes: Annotated[
         int | None,
         typer.Option(help="Lanes on CPUs, each with its own base model.", show_default="one per core, at most 4"),

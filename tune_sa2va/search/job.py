@@ -14,6 +14,7 @@ from tune_sa2va.durable import is_full
 from tune_sa2va.errors import DataGoneError
 from tune_sa2va.interruption import Interruptions, signals_as_interrupts
 from tune_sa2va.preflight.results_folder import make_results_folder
+from tune_sa2va.preflight.seats import seats_words
 from tune_sa2va.printable import printable
 from tune_sa2va.propose.confirmation import read_confirmation
 from tune_sa2va.propose.warm_start import read_inherited
@@ -92,6 +93,8 @@ def _mirror(settings: SearchSettings, storage: str) -> Mirror:
 
 def _run(settings: SearchSettings, outlets: Outlets, mirror: Mirror | None, *, resuming: bool) -> int:
     typer.echo(f"Results: {settings.folder}")
+    if words := seats_words(settings):
+        typer.echo(words)
     if resuming:
         mark_as_older(settings.folder)
     if (inherited := read_inherited(settings.folder)) is not None:

@@ -23,7 +23,7 @@ _DEFAULTS = {
 }
 """Every parameter of the command and its default. They are declared once, there."""
 
-_TEXTS = ("data", "model", "space", "folds", "confirm", "resume", "storage")
+_TEXTS = ("data", "model", "space", "folds", "confirm", "resume", "storage", "trials_per_gpu")
 """Settings that the command takes as text. From Python they may also be given as a path or a number."""
 
 

@@ -17,6 +17,7 @@ from tune_sa2va.durable import folder_bytes
 from tune_sa2va.lane.store import prune_ended
 from tune_sa2va.lane.trainable import PAUSE
 from tune_sa2va.results.records import FINAL_STATES, RunRecords, TrialState
+from tune_sa2va.results.seats import note_seats
 from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.results.snapshots import Snapshots
 from tune_sa2va.results.val_counts import VAL_COUNTS, ValCounts
@@ -35,6 +36,9 @@ from tune_sa2va.watch.trial_logs import TrialLogs
 
 _NO_LANE_S = 60.0
 """Seconds that a search waits for a node while no live node can hold a lane."""
+
+_SEATS_S = 1.0
+"""How often lanes are asked for their seats. Their hosts answer within milliseconds."""
 
 _EPOCH_FIELDS = tuple(field.name for field in dataclasses.fields(EpochRecord))
 
@@ -68,6 +72,7 @@ class Recorder(tune.Callback):
         self._seating = seating
         self._lanes_known = settings.lanes
         self._lanes_changed_at_s = 0.0
+        self._seats_asked_at_s = -_SEATS_S
         self._quiet = quiet
         self._is_restored = False
         self._ended: set[str] = set()
@@ -106,6 +111,7 @@ class Recorder(tune.Callback):
                 self._mirror.begin()
             self._watch_disk()
         self._watch_lanes()
+        self._watch_seats()
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Called when a trial gets a lane, for the first time or again."""
@@ -240,6 +246,17 @@ class Recorder(tune.Callback):
             self._lanes_known, self._lanes_changed_at_s = lanes, time.monotonic()
         if not lanes and time.monotonic() - self._lanes_changed_at_s > _NO_LANE_S:
             self._pause("No node left in the cluster has room for a lane. Bring nodes back.")
+
+    def _watch_seats(self) -> None:
+        if time.monotonic() - self._seats_asked_at_s < _SEATS_S:
+            return
+        self._seats_asked_at_s = time.monotonic()
+        for number, news in self._seating.news():
+            lane = f"lane {number + 1}"
+            self._lane_capacity.set_seats(number, news.seats)
+            if said := (*news.notes, *news.warnings):
+                note_seats(self._settings.folder, lane, news.seats, said, news.paces)
+                self._screen.seats(lane, news.notes, news.warnings)
 
     def _end(self, trial_id: str, state: TrialState, failure: str = "", traceback: str = "") -> None:
         self._seating.leave(trial_id)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from tune_sa2va.config import TrialConfig
 from tune_sa2va.lane.group import LaneLostError
 from tune_sa2va.lane.hosts import Host, take_place
+from tune_sa2va.lane.seat_choice import SeatNews
 
 
 class Seating:
@@ -43,3 +44,11 @@ class Seating:
             self._seated.remove(trial_id)
             for host in self._hosts:
                 host.leave(trial_id)
+
+    def news(self) -> list[tuple[int, SeatNews]]:
+        """What the lanes tell, each with its number from 0. A lane whose host is dead tells nothing."""
+        told = []
+        for number, host in enumerate(self._hosts):
+            with contextlib.suppress(LaneLostError):
+                told.append((number, host.news()))
+        return told

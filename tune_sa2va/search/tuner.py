@@ -87,7 +87,6 @@ def _scheduler(settings: SearchSettings, lane_capacity: LaneCapacity, *, resumin
         read_epochs(settings.folder) if resuming else None,
         lanes_to_keep=settings.concurrency if settings.confirm else 0,  # reruns follow, and need open lanes
         lane_capacity=lane_capacity,
-        seats=settings.seats,
         time_attr="epoch",  # Tune's own count restarts after a restore
         metric=METRIC,
         mode="max",

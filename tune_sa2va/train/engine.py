@@ -14,7 +14,7 @@ from tune_sa2va.model.towers import Towers
 from tune_sa2va.train.checkpoint import CheckpointWriter
 from tune_sa2va.train.feed import Feed
 from tune_sa2va.train.step import Stepper
-from tune_sa2va.train.step_kind import step_kind
+from tune_sa2va.train.step_kind import sits_alone, step_kind
 
 log = logging.getLogger(__name__)
 
@@ -69,11 +69,23 @@ class Engine:
         self.checkpointed = False
         """Whether activations are computed again in the backward pass in place of being kept."""
         self.seats = seats
-        """Most trials that can sit here at a time. May be changed while none does."""
+        """Most trials that can sit here at a time; `change_seats` changes it."""
         self._key: Hashable = None
         self._stepper: Stepper | None = None
         self._sitting: list[TrialAdapters] = []
         self._together: Hashable = None
+
+    def change_seats(self, seats: int) -> None:
+        """Changes the number of seats, while nobody sits here."""
+        assert not self._seated(), "seats can be counted anew while nobody sits"
+        if seats == self.seats:
+            return
+        self.forget()
+        self.seats = seats
+        if self.layers.compiled:
+            # A kernel that was compiled for one batch size is compiled for any when it meets the second. So the kernels
+            # would depend on the numbers of seats that were tried before.
+            torch.compiler.reset()
 
     def stepper(self, config: TrialConfig) -> Stepper:
         """Storage and graphs for a trial of `config`: those of the previous trial, if modules and ranks allow it.
@@ -136,6 +148,7 @@ class Engine:
     def forget(self) -> None:
         """Releases storage and graphs, because the next trial needs others or memory ran out."""
         self._stepper, self._key = None, None
+        self._sitting = self._seated()  # those that have left would keep the storage
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -159,5 +172,5 @@ class Engine:
         return self._any_dropout or config.lora.dropout > 0
 
     def _seats(self, config: TrialConfig) -> int:
-        """Seats of the storage. The neck is not run as a module (see `model.hiera`), so it has no weights by seat."""
-        return 1 if "neck" in config.train.full_modules else self.seats
+        """Seats of the storage."""
+        return 1 if sits_alone(config) else self.seats

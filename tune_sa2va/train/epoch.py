@@ -5,8 +5,7 @@ itself: its seat computes along until the epoch ends, without effect, and the ot
 """
 
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -167,27 +166,55 @@ class _Epoch:
 
     def _validate(self) -> dict[int, list[Counts]]:
         """The counts of each validation image, by seat."""
-        alike: defaultdict[int, list[Trial]] = defaultdict(list)
-        for trial in self._going():
-            alike[id(trial.scored)].append(trial)
-        found: dict[int, list[Counts]] = {}
+        going = self._going()
+        if not going:
+            return {}
+        are_alike = len({id(trial.scored) for trial in going}) == 1
         with self._averaged():
-            for trials in alike.values():
-                rows = self._count(trials[0])
-                found |= {trial.seat: to_counts(rows[trial.seat]) for trial in trials}
-        return found
+            rows = self._count(going[0]) if are_alike else self._count_each(going)
+        return {trial.seat: to_counts(rows[trial.seat]) for trial in going}
 
-    def _count(self, trial: "Trial") -> Int[Tensor, "K N 4"]:
+    def _count(self, trial: "Trial") -> Mapping[int, Int[Tensor, "N 4"]]:
         """Every seat's pixel counts of each of the trial's validation images; each worker predicts its share."""
         rows = torch.zeros(self._seats, len(trial.val), 4, dtype=torch.int64, device=self._engine.device)
-        share = range(trial.rank, len(trial.val), trial.world_size)
-        batch_size = max(1, self._engine.validation_batch // self._seats)
-        for fed in self._feed.whole(trial.val, share, batch_size=batch_size):
+        for fed in self._feed.whole(trial.val, _share(trial), batch_size=self._validation_batch):
             counted = self._stepper.count(fed.batch, fed.shape).unflatten(0, (self._seats, -1))
             rows[:, torch.tensor(fed.indices, device=rows.device)] = counted[:, : len(fed.indices)]
         if trial.world_size > 1:
             dist.all_reduce(rows)
+        return dict(enumerate(rows))
+
+    def _count_each(self, trials: Sequence["Trial"]) -> Mapping[int, Int[Tensor, "N 4"]]:
+        """The pixel counts of each trial's own validation images, by seat; each worker predicts its share.
+
+        Trials in different folds have different ones. Every seat shows its own, since all seats cost the same work
+        whether or not anybody wants their counts.
+        """
+        device, size = self._engine.device, self._validation_batch
+        turns: list[Turn | None] = [None] * self._seats
+        rows = {}
+        for trial in trials:
+            share = list(_share(trial))
+            share += share[-1:] * (-len(share) % size)  # full batches only, as in `Feed.whole`
+            chunks = [share[first : first + size] for first in range(0, len(share), size)]
+            turns[trial.seat] = Turn(trial.val, chunks, list(map(len, chunks)))
+            rows[trial.seat] = torch.zeros(len(trial.val), 4, dtype=torch.int64, device=device)
+        for batches in self._feed.steps(turns, batch_size=size):
+            for fed in batches:
+                counted = self._stepper.count_each(fed.batch, fed.shape).unflatten(0, (self._seats, -1))
+                places = torch.tensor(fed.indices, device=device).view(self._seats, -1)
+                for seat, own in rows.items():
+                    if fed.shown[seat]:
+                        own[places[seat]] = counted[seat]
+        if trials[0].world_size > 1:
+            for own in rows.values():
+                dist.all_reduce(own)
         return rows
+
+    @property
+    def _validation_batch(self) -> int:
+        """Images of a seat in a validation batch."""
+        return max(1, self._engine.validation_batch // self._seats)
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
@@ -201,6 +228,11 @@ class _Epoch:
         finally:
             for seat in seats:
                 swap(seat)
+
+
+def _share(trial: "Trial") -> range:
+    """The validation images that this worker predicts."""
+    return range(trial.rank, len(trial.val), trial.world_size)
 
 
 class _Counts:

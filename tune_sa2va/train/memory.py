@@ -159,8 +159,10 @@ def estimate_memory(
         )
         example = _example(model, features, config, folder, width_px, height_px)
         with live:
-            rehearse = _rehearse_with_graphs if on_gpu else _rehearse
-            shape = rehearse(stepper, collator, example, config, live)
+            if on_gpu:
+                shape = _rehearse_with_graphs(stepper, collator, example, config, live, in_folds=folds > 1)
+            else:
+                shape = _rehearse(stepper, collator, example, config)
         del kept_folds
     return MemoryEstimate(
         width_px=width_px,
@@ -282,7 +284,7 @@ def _shape(collator: Collator, example: Example, config: TrialConfig) -> Shape:
         return collator.shape(example, with_answer=config.loss.lm > 0)
 
 
-def _rehearse(stepper: Stepper, collator: Collator, example: Example, config: TrialConfig, live: LiveBytes) -> Shape:
+def _rehearse(stepper: Stepper, collator: Collator, example: Example, config: TrialConfig) -> Shape:
     """Runs an optimizer step and a validation batch, on batches of `example` made as in training."""
     shape = _shape(collator, example, config)
     size = config.train.micro_batch_size
@@ -295,9 +297,11 @@ def _rehearse(stepper: Stepper, collator: Collator, example: Example, config: Tr
 
 
 def _rehearse_with_graphs(
-    stepper: Stepper, collator: Collator, example: Example, config: TrialConfig, live: LiveBytes
+    stepper: Stepper, collator: Collator, example: Example, config: TrialConfig, live: LiveBytes, *, in_folds: bool
 ) -> Shape:
     """Runs a first epoch in the order of `Graphs` and `Feed`: captures the step, then calls and captures validation.
+
+    in_folds: the seats may be in different folds, and then each validates other images.
 
     The step's eager first call is left out, since what follows takes more memory. So is the update, a single compiled
     kernel.
@@ -315,11 +319,13 @@ def _rehearse_with_graphs(
     with allocator.serving(GRAPHS):
         stepper.accumulate(steps[0], shape, share=1 / size)
     del steps[1:]
-    validation = fed(max(1, gpu_validation_batch(checkpointed=stepper.checkpointed) // seats))
-    stepper.count(validation[1], shape)
+    of_seat = max(1, gpu_validation_batch(checkpointed=stepper.checkpointed) // seats)
+    count, images = (stepper.count_each, seats * of_seat) if in_folds else (stepper.count, of_seat)
+    validation = fed(images)
+    count(validation[1], shape)
     allocator.empty_cache()
     with allocator.serving(GRAPHS):
-        stepper.count(validation[0], shape)
+        count(validation[0], shape)
     stepper.store.of(stepper.store.values, 0).abs()  # as the trial does to check that its weights change
     del workspaces
     return shape

@@ -1,4 +1,4 @@
-"""The record of an epoch."""
+"""The record of an epoch, and of the pace with some number of seats."""
 
 from dataclasses import dataclass
 
@@ -47,3 +47,18 @@ class EpochRecord:
     folds: int = 1
     folds_left: int = 0
     warning: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SeatPace:
+    """What a lane measured with all of its seats taken.
+
+    it_per_s: training images per second of this worker, summed over seats.
+    peak_gib: most memory that the allocator reserved in the timed steps. estimate_gib: the same, as `train.memory`
+        estimates it. Both are 0 on a CPU.
+    """
+
+    seats: int
+    it_per_s: float
+    peak_gib: float
+    estimate_gib: float

@@ -217,7 +217,11 @@ class Stepper:
 
     def count(self, batch: Batch, shape: Shape) -> Int[Tensor, "KB 4"]:
         """Pixel counts of every seat's predictions for a batch of B images, forward only; valid until the next call."""
-        return self._graphs.run("count", self._count, batch, shape)
+        return self._graphs.run("count", self._count_repeated, batch, shape)
+
+    def count_each(self, batch: Batch, shape: Shape) -> Int[Tensor, "KB 4"]:
+        """As `count`, for a batch that has other images for each seat, ordered by seat."""
+        return self._graphs.run("count each", self._count, batch, shape)
 
     def check(self) -> None:
         """Waits for the device and checks that every step so far was finite.
@@ -258,9 +262,12 @@ class Stepper:
         self.store.draws += is_shown
         return counts
 
+    def _count_repeated(self, batch: Batch, shape: Shape) -> Tensor:
+        return self._count(batch.repeated(self.store.seats), shape)
+
     @torch.no_grad()
     def _count(self, batch: Batch, shape: Shape) -> Tensor:
-        batch = self._encoded(batch.repeated(self.store.seats), shape)
+        batch = self._encoded(batch, shape)
         hidden = hidden_rows(self._model, self._layers, batch, shape, self.store)
         # Not compiled: it is as fast in a graph, and compiling the mask decoder again would add 40 s to a lane's start.
         logits = on_canvas(batch, mask_logits(self._model, batch, hidden[:, 0]))

@@ -10,6 +10,7 @@ from tune_sa2va.errors import ResultsError
 from tune_sa2va.results.fold_note import read_folds_done
 from tune_sa2va.results.lock import run_times
 from tune_sa2va.results.records import read_epochs, read_trials
+from tune_sa2va.results.seats import trials_at_a_time
 from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.watch.view import Plan, View
 
@@ -21,7 +22,7 @@ def plan_of(settings: SearchSettings) -> Plan:
         name=settings.name,
         trials=settings.trials,
         epochs=settings.epochs,
-        lanes=settings.concurrency,
+        lanes=trials_at_a_time(settings),
         images=_images(settings.folder),
         time_budget_s=settings.time_budget_s,
         grace_period=settings.grace_period,

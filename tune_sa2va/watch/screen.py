@@ -7,7 +7,7 @@ It reads the records of trials, as `tune_sa2va.status` does from another shell, 
 import dataclasses
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -101,6 +101,14 @@ class Screen:
         """The number of lanes that the cluster can hold has changed. before: the number until now."""
         what = "A node was lost" if lanes < before else "A node came back"
         self._say(f"{what}: the search goes on with {lanes} of {self._settings.lanes} lanes.", wrong=True)
+
+    def seats(self, lane: str, notes: Iterable[str], warnings: Iterable[str]) -> None:
+        """A lane has measured how many seats it has, or has fewer from now on. notes, warnings: what it tells."""
+        self._plan = plan_of(self._settings)
+        for note in notes:
+            self._say(f"{lane}: {note}")
+        for warning in warnings:
+            self._say(f"{lane}: {warning}", wrong=True)
 
     def close(self) -> None:
         """Removes the table from the terminal."""
