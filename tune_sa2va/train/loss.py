@@ -46,6 +46,13 @@ class LossWeights(Protocol):
     def focal_tversky_gamma(self) -> float | Tensor: ...
 
 
+class Skeletons(NamedTuple):
+    """Soft skeletons of the predicted probabilities and of the truth, in [0, 1]."""
+
+    of_prediction: Float[Tensor, "*B H W"]
+    of_truth: Float[Tensor, "*B H W"]
+
+
 class LossParts(NamedTuple):
     """The weighted sum and the unweighted parts, one value per image; 0 for a part that is not computed."""
 
@@ -62,15 +69,19 @@ def combo_loss(
     truth: Float[Tensor, "*B H W"],
     weights: LossWeights,
     valid: Bool[Tensor, "*B H W"] | None = None,
+    skeletons: Skeletons | None = None,
 ) -> LossParts:
-    """The weighted sum and its parts. `truth` is 0 or 1 in the dtype of the logits, on the same pixel grid."""
+    """The weighted sum and its parts. `truth` is 0 or 1 in the dtype of the logits, on the same pixel grid.
+
+    skeletons: of these logits and this truth; None: computed here if a part needs them.
+    """
     dice = dice_loss(mask_logits, truth, valid)
     focal = focal_loss(mask_logits, truth, valid, alpha=weights.focal_alpha, gamma=weights.focal_gamma)
     bce = bce_loss(mask_logits, truth, valid)
     total = weights.dice * dice + weights.focal * focal + weights.bce * bce
     cldice, tversky = torch.zeros_like(total), torch.zeros_like(total)
     if _is_on(weights.cldice):
-        cldice = cldice_loss(mask_logits, truth, valid)
+        cldice = cldice_loss(mask_logits, truth, valid, skeletons)
         total = total + weights.cldice * cldice
     if _is_on(weights.focal_tversky):
         tversky = focal_tversky_loss(
@@ -159,24 +170,54 @@ def cldice_loss(
     mask_logits: Float[Tensor, "*B H W"],
     truth: Float[Tensor, "*B H W"],
     valid: Bool[Tensor, "*B H W"] | None = None,
+    skeletons: Skeletons | None = None,
 ) -> Float[Tensor, "*B"]:
     """1 - soft-clDice, in [0, 1] (arXiv 2003.07311, algorithm 2).
 
     With soft skeletons S of the probabilities p and of the truth y: precision (sum(S(p) y) + 1) / (sum(S(p)) + 1),
     sensitivity (sum(S(y) p) + 1) / (sum(S(y)) + 1), and clDice is their harmonic mean; smoothing 1 as in the authors'
-    code. If both p and y are empty, the loss is 0.
+    code. If both p and y are empty, the loss is 0. skeletons: S(p) and S(y); None: computed here.
     """
     prob = mask_logits.sigmoid()
     if valid is not None:
         prob = prob * valid
-    of_prediction, of_truth = soft_skeleton(prob, valid), soft_skeleton(truth, valid)
+    of_prediction, of_truth = skeletons or soft_skeletons(mask_logits, truth, valid)
     precision = ((of_prediction * truth).sum(dim=(-2, -1)) + 1) / (of_prediction.sum(dim=(-2, -1)) + 1)
     sensitivity = ((of_truth * prob).sum(dim=(-2, -1)) + 1) / (of_truth.sum(dim=(-2, -1)) + 1)
     return 1 - 2 * precision * sensitivity / (precision + sensitivity)
 
 
+class Thin(Protocol):
+    """`thinned`, as it is or compiled."""
+
+    def __call__(self, eroded: Tensor, skeleton: Tensor, valid: Tensor | None, /) -> tuple[Tensor, Tensor]: ...
+
+
+def thinned(
+    eroded: Float[Tensor, "*B H W"], skeleton: Float[Tensor, "*B H W"], valid: Bool[Tensor, "*B H W"] | None
+) -> tuple[Float[Tensor, "*B H W"], Float[Tensor, "*B H W"]]:
+    """One iteration of a soft skeleton: the image eroded once more, and the skeleton with what its opening removes."""
+    image, eroded = eroded, _eroded(eroded, valid)
+    left = (image - _dilated(eroded, valid)).relu()
+    return eroded, skeleton + (1 - skeleton) * left
+
+
+def soft_skeletons(
+    mask_logits: Float[Tensor, "*B H W"],
+    truth: Float[Tensor, "*B H W"],
+    valid: Bool[Tensor, "*B H W"] | None = None,
+    *,
+    thin: Thin = thinned,
+) -> Skeletons:
+    """The soft skeletons of the probabilities and of the truth."""
+    prob = mask_logits.sigmoid()
+    if valid is not None:
+        prob = prob * valid
+    return Skeletons(soft_skeleton(prob, valid, thin=thin), soft_skeleton(truth, valid, thin=thin))
+
+
 def soft_skeleton(
-    image: Float[Tensor, "*B H W"], valid: Bool[Tensor, "*B H W"] | None = None
+    image: Float[Tensor, "*B H W"], valid: Bool[Tensor, "*B H W"] | None = None, *, thin: Thin = thinned
 ) -> Float[Tensor, "*B H W"]:
     """The soft skeleton of values in [0, 1] (arXiv 2003.07311, algorithm 1), in [0, 1].
 
@@ -187,9 +228,7 @@ def soft_skeleton(
     eroded = _eroded(image, valid)
     skeleton = (image - _dilated(eroded, valid)).relu()
     for _ in range(_EROSIONS):
-        image, eroded = eroded, _eroded(eroded, valid)
-        left = (image - _dilated(eroded, valid)).relu()
-        skeleton = skeleton + (1 - skeleton) * left
+        eroded, skeleton = thin(eroded, skeleton, valid)
     return skeleton if valid is None else skeleton * valid
 
 

@@ -32,7 +32,7 @@ from tune_sa2va.model.seats import per_image
 from tune_sa2va.model.towers import Towers
 from tune_sa2va.train.graphs import Graphs
 from tune_sa2va.train.look import seen_pictures, seen_tiles, seen_truth
-from tune_sa2va.train.loss import combo_loss
+from tune_sa2va.train.loss import Skeletons, Thin, combo_loss, soft_skeletons, thinned
 from tune_sa2va.train.optimizer import FlatAdamW
 
 LOSS_PARTS = ("total", "dice", "focal", "bce", "lm", "cldice", "focal_tversky")
@@ -83,18 +83,23 @@ class LossKnobs(NamedTuple):
 
 
 def batch_loss(
-    model: Sa2VA, batch: Batch, masks: Float[Tensor, "B S S"], hidden: Float[Tensor, "B R D"], knobs: LossKnobs
+    model: Sa2VA,
+    batch: Batch,
+    masks: Float[Tensor, "B S S"],
+    hidden: Float[Tensor, "B R D"],
+    knobs: LossKnobs,
+    skeletons: Skeletons | None = None,
 ) -> tuple[Float[Tensor, "B 7"], Int[Tensor, "B 4"]]:
     """Each image's loss parts, in the order of LOSS_PARTS, and its pixel counts TP, FP, FN, TN.
 
     The total is weighted, the parts are not; a part that is computed only for another seat is 0. masks: logits on the
     mask decoder's grid. hidden: states of the [SEG] row and, if the answer is scored, of the rows that predict its
-    tokens. knobs: by seat.
+    tokens. knobs: by seat. skeletons: as `combo_loss` takes them.
     """
     logits = on_canvas(batch, masks)
     valid = batch.valid()
     knobs = knobs.each(logits[:, 0, 0])
-    parts = combo_loss(logits, batch.truth.to(logits.dtype), knobs, valid)
+    parts = combo_loss(logits, batch.truth.to(logits.dtype), knobs, valid, skeletons)
     if batch.answer_ids.shape[1]:
         # Mean cross entropy over the answer's tokens and its end token.
         scores = model.logits(hidden[:, 1:]).float()
@@ -137,6 +142,8 @@ class Stepper:
         # Compiled separately: the mask decoder takes most of the compile time, and one version serves all image sizes.
         self._masks: Callable[..., Tensor] = torch.compile(mask_logits) if layers.compiled else mask_logits
         self._loss: Callable[..., tuple[Tensor, Tensor]] = torch.compile(batch_loss) if layers.compiled else batch_loss
+        # An iteration by itself: the whole chain of poolings takes several times as long to compile (results/LOG.md).
+        self._thin: Thin = torch.compile(thinned) if layers.compiled else thinned
 
     def reset(
         self,
@@ -254,7 +261,7 @@ class Stepper:
         batch = self._encoded(batch, shape)
         hidden = hidden_rows(self._model, self._layers, batch, shape, self.store, checkpointed=self.checkpointed)
         masks = self._masks(self._model, batch, hidden[:, 0])
-        losses, counts = self._loss(self._model, batch, masks, hidden, self.knobs)
+        losses, counts = self._loss(self._model, batch, masks, hidden, self.knobs, self._skeletons(batch, masks))
         sums = losses.unflatten(0, (*self.store.lead, -1)).sum(dim=-2)
         self.optimizer.accumulate(sums[..., 0] * self._share)
         is_shown = self._share > 0
@@ -264,6 +271,13 @@ class Stepper:
 
     def _count_repeated(self, batch: Batch, shape: Shape) -> Tensor:
         return self._count(batch.repeated(self.store.seats), shape)
+
+    def _skeletons(self, batch: Batch, masks: Tensor) -> Skeletons | None:
+        """Those that the loss needs; None if no trial has a weight on soft-clDice."""
+        if self.knobs.cldice is None:
+            return None
+        logits = on_canvas(batch, masks)
+        return soft_skeletons(logits, batch.truth.to(logits.dtype), batch.valid(), thin=self._thin)
 
     @torch.no_grad()
     def _count(self, batch: Batch, shape: Shape) -> Tensor:
