@@ -4,7 +4,7 @@ A trial is a `TrialConfig`. Its defaults are the recipe, which is trial 0 and th
 """
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -16,6 +16,7 @@ Precision = Literal["bf16", "fp32", "fp8"]
 PlainPrecision = Literal["bf16", "fp32"]
 """Precisions in which any code can run the model; a base in fp8 is only for training and its validation."""
 MemoryMode = Literal["auto", "fast", "checkpoint"]
+Fp8Copies = Literal[1, 2]
 Augment = Literal["none", "flips", "flips_turns"]
 
 
@@ -265,6 +266,9 @@ class ModelSettings(Frozen):
     precision: Precision
     """bf16 on GPUs, fp32 on CPUs; adapters, their optimizer and the mask losses are fp32 in both. fp8: as bf16, but the
     linear layers of the language model are in 8 bits (`model.fp8`)."""
+    fp8_copies: Fp8Copies = 2
+    """With fp8: 2 keeps the weights and their transposes; 1 transposes them in every backward pass, which takes less
+    memory and more time."""
 
     @property
     def plain_precision(self) -> PlainPrecision:
@@ -275,6 +279,24 @@ class ModelSettings(Frozen):
     def plain(self) -> "ModelSettings":
         """The same base for final scores and for exports, which are used without fp8: in bf16 if this one is in fp8."""
         return self.model_copy(update={"precision": self.plain_precision})
+
+
+class Saving(NamedTuple):
+    """What is done at every step so that it needs less memory.
+
+    checkpointed: activations are computed again in the backward pass (gradient checkpointing), which takes a third
+        more time. fp8_copies: as in `ModelSettings`; without fp8 it means nothing.
+    """
+
+    checkpointed: bool = False
+    fp8_copies: Fp8Copies = 2
+
+
+def savings(precision: Precision) -> tuple[Saving, ...]:
+    """All that can be done, from the fastest to what needs least memory."""
+    if precision == "fp8":
+        return Saving(), Saving(fp8_copies=1), Saving(checkpointed=True, fp8_copies=1)
+    return Saving(), Saving(checkpointed=True)
 
 
 class LaneSettings(Frozen):

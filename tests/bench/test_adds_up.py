@@ -181,7 +181,7 @@ def test_a_results_folder_is_held_against_its_prediction(tmp_path: Path) -> None
     # An H200 is faster than two CPU cores, though with 45 images most of it is compilation.
     assert given["seconds"] < own["seconds"] and given["opening"] > 0.5
     assert written["seats"] == 1
-    resolve_settings(replace(flags, trials_per_gpu=2)).save(tmp_path)
+    resolve_settings(replace(flags, trials_per_gpu="2")).save(tmp_path)
     played = account(tmp_path, None, 512)["predicted"][1]
     assert (played["lanes"], played["seats"]) == (2, 2)
     with pytest.raises(UserError, match="2 seats"):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tune_sa2va.config import Fp8Copies
 from tune_sa2va.model.checkpoint import load_model
 from tune_sa2va.model.fp8 import LARGEST, Fp8Weight, fp8_linear, quantise_rows
 from tune_sa2va.model.fused_layers import FusedLayers
@@ -29,13 +30,14 @@ def test_zeros_stay_zeros_and_nan_shows() -> None:
     assert torch.allclose(back[3], x[3], rtol=1 / 16)
 
 
-def test_products_are_those_of_the_dequantised_matrices_in_both_directions() -> None:
+@pytest.mark.parametrize("copies", [1, 2])
+def test_products_are_those_of_the_dequantised_matrices_in_both_directions(copies: Fp8Copies) -> None:
     generator = torch.Generator().manual_seed(0)
     weight, bias = torch.randn(48, 32, generator=generator), torch.randn(48, generator=generator)
     x = torch.randn(2, 5, 32, generator=generator, requires_grad=True)
     gradient = torch.randn(2, 5, 48, generator=generator)
     gradient[1, 2] = 0
-    own = Fp8Weight.of(weight)
+    own = Fp8Weight.of(weight, copies)
     output = fp8_linear(x, own, bias)
     (found,) = torch.autograd.grad(output, x, gradient)
 
@@ -44,18 +46,25 @@ def test_products_are_those_of_the_dequantised_matrices_in_both_directions() -> 
         return (quantised.float() * scale[:, None]).view_as(values)
 
     assert torch.allclose(output, rounded(x.detach()) @ rounded(weight).t() + bias, atol=1e-4)
-    assert torch.allclose(found, rounded(gradient) @ rounded(weight.t()).t(), atol=1e-4)
+    if copies == 2:
+        expected = rounded(gradient) @ rounded(weight.t()).t()
+    else:
+        quantised, scale = quantise_rows(weight)
+        expected = rounded(gradient * scale) @ quantised.float()
+    assert torch.allclose(found, expected, atol=1e-4)
+    assert len(own.tensors) == 2 * copies
     assert torch.equal(found[1, 2], torch.zeros(32))
     assert own.shape == weight.shape
 
 
-@pytest.mark.parametrize("compiled", [False, True])
-def test_a_base_in_8_bits_holds_no_other_copy_and_computes_nearly_the_same(compiled: bool) -> None:
+@pytest.mark.parametrize(("copies", "compiled"), [(2, False), (2, True), (1, False), (1, True)])
+def test_a_base_in_8_bits_holds_no_other_copy_and_computes_nearly_the_same(copies: Fp8Copies, compiled: bool) -> None:
     embeds = torch.randn(1, 24, 192, generator=torch.Generator().manual_seed(0), requires_grad=True)
     found = []
-    for fp8 in (False, True):
-        model = load_model(model_folder("tiny"), device=CPU, dtype=torch.float32, fp8=fp8)
-        assert all(p.is_meta == fp8 for n, p in model.language_model.model.layers.named_parameters() if "proj.w" in n)
+    for quantised in (None, copies):
+        model = load_model(model_folder("tiny"), device=CPU, dtype=torch.float32, fp8_copies=quantised)
+        named = model.language_model.model.layers.named_parameters()
+        assert all(weight.is_meta == bool(quantised) for name, weight in named if "proj.w" in name)
         layers = FusedLayers(model, compiled=False)
         if compiled:
             layers._attend = torch.compile(layers._attend, backend="aot_eager", fullgraph=True)

@@ -51,6 +51,6 @@ def test_a_time_budget_is_told(tmp_path: Path) -> None:
 
 
 def test_a_lane_with_seats_starts_trials_one_after_another(tmp_path: Path) -> None:
-    seconds = predict(resolve_settings(flags(tmp_path, trials_per_gpu=2)), IMAGES, EXPECTED, PACE)
+    seconds = predict(resolve_settings(flags(tmp_path, trials_per_gpu="2")), IMAGES, EXPECTED, PACE)
     assert seconds.between_trials == pytest.approx(8 / 2 * 0.25)
     assert seconds.training == pytest.approx(12 * 100 * 0.1)  # rounds, each as long as the pace of full seats says

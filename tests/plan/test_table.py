@@ -17,7 +17,7 @@ CARD = "NVIDIA H200"
 
 
 def of(tables: Path, **asked: Any) -> Pace | None:
-    values = {"model": "8b", "precision": "bf16", "seats": 1, "device": CARD, "sizes_px": [(512, 512)]}
+    values = {"model": "8b", "precision": "bf16", "fp8_copies": 2, "seats": 1, "device": CARD, "sizes_px": [(512, 512)]}
     return pace_from_tables(tables, **(values | asked))
 
 

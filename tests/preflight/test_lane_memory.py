@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from tune_sa2va.config import Saving
 from tune_sa2va.preflight.flags import Flags
 from tune_sa2va.preflight.lane_memory import fit_memory, lane_memory, largest_config
 from tune_sa2va.preflight.settings import resolve_settings
@@ -30,10 +31,21 @@ def test_the_largest_trial_of_a_space(tmp_path: Path) -> None:
 def test_checkpointing_only_where_it_is_needed(tmp_path: Path) -> None:
     found = settings(tmp_path, "smoke")
     sizes = [(64, 64), (96, 64), (64, 96)]
-    assert lane_memory(found, "auto", sizes, 100.0)[0] is False
-    checkpointed, estimate = lane_memory(found, "auto", sizes, 0.01)
-    assert checkpointed and estimate.checkpointed
-    assert lane_memory(found, "fast", sizes, 0.01)[0] is False
+    assert lane_memory(found, "auto", sizes, 100.0)[0] == Saving()
+    saving, estimate = lane_memory(found, "auto", sizes, 0.01)
+    assert saving.checkpointed and estimate.checkpointed
+    assert lane_memory(found, "fast", sizes, 0.01)[0] == Saving()
+
+
+def test_a_base_in_fp8_gives_up_its_second_copy_first(tmp_path: Path) -> None:
+    found = settings(tmp_path, "smoke")
+    found = found.model_copy(update={"model": found.model.model_copy(update={"precision": "fp8"})})
+    sizes = [(64, 64)]
+    whole = lane_memory(found, "fast", sizes, 0.01)[1]
+    saving, estimate = lane_memory(found, "auto", sizes, 0.99 * whole.card_gib)
+    assert saving == (False, 1) and (estimate.fp8_copies, estimate.checkpointed) == (1, False)
+    lane = found.with_saving(saving).lane
+    assert lane.model.fp8_copies == 1 and not lane.checkpointed
 
 
 def test_a_machine_without_cards_keeps_what_was_asked(tmp_path: Path) -> None:

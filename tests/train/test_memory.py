@@ -14,6 +14,9 @@ from tune_sa2va.config import (
     ImageSettings,
     LoraSettings,
     LossSettings,
+    MemoryMode,
+    Precision,
+    Saving,
     TrainSettings,
     TrialConfig,
 )
@@ -29,7 +32,7 @@ from tune_sa2va.model.prompt import Prompter
 from tune_sa2va.model.sa2va import Sa2VA
 from tune_sa2va.plan.table import TABLES
 from tune_sa2va.train.live_bytes import total_bytes
-from tune_sa2va.train.memory import CUDA_CONTEXT_GIB, MemoryEstimate, choose_checkpointing, estimate_memory
+from tune_sa2va.train.memory import CUDA_CONTEXT_GIB, MemoryEstimate, choose_saving, estimate_memory
 from tune_sa2va.train.step import Stepper
 
 CONFIGS = {
@@ -141,9 +144,9 @@ def test_weights_are_counted_to_the_byte(tiny: Sa2VA) -> None:
 
 def test_a_base_in_8_bits_is_counted_to_the_byte_and_costs_its_trial_nothing() -> None:
     """CPU estimates hold the rest in bf16, as on a GPU."""
-    base = load_model(model_folder("tiny"), device=torch.device("cpu"), dtype=torch.bfloat16, fp8=True)
+    base = load_model(model_folder("tiny"), device=torch.device("cpu"), dtype=torch.bfloat16, fp8_copies=2)
     weights = [tensor for tensor in (*base.parameters(), *base.buffers()) if not tensor.is_meta]
-    weights += [tensor for module in base.modules() for tensor in fp8_of(module) or ()]
+    weights += [tensor for module in base.modules() if (own := fp8_of(module)) for tensor in own.tensors]
     found = {
         precision: estimate_memory(
             model_folder("tiny"), TrialConfig(), precision=precision, on_gpu=False, width_px=400, height_px=300
@@ -152,6 +155,23 @@ def test_a_base_in_8_bits_is_counted_to_the_byte_and_costs_its_trial_nothing() -
     }
     assert (found["fp8"].base_gib + found["fp8"].encoders_gib) * 2**30 == pytest.approx(total_bytes(weights), rel=1e-3)
     assert found["fp8"].adapters_gib == found["bf16"].adapters_gib
+
+
+def test_one_copy_of_a_base_in_8_bits_saves_its_transpose_and_takes_room_for_one_at_a_time() -> None:
+    two, one = (
+        estimate_memory(
+            model_folder("tiny"), TrialConfig(), precision="fp8", on_gpu=True, width_px=400, height_px=300,
+            fp8_copies=copies,
+        )
+        for copies in (2, 1)
+    )  # fmt: skip
+    layers = load_model(model_folder("tiny"), device=torch.device("cpu"), dtype=torch.bfloat16, fp8_copies=2)
+    weights = [own for module in layers.language_model.modules() if (own := fp8_of(module))]
+    saved = total_bytes(tensor for own in weights for tensor in own.tensors[2:]) / 2**30
+    assert two.base_gib - one.base_gib == pytest.approx(saved, rel=1e-6)
+    largest = max(own.columns.numel() for own in weights if own.columns is not None) / 2**30
+    assert two.activations_gib <= one.activations_gib <= two.activations_gib + 1.1 * largest
+    assert (two.fp8_copies, one.fp8_copies) == (2, 1)
 
 
 def test_checkpointing_dropout_and_larger_ranks_move_it_the_right_way() -> None:
@@ -198,18 +218,27 @@ def test_on_a_gpu_checkpointing_keeps_less_between_the_graphs() -> None:
     assert checkpointed.activations_gib < plain.activations_gib
 
 
-def test_checkpointing_is_chosen_where_a_step_would_not_fit_otherwise() -> None:
-    with_it = replace(estimate(TrialConfig()), base_gib=15.0, activations_gib=1.0, checkpointed=True)
-    without = replace(with_it, activations_gib=8.0, checkpointed=False)
+def test_memory_is_saved_where_a_step_would_not_fit_otherwise() -> None:
+    some = estimate(TrialConfig())
 
-    def of(checkpointed: bool) -> MemoryEstimate:
-        return with_it if checkpointed else without
+    def of(saving: Saving) -> MemoryEstimate:
+        return replace(some, base_gib=10.0 + 5 * saving.fp8_copies, activations_gib=1.0 if saving.checkpointed else 8.0)
 
-    assert choose_checkpointing("auto", 24.0, of) == (False, without)
-    assert choose_checkpointing("auto", 20.0, of) == (True, with_it)
-    assert choose_checkpointing("auto", 10.0, of) == (True, with_it)  # still does not fit: the caller reports it
-    assert choose_checkpointing("fast", 20.0, of) == (False, without)
-    assert choose_checkpointing("checkpoint", 24.0, of) == (True, with_it)
+    def chosen(mode: MemoryMode, precision: Precision, free_gib: float) -> tuple[bool, int]:
+        saving, found = choose_saving(mode, precision, free_gib, of)
+        assert found == of(saving)
+        return saving
+
+    assert chosen("auto", "bf16", 29.0) == (False, 2)
+    assert chosen("auto", "bf16", 24.0) == (True, 2)
+    assert chosen("auto", "bf16", 10.0) == (True, 2)  # still does not fit: the caller reports it
+    assert chosen("fast", "bf16", 20.0) == (False, 2)
+    assert chosen("checkpoint", "bf16", 29.0) == (True, 2)
+    assert chosen("auto", "fp8", 29.0) == (False, 2)
+    assert chosen("auto", "fp8", 24.0) == (False, 1), "a copy is given up first, as it costs less time"
+    assert chosen("auto", "fp8", 20.0) == chosen("auto", "fp8", 10.0) == (True, 1)
+    assert chosen("fast", "fp8", 20.0) == (False, 2)
+    assert chosen("checkpoint", "fp8", 29.0) == (True, 1)
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,9 @@ def step(
     model: Model = "tiny",
     out: Out = Path("bench"),
     precision: BasePrecision = "auto",
+    fp8_copies: Annotated[
+        int, typer.Option(min=1, max=2, help="With fp8: 1 keeps no transposed copy of the weights.")
+    ] = 2,
     cap_gib: Cap = 0.0,
     size: Annotated[list[int], typer.Option(help="Side of the square images in pixels; may be repeated.")] = [512],  # noqa: B006
     rank: Annotated[int, typer.Option(help="Rank of the adapters.")] = 64,
@@ -52,7 +55,9 @@ def step(
 
     chosen = _fields(fields or [])
     config = RECIPE.replace(dict(chosen))
-    bench = _open(model, cap_gib, precision, runs_sam2=config.runs_sam2, runs_vision=config.runs_vision)
+    bench = _open(
+        model, cap_gib, precision, fp8_copies=fp8_copies, runs_sam2=config.runs_sam2, runs_vision=config.runs_vision
+    )
     cases = [
         steps.Case(
             height=side, width=side, r=rank, max_rank=max(rank, max_rank), train_images=images,
@@ -380,20 +385,26 @@ def _fields(texts: list[str]) -> tuple[tuple[str, Any], ...]:
 
 
 def _open(
-    model: str, cap_gib: float, precision: str = "auto", *, runs_sam2: bool = False, runs_vision: bool = False
+    model: str,
+    cap_gib: float,
+    precision: str = "auto",
+    *,
+    fp8_copies: int = 2,
+    runs_sam2: bool = False,
+    runs_vision: bool = False,
 ) -> Any:
     import torch
 
     from tune_sa2va.bench.step import Bench
-    from tune_sa2va.config import ModelSettings
+    from tune_sa2va.config import Fp8Copies, ModelSettings, Precision
 
     device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     if cap_gib and device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory / 2**30
         torch.cuda.set_per_process_memory_fraction(min(1.0, cap_gib / total), device)
-    settings = ModelSettings(
-        model=model, precision="fp8" if precision == "fp8" else "bf16" if device.type == "cuda" else "fp32"
-    )
+    plain: Precision = "bf16" if device.type == "cuda" else "fp32"
+    copies: Fp8Copies = 1 if fp8_copies == 1 else 2
+    settings = ModelSettings(model=model, precision="fp8" if precision == "fp8" else plain, fp8_copies=copies)
     return Bench.open(settings, device, runs_sam2=runs_sam2, runs_vision=runs_vision)
 
 
@@ -411,7 +422,8 @@ def _write(name: str, bench: Any, out: Path, rows: list[dict[str, Any]]) -> dict
 
     about = describe(bench.device) | {
         "model": bench.name,
-        "precision": bench.precision,
+        "precision": bench.settings.precision,
+        "fp8_copies": bench.settings.fp8_copies,
         "seconds": bench.seconds,
         "ceiling_tflops": bench.ceiling_tflops,
     }

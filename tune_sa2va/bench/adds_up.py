@@ -161,8 +161,9 @@ def _contents(folder: Path, pattern: str) -> list[dict[str, Any]]:
 
 
 def _cases(content: dict[str, Any], seats: int, *, fp8: bool) -> list[dict[str, Any]]:
-    """The cases of a file with so many seats, if its base was such a one. Files of an earlier time name neither."""
-    if (content.get("precision") == "fp8") != fp8:
+    """The cases of a file with so many seats, if its base was such a one, with two copies if it was in fp8. Files of an
+    earlier time name neither."""
+    if (content.get("precision") == "fp8") != fp8 or content.get("fp8_copies", 2) != 2:
         return []
     return [case for case in content["cases"] if case.get("seats", 1) == seats]
 

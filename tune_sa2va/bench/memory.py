@@ -42,7 +42,7 @@ def _compare(bench: Bench, side_px: int, r: int) -> dict[str, Any]:
     )  # fmt: skip
     found = measure(bench, case)
     estimate = estimate_memory(
-        model_folder(bench.name), case.config, precision=bench.precision, on_gpu=on_gpu,
+        model_folder(bench.name), case.config, precision=bench.settings.precision, on_gpu=on_gpu,
         width_px=side_px, height_px=side_px,
     )  # fmt: skip
     measured = {"step": found["reserved_gib"], "card": found["reserved_gib"] + found["outside_gib"]}

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tune_sa2va.bench.images import MadeUpImages
 from tune_sa2va.bench.machine import matmul_tflops, median_ms, peak_gib, synchronize
-from tune_sa2va.config import RECIPE, ModelSettings, Precision, TrialConfig
+from tune_sa2va.config import RECIPE, ModelSettings, TrialConfig
 from tune_sa2va.errors import TrialFailure
 from tune_sa2va.evaluate.batch import Batch, Shape, hidden_rows
 from tune_sa2va.model.encoding import release_encoders
@@ -64,11 +64,15 @@ class Bench:
     """A loaded model, the seconds of loading it, and the device's speed in large matrix products."""
 
     model: Sa2VA
-    name: str
-    precision: Precision
+    settings: ModelSettings
     device: torch.device
     seconds: dict[str, float]
     ceiling_tflops: float
+
+    @property
+    def name(self) -> str:
+        """The model's preset or folder."""
+        return self.settings.model
 
     @classmethod
     def open(
@@ -80,9 +84,7 @@ class Bench:
         release_encoders(model, sam2=not runs_sam2, vision=not runs_vision)
         synchronize(device)
         seconds = {"load_model": round(time.perf_counter() - started, 2)}
-        return cls(
-            model, settings.model, settings.precision, device, seconds, matmul_tflops(device, model.no_mem_embed.dtype)
-        )
+        return cls(model, settings, device, seconds, matmul_tflops(device, model.no_mem_embed.dtype))
 
 
 def measure(bench: Bench, case: Case, *, eager: bool = False) -> dict[str, Any]:
@@ -120,9 +122,10 @@ def measure(bench: Bench, case: Case, *, eager: bool = False) -> dict[str, Any]:
         "max_rank": case.max_rank, "micro_batch_size": case.micro_batch_size, "seats": case.seats, "eager": eager,
         "dropout": case.dropout, "checkpointed": case.checkpointed, "fields": dict(case.fields),
         "estimate_gib": estimate_memory(
-            model_folder(bench.name), case.config, precision=bench.precision,
+            model_folder(bench.name), case.config, precision=bench.settings.precision,
             on_gpu=bench.device.type == "cuda", width_px=case.width, height_px=case.height, largest_r=case.max_rank,
-            checkpointed=case.checkpointed, any_dropout=case.dropout > 0, seats=case.seats,
+            checkpointed=case.checkpointed, fp8_copies=bench.settings.fp8_copies, any_dropout=case.dropout > 0,
+            seats=case.seats,
         ).step_gib,
         "it_per_s": it_per_s, "tflops": it_per_s * flops / 1e12,
         "share_of_ceiling": it_per_s * flops / 1e12 / bench.ceiling_tflops,

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from tune_sa2va.config import Fp8Copies
 from tune_sa2va.errors import CheckpointError
 from tune_sa2va.model.dims import Sa2VADims, read_dims
 from tune_sa2va.model.fp8 import Fp8Linears, misfit
@@ -27,7 +28,7 @@ _COPIED = 16 << 20
 """Number of elements that are converted and copied at a time."""
 
 
-def load_model(folder: Path, *, device: torch.device, dtype: torch.dtype, fp8: bool = False) -> Sa2VA:
+def load_model(folder: Path, *, device: torch.device, dtype: torch.dtype, fp8_copies: Fp8Copies | None = None) -> Sa2VA:
     """The model in `folder`, in eval mode on `device`, with all parameters frozen.
 
     From then on this process computes attention without cuDNN, which torch prefers on Hopper since 2.11. Its backward
@@ -35,8 +36,8 @@ def load_model(folder: Path, *, device: torch.device, dtype: torch.dtype, fp8: b
     exp(0 - logsumexp) overflows (pytorch/pytorch issue 196678; NVIDIA/cudnn-frontend issue 1072 for a single query, as
     in the last layer here).
 
-    fp8: quantise the language model's linear layers (`model.fp8`), each as soon as its weights are read, so the memory
-        never holds them all in `dtype`. Only `FusedLayers` can run such layers.
+    fp8_copies: quantise the language model's linear layers (`model.fp8`), each as soon as its weights are read, so the
+        memory never holds them all in `dtype`. Only `FusedLayers` can run such layers. None: leave them in `dtype`.
 
     Raises:
         CheckpointError: a key is missing, unexpected or of the wrong shape (all are named), a file cannot be read, or
@@ -44,9 +45,11 @@ def load_model(folder: Path, *, device: torch.device, dtype: torch.dtype, fp8: b
     """
     torch.backends.cuda.enable_cudnn_sdp(False)
     model = outline_of(folder)
-    if fp8 and (problem := misfit(model.language_model)):
-        raise CheckpointError(f"{folder}: {problem}")
-    linears = Fp8Linears(model.language_model, "language_model.") if fp8 else None
+    linears = None
+    if fp8_copies is not None:
+        if problem := misfit(model.language_model):
+            raise CheckpointError(f"{folder}: {problem}")
+        linears = Fp8Linears(model.language_model, "language_model.", fp8_copies)
     filled = _random_tensors if is_preset(folder) and not has_weights(folder) else _stored_tensors
     for name in filled(model, folder, device=device, dtype=dtype):
         if linears is not None:

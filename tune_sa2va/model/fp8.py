@@ -4,17 +4,27 @@ A weight has one fp32 scale per output row, an activation or gradient one per to
 every row uses the whole range of the type, and the scales factor out of the product:
 y[t, o] = x_scale[t] w_scale[o] sum_i x8[t, i] w8[o, i].
 
-The backward pass multiplies by the transposed weight, where the sum runs over output rows. Their scales would be inside
-the sum, and cuBLAS multiplies 8-bit matrices only if both are contiguous along the sum. So a transposed copy of the
-weight is kept, with one scale per input column: two bytes per weight as in bf16, but at the speed of fp8. That choice
-is made in `Fp8Weight` alone.
+The backward pass multiplies by the transposed weight, where the sum runs over output rows, and cuBLAS multiplies 8-bit
+matrices only if both are contiguous along the sum. There are two ways:
+
+- Two copies: the transpose is kept, too, with one scale per input column. Two bytes per weight as in bf16, but at the
+  speed of fp8.
+- One copy: the weight is transposed when it is multiplied. The scales of its rows are inside the sum, so the gradient
+  is multiplied by them first. For all layers of the 8B that takes 6 to 8 ms more on an H100; kernels that read the one
+  copy both ways took longer (results/LOG.md). So it is chosen only where two copies do not fit.
+
+That choice is made in `Fp8Weight` alone.
 """
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from tune_sa2va.config import Fp8Copies
 
 E4M3 = torch.float8_e4m3fn
 LARGEST = 448.0
@@ -58,24 +68,29 @@ class Fp8Weight(NamedTuple):
     """A frozen weight (out, in) for both directions. A scale times a value is the original, up to rounding.
 
     rows: (out, in) e4m3; row_scale: (out,) fp32. columns: (in, out) e4m3, the transpose, quantised anew from the
-    original; column_scale: (in,) fp32.
+    original; column_scale: (in,) fp32. Both are None if there is one copy.
     """
 
     rows: Tensor
     row_scale: Float[Tensor, " out"]
-    columns: Tensor
-    column_scale: Float[Tensor, " in"]
+    columns: Tensor | None
+    column_scale: Float[Tensor, " in"] | None
 
     @classmethod
-    def of(cls, weight: Float[Tensor, "out in"]) -> "Fp8Weight":
+    def of(cls, weight: Float[Tensor, "out in"], copies: Fp8Copies) -> "Fp8Weight":
         """Quantises a weight of any float dtype."""
-        transposed, column_scale = quantise_rows(weight.t())
-        return cls(*quantise_rows(weight), transposed, column_scale)
+        transposed = (None, None) if copies == 1 else quantise_rows(weight.t())
+        return cls(*quantise_rows(weight), *transposed)
 
     @property
     def shape(self) -> torch.Size:
         """(out, in)."""
         return self.rows.shape
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Those that it has."""
+        return tuple(tensor for tensor in self if tensor is not None)
 
 
 def quantise_rows(x: Float[Tensor, "N K"]) -> tuple[Tensor, Float[Tensor, " N"]]:
@@ -109,6 +124,29 @@ def _(a: Tensor, a_scale: Tensor, b: Tensor, b_scale: Tensor, dtype: torch.dtype
     return a.new_empty(a.shape[0], b.shape[0], dtype=dtype)
 
 
+@torch.library.custom_op("tune_sa2va::fp8_transposed", mutates_args=())
+def fp8_transposed(weight: Tensor, after: Tensor) -> Tensor:
+    """The transpose of an e4m3 matrix, contiguous.
+
+    after: any tensor of the backward pass. It is not read: without it the transpose depends on no gradient, and a
+    compiled step would make those of all layers in its forward pass and keep them.
+    """
+    if weight.device.type == "cuda":
+        return _compiled_transpose()(weight.view(torch.uint8)).view(E4M3)
+    return weight.t().contiguous()
+
+
+@fp8_transposed.register_fake
+def _(weight: Tensor, after: Tensor) -> Tensor:
+    return weight.new_empty(weight.shape[::-1])
+
+
+@cache
+def _compiled_transpose() -> Callable[[Tensor], Tensor]:
+    """Compiled, because torch's own kernel takes several times as long for single bytes (results/LOG.md)."""
+    return torch.compile(lambda matrix: matrix.t().contiguous())
+
+
 def fp8_linear(x: Float[Tensor, "... in"], weight: Fp8Weight, bias: Tensor | None) -> Float[Tensor, "... out"]:
     """x @ weight.t() + bias in x's dtype. Differentiable in x only: weight and bias are frozen."""
     product: Tensor = _Fp8Product.apply(x.flatten(0, -2), *weight)
@@ -118,14 +156,22 @@ def fp8_linear(x: Float[Tensor, "... in"], weight: Fp8Weight, bias: Tensor | Non
 
 class _Fp8Product(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, rows: Tensor, row_scale: Tensor, columns: Tensor, column_scale: Tensor) -> Tensor:
-        ctx.save_for_backward(columns, column_scale)
+    def forward(
+        ctx: Any, x: Tensor, rows: Tensor, row_scale: Tensor, columns: Tensor | None, column_scale: Tensor | None
+    ) -> Tensor:
+        ctx.has_columns = columns is not None
+        ctx.save_for_backward(*((rows, row_scale) if columns is None else (columns, column_scale)))
         return fp8_product(*quantise_rows(x), rows, row_scale, x.dtype)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
-        columns, column_scale = ctx.saved_tensors
-        return fp8_product(*quantise_rows(gradient), columns, column_scale, gradient.dtype), None, None, None, None
+        weight, scale = ctx.saved_tensors
+        if ctx.has_columns:
+            quantised, of_tokens, columns, column_scale = *quantise_rows(gradient), weight, scale
+        else:
+            quantised, of_tokens = quantise_rows(gradient * scale)
+            columns, column_scale = fp8_transposed(weight, quantised), scale.new_ones(weight.shape[1])
+        return fp8_product(quantised, of_tokens, columns, column_scale, gradient.dtype), None, None, None, None
 
 
 class Fp8Linears:
@@ -135,8 +181,9 @@ class Fp8Linears:
     `fp8`, and the weights of all its modules go to the meta device: shapes stay, the memory is freed.
     """
 
-    def __init__(self, language_model: nn.Module, prefix: str) -> None:
+    def __init__(self, language_model: nn.Module, prefix: str, copies: Fp8Copies) -> None:
         """prefix: of the names that `arrived` gets, for example "language_model."."""
+        self._copies = copies
         self._groups: dict[str, tuple[nn.Linear, ...]] = {}
         layers: Any = language_model.get_submodule("model.layers")
         for number, layer in enumerate(layers):
@@ -149,21 +196,22 @@ class Fp8Linears:
         """Call it when the parameter `name` has its values. Other parameters are ignored."""
         group = self._groups.get(name, ())
         if group and not any(linear.weight.is_meta for linear in group):
-            quantise_group(group)
+            quantise_group(group, self._copies)
 
 
-def quantise_group(group: tuple[nn.Linear, ...]) -> None:
+def quantise_group(group: tuple[nn.Linear, ...], copies: Fp8Copies) -> None:
     """Replaces the weights of modules with one input by one `Fp8Weight`, the first module's attribute `fp8`."""
-    group[0].fp8 = Fp8Weight.of(torch.cat([linear.weight.detach() for linear in group]))  # type: ignore[assignment]
+    whole = torch.cat([linear.weight.detach() for linear in group])
+    group[0].fp8 = Fp8Weight.of(whole, copies)  # type: ignore[assignment]
     for linear in group:
         linear.weight = nn.Parameter(linear.weight.detach().to("meta"), requires_grad=False)
 
 
-def quantise_layers(language_model: nn.Module) -> None:
+def quantise_layers(language_model: nn.Module, copies: Fp8Copies) -> None:
     """Quantises all layers of a language model that has its weights."""
     for layer in language_model.get_submodule("model.layers").children():
         for group in groups_of(layer):
-            quantise_group(group)
+            quantise_group(group, copies)
 
 
 def fp8_of(linear: nn.Module) -> Fp8Weight | None:

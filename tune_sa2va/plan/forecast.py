@@ -156,7 +156,8 @@ def _look_at_time(
         forecast.pace = probe(settings, samples, report.sizes_px)
     elif forecast.room is not None and forecast.room.cards:
         forecast.pace = pace_from_tables(
-            TABLES, model=settings.model.model, precision=settings.model.precision, seats=settings.seats,
+            TABLES, model=settings.model.model, precision=settings.model.precision,
+            fp8_copies=forecast.room.estimate.fp8_copies, seats=settings.seats,
             device=forecast.room.cards[0].name, sizes_px=report.sizes_px,
         )  # fmt: skip
     if forecast.pace is not None:

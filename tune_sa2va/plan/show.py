@@ -119,6 +119,8 @@ def _room_rows(settings: SearchSettings, room: Room) -> Iterator[tuple[str, str]
     yield "memory", f"{room.needed_gib:.2f} GiB per lane for the largest trial and image ({size})"
     if estimate.checkpointed:
         yield "", "with gradient checkpointing, because it would not fit otherwise or was asked for"
+    if estimate.fp8_copies == 1:
+        yield "", "with one copy of the 8-bit weights, because two would not fit or less memory was asked for"
     for card in room.cards:
         yield "", f"{card.name}: {card.free_gib:.1f} of {card.total_gib:.1f} GiB free"
     if not settings.gpus and room.free_gib is not None:

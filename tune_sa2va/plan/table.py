@@ -24,13 +24,15 @@ def pace_from_tables(
     *,
     model: str,
     precision: Precision,
+    fp8_copies: int,
     seats: int,
     device: str,
     sizes_px: Sequence[tuple[int, int]],
 ) -> Pace | None:
     """The pace in the newest measurement of such a model on such a device at about these image sizes; None without one.
 
-    precision: of the base. seats: trials that share the steps. device: torch's name of the card.
+    precision: of the base. fp8_copies: that it keeps; means nothing in another precision. seats: trials that share the
+    steps. device: torch's name of the card.
     sizes_px: (height, width) of each image; their median number of pixels counts.
     """
     pixels = sorted(height * width for height, width in sizes_px)[len(sizes_px) // 2]
@@ -43,6 +45,8 @@ def pace_from_tables(
             continue
         if content.get("precision", "bf16") != precision or not _is_alike(content.get("model"), model):
             continue
+        if precision == "fp8" and content.get("fp8_copies", 2) != fp8_copies:
+            continue
         alike = [case for case in _cases(content) if case.get("seats", 1) == seats]
         fitting = [case for case in alike if _distance(case, pixels) <= _ALIKE]
         if fitting:
@@ -52,9 +56,7 @@ def pace_from_tables(
 
 def _pace(case: dict[str, Any], content: dict[str, Any], file: Path) -> Pace:
     where = f"{file.parent.name}/{file.name}"
-    seats = case.get(
-        "seats", 1
-    )  # the case has times per image of all seats, and a pace those of an image for each seat
+    seats = case.get("seats", 1)  # the case has times per image of all seats, a pace those of an image for each seat
     missing = "" if "encode_ms_per_image" in case else "; without the time of the encoders"
     return Pace(
         load_s=float(content.get("seconds", {}).get("load_model", 0.0)),

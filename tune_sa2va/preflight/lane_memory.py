@@ -1,19 +1,19 @@
-"""Whether the trials of a search fit on its GPUs, and whether they need gradient checkpointing to fit."""
+"""Whether the trials of a search fit on its GPUs, and what is done to make them fit."""
 
 from collections.abc import Sequence
 from typing import Any, get_args
 
-from tune_sa2va.config import FullModule, HieraTargets, MemoryMode, TrialConfig, VisionTargets
+from tune_sa2va.config import FullModule, HieraTargets, MemoryMode, Saving, TrialConfig, VisionTargets
 from tune_sa2va.model.locate import model_folder
 from tune_sa2va.preflight.cards import cards
-from tune_sa2va.preflight.seats import Seats, fitting_seats
+from tune_sa2va.preflight.seats import fitting_seats
 from tune_sa2va.results.settings import SearchSettings
-from tune_sa2va.train.memory import MemoryEstimate, choose_checkpointing, estimate_memory
+from tune_sa2va.train.memory import MemoryEstimate, choose_saving, estimate_memory
 
 
 def fit_memory(settings: SearchSettings, memory: str, sizes_px: Sequence[tuple[int, int]]) -> SearchSettings:
-    """The settings with gradient checkpointing, and seats if their number is open, chosen for this machine's GPUs;
-    unchanged if none of them is used.
+    """The settings with what saves memory, and seats if their number is open, chosen for this machine's GPUs; unchanged
+    if none of them is used.
 
     memory: a `MemoryMode`. sizes_px: (height, width) of the images.
     """
@@ -22,8 +22,8 @@ def fit_memory(settings: SearchSettings, memory: str, sizes_px: Sequence[tuple[i
         return settings
     free_gib = min(card.free_gib for card in found)
     fitting = fit_seats(settings, memory, sizes_px, free_gib)
-    checkpointed, _ = lane_memory(fitting, memory, sizes_px, free_gib)
-    return fitting.model_copy(update={"checkpointed": checkpointed})
+    saving, _ = lane_memory(fitting, memory, sizes_px, free_gib)
+    return fitting.with_saving(saving)
 
 
 def fit_seats(
@@ -31,8 +31,8 @@ def fit_seats(
 ) -> SearchSettings:
     """The settings with as many of their seats as fit; unchanged if the number was given.
 
-    Gradient checkpointing is that of a single trial: it costs more time than seats gain where they alone make it
-    necessary. The arguments are those of `lane_memory`.
+    What is done to save memory is what a single trial needs: it costs more time than seats gain where they alone make
+    it necessary. The arguments are those of `lane_memory`.
     """
     if not settings.probes_seats:
         return settings
@@ -40,38 +40,30 @@ def fit_seats(
     def with_seats(seats: int) -> SearchSettings:
         return settings.model_copy(update={"seats": seats})
 
-    def found(checkpointed: bool) -> Seats:
-        return fitting_seats(
-            settings, free_gib, lambda seats: _estimate(with_seats(seats), sizes_px, checkpointed=checkpointed)
-        )
-
-    seats = found(memory == "checkpoint")
-    if seats.number == 1 and memory == "auto" and lane_memory(with_seats(1), memory, sizes_px, free_gib)[0]:
-        seats = found(True)
+    alone, _ = lane_memory(with_seats(1), memory, sizes_px, free_gib)
+    seats = fitting_seats(settings, free_gib, lambda seats: _estimate(with_seats(seats), sizes_px, alone))
     return settings.model_copy(update={"seats": seats.number, "seats_reason": seats.reason})
 
 
 def lane_memory(
     settings: SearchSettings, memory: str, sizes_px: Sequence[tuple[int, int]], free_gib: float
-) -> tuple[bool, MemoryEstimate]:
-    """Whether lanes use gradient checkpointing, and the memory estimate of the most demanding trial with that choice.
+) -> tuple[Saving, MemoryEstimate]:
+    """What lanes do to save memory, and the memory estimate of the most demanding trial with that choice.
 
     memory: a `MemoryMode`. sizes_px: (height, width) of the images. free_gib: free memory of the fullest GPU.
     """
     mode: MemoryMode = next(known for known in get_args(MemoryMode) if known == memory)
-    return choose_checkpointing(
-        mode, free_gib, lambda checkpointed: _estimate(settings, sizes_px, checkpointed=checkpointed)
-    )
+    return choose_saving(mode, settings.model.precision, free_gib, lambda saving: _estimate(settings, sizes_px, saving))
 
 
-def _estimate(settings: SearchSettings, sizes_px: Sequence[tuple[int, int]], *, checkpointed: bool) -> MemoryEstimate:
+def _estimate(settings: SearchSettings, sizes_px: Sequence[tuple[int, int]], saving: Saving) -> MemoryEstimate:
     """The estimate for the most demanding trial and image, with such trials in all seats."""
     config, folder = largest_config(settings), model_folder(settings.model.model)
     estimates = [
         estimate_memory(
             folder, config, precision=settings.model.precision, on_gpu=settings.gpus > 0,
-            width_px=width, height_px=height, checkpointed=checkpointed, folds=settings.folds or 1,
-            seats=settings.seats,
+            width_px=width, height_px=height, checkpointed=saving.checkpointed, fp8_copies=saving.fp8_copies,
+            folds=settings.folds or 1, seats=settings.seats,
         )
         for height, width in _telling(sizes_px)
     ]  # fmt: skip

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from tune_sa2va.cache.place import CACHE_VARIABLE, cache_folder, features_folder
-from tune_sa2va.config import Augment, DataSettings, ModelSettings
+from tune_sa2va.config import Augment, DataSettings, ModelSettings, Saving, savings
 from tune_sa2va.data import Dataset, open_dataset
 from tune_sa2va.data.rules import Rules
 from tune_sa2va.data.variants import variants_of
@@ -86,8 +86,7 @@ def resolve_settings(flags: Flags, *, elsewhere: bool = False) -> SearchSettings
         feature_cache=features_folder(),
         raw_high_res=_may_train_mask_decoder(space),
         augment=_widest_augment(space),
-        checkpointed=flags.memory == "checkpoint",
-    )
+    ).with_saving(savings(model.precision)[-1] if flags.memory == "checkpoint" else Saving())
 
 
 def faults(flags: Flags, *, elsewhere: bool = False) -> list[str]:

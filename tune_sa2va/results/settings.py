@@ -7,7 +7,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError
 
-from tune_sa2va.config import RECIPE, Augment, DataSettings, Frozen, LaneSettings, ModelSettings, TrialConfig
+from tune_sa2va.config import RECIPE, Augment, DataSettings, Frozen, LaneSettings, ModelSettings, Saving, TrialConfig
 from tune_sa2va.durable import write_whole
 from tune_sa2va.errors import ResultsError
 from tune_sa2va.evaluate.tuned import FinalName
@@ -109,6 +109,11 @@ class SearchSettings(Frozen):
     def probes_seats(self) -> bool:
         """Whether each lane measures how many seats it has."""
         return bool(self.seats_reason) and self.seats > 1
+
+    def with_saving(self, saving: Saving) -> "SearchSettings":
+        """These settings, with lanes that save so much memory."""
+        model = self.model.model_copy(update={"fp8_copies": saving.fp8_copies})
+        return self.model_copy(update={"checkpointed": saving.checkpointed, "model": model})
 
     @property
     def num_reruns(self) -> int:

@@ -10,6 +10,7 @@ added as a measured constant. `bench memory` compares the prediction with a real
 
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 
 from tune_sa2va.cache.shapes import feature_shapes
-from tune_sa2va.config import DataSettings, MemoryMode, Precision, TrialConfig
+from tune_sa2va.config import DataSettings, Fp8Copies, MemoryMode, Precision, Saving, TrialConfig, savings
 from tune_sa2va.data.views import NUM_NUMBERS
 from tune_sa2va.evaluate.batch import Batch, Collator, Shape
 from tune_sa2va.evaluate.predict import Example
@@ -57,7 +58,8 @@ class MemoryEstimate:
 
     width_px, height_px: of the image. tokens: length of the sequence, padding included; image_tokens: how many of them
         are the image's.
-    checkpointed: whether activations are computed again in the backward pass.
+    checkpointed: whether activations are computed again in the backward pass. fp8_copies: as in `ModelSettings`; 0 if
+        the base is not in fp8.
     base_gib: weights, including encoders that run in the steps. encoders_gib: weights of the other encoders.
     adapters_gib: trained values, their gradients, AdamW's moments, the running average and copies in the base's dtype;
         for all folds and seats.
@@ -74,6 +76,7 @@ class MemoryEstimate:
     image_tokens: int
     tokens: int
     checkpointed: bool
+    fp8_copies: int
     base_gib: float
     encoders_gib: float
     adapters_gib: float
@@ -103,6 +106,7 @@ class MemoryEstimate:
         return self.card_gib <= free_gib
 
 
+@cache
 def estimate_memory(
     folder: Path,
     config: TrialConfig,
@@ -114,6 +118,7 @@ def estimate_memory(
     largest_r: int | None = None,
     any_dropout: bool = False,
     checkpointed: bool = False,
+    fp8_copies: Fp8Copies = 2,
     folds: int = 1,
     seats: int = 1,
 ) -> MemoryEstimate:
@@ -132,7 +137,7 @@ def estimate_memory(
     with FakeTensorMode(allow_non_fake_inputs=True):
         _give_storage(model, torch.float32 if precision == "fp32" else torch.bfloat16)
         if precision == "fp8":
-            quantise_layers(model.language_model)
+            quantise_layers(model.language_model, fp8_copies)
         features, encoding = _encode(model, config, width_px, height_px)
         layers = _PartitionedLayers(model) if on_gpu else FusedLayers(model, compiled=False)
         encoders = total_bytes(tensor for name in _ENCODERS for tensor in _tensors(getattr(model, name)))
@@ -170,6 +175,7 @@ def estimate_memory(
         image_tokens=len(features.image_tokens),
         tokens=shape.tokens,
         checkpointed=checkpointed,
+        fp8_copies=fp8_copies if precision == "fp8" else 0,
         base_gib=base / 2**30,
         encoders_gib=(encoders - in_steps) / 2**30,
         adapters_gib=trained / 2**30,
@@ -227,19 +233,19 @@ def _give_storage(model: Sa2VA, dtype: torch.dtype) -> None:
     model.eval()
 
 
-def choose_checkpointing(
-    mode: MemoryMode, free_gib: float, estimate: Callable[[bool], MemoryEstimate]
-) -> tuple[bool, MemoryEstimate]:
-    """Whether to compute activations again in the backward pass (checkpointing), and the estimate for that choice.
+def choose_saving(
+    mode: MemoryMode, precision: Precision, free_gib: float, estimate: Callable[[Saving], MemoryEstimate]
+) -> tuple[Saving, MemoryEstimate]:
+    """What is done to save memory, and the estimate for it.
 
-    mode: "fast" never does; "checkpoint" always does, which takes a third more time per step; "auto" does if a step
-        would not fit otherwise.
-    estimate: gives the estimate without (False) or with (True) checkpointing.
+    mode: "fast": nothing. "checkpoint": all that can be done. "auto": no more than it takes to fit.
     """
-    plain = estimate(mode == "checkpoint")
-    if mode != "auto" or plain.fits(free_gib):
-        return mode == "checkpoint", plain
-    return True, estimate(True)
+    known = {"fast": savings(precision)[:1], "checkpoint": savings(precision)[-1:], "auto": savings(precision)}
+    for saving in known[mode]:
+        found = estimate(saving)
+        if found.fits(free_gib):
+            break
+    return saving, found
 
 
 def _encode(model: Sa2VA, config: TrialConfig, width_px: int, height_px: int) -> tuple[ImageFeatures, int]:
@@ -339,4 +345,5 @@ def _workspaces(live: LiveBytes, pool: str) -> list[Tensor]:
 def _tensors(module: nn.Module) -> Iterable[Tensor]:
     yield from (tensor for tensor in module.parameters() if not tensor.is_meta)
     yield from module.buffers()
-    yield from (tensor for part in module.modules() for tensor in fp8_of(part) or ())
+    quantised = (weight for part in module.modules() if (weight := fp8_of(part)) is not None)
+    yield from (tensor for weight in quantised for tensor in weight.tensors)

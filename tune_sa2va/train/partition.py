@@ -23,7 +23,7 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from tune_sa2va.train.live_bytes import LiveBytes
 
-_UNFUSED = ("mm", "addmm", "bmm", "baddbmm", "convolution", "fp8_product")
+_UNFUSED = ("mm", "addmm", "bmm", "baddbmm", "convolution", "fp8_product", "fp8_transposed")
 
 
 def partitioned(function: Callable[..., Tensor]) -> Callable[..., Tensor]:

@@ -80,5 +80,5 @@ def _estimated_gib(settings: LaneSettings, config: TrialConfig, images: SomeExam
     return estimate_memory(
         model_folder(settings.model.model), laid_out, precision=settings.model.precision, on_gpu=settings.use_gpu,
         width_px=width, height_px=height, largest_r=settings.max_rank, any_dropout=settings.any_dropout,
-        checkpointed=settings.checkpointed, seats=seats,
+        checkpointed=settings.checkpointed, fp8_copies=settings.model.fp8_copies, seats=seats,
     ).step_gib  # fmt: skip

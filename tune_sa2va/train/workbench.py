@@ -128,7 +128,8 @@ def open_model(settings: ModelSettings, device: torch.device) -> Sa2VA:
         card = torch.cuda.get_device_name(device), torch.cuda.get_device_capability(device)
         if problem := without_fp8(*card):
             raise DeviceError(problem)
-    return load_model(folder, device=device, dtype=torch.bfloat16 if on_gpu else torch.float32, fp8=True)
+    dtype = torch.bfloat16 if on_gpu else torch.float32
+    return load_model(folder, device=device, dtype=dtype, fp8_copies=settings.fp8_copies)
 
 
 def _open_parts(

@@ -38,7 +38,7 @@ def compare_layers(model: Sa2VA) -> list[dict[str, Any]]:
                 for width in (weight.shape[1], weight.shape[0])
             )
             exact = _both_ways(partial(F.linear, weight=weight), x, gradient)
-            found = _both_ways(partial(fp8_linear, weight=Fp8Weight.of(weight), bias=None), x, gradient)
+            found = _both_ways(partial(fp8_linear, weight=Fp8Weight.of(weight, 2), bias=None), x, gradient)
             row: dict[str, Any] = {"layer": number, "kind": kind}
             for name, a, b in zip(("forward", "backward"), found, exact, strict=True):
                 row |= {f"{name}_error": _relative_error(a, b), f"{name}_cosine": _cosine(a, b)}
