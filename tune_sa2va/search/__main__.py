@@ -184,8 +184,8 @@ def main(
     memory: Annotated[
         str,
         typer.Option(
-            help="Gradient checkpointing. auto: only if a step would not fit on the GPUs without it; "
-            "fast: never; checkpoint: always."
+            help="What steps do to need less memory: gradient checkpointing, and with fp8 one copy of the weights. "
+            "auto: no more than it takes to fit on the GPUs; fast: nothing; checkpoint: both."
         ),
     ] = "auto",
     precision: Annotated[
@@ -246,6 +246,8 @@ def _is_given(context: typer.Context, key: str) -> bool:
 
 
 def _search(flags: "Flags", outlets: "Outlets", codes: bool | None) -> int:
+    from rich.console import Console
+
     from tune_sa2va.data.show import print_report
     from tune_sa2va.preflight.data import examine_data, with_folds
     from tune_sa2va.preflight.lane_memory import fit_memory
@@ -255,13 +257,17 @@ def _search(flags: "Flags", outlets: "Outlets", codes: bool | None) -> int:
 
     settings = resolve_settings(flags)
     examine_targets(settings)
-    report, samples = examine_data(settings)
+    terminal = Console(stderr=True)  # a thousand images and the memory of a large model take a minute
+    with terminal.status("checking images"):
+        report, samples = examine_data(settings)
     if report.problems or not samples:
         print_report(report, seed=settings.data.split_seed, codes=codes)
     if not samples:
         typer.echo("Nothing was started: fix the errors above first.", err=True)
         return 1
-    return job.start(fit_memory(with_folds(settings, samples), flags.memory, report.sizes_px), samples, outlets)
+    with terminal.status("estimating memory"):
+        settings = fit_memory(with_folds(settings, samples), flags.memory, report.sizes_px)
+    return job.start(settings, samples, outlets)
 
 
 def _resume(settings: "SearchSettings", outlets: "Outlets") -> int:
