@@ -22,7 +22,12 @@ T_PROMPT = ("tests/model/test_prompt.py",)
 
 PROJECTION = "tune_sa2va/model/projection.py"
 DROPOUT = "tune_sa2va/model/dropout.py"
+FP8, T_FP8 = "tune_sa2va/model/fp8.py", ("tests/model/test_fp8.py",)
 MUTANTS = (
+    # a base in 8 bits
+    Mutant(FP8, "quantise_rows(gradient * scale)", "quantise_rows(gradient)", T_FP8),
+    Mutant(FP8, ".clamp(min=SMALLEST_SCALE)", "", T_FP8),
+    Mutant(FP8, "(None, None) if copies == 1 else quantise_rows(weight.t())", "quantise_rows(weight.t())", T_FP8),
     # dropout
     Mutant(STORE, "/ per_image((1 - self.dropout).to(x.dtype), x)", "", T_STORE),
     Mutant(DROPOUT, "numbers >= (probability", "numbers < (probability", T_STORE),
@@ -135,7 +140,7 @@ MUTANTS = (
     Mutant(MERGE, "read.scale_of(module.removeprefix(PEFT_PREFIX)) * (", "1.0 * (", T_MERGE),
     Mutant(MERGE, "return full.to(weight.dtype).contiguous()", "return None", T_MERGE),
     # what is published
-    Mutant(WRITE, "_MERGED_TOLERANCE if proof.merged else _TOLERANCES[precision]", "_MERGED_TOLERANCE", T_WRITE),
+    Mutant(WRITE, "_MERGED_TOLERANCE if proof.merged else 0.0", "_MERGED_TOLERANCE", T_WRITE),
     Mutant(WRITE, "difference=abs(found - recorded)", "difference=found - recorded", T_WRITE),
     Mutant(
         WRITE,

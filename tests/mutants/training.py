@@ -100,7 +100,7 @@ MUTANTS = (
     Mutant(LOSS, "torch.exp(gamma * log_not_p) * log_p", "torch.exp(gamma * log_p) * log_p", T_LOSS),
     Mutant(LOSS, "weights.focal * focal + weights.bce", "weights.focal * focal + weights.dice", T_LOSS),
     # a step
-    Mutant(STEP, "knobs, valid)", "knobs)", T_STEP),
+    Mutant(STEP, "knobs, valid, skeletons)", "knobs, None, skeletons)", T_STEP),
     Mutant(
         STEP,
         "batch_counts(logits.detach(), batch.truth, valid)",
