@@ -98,11 +98,7 @@ def parse_folds(given: str) -> int | None:
     Raises:
         UserError: it is neither `auto` nor a number from 1 to MAX_FOLDS.
     """
-    if given == "auto":
-        return None
-    if not given.isascii() or not given.isdigit() or not 1 <= int(given[:9]) <= MAX_FOLDS:
-        raise UserError(f"--folds must be auto or a number from 1 (one split) to {MAX_FOLDS}, got {given!r}.")
-    return int(given)
+    return _auto_or_number("--folds", given, 1, MAX_FOLDS, " (one split)")
 
 
 def parse_confirm(given: str) -> int | None:
@@ -111,11 +107,7 @@ def parse_confirm(given: str) -> int | None:
     Raises:
         UserError: it is neither `auto` nor a number from 0 to 100.
     """
-    if given == "auto":
-        return None
-    if not given.isascii() or not given.isdigit() or int(given[:9]) > 100:
-        raise UserError(f"--confirm must be auto or a number from 0 to 100, got {given!r}.")
-    return int(given)
+    return _auto_or_number("--confirm", given, 0, 100)
 
 
 def parse_trials_per_gpu(given: str) -> int | None:
@@ -124,8 +116,13 @@ def parse_trials_per_gpu(given: str) -> int | None:
     Raises:
         UserError: it is neither `auto` nor a number from 1 to MAX_SEATS.
     """
+    return _auto_or_number("--trials-per-gpu", given, 1, MAX_SEATS)
+
+
+def _auto_or_number(flag: str, given: str, least: int, most: int, what_least_is: str = "") -> int | None:
     if given == "auto":
         return None
-    if not given.isascii() or not given.isdigit() or not 1 <= int(given[:9]) <= MAX_SEATS:
-        raise UserError(f"--trials-per-gpu must be auto or a number from 1 to {MAX_SEATS}, got {given!r}.")
+    is_number = given.isascii() and given.isdigit() and len(given) < 10
+    if not is_number or not least <= int(given) <= most:
+        raise UserError(f"{flag} must be auto or a number from {least}{what_least_is} to {most}, got {given!r}.")
     return int(given)

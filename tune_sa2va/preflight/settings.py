@@ -73,7 +73,7 @@ def resolve_settings(flags: Flags, *, elsewhere: bool = False) -> SearchSettings
         grace_period=flags.grace_period,
         reduction_factor=flags.reduction_factor,
         final=final,
-        confirm=_confirm(flags, lanes * seats.number),
+        confirm=_confirm(flags, lanes, seats.number),
         seeds=flags.seeds,
         time_budget_s=None if flags.time_budget_min is None else flags.time_budget_min * 60,
         sampler=sampler,
@@ -167,7 +167,7 @@ def _sampler(name: str) -> SamplerName:
     raise UserError(f"--sampler must be one of {', '.join(get_args(SamplerName))}, got {name!r}.")
 
 
-def _confirm(flags: Flags, concurrency: int) -> int:
+def _confirm(flags: Flags, lanes: int, seats: int) -> int:
     """The number of configurations to run again; for `auto` 0, unless there is a time budget.
 
     The same epochs spent on more trials gain more than reruns do (docs/how-it-works.md). Under a time budget reruns
@@ -180,7 +180,7 @@ def _confirm(flags: Flags, concurrency: int) -> int:
     if flags.time_budget_min is None:
         return 0
     expected = expect(
-        trials=flags.trials, epochs=flags.epochs, lanes=concurrency, reduction_factor=flags.reduction_factor,
+        trials=flags.trials, epochs=flags.epochs, lanes=lanes, seats=seats, reduction_factor=flags.reduction_factor,
         grace_period=flags.grace_period, learns=flags.sampler != "random",
     )  # fmt: skip
     configurations = int(expected.epochs) // (flags.seeds * flags.epochs)
