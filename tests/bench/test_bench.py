@@ -10,7 +10,7 @@ from tune_sa2va.bench.__main__ import app
 
 
 def test_step(tmp_path: Path) -> None:
-    flags = ["--size", "64", "--images", "2", "--rank", "2", "--max-rank", "4", "--out", str(tmp_path)]
+    flags = ["--size", "64", "--images", "2", "--rank", "2", "--max-rank", "4", "--profile", "--out", str(tmp_path)]
     result = CliRunner().invoke(app, ["step", *flags])
     assert result.exit_code == 0, result.output
     written = json.loads((tmp_path / "step.json").read_text())
@@ -19,6 +19,9 @@ def test_step(tmp_path: Path) -> None:
     assert case["ms"]["llm_forward"] > 0
     assert written["ceiling_tflops"] > case["tflops"] > 0
     assert "step: tiny on cpu" in result.output
+    kernels = json.loads((tmp_path / "kernels_64_1.json").read_text())["kernels"]
+    assert sum(kernel["ms"] for kernel in kernels) == pytest.approx(sum(case["kernels_ms"].values()))
+    assert {"matrix products", "attention", "copies"} <= set(case["kernels_ms"])
 
 
 @pytest.mark.slow

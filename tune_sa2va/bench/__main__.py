@@ -46,12 +46,17 @@ def step(
         typer.Option("--set", metavar="FIELD=VALUE", help="A field of the trial, for example encoder.sam2=all."),
     ] = None,
     curves: Annotated[bool, typer.Option(help="Also compare the losses of 50 captured steps with eager ones.")] = False,
+    profile: Annotated[
+        bool, typer.Option(help="Also write the kernels of a step to a JSON file for each case.")
+    ] = False,
 ) -> None:
     """Time training and validation with the loop that lanes run: it/s, ms by part, TFLOP/s, peak GiB.
 
     it/s are image-steps a second, summed over seats.
     """
     from tune_sa2va.bench import step as steps
+    from tune_sa2va.bench.kernels import ms_by_kind
+    from tune_sa2va.bench.report import write_json
 
     chosen = _fields(fields or [])
     config = RECIPE.replace(dict(chosen))
@@ -71,6 +76,10 @@ def step(
         rows.append(steps.measure(bench, case) | {"ms": steps.parts(bench, case)})
         if curves:
             rows[-1]["loss"] = steps.loss_curves(bench, case)
+        if profile:
+            kernels = steps.profile(bench, case)
+            rows[-1]["kernels_ms"] = ms_by_kind(kernels)
+            write_json(out / f"kernels_{case.height}_{case.seats}.json", {"kernels": kernels})
     _report(
         "step", bench, out, rows,
         ("height", "tokens", "r", "max_rank", "seats", "it_per_s", "tflops", "share_of_ceiling",

@@ -1,6 +1,8 @@
 """Measures how fast training and validation are on one device, with the same loop that a lane runs."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -8,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tune_sa2va.bench.images import MadeUpImages
+from tune_sa2va.bench.kernels import kernels_of
 from tune_sa2va.bench.machine import matmul_tflops, median_ms, peak_gib, synchronize
 from tune_sa2va.config import RECIPE, ModelSettings, TrialConfig
 from tune_sa2va.errors import TrialFailure
@@ -18,9 +21,11 @@ from tune_sa2va.model.lora import TrialAdapters, attached
 from tune_sa2va.model.sa2va import Sa2VA
 from tune_sa2va.train.engine import Engine
 from tune_sa2va.train.epoch import run_epoch
+from tune_sa2va.train.feed import Fed
 from tune_sa2va.train.graphs import Graphs
 from tune_sa2va.train.memory import estimate_memory
 from tune_sa2va.train.records import EpochRecord
+from tune_sa2va.train.step import Stepper
 from tune_sa2va.train.trial import Trial
 from tune_sa2va.train.workbench import open_model
 
@@ -169,47 +174,77 @@ def step_flops(model: Sa2VA, tokens: int) -> float:
     return 2 * 2 * weights * tokens + 3.5 * attention
 
 
-def parts(bench: Bench, case: Case) -> dict[str, float]:
-    """Milliseconds of each part of a step, with an image for each seat, captured separately (eager on a CPU)."""
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """A stepper with an adapter in each seat, and a batch of features with an image for each; `whole`: with pixels, if
+    the trials run an encoder."""
+
+    engine: Engine
+    stepper: Stepper
+    features: Fed
+    whole: Fed
+
+
+@contextmanager
+def _standing(bench: Bench, case: Case) -> Iterator[_Standing]:
     engine = Engine(bench.model, max_rank=case.max_rank, seats=case.seats)
     engine.checkpointed = case.checkpointed
-    stepper = engine.stepper(case.config)
+    stepper, config = engine.stepper(case.config), case.config
     source = MadeUpImages.make(bench.model, bench.name, height=case.height, width=case.width, count=1)
-    config = case.config
     adapters = attached(bench.model, config, stepper.store)
     adapters[0].train(True)
     for seat in range(stepper.store.seats):
         stepper.reset(config.loss, config.optimizer, seat=seat)
     feed = engine.feed(with_answer=False)
-    (fed,) = feed.whole(source, [0], batch_size=stepper.store.seats)
-    (with_pixels,) = feed.whole(_images(config, source), [0], batch_size=stepper.store.seats)
-    graphs = Graphs(bench.device, enabled=bench.device.type == "cuda")
-
-    def llm(batch: Batch, shape: Shape) -> Tensor:
-        return hidden_rows(bench.model, engine.layers, batch, shape, stepper.store, checkpointed=case.checkpointed)
-
-    def llm_and_back(batch: Batch, shape: Shape) -> Tensor:
-        hidden = llm(batch, shape)
-        leaves = list(stepper.store.leaves.values())
-        torch.autograd.grad(hidden.float().square().sum(), leaves, allow_unused=True)
-        return hidden.detach()
-
-    def timed(name: str, function: Any) -> float:
-        return median_ms(lambda: graphs.run(name, function, fed.batch, fed.shape), bench.device, repeats=20)
-
-    with torch.no_grad():
-        forward = timed("llm", llm)
-    both = timed("llm and back", llm_and_back)
-    batch, shape = with_pixels.batch, with_pixels.shape
-    whole = median_ms(lambda: stepper.accumulate(batch, shape, share=1.0), bench.device, repeats=20)
-    update = median_ms(lambda: stepper.update(0.0), bench.device, repeats=20)
+    (features,) = feed.whole(source, [0], batch_size=stepper.store.seats)
+    (whole,) = feed.whole(_images(config, source), [0], batch_size=stepper.store.seats)
+    yield _Standing(engine, stepper, features, whole)
     for each in adapters:
         each.detach()
     engine.forget()
+
+
+def parts(bench: Bench, case: Case) -> dict[str, float]:
+    """Milliseconds of each part of a step, with an image for each seat, captured separately (eager on a CPU)."""
+    with _standing(bench, case) as standing:
+        stepper, fed, layers = standing.stepper, standing.features, standing.engine.layers
+        graphs = Graphs(bench.device, enabled=bench.device.type == "cuda")
+
+        def llm(batch: Batch, shape: Shape) -> Tensor:
+            return hidden_rows(bench.model, layers, batch, shape, stepper.store, checkpointed=case.checkpointed)
+
+        def llm_and_back(batch: Batch, shape: Shape) -> Tensor:
+            hidden = llm(batch, shape)
+            leaves = list(stepper.store.leaves.values())
+            torch.autograd.grad(hidden.float().square().sum(), leaves, allow_unused=True)
+            return hidden.detach()
+
+        def timed(name: str, function: Any) -> float:
+            return median_ms(lambda: graphs.run(name, function, fed.batch, fed.shape), bench.device, repeats=20)
+
+        with torch.no_grad():
+            forward = timed("llm", llm)
+        both = timed("llm and back", llm_and_back)
+        batch, shape = standing.whole.batch, standing.whole.shape
+        whole = median_ms(lambda: stepper.accumulate(batch, shape, share=1.0), bench.device, repeats=20)
+        update = median_ms(lambda: stepper.update(0.0), bench.device, repeats=20)
     return {
         "llm_forward": forward, "llm_backward": both - forward, "encoders_masks_and_loss_both_ways": whole - both,
         "gradients_of_a_batch": whole, "optimizer": update,
     }  # fmt: skip
+
+
+def profile(bench: Bench, case: Case) -> list[dict[str, str | float]]:
+    """The kernels of a whole step with an image for each seat, as `kernels_of`."""
+    with _standing(bench, case) as standing:
+
+        def one_step() -> None:
+            standing.stepper.accumulate(standing.whole.batch, standing.whole.shape, share=1.0)
+            standing.stepper.update(0.0)
+
+        for _ in range(3):  # compiled, captured, replayed
+            one_step()
+        return kernels_of(one_step, bench.device)
 
 
 def loss_curves(bench: Bench, case: Case, *, steps: int = 50) -> dict[str, Any]:

@@ -104,16 +104,17 @@ def _contrast(histogram: np.ndarray) -> float:
 
 def _smoothness(pixels_HW3: UInt8[np.ndarray, "H W 3"]) -> float:
     top, left = (max(0, (side - _SAMPLED_PX) // 2) for side in pixels_HW3.shape[:2])
-    grey = pixels_HW3[top : top + _SAMPLED_PX, left : left + _SAMPLED_PX].sum(axis=2, dtype=np.float32)
+    middle = pixels_HW3[top : top + _SAMPLED_PX, left : left + _SAMPLED_PX]
+    grey = middle[..., 0].astype(np.float32) + middle[..., 1] + middle[..., 2]
     pairs = [pair for pair in ((grey[:, 1:], grey[:, :-1]), (grey[1:], grey[:-1])) if pair[0].size]
     return min((_correlation(*pair) for pair in pairs), default=1.0)
 
 
 def _correlation(first: np.ndarray, second: np.ndarray) -> float:
     """Pearson's correlation; 1 if nothing varies."""
-    first, second = first - first.mean(dtype=np.float64), second - second.mean(dtype=np.float64)
-    scale = float(np.linalg.norm(first)) * float(np.linalg.norm(second))
-    return float((first * second).sum()) / scale if scale else 1.0
+    a, b = ((values - values.mean(dtype=np.float64).astype(np.float32)).ravel() for values in (first, second))
+    scale = float(np.sqrt(np.dot(a, a)) * np.sqrt(np.dot(b, b)))
+    return float(np.dot(a, b)) / scale if scale else 1.0
 
 
 def _sketch(pixels_HW3: UInt8[np.ndarray, "H W 3"]) -> Float[np.ndarray, " 4096"]:
