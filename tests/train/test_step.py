@@ -1,7 +1,9 @@
 """A batch's losses and counts are those of its images, whatever the padding and the micro-batches."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from tune_sa2va.errors import NonFiniteError
 from tune_sa2va.evaluate.batch import Collator, batch_counts
 from tune_sa2va.evaluate.predict import Example
 from tune_sa2va.model.lora import TrialAdapters
+from tune_sa2va.train.graphs import Graphs
 from tune_sa2va.train.step import Stepper
 from tune_sa2va.train.workbench import Workbench
 
@@ -90,6 +93,35 @@ def test_a_step_that_was_left_out_is_told(stepper: Stepper) -> None:
     stepper.update(3e-4)
     with pytest.raises(NonFiniteError, match=r"gradient norm nan: .* lower learning rate than 0\.0003"):
         stepper.check()
+
+
+def test_the_mask_decoder_is_compiled_for_known_strides(
+    bench: Workbench, stepper: Stepper, examples: list[Example], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Features that a step encodes have their channels last in memory, cached ones do not. A lane meets both."""
+    decoders: list[list[Any]] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:
+        if "conv_transpose2d" in graph.code:
+            decoders.append(inputs)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    monkeypatch.setattr(Graphs, "_should_replay", lambda *_: False)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: None)
+    monkeypatch.setattr(bench.engine.layers, "compiled", True)
+    compiled = Stepper(bench.model, bench.engine.layers, stepper.store, world_size=1)
+    compiled.reset(CONFIG.loss, CONFIG.optimizer)
+    collator = Collator(bench.model, token_multiple=1, canvas_multiple=1)
+    shape = collator.shape(examples[0], with_answer=False)
+    cached = collator.collate(examples[:1], shape)
+    features = ("embed", "high_res_1", "high_res_0")
+    last = {name: getattr(cached, name).to(memory_format=torch.channels_last).requires_grad_() for name in features}
+    compiled.accumulate(cached, shape, share=1.0)
+    compiled.accumulate(cached._replace(**last), shape, share=1.0)
+    assert len(decoders) == 2, "one for each kind"
+    sizes = [number for inputs in decoders for tensor in inputs for number in (*tensor.shape, *tensor.stride())]
+    assert all(type(number) is int for number in sizes)
 
 
 def test_counts_by_hand() -> None:

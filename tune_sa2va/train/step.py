@@ -140,7 +140,11 @@ class Stepper:
         self._world_size = world_size
         self._graphs = Graphs(device, enabled=layers.compiled)
         # Compiled separately: the mask decoder takes most of the compile time, and one version serves all image sizes.
-        self._masks: Callable[..., Tensor] = torch.compile(mask_logits) if layers.compiled else mask_logits
+        # Not dynamic: features that a step encodes lie in memory with their channels last, cached ones do not. With the
+        # second kind strides would become symbolic, and convolutions of such a version failed on GPUs.
+        self._masks: Callable[..., Tensor] = (
+            torch.compile(mask_logits, dynamic=False) if layers.compiled else mask_logits
+        )
         self._loss: Callable[..., tuple[Tensor, Tensor]] = torch.compile(batch_loss) if layers.compiled else batch_loss
         # An iteration by itself: the whole chain of poolings takes several times as long to compile (results/LOG.md).
         self._thin: Thin = torch.compile(thinned) if layers.compiled else thinned
