@@ -12,7 +12,7 @@ from tune_sa2va.results.records import TrialState, read_epochs, read_trials
 from tune_sa2va.watch.estimate import estimate_end, scoring_s
 from tune_sa2va.watch.view import Plan, View
 
-CORONARY = Path(__file__).parents[3] / "results" / "coronary"
+CORONARY = Path(__file__).parents[2] / "results" / "coronary"
 SCORED_3_IMAGES_S = 3 * 10 * 0.1
 """Three rows, ten test images; validation takes 1 s for ten."""
 
@@ -40,6 +40,18 @@ def test_the_time_budget_ends_trials_and_not_the_scoring() -> None:
     estimate = estimate_end(view, NOON + seconds(10), budget_ends_at=NOON + seconds(60))
     assert estimate is not None
     assert (estimate.high - NOON).total_seconds() == pytest.approx(60 + SCORED_3_IMAGES_S)
+
+
+def test_an_epoch_that_compiled_kernels_counts_no_more_when_there_are_others() -> None:
+    def left_s(dices: list[float]) -> float:
+        view = a_view((a_trial(0, "RUNNING", dices), dices), trials=1, epochs=9)
+        compiled = tuple(dataclasses.replace(epoch, seconds=10 + 90 * (epoch.epoch == 1)) for epoch in view.epochs)
+        estimate = estimate_end(View(view.plan, view.trials, compiled), view.epochs[-1].ended_at)
+        assert estimate is not None
+        return (estimate.middle - view.epochs[-1].ended_at).total_seconds() - SCORED_3_IMAGES_S
+
+    assert left_s([0.5]) == pytest.approx(8 * 100)
+    assert left_s([0.5, 0.6]) == pytest.approx(7 * 10)
 
 
 def test_more_lanes_end_sooner_and_more_trials_later() -> None:

@@ -2,20 +2,21 @@
 
 A simulation assigns the running and the future trials to the lanes. At each rung a trial goes on with the probability
 that ASHA promotes an average trial (`rungs.chance_to_go_on`); an epoch takes as long as one drawn from the latest
-epochs. It ends when the last lane is done and the test part is scored. The median is the estimate, the outer deciles
-are its range.
+epochs. A lane's first epoch, which compiles kernels, counts only while there are no others. A simulation ends when the
+last lane is done and the test part is scored. The median is the estimate, the outer deciles are its range.
 
 Not modelled: later trials may be better than earlier ones and so pass more often, and the machine may become slower.
 """
 
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import numpy as np
 
 from tune_sa2va.schedule.rungs import chance_to_go_on, rungs
-from tune_sa2va.watch.view import Plan, TrialView, View
+from tune_sa2va.watch.view import Epoch, Plan, TrialView, View
 
 _PLAYS = 200
 _LOW, _HIGH = 0.1, 0.9
@@ -60,7 +61,8 @@ def scoring_s(view: View) -> float:
 def _training_s(view: View, now: datetime) -> np.ndarray:
     """Seconds from now until the last lane is done, one for each simulation."""
     chance = np.random.default_rng(0)  # the same records give the same estimate
-    recent = np.array([epoch.seconds for epoch in view.epochs[-_RECENT_EPOCHS:]])
+    usual = _usual_epochs(view)
+    recent = np.array([epoch.seconds for epoch in usual[-_RECENT_EPOCHS:]])
     at_rung = {
         rung: np.full(_PLAYS, sum(epoch.epoch == rung for epoch in view.epochs), dtype=float)
         for rung in rungs(
@@ -71,7 +73,7 @@ def _training_s(view: View, now: datetime) -> np.ndarray:
     lanes = np.zeros((max(view.plan.lanes, len(view.running)), _PLAYS))
     plays = np.arange(_PLAYS)
     for place, trial in enumerate(view.running):
-        own = [epoch.seconds for epoch in view.epochs_of(trial.trial_id)]
+        own = [epoch.seconds for epoch in usual if epoch.trial_id == trial.trial_id]
         epoch_s = np.full(_PLAYS, statistics.fmean(own)) if own else chance.choice(recent, _PLAYS)
         spared = trial.number == 0 or trial in view.reruns
         to_run = _epochs_to_run(chance, at_rung, view.plan, trial.epochs, spared=spared)
@@ -88,6 +90,12 @@ def _training_s(view: View, now: datetime) -> np.ndarray:
     for _ in range(view.plan.reruns - len(view.reruns)):
         lanes[lanes.argmin(axis=0), plays] += between_s + view.plan.epochs * chance.choice(recent, _PLAYS)
     return np.maximum(lanes.max(axis=0), 0.0)
+
+
+def _usual_epochs(view: View) -> Sequence[Epoch]:
+    """The epochs without the first of each lane; all of them if there are no others."""
+    opening = {(trial.trial_id, 1) for trial in _first_of_lanes(view)}
+    return [epoch for epoch in view.epochs if (epoch.trial_id, epoch.epoch) not in opening] or view.epochs
 
 
 def _epochs_to_run(
