@@ -417,6 +417,25 @@ def test_a_lane_takes_as_many_seats_as_it_measured_to_be_faster(
     assert lanes[1].probed == [] and lanes[1].seats == seats, "a lane that opens again has what it measured"
 
 
+def test_the_first_round_waits_for_trials_that_could_not_be_asked_for_before(
+    lanes: list[Workers], owners: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Workers, "paces", {1: pace(1, 40.0), 4: pace(4, 60.0)})
+    monkeypatch.setattr(module, "_PATIENCE_S", 0.05)
+    monkeypatch.setattr(module, "_PATIENCE_AFTER_PROBE_S", 5.0)
+    host = a_probing_host()
+    seated(host, "a")
+    (first,) = outcomes(owners, host, "a")
+    with pytest.raises(TimeoutError):
+        first.result(SHORT_S)
+    seated(host, "b", "c", "d")
+    [each.result(5) for each in (first, *outcomes(owners, host, "b", "c", "d"))]
+    assert lanes[0].rounds == [{"a", "b", "c", "d"}]
+    host.leave("d")
+    [each.result(2) for each in outcomes(owners, host, "a", "b", "c")]
+    assert lanes[0].rounds[1:] == [{"a", "b", "c"}], "later rounds do not wait as long"
+
+
 @pytest.mark.parametrize("kind", [DATA_GONE, DAMAGED_FEATURES])
 def test_images_that_are_gone_are_no_measurement(
     lanes: list[Workers], monkeypatch: pytest.MonkeyPatch, kind: str

@@ -146,12 +146,12 @@ def plan_for_cards(tmp_path: Path, *arguments: str) -> object:
 def test_cards_that_are_elsewhere_are_planned_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], card: str, space: str, free: str
 ) -> None:
-    asked = ("--card", card, "--space", space, "--gpus", "4", "--trials-per-gpu", "auto")
+    asked = ("--card", card, "--space", space, "--gpus", "2", "--trials-per-gpu", "auto", "--trials", "60")
     assert plan_for_cards(tmp_path, *asked) == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert "4, each on 1 of 4 GPUs, at most 2 trials at a time in each" in out
-    assert "At most 2 trials per GPU: there are 9 trials for 4 lanes." in out
-    assert out.count(free) == 4 and "tiny in bf16" in out
+    assert "2, each on 1 of 2 GPUs, at most 4 trials at a time in each" in out
+    assert "At most 4 trials per GPU: with more the search is not expected to end sooner." in out
+    assert out.count(free) == 2 and "tiny in bf16" in out
 
 
 def test_a_card_that_is_not_known_or_not_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

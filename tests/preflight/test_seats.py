@@ -15,6 +15,7 @@ from tune_sa2va.preflight.lane_memory import fit_seats, lane_memory
 from tune_sa2va.preflight.seats import FIRST_EPOCH, Seats, deciding_fields, fitting_seats, most_seats, seats_words
 from tune_sa2va.preflight.settings import resolve_settings
 from tune_sa2va.results.settings import SearchSettings
+from tune_sa2va.schedule.expected_length import expect
 from tune_sa2va.space.search_space import SearchSpace, check_space, load_space
 from tune_sa2va.train.step_kind import KIND_FIELDS, step_kind
 
@@ -25,22 +26,25 @@ def space(**document: Any) -> SearchSpace:
     return check_space(Path("space.yaml"), document)
 
 
-def most(searched: SearchSpace = ONE_KIND, **changed: Any) -> Seats:
-    plain = {"gpus": 2, "gpus_per_trial": 1, "precision": "bf16", "trials": 40, "lanes": 2}
+def most(searched: SearchSpace = ONE_KIND, *, trials: int = 32, lanes: int = 1, **changed: Any) -> Seats:
+    def rounds(seats: int) -> float:
+        return expect(trials=trials, epochs=15, lanes=lanes, reduction_factor=3, seats=seats).duration_in_epochs
+
+    plain: dict[str, Any] = {"gpus": lanes, "gpus_per_trial": 1, "precision": "bf16", "rounds": rounds}
     return most_seats(searched, **(plain | changed))
 
 
 @pytest.mark.parametrize(
     ("changed", "number", "said"),
     [
-        ({}, 4, "more gain little in bf16"),
-        ({"precision": "fp8"}, 8, "more gain little in fp8"),
+        ({}, 4, "not expected to end sooner"),
+        ({"precision": "fp8"}, 4, "not expected to end sooner"),
+        ({"precision": "fp8", "rounds": lambda seats: 100 / seats}, 8, "not expected to end sooner"),
         ({"gpus": 0, "precision": "fp32"}, 1, "not measured on CPUs"),
-        ({"gpus_per_trial": 2, "lanes": 1}, 1, "several GPUs per trial"),
-        ({"trials": 7}, 4, "more gain little"),
-        ({"trials": 6}, 2, "there are 6 trials for 2 lanes"),
-        ({"trials": 13, "precision": "fp8"}, 4, "there are 13 trials for 2 lanes"),
-        ({"trials": 2}, 1, "there are 2 trials for 2 lanes"),
+        ({"gpus_per_trial": 2}, 1, "several GPUs per trial"),
+        ({"lanes": 4}, 1, "not expected to end sooner"),
+        ({"lanes": 4, "precision": "fp8"}, 4, "not expected to end sooner"),
+        ({"trials": 7, "lanes": 2}, 1, "not expected to end sooner"),
     ],
 )
 def test_the_rules(changed: dict[str, Any], number: int, said: str) -> None:
@@ -105,7 +109,9 @@ def _other(value: Any) -> Any:
 @pytest.fixture
 def settings(tmp_path: Path) -> SearchSettings:
     asked = flags(tmp_path, trials_per_gpu="auto", gpus=2, lanes=None, trials=40, precision="fp8", name="x")
-    return resolve_settings(replace(asked, model="8b"), elsewhere=True)
+    found = resolve_settings(replace(asked, model="8b"), elsewhere=True)
+    assert found.seats == 4
+    return found.model_copy(update={"seats": 8})
 
 
 def test_seats_are_halved_until_the_first_epoch_fits(settings: SearchSettings) -> None:
@@ -137,11 +143,11 @@ def test_the_memory_of_real_seats_decides(tmp_path: Path) -> None:
 
 def test_what_was_chosen_is_said(settings: SearchSettings) -> None:
     assert seats_words(settings) == (
-        "At most 8 trials per GPU: more gain little in fp8. Each lane measures at its start whether they are faster "
-        "than one."
+        "At most 8 trials per GPU: with more the search is not expected to end sooner. Each lane measures at its start "
+        "whether they are faster than one."
     )
-    one = settings.model_copy(update={"seats": 1, "seats_reason": "there are 2 trials for 2 lanes"})
-    assert seats_words(one) == "1 trial per GPU: there are 2 trials for 2 lanes."
+    one = settings.model_copy(update={"seats": 1})
+    assert seats_words(one) == "1 trial per GPU: with more the search is not expected to end sooner."
     assert not one.probes_seats and one.lane.seats_probe is None
     given = settings.model_copy(update={"seats_reason": ""})
     assert seats_words(given) == "" and given.lane.seats_probe is None and given.lane.seats == 8

@@ -120,7 +120,7 @@ def test_a_lane_takes_as_many_trials_as_it_has_seats() -> None:
 def test_lanes_have_as_many_trials_as_they_say_that_they_have_seats(monkeypatch: pytest.MonkeyPatch) -> None:
     given = LaneCapacity(_settings(address=None, lanes=3, seats=2))
     assert given.trials() == 6
-    measuring = LaneCapacity(_settings(address=None, lanes=3, seats=4, seats_reason="more gain little"))
+    measuring = LaneCapacity(_settings(address=None, lanes=3, seats=4, seats_reason="more do not end it sooner"))
     assert measuring.trials() == 3, "one until they know"
     measuring.set_seats(1, 4)
     measuring.set_seats(2, 2)

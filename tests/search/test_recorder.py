@@ -136,7 +136,7 @@ def test_it_passes_on_how_many_seats_a_lane_has(
         [(1, SeatNews(seats=4, notes=("4 trials share each step.",), paces=paces))],
         [(1, SeatNews(seats=2, warnings=("memory ran out.",)))],
     ]
-    searched = settings.model_copy(update={"seats": 4, "seats_reason": "more gain little"})
+    searched = settings.model_copy(update={"seats": 4, "seats_reason": "more do not end it sooner"})
     seating, capacity = Seating(()), LaneCapacity(searched)
     monkeypatch.setattr(seating, "news", lambda: told.pop(0))
     monkeypatch.setattr(recorder_module, "_SEATS_S", 0.0)

@@ -8,9 +8,9 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity
 
 KINDS = (
+    ("compiled", ("triton_",)),
+    ("attention", ("fmha", "flash", "sdpa", "attention")),  # before products, whose library's types are in these names
     ("matrix products", ("nvjet", "gemm", "cutlass", "splitk", "::mm", "::bmm", "::addmm")),
-    ("attention", ("fmha", "flash", "sdpa", "attention")),
-    ("compiled", ("triton",)),
     ("copies", ("memcpy", "memset", "copy")),
 )
 """(kind, parts of kernels' names in lower case); the first that fits, and "other" if none does."""

@@ -55,6 +55,10 @@ DATA_GONE, DAMAGED_FEATURES = DataGoneError.__name__, DamagedFeaturesError.__nam
 _PATIENCE_S, _PATIENCE_SHARE = 2.0, 0.05
 """How long a round waits for a trial: so many seconds, or this share of the last round if that is longer."""
 
+_PATIENCE_AFTER_PROBE_S = 15.0
+"""How long the first round waits after seats were measured, as no trial could be asked for before. On an H100 the others
+came 9 s after the first one, and a round of four seats takes 18 s with 252 images."""
+
 _IDLE_S = 10.0
 """After this time without a call, a place can be given to another trial."""
 
@@ -121,6 +125,8 @@ class LaneHost:
         self._departures = 0
         self._has_gap = self._seats > 1
         """Whether a trial may be about to come: at the beginning, or because one left since the last round."""
+        self._is_new = False
+        """Whether there was no round yet since seats were measured."""
         self._round_s, self._quiet_since_s = 0.0, 0.0
         """Length of the last round, and when the last command was done."""
         self._suspects: set[str] = set()
@@ -281,6 +287,8 @@ class LaneHost:
         first_s = min(place.asked_at_s for place in seated if place.asked_at_s is not None)
         # Whoever asked during the last round, or saves at present, gives the others their time, too.
         since_s, patience_s = max(first_s, self._quiet_since_s), max(_PATIENCE_S, _PATIENCE_SHARE * self._round_s)
+        if self._is_new:
+            patience_s = max(patience_s, _PATIENCE_AFTER_PROBE_S)
         return max(0.0, since_s + patience_s - time.monotonic())
 
     def _run_round(self) -> None:
@@ -294,7 +302,7 @@ class LaneHost:
                 place.in_round, place.asked_at_s = True, None
             elif place.is_seated and place.asked_at_s is None:
                 place.is_awaited = False
-        self._has_gap, self._is_busy = False, True
+        self._has_gap, self._is_new, self._is_busy = False, False, True
         self._changed.release()
         began_s = time.monotonic()
         try:
@@ -415,7 +423,8 @@ class LaneHost:
 
     def _take_seats(self, seats: int, *, note: str = "", warning: str = "", paces: tuple[SeatPace, ...] = ()) -> None:
         with self._changed:
-            self._is_probing, self._seats, self._has_gap = False, seats, seats > 1
+            self._is_probing, self._seats = False, seats
+            self._has_gap = self._is_new = seats > 1
             self._notes += filter(None, [note])
             self._warnings += filter(None, [warning])
             self._paces = paces

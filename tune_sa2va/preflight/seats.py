@@ -1,7 +1,8 @@
 """How many trials share a lane if `--trials-per-gpu` is auto: the most that may be of use, and why no more.
 
-A step costs all seats of a lane, also those that nobody takes. So seats are of use where the card has room for more
-work, and where all trials can share their steps. What is left open here, a lane measures at its start (`lane.host`).
+A step costs all seats of a lane, also those that nobody takes, and the recipe's epochs come one after another. So seats
+are of use where the card has room for more work, where all trials can share their steps, and where each lane has many
+of them. What is left open here, a lane measures at its start (`lane.host`).
 """
 
 from collections.abc import Callable
@@ -13,14 +14,20 @@ from tune_sa2va.config import Precision, TrialConfig
 from tune_sa2va.results.settings import SearchSettings
 from tune_sa2va.space.search_space import SearchSpace
 from tune_sa2va.train.step_kind import KIND_FIELDS, sits_alone, step_kind
-from tune_sa2va.words import count, listed
+from tune_sa2va.words import listed
 
 if TYPE_CHECKING:
     from tune_sa2va.train.memory import MemoryEstimate
 
-_MOST: dict[Precision, int] = {"bf16": 4, "fp8": 8}
-"""More gain little: on an H100 the 8B in bf16 made 61.1 image-steps a second with 4 seats and 63.4 with 8, for 10 GiB
-more; over a base in fp8 79.2 and 86.0 (results/bench/2026-11-27_4xh100)."""
+_PACES: dict[Precision, dict[int, float]] = {
+    "bf16": {1: 42.6, 2: 51.1, 4: 61.1},
+    "fp8": {1: 45.5, 4: 79.2, 8: 86.0},
+}
+"""Image-steps a second by seats: the 8B at 512x512 on an H100 (results/bench/2026-11-27_4xh100). In bf16, 8 seats gain
+little, 63.4, for 10 GiB more."""
+
+_GAIN = 1.1
+"""How much sooner a search must be expected to end with several seats: measuring them takes minutes."""
 
 FIRST_EPOCH = 1.24
 """Memory of the first epoch, in which kernels are compiled, as a multiple of the estimate: the most that was measured
@@ -36,9 +43,12 @@ class Seats:
 
 
 def most_seats(
-    space: SearchSpace, *, gpus: int, gpus_per_trial: int, precision: Precision, trials: int, lanes: int
+    space: SearchSpace, *, gpus: int, gpus_per_trial: int, precision: Precision, rounds: Callable[[int], float]
 ) -> Seats:
-    """The most seats of a lane, from all but its memory. A power of two, as they are halved if memory runs out."""
+    """The most seats of a lane, from all but its memory. A power of two, as they are halved if memory runs out.
+
+    rounds: how many rounds of a lane the search is expected to take with so many seats in each.
+    """
     if not gpus:
         return Seats(1, "what more would gain was not measured on CPUs")
     if gpus_per_trial > 1:
@@ -48,10 +58,10 @@ def most_seats(
         return Seats(1, f"trials differ in {listed(fields, 3)}, and only those that do not can share steps")
     if sits_alone(space.base):
         return Seats(1, "trials that train the neck in full cannot share steps")
-    of_lane = -(-trials // lanes)
-    if of_lane < _MOST[precision]:
-        return Seats(_power_of_two(of_lane), f"there are {count(trials, 'trial')} for {count(lanes, 'lane')}")
-    return Seats(_MOST[precision], f"more gain little in {precision}")
+    lengths = {seats: seats * rounds(seats) / pace for seats, pace in _PACES[precision].items()}
+    best = min(lengths, key=lambda seats: lengths[seats])
+    number = best if lengths[1] / lengths[best] >= _GAIN else 1
+    return Seats(number, "with more the search is not expected to end sooner")
 
 
 def fitting_seats(settings: SearchSettings, free_gib: float, estimate: "Callable[[int], MemoryEstimate]") -> Seats:
@@ -93,8 +103,3 @@ def deciding_fields(space: SearchSpace) -> list[str]:
         if any(kinds(path, base.replace(dict(zip(rest, point, strict=True)))) > 1 for point in points):
             found.append(path)
     return found
-
-
-def _power_of_two(most: int) -> int:
-    """The largest power of two up to `most`."""
-    return 1 << (most.bit_length() - 1)

@@ -28,7 +28,7 @@ from tune_sa2va.preflight.results_folder import check_folder, out_and_name
 from tune_sa2va.preflight.seats import Seats, most_seats
 from tune_sa2va.propose.warm_start import usable_trials
 from tune_sa2va.results.settings import SamplerName, SearchSettings
-from tune_sa2va.schedule.expected_length import expect
+from tune_sa2va.schedule.expected_length import Expectation, expect
 from tune_sa2va.space.search_space import SearchSpace, load_space
 
 _MOST_CONFIRMED = 3
@@ -127,10 +127,11 @@ def _seats(flags: Flags, space: SearchSpace, model: ModelSettings, gpus: int, la
     asked = parse_trials_per_gpu(flags.trials_per_gpu)
     if asked is not None:
         return Seats(asked, "")
-    return most_seats(
-        space, gpus=gpus, gpus_per_trial=flags.gpus_per_trial, precision=model.precision, trials=flags.trials,
-        lanes=lanes,
-    )  # fmt: skip
+
+    def rounds(seats: int) -> float:
+        return _expected(flags, lanes, seats).duration_in_epochs
+
+    return most_seats(space, gpus=gpus, gpus_per_trial=flags.gpus_per_trial, precision=model.precision, rounds=rounds)
 
 
 def _data(flags: Flags) -> DataSettings:
@@ -179,12 +180,15 @@ def _confirm(flags: Flags, lanes: int, seats: int) -> int:
         return asked
     if flags.time_budget_min is None:
         return 0
-    expected = expect(
+    configurations = int(_expected(flags, lanes, seats).epochs) // (flags.seeds * flags.epochs)
+    return min(_MOST_CONFIRMED, max(0, configurations - 1))
+
+
+def _expected(flags: Flags, lanes: int, seats: int) -> Expectation:
+    return expect(
         trials=flags.trials, epochs=flags.epochs, lanes=lanes, seats=seats, reduction_factor=flags.reduction_factor,
         grace_period=flags.grace_period, learns=flags.sampler != "random",
     )  # fmt: skip
-    configurations = int(expected.epochs) // (flags.seeds * flags.epochs)
-    return min(_MOST_CONFIRMED, max(0, configurations - 1))
 
 
 def _final(flags: Flags) -> FinalName | Literal["auto"]:
