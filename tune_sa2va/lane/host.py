@@ -56,8 +56,8 @@ _PATIENCE_S, _PATIENCE_SHARE = 2.0, 0.05
 """How long a round waits for a trial: so many seconds, or this share of the last round if that is longer."""
 
 _PATIENCE_AFTER_PROBE_S = 15.0
-"""How long the first round waits after seats were measured, as no trial could be asked for before. On an H100 the others
-came 9 s after the first one, and a round of four seats takes 18 s with 252 images."""
+"""How long the first round waits after seats were measured, as no trial could be asked for before. On an H100 the
+others came 9 s after the first one, and a round of four seats takes 18 s with 252 images."""
 
 _IDLE_S = 10.0
 """After this time without a call, a place can be given to another trial."""
