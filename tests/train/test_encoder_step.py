@@ -83,6 +83,7 @@ def test_the_rate_of_the_encoders_is_theirs_alone(bench: Workbench, tmp_path: Pa
     assert steps[True] == pytest.approx([5e-3] * len(steps[True]), rel=0.1) and len(steps[True]) > 20
 
 
+@pytest.mark.slow
 def test_resuming_gives_bit_for_bit_the_uninterrupted_numbers(bench: Workbench, tmp_path: Path) -> None:
     moves = {"train.epochs": 2, "data.strength": 1.0, "lora.dropout": 0.1, "train.ema": 0.9}
     both = config(**SOME, **moves)
