@@ -112,7 +112,7 @@ def test_two_workers_take_one_trial_after_the_other_until_one_dies(
         lane.close()
 
 
-@pytest.mark.slow  # so does the search of a drill (tests/drills/test_refusals.py)
+@pytest.mark.slow
 def test_a_lane_that_cannot_open_says_why_and_leaves_no_worker(
     settings: LaneSettings, names: Names, tmp_path: Path
 ) -> None:

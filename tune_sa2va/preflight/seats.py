@@ -23,8 +23,8 @@ _PACES: dict[Precision, dict[int, float]] = {
     "bf16": {1: 42.6, 2: 51.1, 4: 61.1},
     "fp8": {1: 45.5, 4: 79.2, 8: 86.0},
 }
-"""Image-steps a second by seats: the 8B at 512x512 on an H100 (results/bench/2026-11-27_4xh100; over fp8 with one seat by
-its graphs). In bf16, 8 seats gain little, 63.4, for 10 GiB more."""
+"""Image-steps a second by seats: the 8B at 512x512 on an H100 (results/bench/2026-11-27_4xh100; over fp8 with one seat
+by its graphs). In bf16, 8 seats gain little, 63.4, for 10 GiB more."""
 
 _GAIN = 1.1
 """How much sooner a search must be expected to end with several seats: measuring them takes minutes."""
