@@ -11,7 +11,7 @@ BEST, BUDGET = "tune_sa2va/results/best.py", "tune_sa2va/schedule/time_budget.py
 CHOICE = "tune_sa2va/score/choice.py"
 STORE, SPACE = "tune_sa2va/lane/store.py", "tune_sa2va/space/search_space.py"
 TRAINABLE, HOST, SEAT_CHOICE = (f"tune_sa2va/lane/{n}.py" for n in ("trainable", "host", "seat_choice"))
-SEATS = "tune_sa2va/preflight/seats.py"
+SEATS, ESTIMATE = "tune_sa2va/preflight/seats.py", "tune_sa2va/watch/estimate.py"
 
 T_RECORDS = ("tests/results/test_records.py", "tests/results/test_best.py")
 T_TRAINABLE = ("tests/lane/test_trainable.py",)
@@ -28,6 +28,7 @@ T_FAILURES = ("tests/schedule/test_repeated_failure.py",)
 T_BUDGET = ("tests/schedule/test_time_budget.py",)
 T_CHOICE = ("tests/score/test_choice.py",)
 T_HOST, T_SEATS = ("tests/lane/test_host.py",), ("tests/preflight/test_seats.py",)
+T_ESTIMATE = ("tests/watch/test_estimate.py",)
 T_LANES = ("tests/schedule/test_lane_capacity.py",)
 T_STORE = ("tests/lane/test_store.py",)
 T_SPACE = ("tests/space/test_search_space.py",)
@@ -151,8 +152,11 @@ MUTANTS = (
     Mutant(CAPACITY, "reverse=True", "reverse=False", T_LANES),
     # how many trials share a lane
     Mutant(SEATS, "FIRST_EPOCH * estimate(seats)", "estimate(seats)", T_SEATS),
-    Mutant(SEATS, "-(-trials // lanes)", "trials // lanes", T_SEATS),
+    Mutant(SEATS, "seats * rounds(seats) / pace", "rounds(seats) / pace", T_SEATS),
     Mutant(SEAT_CHOICE, ">= GAIN * alone", ">= alone", T_HOST),
     Mutant(HOST, "len(self._places) >= self._seats:\n                return", "False:\n                return", T_HOST),
     Mutant(HOST, "if together.kind == DAMAGED_FEATURES:", "if False:", T_HOST),
+    Mutant(HOST, "        if self._is_new:", "        if False:", T_HOST),
+    # when it ends
+    Mutant(ESTIMATE, "not in opening]", "in opening]", T_ESTIMATE),
 )

@@ -101,6 +101,7 @@ MUTANTS = (
     Mutant(LOSS, "weights.focal * focal + weights.bce", "weights.focal * focal + weights.dice", T_LOSS),
     # a step
     Mutant(STEP, "knobs, valid, skeletons)", "knobs, None, skeletons)", T_STEP),
+    Mutant(STEP, "mask_logits, dynamic=False)", "mask_logits)", T_STEP),
     Mutant(
         STEP,
         "batch_counts(logits.detach(), batch.truth, valid)",
