@@ -43,6 +43,7 @@ def test_turnaround(tmp_path: Path) -> None:
     assert all(case["turnaround_s"] > 0 for case in cases)
 
 
+@pytest.mark.slow
 def test_memory_on_a_cpu_says_that_nothing_was_measured(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["memory", "--size", "64", "--rank", "2", "--out", str(tmp_path)])
     assert result.exit_code == 0, result.output

@@ -113,6 +113,7 @@ def test_too_little_room_is_a_fault(call, monkeypatch: pytest.MonkeyPatch) -> No
     assert [problem.split(":")[0] for problem in problems] == ["memory", "feature cache", "results"]
 
 
+@pytest.mark.slow
 def test_checkpoints_are_weighed_at_the_largest_rank(call) -> None:
     sizes = []
     for space in ("smoke", "lora"):  # up to rank 64, and up to 128

@@ -22,6 +22,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> RecordingPlan:
     return RecordingPlan(data=str(folder), space="wide", model="tiny", num_configurations=2, folds=2, seeds=1, epochs=1)
 
 
+@pytest.mark.slow
 def test_runs_are_the_trials_of_a_search(plan: RecordingPlan, tmp_path: Path) -> None:
     (tmp_path / PIECES).mkdir()
     run = Run(1, 0, 0)
