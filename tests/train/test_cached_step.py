@@ -31,15 +31,15 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
 class Uncached:
     """The same images, with features computed by the encoders and not read from the cache."""
 
-    def __init__(self, examples: Examples) -> None:
+    def __init__(self, examples: Examples, augment: Augment) -> None:
+        """Encodes what the first epoch shows."""
         model = load_model(model_folder("tiny"), device=torch.device("cpu"), dtype=torch.float32)
         self._examples = examples
+        self._variants = examples.in_epoch(1, seed=0, augment=augment).variants
         self._features = {
             (index, variant): encode(model, laid_out(load_image(sample.image), variant), raw_high_res=True)
-            for index, sample in enumerate(examples.samples)
-            for variant in (Variant.AS_IS, *examples.in_epoch(1, seed=0, augment="flips").variants[index : index + 1])
+            for index, (sample, variant) in enumerate(zip(examples.samples, self._variants, strict=True))
         }
-        self._variants = (Variant.AS_IS,) * len(examples)
 
     def __len__(self) -> int:
         return len(self._examples)
@@ -63,7 +63,7 @@ def test_steps_on_cached_and_on_fresh_features_are_the_same_bit_for_bit(
         {"train.epochs": 2, "lora.r": 4, "data.augment": augment, "train.full_modules": ["mask_decoder"]}
     )
     records = {}
-    for name, part in (("cached", bench.train), ("fresh", Uncached(bench.train))):
+    for name, part in (("cached", bench.train), ("fresh", Uncached(bench.train, augment))):
         trial = replace(bench, parts=(replace(bench.parts[0], train=part),)).trial(config)
         record = next(trial.epochs())
         trial.save(tmp_path / name)
