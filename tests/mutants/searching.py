@@ -156,7 +156,7 @@ MUTANTS = (
     Mutant(SEAT_CHOICE, ">= GAIN * alone", ">= alone", T_HOST),
     Mutant(HOST, "len(self._places) >= self._seats:\n                return", "False:\n                return", T_HOST),
     Mutant(HOST, "if together.kind == DAMAGED_FEATURES:", "if False:", T_HOST),
-    Mutant(HOST, "        if self._is_new:", "        if False:", T_HOST),
+    Mutant(HOST, "and not self._round_s:", "and False:", T_HOST),
     # when it ends
     Mutant(ESTIMATE, "not in opening]", "in opening]", T_ESTIMATE),
 )

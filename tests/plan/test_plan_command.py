@@ -155,7 +155,7 @@ def test_cards_that_are_elsewhere_are_planned_for(
     assert plan_for_cards(tmp_path, *asked) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "2, each on 1 of 2 GPUs, at most 4 trials at a time in each" in out
-    assert "At most 4 trials per GPU: with more the search is not expected to end sooner." in out
+    assert "At most 4 trials per GPU: no other number is expected to end the search a tenth sooner." in out
     assert out.count(free) == 2 and "tiny in bf16" in out
 
 

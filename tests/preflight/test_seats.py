@@ -37,14 +37,14 @@ def most(searched: SearchSpace = ONE_KIND, *, trials: int = 32, lanes: int = 1, 
 @pytest.mark.parametrize(
     ("changed", "number", "said"),
     [
-        ({}, 4, "not expected to end sooner"),
-        ({"precision": "fp8"}, 4, "not expected to end sooner"),
-        ({"precision": "fp8", "rounds": lambda seats: 100 / seats}, 8, "not expected to end sooner"),
+        ({}, 4, "a tenth sooner"),
+        ({"precision": "fp8"}, 4, "a tenth sooner"),
+        ({"precision": "fp8", "rounds": lambda seats: 100 / seats}, 8, "a tenth sooner"),
         ({"gpus": 0, "precision": "fp32"}, 1, "not measured on CPUs"),
         ({"gpus_per_trial": 2}, 1, "several GPUs per trial"),
-        ({"lanes": 4}, 1, "not expected to end sooner"),
-        ({"lanes": 4, "precision": "fp8"}, 4, "not expected to end sooner"),
-        ({"trials": 7, "lanes": 2}, 1, "not expected to end sooner"),
+        ({"lanes": 4}, 1, "a tenth sooner"),
+        ({"lanes": 4, "precision": "fp8"}, 4, "a tenth sooner"),
+        ({"trials": 7, "lanes": 2}, 1, "a tenth sooner"),
     ],
 )
 def test_the_rules(changed: dict[str, Any], number: int, said: str) -> None:
@@ -143,11 +143,11 @@ def test_the_memory_of_real_seats_decides(tmp_path: Path) -> None:
 
 def test_what_was_chosen_is_said(settings: SearchSettings) -> None:
     assert seats_words(settings) == (
-        "At most 8 trials per GPU: with more the search is not expected to end sooner. Each lane measures at its start "
-        "whether they are faster than one."
+        "At most 8 trials per GPU: no other number is expected to end the search a tenth sooner. Each lane measures at "
+        "its start whether they are faster than one."
     )
     one = settings.model_copy(update={"seats": 1})
-    assert seats_words(one) == "1 trial per GPU: with more the search is not expected to end sooner."
+    assert seats_words(one) == "1 trial per GPU: no other number is expected to end the search a tenth sooner."
     assert not one.probes_seats and one.lane.seats_probe is None
     given = settings.model_copy(update={"seats_reason": ""})
     assert seats_words(given) == "" and given.lane.seats_probe is None and given.lane.seats == 8

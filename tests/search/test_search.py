@@ -30,7 +30,7 @@ from tune_sa2va.space.rerun import called
 
 pytestmark = pytest.mark.timeout(600)  # a whole search, with lanes to open and images to encode
 
-TRIALS, EPOCHS, LANES = 8, 2, 2
+TRIALS, EPOCHS, LANES = 8, 3, 2
 CONFIRM = ["--confirm", "2", "--seeds", "2"]
 SPACE = """
 fixed: {lora.dropout: 0.0}

@@ -8,6 +8,7 @@ recipe, over several seeds. `precision` compares a base in fp8 with one in bf16.
 
 import json
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -79,7 +80,9 @@ def step(
         if profile:
             kernels = steps.profile(bench, case)
             rows[-1]["kernels_ms"] = ms_by_kind(kernels)
-            write_json(out / f"kernels_{case.height}_{case.seats}.json", {"kernels": kernels})
+            write_json(
+                out / f"kernels_{case.height}_{case.seats}.json", {"kernels": [asdict(kernel) for kernel in kernels]}
+            )
     _report(
         "step", bench, out, rows,
         ("height", "tokens", "r", "max_rank", "seats", "it_per_s", "tflops", "share_of_ceiling",

@@ -1,11 +1,14 @@
 """Which kernels a training step spends its time in."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity
+
+from tune_sa2va.bench.machine import synchronize
 
 KINDS = (
     ("compiled", ("triton_",)),
@@ -16,8 +19,18 @@ KINDS = (
 """(kind, parts of kernels' names in lower case); the first that fits, and "other" if none does."""
 
 
-def kernels_of(function: Callable[[], object], device: torch.device, *, calls: int = 5) -> list[dict[str, str | float]]:
-    """The kernels that `function` runs, the longest first: their kind, and milliseconds and launches in one call.
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """kind: see KINDS. ms, launches: in one call."""
+
+    name: str
+    kind: str
+    ms: float
+    launches: float
+
+
+def kernels_of(function: Callable[[], object], device: torch.device, *, calls: int = 5) -> list[Kernel]:
+    """The kernels that `function` runs, the longest first.
 
     On a CPU: torch's operators instead of kernels. Call `function` before, so that nothing is compiled or captured.
     """
@@ -26,19 +39,18 @@ def kernels_of(function: Callable[[], object], device: torch.device, *, calls: i
     with torch.profiler.profile(activities=[activity]) as profiler:
         for _ in range(calls):
             function()
-        if on_gpu:
-            torch.cuda.synchronize(device)
-    rows: list[dict[str, str | float]] = [
-        {
-            "kernel": event.key,
-            "kind": kind_of(event.key),
-            "ms": (event.self_device_time_total if on_gpu else event.self_cpu_time_total) / 1e3 / calls,
-            "launches": event.count / calls,
-        }
+        synchronize(device)
+    found = [
+        Kernel(
+            name=event.key,
+            kind=kind_of(event.key),
+            ms=(event.self_device_time_total if on_gpu else event.self_cpu_time_total) / 1e3 / calls,
+            launches=event.count / calls,
+        )
         for event in profiler.key_averages()
         if not on_gpu or event.device_type == DeviceType.CUDA
     ]
-    return sorted(rows, key=lambda row: float(row["ms"]), reverse=True)
+    return sorted(found, key=lambda kernel: kernel.ms, reverse=True)
 
 
 def kind_of(kernel: str) -> str:
@@ -47,9 +59,9 @@ def kind_of(kernel: str) -> str:
     return next((kind for kind, parts in KINDS if any(part in name for part in parts)), "other")
 
 
-def ms_by_kind(rows: list[dict[str, str | float]]) -> dict[str, float]:
+def ms_by_kind(kernels: Sequence[Kernel]) -> dict[str, float]:
     """Milliseconds of one call by kind of kernel."""
     sums: dict[str, float] = defaultdict(float)
-    for row in rows:
-        sums[str(row["kind"])] += float(row["ms"])
+    for kernel in kernels:
+        sums[kernel.kind] += kernel.ms
     return dict(sorted(sums.items(), key=lambda item: -item[1]))

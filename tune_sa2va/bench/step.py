@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tune_sa2va.bench.images import MadeUpImages
-from tune_sa2va.bench.kernels import kernels_of
+from tune_sa2va.bench.kernels import Kernel, kernels_of
 from tune_sa2va.bench.machine import matmul_tflops, median_ms, peak_gib, synchronize
 from tune_sa2va.config import RECIPE, ModelSettings, TrialConfig
 from tune_sa2va.errors import TrialFailure
@@ -234,7 +234,7 @@ def parts(bench: Bench, case: Case) -> dict[str, float]:
     }  # fmt: skip
 
 
-def profile(bench: Bench, case: Case) -> list[dict[str, str | float]]:
+def profile(bench: Bench, case: Case) -> list[Kernel]:
     """The kernels of a whole step with an image for each seat, as `kernels_of`."""
     with _standing(bench, case) as standing:
 

@@ -125,10 +125,8 @@ class LaneHost:
         self._departures = 0
         self._has_gap = self._seats > 1
         """Whether a trial may be about to come: at the beginning, or because one left since the last round."""
-        self._is_new = False
-        """Whether there was no round yet since seats were measured."""
         self._round_s, self._quiet_since_s = 0.0, 0.0
-        """Length of the last round, and when the last command was done."""
+        """Length of the last round, 0 before the first, and when the last command was done."""
         self._suspects: set[str] = set()
         """Trials of a round that failed as a whole and have not had one alone since."""
 
@@ -287,7 +285,7 @@ class LaneHost:
         first_s = min(place.asked_at_s for place in seated if place.asked_at_s is not None)
         # Whoever asked during the last round, or saves at present, gives the others their time, too.
         since_s, patience_s = max(first_s, self._quiet_since_s), max(_PATIENCE_S, _PATIENCE_SHARE * self._round_s)
-        if self._is_new:
+        if self._settings.seats_probe is not None and not self._round_s:
             patience_s = max(patience_s, _PATIENCE_AFTER_PROBE_S)
         return max(0.0, since_s + patience_s - time.monotonic())
 
@@ -302,7 +300,7 @@ class LaneHost:
                 place.in_round, place.asked_at_s = True, None
             elif place.is_seated and place.asked_at_s is None:
                 place.is_awaited = False
-        self._has_gap, self._is_new, self._is_busy = False, False, True
+        self._has_gap, self._is_busy = False, True
         self._changed.release()
         began_s = time.monotonic()
         try:
@@ -423,8 +421,7 @@ class LaneHost:
 
     def _take_seats(self, seats: int, *, note: str = "", warning: str = "", paces: tuple[SeatPace, ...] = ()) -> None:
         with self._changed:
-            self._is_probing, self._seats = False, seats
-            self._has_gap = self._is_new = seats > 1
+            self._is_probing, self._seats, self._has_gap = False, seats, seats > 1
             self._notes += filter(None, [note])
             self._warnings += filter(None, [warning])
             self._paces = paces

@@ -61,7 +61,7 @@ def most_seats(
     lengths = {seats: seats * rounds(seats) / pace for seats, pace in _PACES[precision].items()}
     best = min(lengths, key=lambda seats: lengths[seats])
     number = best if lengths[1] / lengths[best] >= _GAIN else 1
-    return Seats(number, "with more the search is not expected to end sooner")
+    return Seats(number, "no other number is expected to end the search a tenth sooner")
 
 
 def fitting_seats(settings: SearchSettings, free_gib: float, estimate: "Callable[[int], MemoryEstimate]") -> Seats:
