@@ -21,7 +21,6 @@ from tune_sa2va.lane.messages import (
     ProbeSeats,
     Reply,
     RunRound,
-    SaveTrial,
     SetSeats,
     StartTrial,
 )
@@ -148,7 +147,7 @@ def test_a_round_begins_at_once_when_all_have_asked(lanes: list[Workers], owners
     began = time.monotonic()
     for asked in (["a", "b"], ["b", "a"]):
         assert [each.result(5).record for each in outcomes(owners, host, *asked)] == [{"epoch": 1}] * 2
-        assert not any(host.ask(SaveTrial(trial=name)).failure for name in asked)
+        assert not any(host.end_epoch(name).failure for name in asked)
     assert time.monotonic() - began < SHORT_S and lanes[0].rounds == [{"a", "b"}] * 2
 
 
@@ -305,7 +304,7 @@ def test_lost_workers_are_told_to_each_and_the_next_trial_opens_the_lane_again(
         with pytest.raises(LaneLostError):
             each.result(5)
     with pytest.raises(LaneLostError):
-        host.ask(SaveTrial(trial="c"))
+        host.end_epoch("c")
     host.leave("a")
     assert host.offer(step_kind(CONFIG))[0] == 4, "after all that are open"
     seated(host, "a")

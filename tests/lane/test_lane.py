@@ -21,12 +21,12 @@ from tune_sa2va.data.procedural import DEMO_FAMILY
 from tune_sa2va.data.procedural.folder import write_folder
 from tune_sa2va.data.split_file import Names, read_names, write_split
 from tune_sa2va.lane.group import Lane, LaneLostError, LaneNotOpenedError
-from tune_sa2va.lane.messages import LeaveSeats, RunRound, SaveTrial, StartTrial, unpack_folder
+from tune_sa2va.lane.messages import LeaveSeats, RunRound, StartTrial, unpack_folder
 from tune_sa2va.lane.process_group import torch_config
 from tune_sa2va.search.cluster import start_own_ray
 
 CONFIG = RECIPE.replace({"train.epochs": 2, "lora.r": 4})
-ROUND, SAVE, LEAVE = RunRound(trials=("a",)), SaveTrial(trial="a"), LeaveSeats(trials=("a",))
+ROUND, LEAVE = RunRound(trials=("a",)), LeaveSeats(trials=("a",))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -85,15 +85,14 @@ def test_two_workers_take_one_trial_after_the_other_until_one_dies(
         first = lane.ask(ROUND).trials["a"]
         assert listening(map(psutil.Process, pids)) == {"127.0.0.1"}
         assert first.record is not None and first.record["epoch"] == 1
-        saved = lane.ask(SAVE)
-        unpack_folder(saved.checkpoint, tmp_path / "checkpoint")
+        unpack_folder(first.checkpoint, tmp_path / "checkpoint")
         assert (tmp_path / "checkpoint" / "adapter" / "adapter_model.safetensors").stat().st_size > 0
 
         lane.ask(LEAVE)
         impossible = lane.ask(StartTrial(trial="a", config=CONFIG.replace({"lora.target_modules": ["no_such_module"]})))
         assert "no_such_module" in impossible.failure and "Traceback" in impossible.traceback
 
-        assert lane.ask(StartTrial(trial="a", config=CONFIG, checkpoint=saved.checkpoint)).failure == ""
+        assert lane.ask(StartTrial(trial="a", config=CONFIG, checkpoint=first.checkpoint)).failure == ""
         second = lane.ask(ROUND).trials["a"]
         assert second.record is not None and second.record["epoch"] == 2
         assert lane.ask(LEAVE).failure == ""

@@ -1,5 +1,8 @@
 """What a worker replies: to trials that sit together, and when one fails or its images became unreadable."""
 
+import errno
+import json
+import os
 import random
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,14 +14,17 @@ import torch
 from tests.data.making import save
 from tests.train.bench import lane_settings
 from tune_sa2va.config import RECIPE, LaneSettings
+from tune_sa2va.data import check, open_dataset, split_by_group
 from tune_sa2va.data.failure_words import FailureWords
-from tune_sa2va.data.split_file import Names, read_names
+from tune_sa2va.data.parts import cut_into_folds
+from tune_sa2va.data.split_file import Names, read_names, write_split
+from tune_sa2va.durable import is_full
 from tune_sa2va.errors import TrialFailure
 from tune_sa2va.lane import host as host_module
 from tune_sa2va.lane import seat_choice
 from tune_sa2va.lane import worker as worker_module
 from tune_sa2va.lane.host import LaneHost
-from tune_sa2va.lane.messages import NO_SEAT, Command, LeaveSeats, Reply, RunRound, SaveTrial, SetSeats, StartTrial
+from tune_sa2va.lane.messages import NO_SEAT, Command, EndEpoch, LeaveSeats, Reply, RunRound, SetSeats, StartTrial
 from tune_sa2va.lane.worker import _Worker
 from tune_sa2va.train import seat_pace
 from tune_sa2va.train.epoch import run_epoch
@@ -91,12 +97,53 @@ def test_trials_that_sit_together_fail_and_leave_alone(
     second = worker.handle(RunRound(trials=("a", "b")))
     assert second.failure == "" and second.trials["a"].record["epoch"] == 2  # type: ignore[index]
     assert second.trials["b"].kind == "NonFiniteError" and "not finite" in second.trials["b"].failure
-    assert "state.json" in worker.handle(SaveTrial(trial="a")).checkpoint
+    assert "state.json" in second.trials["a"].checkpoint and not second.trials["b"].checkpoint
 
     other = StartTrial(trial="d", config=CONFIG.replace({"train.accumulation_steps": 2}))
     assert worker.handle(other).kind == NO_SEAT, "it waits until all of another kind have left"
     worker.handle(LeaveSeats(trials=("a", "b")))
     assert worker.handle(other).failure == ""
+
+
+def test_a_checkpoint_that_cannot_be_written_fails_its_own_trial(
+    settings: LaneSettings, names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pack(folder: Path) -> tuple[int]:
+        seed = json.loads((folder / "state.json").read_text())["config"]["train"]["seed"]
+        if seed == 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return (seed,)
+
+    monkeypatch.setattr(worker_module, "pack_folder", pack)
+    bench = Workbench.open(settings.model_copy(update={"seats": 3, "max_rank": 4}), names, rank=0, world_size=1)
+    worker = _Worker(bench, settings, FailureWords.of(names, settings.data, bench.samples), 0)
+    for seed, name in enumerate("abc"):
+        assert worker.handle(StartTrial(trial=name, config=CONFIG.replace({"train.seed": seed}))).failure == ""
+    replies = worker.handle(RunRound(trials=("a", "b", "c"))).trials
+    assert is_full(replies["b"].failure) and replies["b"].record is None
+    assert [replies[name].checkpoint for name in "ac"] == [(0,), (2,)]
+    assert worker.handle(StartTrial(trial="d", config=CONFIG)).failure == "", "its seat is free"
+
+
+def test_an_epoch_that_ends_early_has_a_checkpoint_of_its_folds(
+    settings: LaneSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def files(folder: Path) -> list[str]:
+        return sorted(str(path.relative_to(folder)) for path in folder.rglob("state.json"))
+
+    monkeypatch.setattr(worker_module, "pack_folder", files)
+    samples = split_by_group(check(open_dataset(tmp_path / "data")).samples, seed=0)
+    write_split(tmp_path, cut_into_folds(samples, 3, seed=0))
+    names = read_names(tmp_path)
+    bench = Workbench.open(settings, names, rank=0, world_size=1)
+    worker = _Worker(bench, settings, FailureWords.of(names, settings.data, bench.samples), 0)
+    assert worker.handle(StartTrial(trial="a", config=CONFIG)).failure == ""
+    for _ in range(2):
+        reply = worker.handle(RunRound(trials=("a",))).trials["a"]
+        assert reply.counts and not reply.checkpoint
+    ended = worker.handle(EndEpoch(trial="a"))
+    assert ended.record is not None and (ended.record["folds"], ended.record["folds_left"]) == (2, 1)
+    assert list(ended.checkpoint) == ["fold_0/state.json", "fold_1/state.json", "state.json"]
 
 
 def test_a_round_that_fails_empties_all_seats(settings: LaneSettings, names: Names) -> None:
@@ -124,17 +171,18 @@ class _LaneHere:
 
 
 def epochs_of(host: LaneHost) -> tuple[list[dict[str, object]], object]:
-    """What two trials come to in their first epoch, without times, and the files of the second one's checkpoint."""
+    """What two trials come to in their first epoch, without times, and the files of their checkpoints."""
     for name, seed in (("a", 0), ("b", 1)):
         config = CONFIG.replace({"train.seed": seed, "lora.dropout": 0.1})
         assert host.reserve(name, step_kind(config)) is not None
         assert host.start(name, config, ()).failure == ""
     with ThreadPoolExecutor(2) as owners:
-        records = [reply.record for reply in owners.map(host.run, "ab")]
+        replies = list(owners.map(host.run, "ab"))
+    records = [reply.record for reply in replies]
     assert all(record is not None and record["seated"] == 2 for record in records)
     timed = ("it_per_s", "seconds", "train_seconds", "val_seconds")
     kept = [{name: value for name, value in record.items() if name not in timed} for record in records if record]
-    return kept, host.ask(SaveTrial(trial="b")).checkpoint
+    return kept, [reply.checkpoint for reply in replies]
 
 
 def test_a_lane_that_measured_its_seats_trains_as_one_that_did_not(

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from tune_sa2va.errors import CheckpointError, DeadGradientError, NonFiniteError
 from tune_sa2va.evaluate.examples import Examples
 from tune_sa2va.evaluate.metrics import count, mean_scores
 from tune_sa2va.evaluate.predict import Example, predict
+from tune_sa2va.train import checkpoint
 from tune_sa2va.train.checkpoint_state import Progress
 from tune_sa2va.train.engine import Engine
 from tune_sa2va.train.folded_trial import FoldedTrial
@@ -66,6 +69,37 @@ def test_resuming_gives_bit_for_bit_the_uninterrupted_numbers(
     resumed.close()
     assert [numbers(record) for record in (first, *rest)] == [numbers(record) for record in whole]
     assert [record.epoch for record in rest] == [2]
+
+
+def test_a_checkpoint_is_of_the_moment_when_it_was_begun(
+    bench: Workbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However far training is when it is written. No more than a few are copied at a time."""
+    write, go = checkpoint.save_adapter, threading.Event()
+
+    def write_later(*given: Any, **named: Any) -> None:
+        assert go.wait(10)
+        write(*given, **named)
+
+    monkeypatch.setattr(checkpoint, "save_adapter", write_later)
+    whole = run(bench, config())
+    trial = bench.trial(config())
+    epochs = trial.epochs()
+    next(epochs)
+    finish = [trial.begin_save(tmp_path / str(number)) for number in range(checkpoint._AT_A_TIME)]
+    next(epochs)
+    with ThreadPoolExecutor(1) as thread:
+        late = thread.submit(trial.begin_save, tmp_path / "late")
+        with pytest.raises(TimeoutError):
+            late.result(0.3)
+        go.set()
+        for wait in (*finish, late.result(10)):
+            wait()
+    trial.close()
+    for name, done in (("0", 1), (str(len(finish) - 1), 1), ("late", 2)):
+        resumed = bench.trial(config(), resume_from=tmp_path / name)
+        assert [numbers(record) for record in resumed.epochs()] == [numbers(record) for record in whole[done:]]
+        resumed.close()
 
 
 def test_training_lowers_the_loss_and_leaves_the_base_untouched(bench: Workbench) -> None:

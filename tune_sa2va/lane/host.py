@@ -36,7 +36,6 @@ from tune_sa2va.lane.messages import (
     ProbeSeats,
     Reply,
     RunRound,
-    SaveTrial,
     SetSeats,
     StartTrial,
 )
@@ -283,7 +282,7 @@ class LaneHost:
         if not is_late and not (self._has_gap and len(seated) < self._seats):
             return 0.0
         first_s = min(place.asked_at_s for place in seated if place.asked_at_s is not None)
-        # Whoever asked during the last round, or saves at present, gives the others their time, too.
+        # Whoever asked during the last command gives the others their time, too.
         since_s, patience_s = max(first_s, self._quiet_since_s), max(_PATIENCE_S, _PATIENCE_SHARE * self._round_s)
         if self._settings.seats_probe is not None and not self._round_s:
             patience_s = max(patience_s, _PATIENCE_AFTER_PROBE_S)
@@ -355,33 +354,31 @@ class LaneHost:
         self._lane.close()
         self._lane = None
 
-    # -- single commands ---------------------------------------------------------------------------------------------
-
-    def ask(self, command: SaveTrial | EndEpoch) -> Reply:
-        """The reply to a command that concerns one seated trial.
+    def end_epoch(self, trial: str) -> Reply:
+        """Ends the epoch of a seated trial without its remaining folds.
 
         Raises:
             LaneLostError: the worker group died.
         """
-        with self._calling(command.trial) as place:
+        with self._calling(trial) as place:
             with self._changed:
                 self._changed.wait_for(lambda: not self._is_busy)
                 if (problem := _no_seat(place)) is not None:
                     return problem
                 self._is_busy = True
             with self._telling():
-                reply = self._tell(command)
+                reply = self._tell(EndEpoch(trial=trial))
             if reply.failure and place is not None:
                 with self._changed:
-                    self._empty_seat(command.trial, place)
+                    self._empty_seat(trial, place)
             return reply
+
+    # -- the lane ----------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Closes the lane, even while a round is under way."""
         if self._lane is not None:
             self._lane.close()
-
-    # -- the lane ----------------------------------------------------------------------------------------------------
 
     def _open(self) -> Reply:
         """Opens a lane if there is none. Whoever sat in one that died is told when it asks.

@@ -18,7 +18,7 @@ from tune_sa2va.config import LaneSettings, TrialConfig
 from tune_sa2va.data.split_file import read_names
 from tune_sa2va.lane.group import LaneLostError
 from tune_sa2va.lane.host import LaneHost
-from tune_sa2va.lane.messages import EndEpoch, FilesRef, Reply, SaveTrial
+from tune_sa2va.lane.messages import FilesRef, Reply
 from tune_sa2va.lane.seat_choice import SeatNews
 from tune_sa2va.train.step_kind import step_kind
 
@@ -42,7 +42,7 @@ class Host(Protocol):
     def reserve(self, trial: str, kind: Any) -> int | None: ...
     def start(self, trial: str, config: TrialConfig, checkpoint: FilesRef) -> Reply: ...
     def run(self, trial: str) -> Reply: ...
-    def ask(self, command: SaveTrial | EndEpoch) -> Reply: ...
+    def end_epoch(self, trial: str) -> Reply: ...
     def leave(self, trial: str) -> None: ...
 
 
@@ -93,9 +93,9 @@ class HostActor:
         """Runs an epoch."""
         return _reply(self._actor.run.remote(trial))
 
-    def ask(self, command: SaveTrial | EndEpoch) -> Reply:
-        """Replies to a command."""
-        return _reply(self._actor.ask.remote(command))
+    def end_epoch(self, trial: str) -> Reply:
+        """Ends an epoch without its remaining folds."""
+        return _reply(self._actor.end_epoch.remote(trial))
 
     def leave(self, trial: str) -> None:
         """Gives the place up."""

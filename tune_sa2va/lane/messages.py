@@ -43,8 +43,8 @@ class StartTrial:
 class RunRound:
     """Runs the next epoch of each of these seated trials, all in the same steps; of a trial with folds, the next fold.
 
-    The reply has one for each trial in `trials`. If it is itself a failure, none of them could go on and all seats are
-    empty.
+    The reply has one for each trial in `trials`, with the checkpoint after an epoch that is complete. If it is itself a
+    failure, none of them could go on and all seats are empty.
     """
 
     trials: tuple[str, ...]
@@ -52,15 +52,8 @@ class RunRound:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EndEpoch:
-    """Ends a trial's current epoch without its remaining folds, and the trial with it. The record covers the folds
-    done."""
-
-    trial: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SaveTrial:
-    """Asks for a trial's checkpoint."""
+    """Ends a trial's current epoch without its remaining folds, and the trial with it. The record and the checkpoint
+    cover the folds done."""
 
     trial: str
 
@@ -93,7 +86,7 @@ class Exit:
     abort: bool = False
 
 
-Command = StartTrial | RunRound | EndEpoch | SaveTrial | LeaveSeats | SetSeats | ProbeSeats | Exit
+Command = StartTrial | RunRound | EndEpoch | LeaveSeats | SetSeats | ProbeSeats | Exit
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,7 +100,7 @@ class Reply:
     needed_gib: for an out-of-memory error, the peak of memory allocated on the device in GiB; 0 otherwise.
     record: the epoch's record as plain values, with VAL_COUNTS; from rank 0 only. None while the epoch has folds left.
     counts: VAL_COUNTS of the folds done so far, while the epoch has folds left; from rank 0 only.
-    checkpoint: the files that `SaveTrial` asked for; from rank 0 only.
+    checkpoint: the files of the state after the epoch of `record`; from rank 0 only.
     pace: what `ProbeSeats` measured.
     """
 

@@ -16,7 +16,6 @@ import json
 import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ from tune_sa2va.errors import UserError
 from tune_sa2va.lane.group import LaneLostError, LaneNotOpenedError
 from tune_sa2va.lane.host import DAMAGED_FEATURES, DATA_GONE, OUT_OF_MEMORY, SEAT_LOST, LaneHost
 from tune_sa2va.lane.hosts import ON_THE_HEAD_NODE, Host, find_place
-from tune_sa2va.lane.messages import EndEpoch, FilesRef, Reply, SaveTrial, pack_folder
+from tune_sa2va.lane.messages import FilesRef, Reply, pack_folder
 from tune_sa2va.lane.micro_batches import halved
 from tune_sa2va.lane.store import Flusher, Stored, TrialStore
 from tune_sa2va.results.fold_note import forget_folds, note_folds_done
@@ -150,7 +149,7 @@ class LaneTrainable(tune.Trainable):
         return None
 
     def _run_epoch(self) -> Reply:
-        """Runs the next epoch. The reply has its record, and the checkpoint after it.
+        """Runs the next epoch. The reply has its record and the checkpoint after it.
 
         If memory runs out, tries again with micro-batches halved until they fit or are odd. If features in the cache
         are damaged, tries again in the lane that the host reopens for this. If the seat is lost, takes another.
@@ -160,8 +159,6 @@ class LaneTrainable(tune.Trainable):
             reply = Reply() if self._is_started else self._start()
             if not reply.failure:
                 reply = self._run_folds()
-            if not reply.failure:
-                reply = self._with_checkpoint(reply)
             if reply.kind == DAMAGED_FEATURES and opened_again < _FEATURES_AGAIN:
                 opened_again += 1
                 what = reply.failure.partition(". ")[0]
@@ -176,7 +173,7 @@ class LaneTrainable(tune.Trainable):
 
     def _run_folds(self) -> Reply:
         """Runs the next epoch. Without folds one reply has its record; with folds there is a reply for each fold, until
-        the last fold or until the judge gives the trial up."""
+        the last fold or until the judge gives the trial up. An epoch that found nothing to score is a failure."""
         assert self._host is not None, "the trial was started"
         epoch, done, name = len(self._records) + 1, 0, self.trial_name
         reply = self._host.run(name)
@@ -184,21 +181,15 @@ class LaneTrainable(tune.Trainable):
             done += 1
             note_folds_done(self._checkpoints, name, epoch, done)
             reason = self._judge(self._values, name, epoch, reply.counts)
-            reply = self._host.ask(EndEpoch(trial=name)) if reason else self._host.run(name)
+            reply = self._host.end_epoch(name) if reason else self._host.run(name)
             if reason and reply.record is not None:
                 reply.record["warning"] = "; ".join(filter(None, (reply.record["warning"], reason)))
         if done:
             forget_folds(self._checkpoints, name)
-        return reply
-
-    def _with_checkpoint(self, epoch: Reply) -> Reply:
-        """The reply to an epoch with the checkpoint after it, or why there is none."""
-        assert self._host is not None and epoch.record is not None, "an epoch was run"
-        if not math.isfinite(epoch.record["val_dice"]):
+        if reply.record is not None and not math.isfinite(reply.record["val_dice"]):
             reason = "val_dice is not a number: no validation image shows a vessel, and none was found."
             return Reply(failure=reason, kind="NothingToScore")
-        saved = self._host.ask(SaveTrial(trial=self.trial_name))
-        return saved if saved.failure else replace(epoch, checkpoint=saved.checkpoint)
+        return reply
 
     def _leave(self) -> None:
         """Gives the trial's place up."""

@@ -10,8 +10,9 @@ import gc
 import logging
 import tempfile
 import traceback
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +35,13 @@ from tune_sa2va.lane.messages import (
     ProbeSeats,
     Reply,
     RunRound,
-    SaveTrial,
     SetSeats,
     StartTrial,
     pack_folder,
     unpack_folder,
 )
 from tune_sa2va.results.val_counts import VAL_COUNTS
+from tune_sa2va.train.checkpoint import Finish
 from tune_sa2va.train.epoch import run_epoch
 from tune_sa2va.train.folded_trial import FoldedTrial
 from tune_sa2va.train.records import EpochRecord
@@ -136,9 +137,8 @@ class _Worker:
             case EndEpoch():
                 trial = self._trials[command.trial]
                 assert isinstance(trial, FoldedTrial), "only a trial with folds can end in mid-epoch"
-                return self._epoch_reply(trial, trial.record())
-            case SaveTrial():
-                return Reply(checkpoint=self._save(self._trials[command.trial]))
+                ended = {command.trial: self._epoch_reply(trial, trial.record())}
+                return self._with_checkpoints(ended)[command.trial]
             case LeaveSeats():
                 self._close(command.trials)
                 return Reply()
@@ -170,16 +170,20 @@ class _Worker:
 
     def _run_round(self, names: tuple[str, ...]) -> Reply:
         outcomes = run_epoch([self._trials[name].prepared() for name in names])
-        return Reply(trials={name: self._outcome(name, each) for name, each in zip(names, outcomes, strict=True)})
+        replies = {name: self._outcome(name, each) for name, each in zip(names, outcomes, strict=True)}
+        return Reply(trials=self._with_checkpoints(replies))
 
     def _outcome(self, name: str, outcome: EpochRecord | TrialFailure) -> Reply:
         if isinstance(outcome, TrialFailure):
-            reply = _failed(outcome, self._words)
-            traceback.clear_frames(outcome.__traceback__)
-            self._close([name])
-            return reply
+            return self._failed_alone(name, outcome)
         trial = self._trials[name]
         return self._epoch_reply(trial, trial.settled(outcome))
+
+    def _failed_alone(self, name: str, error: Exception) -> Reply:
+        reply = _failed(error, self._words)
+        traceback.clear_frames(error.__traceback__)
+        self._close([name])
+        return reply
 
     def _epoch_reply(self, trial: Trial | FoldedTrial, record: EpochRecord | None) -> Reply:
         """The record with the counts of each validation image as plain values; in mid-epoch, the counts alone."""
@@ -190,12 +194,32 @@ class _Worker:
             return Reply(counts=tuple(counts))
         return Reply(record=asdict(record) | {VAL_COUNTS: counts})
 
-    def _save(self, trial: Trial | FoldedTrial) -> FilesRef:
-        if self._rank != 0:
-            return ()
-        with tempfile.TemporaryDirectory() as folder:
-            trial.save(Path(folder))
-            return pack_folder(Path(folder))
+    def _with_checkpoints(self, replies: Mapping[str, Reply]) -> dict[str, Reply]:
+        """The replies, each record with the checkpoint after its epoch. A trial whose checkpoint cannot be written
+        fails.
+
+        They are copied one after the other, and written and packed at the same time.
+        """
+        completed = dict(replies)
+        ended = [name for name, reply in replies.items() if reply.record is not None]
+        with ThreadPoolExecutor(max(1, len(ended))) as threads:
+            packing = {}
+            for name in ended:
+                folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+                packing[name] = threads.submit(_packed, folder, self._trials[name].begin_save(Path(folder.name)))
+            for name, packed in packing.items():
+                try:
+                    completed[name] = replace(replies[name], checkpoint=packed.result())
+                except Exception as error:
+                    completed[name] = self._failed_alone(name, error)
+        return completed
+
+
+def _packed(folder: "tempfile.TemporaryDirectory[str]", finish: Finish) -> FilesRef:
+    """The files of a checkpoint that is being written to `folder`, which is deleted."""
+    with folder:
+        finish()
+        return pack_folder(Path(folder.name))
 
 
 def _failed(error: Exception, words: FailureWords) -> Reply:

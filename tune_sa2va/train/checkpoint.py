@@ -6,10 +6,11 @@ stored: every epoch seeds them from the trial's seed and the epoch's number.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict
 from pathlib import Path
+from queue import LifoQueue
 from typing import Any
 
 import torch
@@ -33,21 +34,32 @@ from tune_sa2va.train.optimizer import FlatAdamW
 
 _VERSION = 1
 
+_AT_A_TIME = 4
+"""Most checkpoints that are written at the same time. Each has a copy in host memory meanwhile."""
+
+Finish = Callable[[], None]
+"""Waits until a checkpoint is written. Raises OSError if the disk is full, or cannot be written."""
+
 
 class CheckpointWriter:
     """Writes the checkpoints of a lane's trials. Training waits for it, so it reuses its host memory and threads.
 
     At r = 64, a checkpoint of the 8B model has 0.5 GB: allocating new memory for its copy would cost 0.3 s, and
-    computing the checksums of its two files one after the other 0.5 s.
+    computing the checksums of its two files one after the other 0.5 s. Those of trials that sit together, and of the
+    folds of a trial, are written at the same time.
     """
 
     def __init__(self, model: Sa2VA) -> None:
         self._model = model
         self._device = model.no_mem_embed.device
-        self._host = torch.empty(0)
-        self._threads = ThreadPoolExecutor(2, thread_name_prefix="checkpoint")
+        # The memory that was used last is taken first, so a lane that writes one at a time keeps no more than one.
+        self._idle: LifoQueue[Tensor] = LifoQueue()
+        for _ in range(_AT_A_TIME):
+            self._idle.put(torch.empty(0))
+        self._checkpoints = ThreadPoolExecutor(_AT_A_TIME, thread_name_prefix="checkpoint")
+        self._files = ThreadPoolExecutor(2 * _AT_A_TIME, thread_name_prefix="checkpoint-file")
 
-    def save(
+    def begin(
         self,
         folder: Path,
         config: TrialConfig,
@@ -56,17 +68,20 @@ class CheckpointWriter:
         progress: Progress,
         *,
         seat: int = 0,
-    ) -> None:
-        """Writes everything that the trial needs to continue into `folder`; after its last epoch, only the adapter.
+    ) -> Finish:
+        """Begins to write everything that the trial needs to continue into `folder`; after its last epoch, only the
+        adapter. The tensors are copied before it returns. Waits for another checkpoint if many are being written.
 
         parameters: the trained tensors by their names in the adapter file. seat: the trial's; the files do not tell it.
-
-        Raises:
-            OSError: the disk is full, or cannot be written.
         """
         goes_on = progress.epoch < config.train.epochs
         moments = optimizer.moments(config.lora.r, config.encoder.r, seat=seat) if goes_on else {}
-        copies = self._to_host({**parameters, **moments})
+        memory = self._idle.get()
+        try:
+            memory, copies = self._to_host({**parameters, **moments}, memory)
+        except BaseException:
+            self._idle.put(memory)
+            raise
 
         def write_adapter() -> str:
             adapter = {name: copies[name] for name in parameters}
@@ -80,26 +95,33 @@ class CheckpointWriter:
             save_file({name: copies[name] for name in moments}, folder / OPTIMIZER_FILE)
             return sha256(folder / OPTIMIZER_FILE)
 
-        folder.mkdir(parents=True, exist_ok=True)
-        writers = {ADAPTER_FILE: write_adapter} | ({OPTIMIZER_FILE: write_optimizer} if goes_on else {})
-        sums = {name: self._threads.submit(write) for name, write in writers.items()}
-        wait(sums.values())
-        _write_state(folder, config, progress, {name: found.result() for name, found in sums.items()})
+        def write() -> None:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                writers = {ADAPTER_FILE: write_adapter} | ({OPTIMIZER_FILE: write_optimizer} if goes_on else {})
+                sums = {name: self._files.submit(write_file) for name, write_file in writers.items()}
+                wait(sums.values())
+            finally:
+                self._idle.put(memory)
+            _write_state(folder, config, progress, {name: found.result() for name, found in sums.items()})
 
-    def _to_host(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Copies of `tensors` on the host, in fp32. The next call overwrites them."""
+        return self._checkpoints.submit(write).result
+
+    def _to_host(self, tensors: Mapping[str, Tensor], memory: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Copies of `tensors` in fp32 inside `memory` on the host, or in new memory if that is too small. Returns the
+        memory, too."""
         needed = sum(tensor.numel() for tensor in tensors.values())
         is_cuda = self._device.type == "cuda"
-        if len(self._host) < needed:
-            self._host = torch.empty(needed, pin_memory=is_cuda)
-        pieces = self._host[:needed].split([tensor.numel() for tensor in tensors.values()])
+        if len(memory) < needed:
+            memory = torch.empty(needed, pin_memory=is_cuda)
+        pieces = memory[:needed].split([tensor.numel() for tensor in tensors.values()])
         copies = {}
         for (name, tensor), piece in zip(tensors.items(), pieces, strict=True):
             # Made contiguous on the device first: copying row by row is slow.
             copies[name] = piece.view(tensor.shape).copy_(tensor.detach().contiguous(), non_blocking=is_cuda)
         if is_cuda:
             torch.cuda.current_stream(self._device).synchronize()
-        return copies
+        return memory, copies
 
 
 def fold_folder(folder: Path, number: int) -> Path:

@@ -7,6 +7,7 @@ the device.
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from tune_sa2va.config import TrialConfig
 from tune_sa2va.errors import TrialFailure
 from tune_sa2va.evaluate.examples import Examples, SomeExamples
 from tune_sa2va.evaluate.metrics import Counts, Scores, mean_scores
-from tune_sa2va.train.checkpoint import fold_folder, read_folds, write_folds
+from tune_sa2va.train.checkpoint import Finish, fold_folder, read_folds, write_folds
 from tune_sa2va.train.checkpoint_state import Progress
 from tune_sa2va.train.engine import Engine
 from tune_sa2va.train.epoch import run_epoch
@@ -137,13 +138,32 @@ class FoldedTrial:
         self._progress = Progress(epoch=record.epoch, step=steps, val_dice=record.val_dice)
         return record
 
-    def save(self, folder: Path) -> None:
-        """Writes the checkpoint after the last epoch; if that ended early, only of the folds that were done."""
-        done = len(self._records)
+    def begin_save(self, folder: Path) -> Finish:
+        """Begins to write the checkpoint after the last epoch; if that ended early, only of the folds that were done.
+
+        They are written from copies: the next epoch may begin.
+        """
+        done, progress = len(self._records), self._progress
+        finish_folds = []
         for number in range(done):
             self._enter(number)
-            self._folds[number].trial.save(fold_folder(folder, number))
-        write_folds(folder, self.config, self._progress, folds=done, of=len(self._parts))
+            finish_folds.append(self._folds[number].trial.begin_save(fold_folder(folder, number)))
+
+        def finish() -> None:
+            with ExitStack() as folds:  # waits for each of them, also if one fails
+                for finish_fold in finish_folds:
+                    folds.callback(finish_fold)
+            write_folds(folder, self.config, progress, folds=done, of=len(self._parts))
+
+        return finish
+
+    def save(self, folder: Path) -> None:
+        """Writes the checkpoint after the last epoch, as `begin_save` says.
+
+        Raises:
+            OSError: the disk is full, or cannot be written.
+        """
+        self.begin_save(folder)()
 
     def close(self) -> None:
         """Detaches the adapters, which leaves the base model as it was."""

@@ -16,7 +16,7 @@ from tune_sa2va.errors import TrialFailure
 from tune_sa2va.evaluate.metrics import Counts, mean_scores
 from tune_sa2va.evaluate.predict import to_counts
 from tune_sa2va.model.lora import TrialAdapters
-from tune_sa2va.train.checkpoint import load_checkpoint
+from tune_sa2va.train.checkpoint import Finish, load_checkpoint
 from tune_sa2va.train.checkpoint_state import Progress
 from tune_sa2va.train.engine import Engine
 from tune_sa2va.train.epoch import Clock, Trained, run_epoch
@@ -110,12 +110,20 @@ class Trial:
         """The record of the trial's epoch, which with one split is that of its training."""
         return record
 
-    def save(self, folder: Path) -> None:
-        """Writes the checkpoint after the last finished epoch."""
+    def begin_save(self, folder: Path) -> Finish:
+        """Begins to write the checkpoint after the last finished epoch, from a copy: the next one may begin."""
         with self._averaged():
-            self.engine.writer.save(
+            return self.engine.writer.begin(
                 folder, self.config, self._parameters, self.stepper.optimizer, self._progress, seat=self.seat
             )
+
+    def save(self, folder: Path) -> None:
+        """Writes the checkpoint after the last finished epoch.
+
+        Raises:
+            OSError: the disk is full, or cannot be written.
+        """
+        self.begin_save(folder)()
 
     @property
     def progress(self) -> Progress:
