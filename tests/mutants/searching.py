@@ -12,6 +12,7 @@ CHOICE = "tune_sa2va/score/choice.py"
 STORE, SPACE = "tune_sa2va/lane/store.py", "tune_sa2va/space/search_space.py"
 TRAINABLE, HOST, SEAT_CHOICE = (f"tune_sa2va/lane/{n}.py" for n in ("trainable", "host", "seat_choice"))
 SEATS, ESTIMATE = "tune_sa2va/preflight/seats.py", "tune_sa2va/watch/estimate.py"
+FINAL_WORK, WORKER = "tune_sa2va/schedule/final_work.py", "tune_sa2va/lane/worker.py"
 
 T_RECORDS = ("tests/results/test_records.py", "tests/results/test_best.py")
 T_TRAINABLE = ("tests/lane/test_trainable.py",)
@@ -157,6 +158,10 @@ MUTANTS = (
     Mutant(HOST, "len(self._places) >= self._seats:\n                return", "False:\n                return", T_HOST),
     Mutant(HOST, "if together.kind == DAMAGED_FEATURES:", "if False:", T_HOST),
     Mutant(HOST, "and not self._round_s:", "and False:", T_HOST),
+    # checkpoints of trials that sit together
+    Mutant(WORKER, "completed[name] = self._failed_alone(name, error)", "raise", ("tests/lane/test_worker.py",)),
     # when it ends
     Mutant(ESTIMATE, "not in opening]", "in opening]", T_ESTIMATE),
+    Mutant(FINAL_WORK, "processes=refitted + 2", "processes=refitted + 1", ("tests/plan/test_clock.py",)),
+    Mutant(FINAL_WORK, "if refits else 0", "if False else 0", T_ESTIMATE),
 )

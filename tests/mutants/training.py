@@ -6,6 +6,7 @@ OPTIMIZER, SCHEDULE, LOSS = (f"tune_sa2va/train/{name}.py" for name in ("optimiz
 MICRO_BATCHES = "tune_sa2va/lane/micro_batches.py"
 STEP, TRIAL, EPOCH, FEED = (f"tune_sa2va/train/{name}.py" for name in ("step", "trial", "epoch", "feed"))
 LIVENESS, STATE, CHECKPOINT = (f"tune_sa2va/train/{name}.py" for name in ("liveness", "checkpoint_state", "checkpoint"))
+HOST_MEMORY = "tune_sa2va/train/host_memory.py"
 ENGINE, WORKBENCH, GRAPHS = (f"tune_sa2va/train/{name}.py" for name in ("engine", "workbench", "graphs"))
 
 T_OPTIMIZER = ("tests/train/test_optimizer.py",)
@@ -194,6 +195,13 @@ MUTANTS = (
     ),
     Mutant(LIVENESS, "    if not moved:\n", "    if moved:\n", LIVE),
     # checkpoints
+    Mutant(
+        CHECKPOINT,
+        "piece.view(tensor.shape).copy_(tensor.detach().contiguous(), non_blocking=is_cuda)",
+        "tensor.detach()",
+        trial("test_a_checkpoint_is_of_the_moment_when_it_was_begun"),
+    ),
+    Mutant(HOST_MEMORY, "min(large, key=_size)", "large[0]", ("tests/train/test_host_memory.py",)),
     Mutant(STATE, 'values.pop("train.micro_batch_size")', 'values["train.micro_batch_size"]', T_STATE),
     Mutant(STATE, 'values | {"images_a_step": images}', "values", T_STATE),
     Mutant(STATE, "sha256(folder / name) != wanted", "not (folder / name).exists()", T_STATE),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tune_sa2va.plan.clock import LANE_START_S, predict
+from tune_sa2va.plan.clock import LANE_START_S, PROCESS_START_S, predict
 from tune_sa2va.plan.pace import Pace
 from tune_sa2va.preflight.flags import Flags
 from tune_sa2va.preflight.settings import resolve_settings
@@ -33,7 +33,7 @@ def test_the_sum(tmp_path: Path) -> None:
     assert seconds.training == pytest.approx(12 * 100 * 0.1)
     assert seconds.validation == pytest.approx(12 * 20 * 0.02)
     assert seconds.between_trials == pytest.approx(8 / 2 * 0.25)
-    assert seconds.scoring == pytest.approx(5 + 10 * (0.5 + 3 * 0.02))
+    assert seconds.ending == pytest.approx(2 * (PROCESS_START_S + 5) + 10 * 0.5 + (3 * (20 + 10) + 20) * 0.02)
     assert seconds.low < seconds.total < seconds.high and not seconds.cut_short
     moving = seconds.training + seconds.validation + seconds.between_trials
     assert seconds.high - seconds.total == pytest.approx(0.5 * moving)
@@ -44,6 +44,15 @@ def test_with_folds_every_image_is_scored_and_trained_on_by_all_but_one(tmp_path
     assert seconds.starting == pytest.approx(LANE_START_S + 5 + 120 * 0.5 / 2)
     assert seconds.training == pytest.approx(12 * 4 * 120 * 0.1)
     assert seconds.validation == pytest.approx(12 * 120 * 0.02)
+
+
+def test_a_refit_trains_winner_and_recipe_again_on_all_images(tmp_path: Path) -> None:
+    images = {"val": 120, "test": 10}
+    best, refit = (
+        predict(resolve_settings(flags(tmp_path, folds="5", final=final)), images, EXPECTED, PACE).ending
+        for final in ("ensemble", "refit")
+    )
+    assert refit - best == pytest.approx(2 * (PROCESS_START_S + 5) + 2 * 3 * 120 * 0.1)
 
 
 def test_a_time_budget_is_told(tmp_path: Path) -> None:

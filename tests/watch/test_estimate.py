@@ -9,12 +9,12 @@ import pytest
 
 from tests.watch.scene import NOON, a_trial, a_view, seconds
 from tune_sa2va.results.records import TrialState, read_epochs, read_trials
-from tune_sa2va.watch.estimate import estimate_end, scoring_s
+from tune_sa2va.watch.estimate import estimate_end, final_s
 from tune_sa2va.watch.view import Plan, View
 
 CORONARY = Path(__file__).parents[2] / "results" / "coronary"
-SCORED_3_IMAGES_S = 3 * 10 * 0.1
-"""Three rows, ten test images; validation takes 1 s for ten."""
+END_S = (3 * (10 + 10) + 10) * 0.1
+"""Three rows predict ten val and ten test images, the check predicts the val images; validation takes 1 s for ten."""
 
 
 def test_nothing_is_said_before_the_first_epoch() -> None:
@@ -25,21 +25,29 @@ def test_the_recipe_alone_runs_to_its_end() -> None:
     view = a_view((a_trial(0, "RUNNING", [0.5, 0.6]), [0.5, 0.6]), trials=1, epochs=9)
     estimate = estimate_end(view, NOON + seconds(24))
     assert estimate is not None and estimate.low == estimate.high
-    assert (estimate.middle - NOON).total_seconds() == pytest.approx(9 * 10 + SCORED_3_IMAGES_S)
+    assert (estimate.middle - NOON).total_seconds() == pytest.approx(9 * 10 + END_S)
 
 
-def test_a_lane_that_took_long_to_open_makes_the_scoring_long() -> None:
+def test_a_lane_that_took_long_to_open_makes_the_end_long() -> None:
     trial = a_trial(0, "RUNNING", [0.5])
     view = a_view((trial, [0.5]), trials=1)
     late = tuple(dataclasses.replace(epoch, ended_at=epoch.ended_at + seconds(60)) for epoch in view.epochs)
-    assert scoring_s(View(view.plan, view.trials, late)) == pytest.approx(60 + SCORED_3_IMAGES_S)
+    assert final_s(View(view.plan, view.trials, late)) == pytest.approx(2 * 60 + END_S)
+
+
+def test_refits_are_part_of_the_end() -> None:
+    view = a_view((a_trial(0, "RUNNING", [0.5]), [0.5]), trials=1, epochs=9)
+    plan = dataclasses.replace(view.plan, refits=True)
+    trained_s = view.epochs[0].seconds - view.epochs[0].val_seconds
+    on_all = 30 / 20  # images outside the test part, by those of an epoch
+    assert final_s(View(plan, view.trials, view.epochs)) == pytest.approx(2 * 9 * on_all * trained_s + END_S)
 
 
 def test_the_time_budget_ends_trials_and_not_the_scoring() -> None:
     view = a_view((a_trial(0, "RUNNING", [0.5]), [0.5]), trials=1, epochs=100)
     estimate = estimate_end(view, NOON + seconds(10), budget_ends_at=NOON + seconds(60))
     assert estimate is not None
-    assert (estimate.high - NOON).total_seconds() == pytest.approx(60 + SCORED_3_IMAGES_S)
+    assert (estimate.high - NOON).total_seconds() == pytest.approx(60 + END_S)
 
 
 def test_an_epoch_that_compiled_kernels_counts_no_more_when_there_are_others() -> None:
@@ -48,7 +56,7 @@ def test_an_epoch_that_compiled_kernels_counts_no_more_when_there_are_others() -
         compiled = tuple(dataclasses.replace(epoch, seconds=10 + 90 * (epoch.epoch == 1)) for epoch in view.epochs)
         estimate = estimate_end(View(view.plan, view.trials, compiled), view.epochs[-1].ended_at)
         assert estimate is not None
-        return (estimate.middle - view.epochs[-1].ended_at).total_seconds() - SCORED_3_IMAGES_S
+        return (estimate.middle - view.epochs[-1].ended_at).total_seconds() - END_S
 
     assert left_s([0.5]) == pytest.approx(8 * 100)
     assert left_s([0.5, 0.6]) == pytest.approx(7 * 10)
@@ -96,5 +104,5 @@ def test_replayed_records_of_a_real_search_end_about_when_it_ended(share: float,
     then = _as_of(view, moment)
     estimate = estimate_end(then, moment)
     assert estimate is not None
-    error = estimate.middle - timedelta(seconds=scoring_s(then)) - end
+    error = estimate.middle - timedelta(seconds=final_s(then)) - end
     assert abs(error) <= largest_error * (end - start), error

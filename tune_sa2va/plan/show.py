@@ -89,8 +89,8 @@ def _rows(forecast: Forecast) -> Iterator[tuple[str, str]]:
             "",
             (
                 f"start {duration(seconds.starting)}, training {duration(seconds.training)}, validation "
-                f"{duration(seconds.validation)}, between trials {duration(seconds.between_trials)}, test scores "
-                f"{duration(seconds.scoring)}"
+                f"{duration(seconds.validation)}, between trials {duration(seconds.between_trials)}, scores and export "
+                f"{duration(seconds.ending)}"
             ),
         )
         yield "pace", f"{pace.train_s * 1e3:.0f} ms per training image, {pace.val_s * 1e3:.0f} ms per validation image"

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict
 from pathlib import Path
-from queue import LifoQueue
 from typing import Any
 
 import torch
@@ -30,6 +29,7 @@ from tune_sa2va.train.checkpoint_state import (
     read_state,
     sha256,
 )
+from tune_sa2va.train.host_memory import HostMemory
 from tune_sa2va.train.optimizer import FlatAdamW
 
 _VERSION = 1
@@ -52,10 +52,7 @@ class CheckpointWriter:
     def __init__(self, model: Sa2VA) -> None:
         self._model = model
         self._device = model.no_mem_embed.device
-        # The memory that was used last is taken first, so a lane that writes one at a time keeps no more than one.
-        self._idle: LifoQueue[Tensor] = LifoQueue()
-        for _ in range(_AT_A_TIME):
-            self._idle.put(torch.empty(0))
+        self._memory = HostMemory(_AT_A_TIME, pinned=self._device.type == "cuda")
         self._checkpoints = ThreadPoolExecutor(_AT_A_TIME, thread_name_prefix="checkpoint")
         self._files = ThreadPoolExecutor(2 * _AT_A_TIME, thread_name_prefix="checkpoint-file")
 
@@ -76,11 +73,12 @@ class CheckpointWriter:
         """
         goes_on = progress.epoch < config.train.epochs
         moments = optimizer.moments(config.lora.r, config.encoder.r, seat=seat) if goes_on else {}
-        memory = self._idle.get()
+        tensors = {**parameters, **moments}
+        piece = self._memory.take(sum(tensor.numel() for tensor in tensors.values()))
         try:
-            memory, copies = self._to_host({**parameters, **moments}, memory)
+            copies = self._to_host(tensors, piece.values)
         except BaseException:
-            self._idle.put(memory)
+            self._memory.give_back(piece)
             raise
 
         def write_adapter() -> str:
@@ -102,26 +100,23 @@ class CheckpointWriter:
                 sums = {name: self._files.submit(write_file) for name, write_file in writers.items()}
                 wait(sums.values())
             finally:
-                self._idle.put(memory)
+                self._memory.give_back(piece)
             _write_state(folder, config, progress, {name: found.result() for name, found in sums.items()})
 
         return self._checkpoints.submit(write).result
 
-    def _to_host(self, tensors: Mapping[str, Tensor], memory: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Copies of `tensors` in fp32 inside `memory` on the host, or in new memory if that is too small. Returns the
-        memory, too."""
-        needed = sum(tensor.numel() for tensor in tensors.values())
+    def _to_host(self, tensors: Mapping[str, Tensor], memory: Tensor) -> dict[str, Tensor]:
+        """Copies of `tensors`, in fp32, in memory of the host."""
         is_cuda = self._device.type == "cuda"
-        if len(memory) < needed:
-            memory = torch.empty(needed, pin_memory=is_cuda)
-        pieces = memory[:needed].split([tensor.numel() for tensor in tensors.values()])
+        sizes = [tensor.numel() for tensor in tensors.values()]
+        pieces = memory[: sum(sizes)].split(sizes)
         copies = {}
         for (name, tensor), piece in zip(tensors.items(), pieces, strict=True):
             # Made contiguous on the device first: copying row by row is slow.
             copies[name] = piece.view(tensor.shape).copy_(tensor.detach().contiguous(), non_blocking=is_cuda)
         if is_cuda:
             torch.cuda.current_stream(self._device).synchronize()
-        return memory, copies
+        return copies
 
 
 def fold_folder(folder: Path, number: int) -> Path:

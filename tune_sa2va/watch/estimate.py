@@ -3,7 +3,8 @@
 A simulation assigns the running and the future trials to the lanes. At each rung a trial goes on with the probability
 that ASHA promotes an average trial (`rungs.chance_to_go_on`); an epoch takes as long as one drawn from the latest
 epochs. A lane's first epoch, which compiles kernels, counts only while there are no others. A simulation ends when the
-last lane is done and the test part is scored. The median is the estimate, the outer deciles are its range.
+last lane is done, the test part is scored and the export checked. The median is the estimate, the outer deciles are its
+range.
 
 Not modelled: later trials may be better than earlier ones and so pass more often, and the machine may become slower.
 """
@@ -15,6 +16,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
+from tune_sa2va.schedule.final_work import final_work
 from tune_sa2va.schedule.rungs import chance_to_go_on, rungs
 from tune_sa2va.watch.view import Epoch, Plan, TrialView, View
 
@@ -23,13 +25,11 @@ _LOW, _HIGH = 0.1, 0.9
 _RECENT_EPOCHS = 24
 """The number of latest epochs from which durations are drawn: the load of a machine changes."""
 
-_SCORED_ROWS = 3
-"""The test part is scored for the untuned base, the recipe and the winner."""
-
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """When the search will end, scoring included: the median, and an interval that holds 8 of 10 simulations."""
+    """When the search will end, with all that follows the trials: the median, and an interval that holds 8 of 10
+    simulations."""
 
     low: datetime
     middle: datetime
@@ -43,7 +43,7 @@ def estimate_end(view: View, now: datetime, *, budget_ends_at: datetime | None =
     training_s = _training_s(view, now)
     if budget_ends_at is not None:
         training_s = np.minimum(training_s, max((budget_ends_at - now).total_seconds(), 0.0))
-    left_s = scoring_s(view)
+    left_s = final_s(view)
     all_ended = len(view.ended) >= view.plan.trials and len(view.ended_reruns) >= view.plan.reruns
     if all_ended and view.last_event_at is not None:
         left_s = max(left_s - (now - view.last_event_at).total_seconds(), 0.0)
@@ -51,11 +51,15 @@ def estimate_end(view: View, now: datetime, *, budget_ends_at: datetime | None =
     return Estimate(*(now + timedelta(seconds=float(seconds)) for seconds in (low, middle, high)))
 
 
-def scoring_s(view: View) -> float:
-    """Seconds to score the test part three times: a process opens like a lane, then predicts like a validation."""
-    images = view.plan.images
-    per_image = statistics.median(epoch.val_seconds for epoch in view.epochs) / max(images.get("val", 0), 1)
-    return _opening_s(view) + _SCORED_ROWS * images.get("test", 0) * per_image
+def final_s(view: View) -> float:
+    """Seconds of all that follows the trials: its processes open like a lane, train like an epoch and predict like a
+    validation."""
+    images, folds = view.plan.images, view.plan.folds
+    work = final_work(images, epochs=view.plan.epochs, refits=view.plan.refits)
+    trained = (folds - 1) * images.get("val", 0) if folds > 1 else images.get("train", 0)
+    train_s = statistics.median(epoch.seconds - epoch.val_seconds for epoch in _usual_epochs(view)) / max(trained, 1)
+    val_s = statistics.median(epoch.val_seconds for epoch in view.epochs) / max(images.get("val", 0), 1)
+    return work.processes * _opening_s(view) + work.trained * train_s + work.predicted * val_s
 
 
 def _training_s(view: View, now: datetime) -> np.ndarray:

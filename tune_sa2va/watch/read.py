@@ -31,6 +31,7 @@ def plan_of(settings: SearchSettings) -> Plan:
         run_started_at=None if times is None else times.started_at,
         earlier_runs_s=0.0 if times is None else times.earlier_s,
         folds=settings.folds or 1,
+        refits=settings.final == "refit",
     )
 
 

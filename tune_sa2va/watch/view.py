@@ -35,6 +35,8 @@ class Plan:
     """Seconds that all earlier runs took, without the pauses between them."""
     folds: int = 1
     """Adapters that each trial trains."""
+    refits: bool = False
+    """Whether the export is trained again on all images."""
 
 
 @dataclass(frozen=True, slots=True)
