@@ -1,7 +1,7 @@
 # make demo   the main job on the built-in tiny model and data, on the CPU, in minutes
 # make test   the tests, two files at a time
 # make drill  searches that are killed and resumed, about 50 minutes
-# make mutants  268 small faults put into a copy of the code, one at a time: do the tests notice? Half an hour
+# make mutants  269 small faults put into a copy of the code, one at a time: do the tests notice? Half an hour
 # make docs   the documentation as a site in site/
 # make check  what CI also asks: lint, format, types, import rules
 # make clean  takes away .venv, the demo's results and the site

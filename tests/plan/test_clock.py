@@ -6,6 +6,7 @@ import pytest
 
 from tune_sa2va.plan.clock import LANE_START_S, PROCESS_START_S, predict
 from tune_sa2va.plan.pace import Pace
+from tune_sa2va.plan.show import _has_slower_trials
 from tune_sa2va.preflight.flags import Flags
 from tune_sa2va.preflight.settings import resolve_settings
 from tune_sa2va.schedule.expected_length import Expectation
@@ -57,6 +58,11 @@ def test_a_refit_trains_winner_and_recipe_again_on_all_images(tmp_path: Path) ->
 
 def test_a_time_budget_is_told(tmp_path: Path) -> None:
     assert predict(resolve_settings(flags(tmp_path, time_budget_min=1.0)), IMAGES, EXPECTED, PACE).cut_short
+
+
+@pytest.mark.parametrize(("space", "has"), [("smoke", False), ("lora", False), ("wide", True), ("deep", True)])
+def test_a_space_whose_trials_take_longer_than_the_recipe_is_known(tmp_path: Path, space: str, has: bool) -> None:
+    assert _has_slower_trials(resolve_settings(flags(tmp_path, space=space))) == has
 
 
 def test_a_lane_with_seats_starts_trials_one_after_another(tmp_path: Path) -> None:

@@ -95,8 +95,24 @@ def _rows(forecast: Forecast) -> Iterator[tuple[str, str]]:
         )
         yield "pace", f"{pace.train_s * 1e3:.0f} ms per training image, {pace.val_s * 1e3:.0f} ms per validation image"
         yield "", pace.source
+        if _has_slower_trials(settings):
+            yield "", _SLOWER_TRIALS
     else:
         yield "time", "unknown: no probe was run, and there is no benchmark of this card and image size"
+
+
+_SLOWER_TRIALS = (
+    "Both are the recipe's. Where a trial trains an encoder or the mask decoder too, an epoch took 1.4 to 2.5 times as "
+    "long (8B, 512x512, H100), and all epochs of a search over deep 2.1 times."
+)
+"""Measured in results/bench/2026-11-28_4xh100_searches. `time` has no such factor, as it depends on model and sizes."""
+
+
+def _has_slower_trials(settings: SearchSettings) -> bool:
+    """Whether trials of the space may train more than the recipe does."""
+    space = settings.search_space
+    fields = ("encoder.sam2", "encoder.vision", "train.full_modules")
+    return any(value and value != "none" for field in fields for value in space.possible(field))
 
 
 def _folds(settings: SearchSettings) -> str:

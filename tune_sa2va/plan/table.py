@@ -70,9 +70,10 @@ def _pace(case: dict[str, Any], content: dict[str, Any], file: Path) -> Pace:
 
 
 def _cases(value: Any) -> Iterator[dict[str, Any]]:
-    """Every measurement of a step in a file, however deeply nested."""
+    """Every measurement of a step of the recipe in a file, however deeply nested."""
     if isinstance(value, dict):
-        if {"train_ms_per_image", "val_ms_per_image", "height", "width"} <= value.keys() and not value.get("eager"):
+        is_step = {"train_ms_per_image", "val_ms_per_image", "height", "width"} <= value.keys()
+        if is_step and not any(value.get(other) for other in ("eager", "fields", "dropout", "checkpointed")):
             yield value
         value = list(value.values())
     if isinstance(value, list):
