@@ -164,5 +164,5 @@ MUTANTS = (
     Mutant(ESTIMATE, "not in opening]", "in opening]", T_ESTIMATE),
     Mutant(FINAL_WORK, "processes=refitted + 2", "processes=refitted + 1", ("tests/plan/test_clock.py",)),
     Mutant(FINAL_WORK, "if refits else 0", "if False else 0", T_ESTIMATE),
-    Mutant("tune_sa2va/plan/table.py", '("eager", "fields",', '("eager",', ("tests/plan/test_table.py",)),
+    Mutant("tune_sa2va/plan/table.py", '("fields", "dropout"', '("dropout"', ("tests/plan/test_table.py",)),
 )

@@ -15,6 +15,7 @@ import pandas as pd
 
 from tune_sa2va.bench.lane_split import rounds_of
 from tune_sa2va.errors import UserError
+from tune_sa2va.plan.table import is_recipe
 from tune_sa2va.results.settings import REDUCTION_FACTOR
 from tune_sa2va.schedule.expected_length import SIMULATIONS, SimulatedSearch, simulate
 from tune_sa2va.words import count
@@ -61,7 +62,7 @@ def parts_of_benchmarks(
         case
         for file in _contents(folder, "step*.json")
         for case in _cases(file, seats, fp8=fp8)
-        if case["height"] == case["width"] == side_px and _is_recipe(case)
+        if case["height"] == case["width"] == side_px and is_recipe(case)
     ]
     turns = [case for file in _contents(folder, "turnaround*.json") for case in _cases(file, seats, fp8=fp8)[1:]]
     if not step or not turns:
@@ -166,10 +167,6 @@ def _cases(content: dict[str, Any], seats: int, *, fp8: bool) -> list[dict[str, 
     if (content.get("precision") == "fp8") != fp8 or content.get("fp8_copies", 2) != 2:
         return []
     return [case for case in content["cases"] if case.get("seats", 1) == seats]
-
-
-def _is_recipe(case: dict[str, Any]) -> bool:
-    return not (case.get("fields") or case.get("dropout") or case.get("checkpointed"))
 
 
 def _between_epochs_s(folder: Path, seats: int) -> float:

@@ -21,8 +21,7 @@ class Seconds:
     """Seconds that the lane that ends last spends on each part of a search.
 
     ending: refits, test scores and the check of the export. low, high: the total at the 10% and 90% points of the
-    simulated ASHA. cut_short: --time-budget ends the trials
-    earlier.
+    simulated ASHA. cut_short: --time-budget ends the trials earlier.
     """
 
     starting: float

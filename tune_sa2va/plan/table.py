@@ -1,7 +1,7 @@
 """The pace from earlier benchmarks on the same kind of card, for plans that run no probe."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +73,17 @@ def _cases(value: Any) -> Iterator[dict[str, Any]]:
     """Every measurement of a step of the recipe in a file, however deeply nested."""
     if isinstance(value, dict):
         is_step = {"train_ms_per_image", "val_ms_per_image", "height", "width"} <= value.keys()
-        if is_step and not any(value.get(other) for other in ("eager", "fields", "dropout", "checkpointed")):
+        if is_step and not value.get("eager") and is_recipe(value):
             yield value
         value = list(value.values())
     if isinstance(value, list):
         for each in value:
             yield from _cases(each)
+
+
+def is_recipe(case: Mapping[str, Any]) -> bool:
+    """Whether a measured step is the recipe's, all activations kept."""
+    return not any(case.get(other) for other in ("fields", "dropout", "checkpointed"))
 
 
 def _distance(case: dict[str, Any], pixels: int) -> float:
